@@ -1,0 +1,186 @@
+"""MU-SplitFed (NeurIPS 2025, arXiv 2510.21155): zeroth-order on both sides, tau server steps.
+
+Each participant sends the activation z of a batch and those of its perturbed parts, z+ and z-.
+From the moment z is in, the server makes tau zeroth-order steps on the participant's replica,
+while the client still computes and sends; then one scalar tells the client how to step. Per
+exchange: client 3 forwards (1 + 2P), up 3|z| + |y|, down one scalar per perturbation; server 2 tau P
+forwards for its steps and 2P for the scalars. Per round: the client part down and up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from sflsim.algorithms.base import AlgorithmConfig, Lane, Simulation, Synchronous, Weighting
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Event, Protocol
+from sflsim.learning.calls import average, stack
+from sflsim.learning.costs import Costs
+from sflsim.learning.lineage import Handle
+from sflsim.learning.zeroth_order import Direction, descend_, two_sided
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sflsim.learning.calls import Model
+    from sflsim.learning.task import Task
+
+
+class MuSplitFed(Synchronous):
+    """Unbalanced zeroth-order split federated learning."""
+
+    class Config(AlgorithmConfig):
+        """The symbols of the paper; defaults are its settings."""
+
+        algorithm: Literal["mu-splitfed"] = "mu-splitfed"
+        tau: int | Literal["adaptive"] = Field(
+            default=1,
+            description="server steps per exchange; 'adaptive' steps until the slowest embeddings are in",
+        )
+        tau_max: int = Field(default=64, ge=1, description="upper bound of an adaptive tau")
+        eta_s: float = Field(default=0.01, gt=0, description="learning rate of the server's steps")
+        eta_c: float = Field(default=0.005, gt=0, description="learning rate of the client's step")
+        eta_g: float = Field(default=0.3, gt=0, description="how far the global model moves to the mean")
+        lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
+        direction: Direction = Field(
+            default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
+        )
+        perturbations: int = Field(default=1, ge=1, le=4096, description="estimates averaged in each step (P)")
+        client_feedback: Literal["separate", "joint"] = Field(
+            default="separate", description="'joint' perturbs the server part too and lets it take that step"
+        )
+        weighting: Weighting = Field(default="uniform", description="how participants count in the averages")
+
+    _missing: int
+
+    def open_round(self, sim: Simulation, model: Handle, participants: list[Client]) -> None:
+        """Count the participants whose embeddings are to come."""
+        self._missing = len(participants)
+
+    def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
+        """Pull the client part, send z, z+ and z-, wait for the scalar, step, send the client part back."""
+        costs, config = sim.costs, self.config
+        batch = client.next_batch()
+        yield client.send_down(costs.client_model_bytes)
+        yield client.compute(costs.client_forward_flop)
+        embeddings: list[Event] = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
+        steps = sim.process(self._serve_steps(sim, client, embeddings[0]))
+        for _ in range(2 * config.perturbations):
+            yield client.compute(costs.client_forward_flop)
+            embeddings.append(client.send_up(costs.activation_bytes))
+        yield sim.all_of(embeddings)
+        self._missing -= 1
+        tau: int = yield steps
+        yield sim.server.serve(
+            2 * config.perturbations * costs.server_forward_flop, client.name, client.round
+        )
+        yield client.send_down(config.perturbations * costs.scalar_bytes)
+        yield client.send_up(costs.client_model_bytes)
+        return {"start": model, "client": client.index, "batch": batch, "tau": tau}
+
+    def _serve_steps(self, sim: Simulation, client: Client, arrival: Event) -> Protocol:
+        """Step the participant's replica from the moment z is in; return how often (tau)."""
+        step_flop = 2 * self.config.perturbations * sim.costs.server_forward_flop
+        yield arrival
+        if self.config.tau != "adaptive":
+            yield sim.server.serve(self.config.tau * step_flop, client.name, client.round)
+            return self.config.tau
+        tau = 0
+        while not tau or (self._missing and tau < self.config.tau_max):
+            yield sim.server.serve(step_flop, client.name, client.round)
+            tau += 1
+        return tau
+
+    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+        """Move both parts by eta_g towards the mean of the participants'."""
+        trained = sim.learn(exchange, lanes, **self._settings())
+        together = {"model": model, "models": trained, "clients": [lane["client"] for lane in lanes]}
+        return sim.learn(average, [together], weighting=self.config.weighting, eta=self.config.eta_g)[0]
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("eta_s", "eta_c", "lam", "direction", "perturbations", "client_feedback")
+        return {name: getattr(self.config, name) for name in names}
+
+    def server_steps(self, lane: Lane) -> int:
+        """Return the participant's tau."""
+        return int(lane["tau"])
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: forward passes only."""
+        return costs.zeroth_order_memory_bytes()
+
+
+def exchange(
+    task: Task,
+    lanes: list[Lane],
+    *,
+    eta_s: float,
+    eta_c: float,
+    lam: float,
+    direction: Direction,
+    perturbations: int,
+    client_feedback: str,
+) -> list[Model]:
+    """Return both parts of every participant after one exchange (steps 1 to 4; C participants)."""
+    import torch
+
+    names = [tuple(lane["batch"]) for lane in lanes]
+    x, y = task.batch(names)
+    x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
+
+    def draws(part: Any, *purpose: str | int) -> list[Any]:
+        keys = [[("mu-splitfed", *purpose, *name, p) for name in names] for p in range(perturbations)]
+        return [task.directions(of_p, part, direction) for of_p in keys]
+
+    with torch.no_grad():
+        z = task.activation(x_c, x)  # [C, B, ...]
+        server_steps(task, lanes, x_s, z, y, eta_s=eta_s, lam=lam, direction=direction, perturbations=perturbations)
+        u_c = draws(task.client, "client")
+        u_s = draws(task.server, "joint") if client_feedback == "joint" else []
+        slopes = []  # of F along u_c, P times [C]
+        for p, u in enumerate(u_c):
+            z_plus, z_minus = two_sided(lambda x_c: task.activation(x_c, x), x_c, u, lam)
+            if u_s:
+                u_s[p].add_(x_s, lam)
+            f_plus = task.server_loss(x_s, z_plus, y)
+            if u_s:
+                u_s[p].add_(x_s, -2.0 * lam)
+            f_minus = task.server_loss(x_s, z_minus, y)
+            if u_s:
+                u_s[p].add_(x_s, lam)
+            slopes.append((f_plus - f_minus) / (2.0 * lam))
+        for u, slope in zip(u_c, slopes, strict=True):
+            u.add_(x_c, slope * (-eta_c / perturbations))
+        for u, slope in zip(u_s, slopes, strict=bool(u_s)):
+            u.add_(x_s, slope * (-eta_s / perturbations))
+    return [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+
+
+def server_steps(
+    task: Task,
+    lanes: list[Lane],
+    x_s: Tensor,
+    z: Tensor,
+    y: Tensor,
+    *,
+    eta_s: float,
+    lam: float,
+    direction: Direction,
+    perturbations: int,
+) -> None:
+    """Step every replica [C, d_s] tau times in place, on the same unperturbed z; tau may differ by lane."""
+    for step in range(max(lane["tau"] for lane in lanes)):
+        live = [number for number, lane in enumerate(lanes) if step < lane["tau"]]
+        keys = [
+            [("mu-splitfed", "server", *lanes[number]["batch"], step, p) for number in live]
+            for p in range(perturbations)
+        ]
+        u = [task.directions(of_p, task.server, direction) for of_p in keys]
+        if len(live) == len(lanes):
+            descend_(lambda x_s: task.server_loss(x_s, z, y), x_s, u, lam, eta_s)
+            continue
+        some_x, some_z, some_y = x_s[live], z[live], y[live]
+        descend_(lambda x_s, z=some_z, y=some_y: task.server_loss(x_s, z, y), some_x, u, lam, eta_s)  # type: ignore[misc]
+        x_s[live] = some_x

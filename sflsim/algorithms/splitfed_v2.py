@@ -1,0 +1,120 @@
+"""SplitFed V2 (Thapa et al., AAAI 2022, arXiv 2004.12088): one server model for all clients.
+
+The server's model takes a step on each batch in the order in which the batches arrive, so the
+timing changes the learning. The client parts are averaged at the round's end. Costs are those
+of SplitFed V1; the steps of the one server model cannot run side by side, whatever the slots.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from sflsim.algorithms.base import AlgorithmConfig, Lane, Simulation, Synchronous, Weighting
+from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, local_iterations
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.calls import weighted_mean
+from sflsim.learning.costs import Costs
+from sflsim.learning.lineage import Handle
+from sflsim.learning.optimizers import OptimizerConfig
+
+if TYPE_CHECKING:
+    from sflsim.learning.calls import Model
+    from sflsim.learning.task import Task
+
+
+class SplitFedV2(Synchronous):
+    """SplitFed with one server model, stepped in the order of arrival."""
+
+    class Config(AlgorithmConfig):
+        """Client optimizers start afresh in every round; the server's goes on, as its model does."""
+
+        algorithm: Literal["splitfed-v2"] = "splitfed-v2"
+        client_optimizer: OptimizerConfig = OptimizerConfig()
+        server_optimizer: OptimizerConfig = OptimizerConfig()
+        local_iterations: int = Field(default=1, ge=1, le=4096, description="batches per participant and round")
+        weighting: Weighting = Field(default="samples", description="how participants count in the average")
+
+    _server: Handle
+
+    def open_round(self, sim: Simulation, model: Handle, participants: list[Client]) -> None:
+        """Let the one server model go on from the last round's."""
+        self._server = model
+
+    def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
+        """Pull the client part, train it batch by batch with the shared server model, send it back."""
+        own, batches = model, []
+        yield client.send_down(sim.costs.client_model_bytes)
+        for exchange in range(self.config.local_iterations):
+            client.begin(client.round, exchange)
+            batches.append(client.next_batch())
+
+            def arrived(batch: tuple[int, int] = batches[-1]) -> None:
+                nonlocal own
+                own = self._server = self._step(sim, own, batch, fresh=batch == batches[0])
+
+            yield from exchange_gradients(sim, client, "server model", arrived)
+        yield client.send_up(sim.costs.client_model_bytes)
+        return {"client": client.index, "own": own, "batches": batches}
+
+    def _step(self, sim: Simulation, own: Handle, batch: tuple[int, int], fresh: bool) -> Handle:
+        lane = {"own": own, "server": self._server, "batch": batch, "fresh": fresh}
+        return sim.learn(
+            step,
+            [lane],
+            client_optimizer=self.config.client_optimizer.plain(),
+            server_optimizer=self.config.server_optimizer.plain(),
+        )[0]
+
+    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+        """Average the client parts; the server model is the last one."""
+        together = {
+            "models": [lane["own"] for lane in lanes],
+            "clients": [lane["client"] for lane in lanes],
+            "server": self._server,
+        }
+        return sim.learn(merge, [together], weighting=self.config.weighting)[0]
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: it trains by backpropagation."""
+        return costs.first_order_memory_bytes(self.config.client_optimizer.state_copies)
+
+    def check(self, costs: Costs) -> None:
+        """Refuse arguments that an optimizer does not take."""
+        check_optimizer("client_optimizer", self.config.client_optimizer)
+        check_optimizer("server_optimizer", self.config.server_optimizer)
+
+
+def step(
+    task: Task, lanes: list[Lane], *, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+) -> list[Model]:
+    """Train one client part (`own`) and the `server` model on one batch, optimizer states included."""
+    return [_step(task, lane, client_optimizer, server_optimizer) for lane in lanes]
+
+
+def _step(task: Task, lane: Lane, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]) -> Model:
+    x_c, x_s = lane["own"]["client"][None].clone(), lane["server"]["server"][None].clone()  # [1, d]
+    steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
+    if not lane["fresh"]:
+        steps.client_optimizer.restore("client_optimizer", lane["own"])
+    steps.server_optimizer.restore("server_optimizer", lane["server"])
+    steps.exchange(*task.batch([lane["batch"]]))
+    return {
+        "client": x_c[0],
+        "server": x_s[0],
+        **steps.client_optimizer.state("client_optimizer"),
+        **steps.server_optimizer.state("server_optimizer"),
+    }
+
+
+def merge(task: Task, lanes: list[Lane], *, weighting: str) -> list[Model]:
+    """Return the mean of the clients' parts with the server's part and optimizer state."""
+    return [
+        {
+            "client": weighted_mean(task, lane["models"], "client", lane["clients"], weighting),
+            **{name: tensor for name, tensor in lane["server"].items() if name.startswith("server")},
+        }
+        for lane in lanes
+    ]

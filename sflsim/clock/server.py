@@ -1,0 +1,112 @@
+"""The server on the clock: a compute rate, a number of slots, one queue in order of arrival.
+
+A job occupies one slot from start to end. Jobs that name the same `exclusive` thing (one server
+model that all clients share) run one at a time, whatever the number of slots. Imports fleet
+(the link's Config), units and the engine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sflsim.clock.engine import Activity, Environment
+from sflsim.clock.spans import Recorder
+from sflsim.fleet.links import LinkConfig
+from sflsim.units import COMPUTE, Compute
+
+
+class ServerConfig(BaseModel):
+    """`server:` of a scenario."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    compute: Compute = Field(default=COMPUTE.read("10 TFLOP/s"), description="sustained rate of one slot")
+    slots: int = Field(default=1, ge=1, description="jobs served at the same time")
+    link: LinkConfig = Field(
+        default_factory=lambda: LinkConfig.model_validate({"up": "unlimited", "down": "unlimited"}),
+        description="the server's own link: 'down' is what it receives with, 'up' what it sends with",
+    )
+
+
+class Job(Activity):
+    """One piece of server work; fires when it is done."""
+
+    __slots__ = ("arrival_s", "client", "exclusive", "flop", "number", "round", "slot")
+
+    def __init__(self, server: Server, flop: float, client: str, round: int, exclusive: str | None) -> None:
+        super().__init__(server.env, server.recorder, server._finished)
+        self.flop = flop
+        self.client = client
+        self.round = round
+        self.exclusive = exclusive
+        self.arrival_s = server.env.now
+        self.number = 0
+        self.slot = -1
+
+
+class Server:
+    """Slots that serve jobs first come, first served.
+
+    Recorded: `serve` (actor "server:<slot>") and, where a job had to wait, `queue` (actor "server").
+    """
+
+    def __init__(self, env: Environment, recorder: Recorder, compute_flop_per_s: float, slots: int) -> None:
+        self.env = env
+        self.recorder = recorder
+        self.compute_flop_per_s = compute_flop_per_s
+        self._free = list(range(slots))
+        heapify(self._free)
+        self._names = [f"server:{slot}" for slot in range(slots)]
+        self._ready: list[tuple[int, Job]] = []
+        self._blocked: dict[str, deque[Job]] = {}
+        self._arrivals = 0
+
+    def serve(self, flop: float, client: str = "", round: int = 0, exclusive: str | None = None) -> Job:
+        """Hand in a job of `flop`; the event returned fires when it is done."""
+        job = Job(self, flop, client, round, exclusive)
+        job.number = self._arrivals
+        self._arrivals += 1
+        if exclusive is not None and exclusive in self._blocked:
+            self._blocked[exclusive].append(job)
+            return job
+        if exclusive is not None:
+            self._blocked[exclusive] = deque()
+        heappush(self._ready, (job.number, job))
+        self._dispatch()
+        return job
+
+    @property
+    def idle_slots(self) -> int:
+        """Number of slots that serve nobody now."""
+        return len(self._free)
+
+    def _dispatch(self) -> None:
+        while self._free and self._ready:
+            _, job = heappop(self._ready)
+            job.slot = heappop(self._free)
+            now = self.env.now
+            if now > job.arrival_s:
+                waited = (
+                    "server", "queue", job.arrival_s, now, job.round, job.client, 0.0, 0.0, 0.0, "done",
+                )  # fmt: skip
+                self.recorder.add(waited)
+            seconds = job.flop / self.compute_flop_per_s
+            actor = self._names[job.slot]
+            job.start(
+                seconds,
+                (actor, "serve", now, now + seconds, job.round, job.client, 0.0, job.flop, 0.0, "done"),
+            )
+
+    def _finished(self, job: Job) -> None:
+        heappush(self._free, job.slot)
+        if job.exclusive is not None:
+            waiting = self._blocked[job.exclusive]
+            if waiting:
+                following = waiting.popleft()
+                heappush(self._ready, (following.number, following))
+            else:
+                del self._blocked[job.exclusive]
+        self._dispatch()

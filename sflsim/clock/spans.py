@@ -1,0 +1,61 @@
+"""What happened when: the recorder of spans and its running totals.
+
+A span is one activity of one actor from start to end. It is recorded at the moment it ends, so
+that the totals are those of the simulated instant. Imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COLUMNS = (
+    "actor",
+    "activity",
+    "start_s",
+    "end_s",
+    "round",
+    "client",
+    "bytes",
+    "flop",
+    "energy_j",
+    "outcome",
+)
+Span = tuple[str, str, float, float, int, str, float, float, float, str]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over all spans so far; `energy_j` is what the clients drew above idle."""
+
+    uplink_bytes: float = 0.0
+    downlink_bytes: float = 0.0
+    client_busy_s: float = 0.0
+    server_busy_s: float = 0.0
+    energy_j: float = 0.0
+
+
+class Recorder:
+    """Collects spans; with `keep=False` only the totals, for runs too large to list."""
+
+    __slots__ = ("keep", "spans", "totals")
+
+    def __init__(self, keep: bool = True) -> None:
+        self.keep = keep
+        self.spans: list[Span] = []
+        self.totals = Totals()
+
+    def add(self, span: Span) -> None:
+        """Record one finished activity."""
+        totals = self.totals
+        activity = span[1]
+        if activity == "compute":
+            totals.client_busy_s += span[3] - span[2]
+        elif activity == "uplink":
+            totals.uplink_bytes += span[6]
+        elif activity == "downlink":
+            totals.downlink_bytes += span[6]
+        elif activity == "serve":
+            totals.server_busy_s += span[3] - span[2]
+        totals.energy_j += span[8]
+        if self.keep:
+            self.spans.append(span)

@@ -1,0 +1,68 @@
+"""The small family of errors that a user of sflsim can meet. Imports nothing of the package.
+
+A user's mistake is always a `ScenarioError`: it says where, what was found, what is allowed and
+what to do, for every mistake in the file at once. Anything else that escapes is a bug of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+
+class SflsimError(Exception):
+    """Base of all errors that sflsim raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: where it stands, what was found there, what is allowed, and a remedy."""
+
+    path: str
+    found: str
+    allowed: str
+    remedy: str = ""
+    file: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.file and self.line else self.file
+        text = f"{place}  {self.path}".strip() or "scenario"
+        text += f"\n  found {self.found}; allowed: {self.allowed}"
+        return text + (f"\n  {self.remedy}" if self.remedy else "")
+
+
+class ScenarioError(SflsimError):
+    """A scenario, an override or a data file cannot be used; carries every `Problem` found."""
+
+    def __init__(self, problems: Problem | Sequence[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def located(self, file: str, line_of: dict[str, int]) -> ScenarioError:
+        """Return the same error with file and line filled in where a path has a line."""
+        return ScenarioError(
+            [
+                replace(problem, file=problem.file or file, line=problem.line or line_of.get(problem.path))
+                for problem in self.problems
+            ]
+        )
+
+
+class RunError(SflsimError):
+    """A run folder cannot be read or written."""
+
+
+class Diverged(SflsimError):
+    """Training produced a value that is not finite, first in round `round`."""
+
+    def __init__(self, round: int) -> None:
+        self.round = round
+        super().__init__(f"training diverged in round {round}")
+
+
+def did_you_mean(found: str, allowed: Iterable[str]) -> str:
+    """Return "did you mean 'x'?" for the closest allowed word, or an empty string."""
+    close = get_close_matches(str(found), list(allowed), n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else ""

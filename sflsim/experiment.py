@@ -1,0 +1,216 @@
+"""Simulates every variant of a scenario under every seed, here or in worker processes.
+
+The order of the tables is that of the scenario, whatever finishes first, and no result depends
+on which process computed it. Imports session, record and run.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from sflsim.algorithms.base import Evaluation
+from sflsim.errors import SflsimError
+from sflsim.run import Run, assemble
+from sflsim.scenario.schema import Scenario
+from sflsim.session import Options, Outcome, Session
+
+Job = tuple[int, int]  # variant number, seed
+GRACE_S = 10.0  # how long interrupted workers may take to hand over what they have
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step forward: an evaluation of a run, or its end (`status` is then not "running")."""
+
+    variant: str
+    seed: int
+    status: str
+    round: int
+    time_s: float
+    accuracy: float
+    share: float
+    """How much of this run is done, 0 to 1, by its rounds or its simulated time."""
+    runs_done: int
+    runs: int
+    real_s: float
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    timing_only: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Run:
+    """Run every variant under every seed and return the tables.
+
+    `workers` processes compute side by side (a script must then guard its main part with
+    `if __name__ == "__main__"`); `device` is "cpu" or "cuda"; with `timing_only` nothing is
+    learned, accuracies are NaN and a stop by accuracy never comes. An interrupt (Ctrl-C) ends the
+    simulation and returns what there is, with the status "interrupted".
+
+    Raises:
+        ScenarioError: the scenario fits no model, data or fleet.
+        SflsimError: the device is not there, or a worker died.
+    """
+    options = Options(device, timing_only)
+    _check_device(device, timing_only)
+    session = Session(scenario, options)
+    session.check()
+    jobs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
+    report = _Reporter(scenario, len(jobs), progress)
+    started = time.perf_counter()
+    if min(workers, len(jobs)) > 1:
+        outcomes = _in_workers(scenario, options, min(workers, len(jobs)), jobs, report)
+    else:
+        outcomes = _here(session, jobs, report)
+    manifest = {"device": device, "timing_only": timing_only, "workers": workers, "real_s": time.perf_counter() - started}
+    ordered = [outcomes[job] for job in jobs if job in outcomes]
+    return assemble(scenario, ordered, len(jobs), manifest)
+
+
+def _here(session: Session, jobs: list[Job], report: _Reporter) -> dict[Job, Outcome]:
+    outcomes: dict[Job, Outcome] = {}
+    try:
+        for number, seed in jobs:
+            name = session.scenario.variants[number].name
+            outcome = session.run(number, seed, lambda row, name=name, seed=seed: report.evaluated(name, seed, row))  # type: ignore[misc]
+            outcomes[number, seed] = outcome
+            report.ended(outcome)
+            if outcome.status == "interrupted":
+                break
+    except KeyboardInterrupt:
+        pass
+    return outcomes
+
+
+def _in_workers(
+    scenario: Scenario, options: Options, workers: int, jobs: list[Job], report: _Reporter
+) -> dict[Job, Outcome]:
+    context = multiprocessing.get_context("spawn")
+    messages, halt = context.Queue(), context.Event()
+    outcomes: dict[Job, Outcome] = {}
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (scenario, options, messages, halt))
+    try:
+        futures = {pool.submit(_work, job): job for job in jobs}
+        try:
+            _collect(futures, outcomes, messages, report, math.inf)
+        except KeyboardInterrupt:
+            halt.set()
+            for future in futures:
+                future.cancel()
+            _collect(futures, outcomes, messages, report, GRACE_S)
+    except BrokenProcessPool as error:
+        raise SflsimError(
+            "a worker process died (out of memory, or killed); try again with fewer --workers"
+        ) from error
+    finally:
+        halt.set()
+        pool.shutdown(wait=len(outcomes) == len(jobs), cancel_futures=True)
+        if len(outcomes) < len(jobs):
+            for process in multiprocessing.active_children():
+                process.terminate()
+    return outcomes
+
+
+def _collect(
+    futures: dict[Future[Outcome], Job],
+    outcomes: dict[Job, Outcome],
+    messages: Any,
+    report: _Reporter,
+    patience_s: float,
+) -> None:
+    """Take in outcomes and progress until all are there or patience ends."""
+    deadline = time.monotonic() + patience_s
+    pending = {future for future, job in futures.items() if not future.cancelled() and job not in outcomes}
+    while pending and time.monotonic() < deadline:
+        done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+        for message in _drained(messages):
+            report.evaluated(*message)
+        for future in done:
+            outcomes[futures[future]] = future.result()
+            report.ended(outcomes[futures[future]])
+
+
+def _drained(messages: Any) -> Iterator[Any]:
+    while True:
+        try:
+            yield messages.get_nowait()
+        except queue.Empty:
+            return
+
+
+_worker: tuple[Session, Any, Any] | None = None  # set once in each worker process
+
+
+def _start_worker(scenario: Scenario, options: Options, messages: Any, halt: Any) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = (Session(scenario, options), messages, halt)
+
+
+def _work(job: Job) -> Outcome:
+    assert _worker is not None
+    session, messages, halt = _worker
+    number, seed = job
+    name = session.scenario.variants[number].name
+
+    def on_evaluation(row: Evaluation) -> None:
+        messages.put((name, seed, row))
+        if halt.is_set():
+            raise KeyboardInterrupt
+
+    return session.run(number, seed, on_evaluation)
+
+
+class _Reporter:
+    """Turns evaluations and ends of runs into `Progress`."""
+
+    def __init__(self, scenario: Scenario, runs: int, callback: ProgressCallback | None) -> None:
+        self.scenario = scenario
+        self.runs = runs
+        self.done = 0
+        self.callback = callback
+        self.started = time.perf_counter()
+
+    def evaluated(self, variant: str, seed: int, row: Evaluation) -> None:
+        self._tell(variant, seed, "running", row[1], row[0], row[3])
+
+    def ended(self, outcome: Outcome) -> None:
+        self.done += 1
+        accuracy = outcome.evaluations[-1][3] if outcome.evaluations else math.nan
+        self._tell(outcome.variant, outcome.seed, outcome.status, outcome.rounds, outcome.time_s, accuracy)
+
+    def _tell(self, variant: str, seed: int, status: str, round: int, time_s: float, accuracy: float) -> None:
+        if self.callback is None:
+            return
+        stop = self.scenario.stop
+        shares = [round / stop.rounds if stop.rounds else 0.0, time_s / stop.time if stop.time else 0.0]
+        share = min(1.0, max(shares)) if status == "running" else 1.0
+        real_s = time.perf_counter() - self.started
+        self.callback(
+            Progress(variant, seed, status, round, time_s, accuracy, share, self.done, self.runs, real_s)
+        )
+
+
+def _check_device(device: str, timing_only: bool) -> None:
+    if device not in ("cpu", "cuda"):
+        raise SflsimError(f"--device: found {device!r}; allowed: cpu, cuda")
+    if device == "cuda" and not timing_only:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise SflsimError("--device cuda: torch finds no CUDA device here; use --device cpu")

@@ -1,0 +1,101 @@
+"""Devices: how fast they compute, what they hold, what they draw, and the link they have.
+
+A rate that is a distribution is drawn once per device, from a stream keyed by its name. Imports
+the distributions, the catalog, links, stragglers, units and streams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sflsim import units
+from sflsim.fleet.catalog import Cataloged, Table
+from sflsim.fleet.distribution import DistributionConfig, Drawable
+from sflsim.fleet.links import Link
+from sflsim.fleet.stragglers import Slowdown
+from sflsim.streams import generator
+
+
+class ComputeConfig(DistributionConfig):
+    """A distribution of computing rates over the devices of a group."""
+
+    def needed_unit(self) -> str:
+        """Return the unit that the place needs: a computing rate's."""
+        return "FLOP/s"
+
+
+ComputeRate = Annotated[float | ComputeConfig, Drawable(units.COMPUTE, ComputeConfig)]
+
+
+class PowerConfig(BaseModel):
+    """What a device draws in all (not on top of idling) in each state, in W; unknown counts as 0.
+
+    Sending and receiving draw what idling does where they are left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    idle: units.Power = 0.0
+    compute: units.Power = 0.0
+    send: units.Power | None = None
+    receive: units.Power | None = None
+
+
+class DeviceConfig(Cataloged):
+    """One kind of device: sustained training rate (FLOP/s), memory (bytes) and power.
+
+    A memory left out is taken as large enough.
+    """
+
+    table: ClassVar[Table] = "devices"
+
+    compute: ComputeRate = Field(description="sustained training rate, e.g. '16 GFLOP/s', not the peak")
+    memory: units.Bytes | None = None
+    power: PowerConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What a device draws in all in each state; all 0 where unknown."""
+
+    idle_w: float = 0.0
+    compute_w: float = 0.0
+    send_w: float = 0.0
+    receive_w: float = 0.0
+
+
+NO_POWER = Power()
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device of the fleet; `index` counts over the fleet, `name` keys all its draws."""
+
+    index: int
+    name: str
+    group: str
+    flop_per_s: float
+    memory_bytes: float | None
+    power: Power
+    link: Link
+    slowdown: Slowdown
+
+
+def flop_per_s(config: DeviceConfig, seed: int, device_name: str) -> float:
+    """Return the computing rate of one device, drawn where its config is a distribution."""
+    compute = config.compute
+    if not isinstance(compute, ComputeConfig):
+        return compute
+    return float(compute.sample(generator(seed, "compute", device_name), 1)[0])
+
+
+def power(config: PowerConfig | None) -> Power:
+    """Return the power of a device in floats."""
+    if config is None:
+        return NO_POWER
+    send = config.idle if config.send is None else config.send
+    receive = config.idle if config.receive is None else config.receive
+    return Power(config.idle, config.compute, send, receive)

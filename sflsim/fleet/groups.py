@@ -1,0 +1,138 @@
+"""How a scenario declares its fleet: size, participants per round, and groups of like devices.
+
+Imports the fleet's other Configs, units and mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sflsim import units
+from sflsim.fleet.devices import DeviceConfig
+from sflsim.fleet.links import LinkConfig
+from sflsim.fleet.mistakes import Place, mistake, mistakes
+from sflsim.fleet.stragglers import Straggler
+
+Mistake = tuple[Place, PydanticCustomError]
+Count = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
+GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class GroupConfig(BaseModel):
+    """Devices of one kind on one kind of link: a `share` of the fleet or a `count` of devices.
+
+    A straggler given here stands in place of the fleet's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: GroupName | None = Field(default=None, description="default: the device's catalog name")
+    share: units.Fraction | None = None
+    count: Count | None = None
+    device: DeviceConfig
+    link: LinkConfig = Field(default_factory=lambda: LinkConfig.named("wifi"))
+    straggler: Straggler | None = None
+
+
+class FleetConfig(BaseModel):
+    """`clients` devices in groups, of which `participants` (default: all) take part in a round.
+
+    Shares must sum to 100% and are rounded by largest remainder; counts must sum to `clients`.
+    A single group may leave both out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    clients: Count
+    participants: Count | None = None
+    groups: tuple[GroupConfig, ...] = Field(json_schema_extra={"minItems": 1})
+    straggler: Straggler | None = None
+
+    @property
+    def participants_per_round(self) -> int:
+        """How many devices take part in a round."""
+        return self.clients if self.participants is None else self.participants
+
+    def group_names(self) -> list[str]:
+        """Return every group's name; a default that is taken gets -2, -3, ... appended."""
+        taken = {group.name for group in self.groups if group.name}
+        names = []
+        for group in self.groups:
+            default = group.device.catalog_name or "device"
+            name, number = group.name or default, 1
+            while group.name is None and name in taken:
+                number += 1
+                name = f"{default}-{number}"
+            taken.add(name)
+            names.append(name)
+        return names
+
+    def group_counts(self) -> list[int]:
+        """Return how many devices each group has; they sum to `clients`."""
+        counts = [group.count for group in self.groups if group.count is not None]
+        if counts:
+            return counts
+        exact = [self.clients * (group.share or 1.0) for group in self.groups]
+        rounded = [int(number + 1e-9) for number in exact]
+        left = self.clients - sum(rounded)
+        by_remainder = sorted(range(len(exact)), key=lambda place: round(rounded[place] - exact[place], 9))
+        for place in by_remainder[:left]:
+            rounded[place] += 1
+        return rounded
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        found = [*self._participants_wrong(), *self._sizes_wrong(), *self._names_wrong()]
+        if found:
+            raise mistakes(found)
+        return self
+
+    def _participants_wrong(self) -> Iterator[Mistake]:
+        if self.participants is not None and self.participants > self.clients:
+            allowed = f"at most as many as there are clients, {self.clients}"
+            yield ("participants",), mistake("is more than clients", self.participants, allowed)
+
+    def _sizes_wrong(self) -> Iterator[Mistake]:
+        if not self.groups:
+            yield ("groups",), mistake("is empty", "no group", "at least one group of devices")
+            return
+        given = [(group.share is not None, group.count is not None) for group in self.groups]
+        if given == [(False, False)]:
+            return
+        both = [place for place, pair in enumerate(given) if pair == (True, True)]
+        neither = [place for place, pair in enumerate(given) if pair == (False, False)]
+        allowed = "'share' in every group or 'count' in every group"
+        for place in both:
+            yield ("groups", place, "count"), mistake("is given twice", "both share and count", allowed)
+        for place in neither:
+            yield ("groups", place, "share"), mistake("is missing", "neither share nor count", allowed)
+        if both or neither:
+            return
+        if len(set(given)) > 1:
+            yield ("groups",), mistake("mix shares and counts", "some shares and some counts", allowed)
+        elif self.groups[0].share is not None:
+            yield from self._shares_wrong(sum(group.share or 0.0 for group in self.groups))
+        else:
+            yield from self._counts_wrong(sum(group.count or 0 for group in self.groups))
+
+    def _shares_wrong(self, total: float) -> Iterator[Mistake]:
+        if abs(total - 1) > 1e-6:
+            found = f"shares that sum to {100 * total:.6g}%"
+            yield ("groups",), mistake("do not sum to 100%", found, "shares that sum to 100%")
+
+    def _counts_wrong(self, total: int) -> Iterator[Mistake]:
+        if total != self.clients:
+            found, allowed = f"counts that sum to {total}", f"counts that sum to clients, {self.clients}"
+            yield ("groups",), mistake("do not sum to clients", found, allowed)
+
+    def _names_wrong(self) -> Iterator[Mistake]:
+        seen: set[str] = set()
+        for place, group in enumerate(self.groups):
+            if group.name in seen:
+                yield ("groups", place, "name"), mistake("is taken", repr(group.name), "a name of its own")
+            seen.add(group.name or "")
+            seen.discard("")

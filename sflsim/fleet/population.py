@@ -1,0 +1,133 @@
+"""The fleet: groups of devices, who is in which, and who takes part in a round.
+
+Devices are made when asked for, so a fleet of a million costs what its participants cost. Every
+draw is keyed by the device's name or, for taking part, by group and round: removing a device
+changes nobody else's draws. Imports the rest of fleet, units and streams.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+from sflsim.fleet.devices import Device, Power, flop_per_s, power
+from sflsim.fleet.groups import FleetConfig, GroupConfig
+from sflsim.fleet.links import build_link
+from sflsim.fleet.stragglers import StragglerConfig, slowdowns
+from sflsim.streams import generator
+
+__all__ = ["Fleet", "FleetConfig", "Group", "GroupConfig", "build_fleet"]
+
+KEPT = 1 << 16  # devices kept once made; all can be made again, equal to the last draw
+
+
+class Group:
+    """The devices of one group: `first` is the fleet index of its device 0."""
+
+    __slots__ = ("config", "count", "first", "name", "power", "straggler")
+
+    def __init__(
+        self, name: str, config: GroupConfig, first: int, count: int, straggler: StragglerConfig | None
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.first = first
+        self.count = count
+        self.straggler = config.straggler or straggler
+        self.power: Power = power(config.device.power)
+
+
+class Fleet:
+    """All devices of a scenario under one seed; index 0 to len - 1, group after group."""
+
+    __slots__ = ("_devices", "_firsts", "_size", "groups", "seed")
+
+    def __init__(self, groups: Sequence[Group], seed: int) -> None:
+        self.groups = tuple(groups)
+        self.seed = seed
+        self._firsts = [group.first for group in groups]
+        self._size = sum(group.count for group in groups)
+        self._devices: dict[int, Device] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def device(self, index: int) -> Device:
+        """Return the device with this index.
+
+        Raises:
+            IndexError: there is none.
+        """
+        device = self._devices.get(index)
+        if device is None:
+            device = self._made(index)
+            if len(self._devices) >= KEPT:
+                del self._devices[next(iter(self._devices))]
+            self._devices[index] = device
+        return device
+
+    def _made(self, index: int) -> Device:
+        if not 0 <= index < self._size:
+            raise IndexError(f"no device {index} in a fleet of {self._size}")
+        group = self.groups[bisect_right(self._firsts, index) - 1]
+        config = group.config
+        name = f"{group.name}-{index - group.first}"
+        return Device(
+            index=index,
+            name=name,
+            group=group.name,
+            flop_per_s=flop_per_s(config.device, self.seed, name),
+            memory_bytes=config.device.memory,
+            power=group.power,
+            link=build_link(config.link, self.seed, name),
+            slowdown=slowdowns(group.straggler, self.seed, name),
+        )
+
+    def select(
+        self, round: int, k: int, available: Sequence[int] | npt.NDArray[np.int64] | None = None
+    ) -> list[int]:
+        """Return `k` devices, sorted, drawn uniformly without replacement for this round.
+
+        With `available` (distinct indices) only among those; all of them where there are no more
+        than `k`. Every device has a priority per round and the k smallest take part, so who is
+        available changes nobody's priority.
+        """
+        priorities = self._priorities(round)
+        candidates = None if available is None else np.asarray(available, dtype=np.int64)
+        if candidates is not None:
+            priorities = priorities[candidates]
+        chosen = _smallest(priorities, k)
+        indices: list[int] = np.sort(chosen if candidates is None else candidates[chosen]).tolist()
+        return indices
+
+    def _priorities(self, round: int) -> npt.NDArray[np.float64]:
+        """Return a uniform number for every device, shape (len,)."""
+        return np.concatenate(
+            [
+                generator(self.seed, "participation", group.name, round).random(group.count)
+                for group in self.groups
+            ]
+        )
+
+
+def _smallest(priorities: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int64]:
+    """Return the places of the `k` smallest of uniform numbers, in no order."""
+    if k <= 0 or k >= len(priorities):
+        return np.arange(max(k, 0) and len(priorities))
+    bound = (k + 8 * k**0.5 + 8) / len(priorities)  # below it lie more than k, but for 1 in 10^12 calls
+    low = np.flatnonzero(priorities < bound)
+    if len(low) < k:
+        return np.argpartition(priorities, k - 1)[:k]
+    return low[np.argpartition(priorities[low], k - 1)[:k]] if len(low) > k else low
+
+
+def build_fleet(config: FleetConfig, seed: int) -> Fleet:
+    """Return the fleet that `config` describes under the scenario seed `seed`."""
+    counts = config.group_counts()
+    firsts = [0, *accumulate(counts)]
+    members = zip(config.group_names(), config.groups, firsts, counts, strict=False)
+    return Fleet([Group(*member, config.straggler) for member in members], seed)

@@ -1,0 +1,83 @@
+"""Calls that every algorithm uses: the untrained model, evaluation, averages, stacking lanes.
+
+Each call maps a `Task` and its lanes to one value per lane, and is pure. Shapes: C lanes, d
+parameters. Torch is imported inside, so that protocols can name the calls without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sflsim.learning.lineage import Lane
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sflsim.learning.task import Task
+
+Model = dict[str, "Tensor"]
+BatchName = tuple[int, int]
+
+EVALUATION_BATCH = 1024
+
+
+def stack(lanes: Iterable[Lane], *path: str) -> Tensor:
+    """Return the tensors under `path` of every lane, stacked [C, ...]; a copy, free to be changed."""
+    import torch
+
+    tensors = []
+    for lane in lanes:
+        value: Any = lane
+        for name in path:
+            value = value[name]
+        tensors.append(value)
+    return torch.stack(tensors)
+
+
+def initial(task: Task, lanes: Sequence[Lane]) -> list[Model]:
+    """Return the untrained model."""
+    return [task.initial_model() for _ in lanes]
+
+
+def evaluate(task: Task, lanes: Sequence[Lane]) -> list[tuple[float, float]]:
+    """Return (accuracy, mean cross entropy) of each lane's `model` on the held-out data; inf if not finite."""
+    return [_evaluate(task, lane["model"]) for lane in lanes]
+
+
+def _evaluate(task: Task, model: Model) -> tuple[float, float]:
+    import torch
+    from torch.nn import functional as F
+
+    right, loss, size = 0, 0.0, len(task.data.test_y)
+    client, server = task.client.views(model["client"][None]), task.server.views(model["server"][None])
+    with torch.no_grad():
+        for start in range(0, size, EVALUATION_BATCH):
+            x, y = task.data.test_x[start : start + EVALUATION_BATCH], task.data.test_y[start : start + EVALUATION_BATCH]
+            logits = task.server.apply(server, task.client.apply(client, x))
+            right += int((logits.argmax(dim=1) == y).sum())
+            loss += float(F.cross_entropy(logits, y, reduction="sum"))
+    mean = loss / size
+    return right / size, mean if mean < float("inf") else float("inf")
+
+
+def average(task: Task, lanes: Sequence[Lane], *, weighting: str, eta: float = 1.0) -> list[Model]:
+    """Move both parts of `model` by `eta` towards the weighted mean of `models`, those of `clients`."""
+    return [_average(task, lane, weighting, eta) for lane in lanes]
+
+
+def _average(task: Task, lane: Lane, weighting: str, eta: float) -> Model:
+    old, moved = lane["model"], {}
+    for part in ("client", "server"):
+        mean = weighted_mean(task, lane["models"], part, lane["clients"], weighting)
+        moved[part] = mean if eta == 1.0 else old[part] + eta * (mean - old[part])
+    return moved
+
+
+def weighted_mean(task: Task, models: Sequence[Model], part: str, clients: Sequence[int], weighting: str) -> Tensor:
+    """Return the mean of one part [d] over `models`, weighted by the clients' samples or alike ("uniform")."""
+    import torch
+
+    counts = [1.0 if weighting == "uniform" else float(task.samples(client)) for client in clients]
+    weights = torch.tensor(counts, device=task.device) / sum(counts)
+    return torch.tensordot(weights, torch.stack([model[part] for model in models]), dims=1)

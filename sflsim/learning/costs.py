@@ -1,0 +1,73 @@
+"""What a cut costs: FLOPs, bytes on the wire and memory, for one batch. No torch at the top.
+
+Derived from the real model on torch's meta device, so no data and no weights are touched. One
+convention: 2 FLOP per multiply-accumulate; only matrix products and convolutions count, which is
+how torch's FlopCounterMode counts. A scenario may override any figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sflsim.units import Bytes, Flop, Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Figures of one cut for one batch of `batch_size` samples."""
+
+    client_forward_flop: float
+    client_backward_flop: float
+    server_forward_flop: float
+    server_backward_flop: float
+    activation_bytes: float
+    labels_bytes: float
+    client_model_bytes: float
+    server_model_bytes: float
+    client_saved_bytes: float
+    """Tensors that the client part saves for its backward pass."""
+    client_live_bytes: float
+    """Largest set of activations alive at once in the client's forward pass, input included."""
+    scalar_bytes: float = 4.0
+
+    def first_order_memory_bytes(self, optimizer_states: int) -> float:
+        """Return a client's peak memory when it trains by backpropagation.
+
+        Parameters, gradients, `optimizer_states` further copies, and the larger of what is saved
+        for backward and what a forward pass holds alive.
+        """
+        copies = 2 + optimizer_states
+        return copies * self.client_model_bytes + max(self.client_saved_bytes, self.client_live_bytes)
+
+    def zeroth_order_memory_bytes(self) -> float:
+        """Return a client's peak memory when it only runs forward passes: parameters and activations."""
+        return self.client_model_bytes + self.client_live_bytes
+
+
+class CostOverrides(BaseModel):
+    """`workload.costs:` fixed figures in place of the derived ones, each per batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    client_forward: Flop | None = None
+    client_backward: Flop | None = None
+    server_forward: Flop | None = None
+    server_backward: Flop | None = None
+    activation: Traffic | None = None
+    labels: Traffic | None = None
+    client_model: Traffic | None = Field(default=None, description="the client part, as sent to the Fed Server")
+    server_model: Traffic | None = None
+    client_saved: Bytes | None = Field(default=None, description="saved for backward by the client part")
+    client_live: Bytes | None = Field(default=None, description="activations alive in a forward pass")
+    scalar: Traffic | None = Field(default=None, description="one scalar on the wire")
+
+    def figures(self) -> dict[str, float]:
+        """Return the overridden figures by the field names of `Costs`."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name + _suffix(name): value for name, value in given.items() if value is not None}
+
+
+def _suffix(name: str) -> str:
+    return "_flop" if name.endswith(("forward", "backward")) else "_bytes"

@@ -1,0 +1,84 @@
+"""How the training samples are dealt to the clients. Numpy only.
+
+Each partition is a Config with `deal(labels, clients, seed)`, which returns the sample indices of
+every client: disjoint, together all samples, none empty.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from sflsim.errors import Problem, ScenarioError
+from sflsim.streams import generator
+
+Indices = npt.NDArray[np.int64]
+
+
+class IID(BaseModel):
+    """Every client gets an equal random share (sizes differ by one at most)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["iid"] = "iid"
+
+    def deal(self, labels: Indices, clients: int, seed: int) -> list[Indices]:
+        """Return the sample indices of every client."""
+        _enough(len(labels), clients, 1)
+        order = generator(seed, "partition", "iid").permutation(len(labels))
+        return [np.sort(share) for share in np.array_split(order, clients)]
+
+
+class Dirichlet(BaseModel):
+    """Each class is dealt in proportions drawn from a symmetric Dirichlet (Hsu et al., arXiv 1909.06335).
+
+    The smaller `alpha`, the fewer classes a client sees. The draw is repeated until every client
+    holds at least `min_samples`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["dirichlet"] = "dirichlet"
+    alpha: float = Field(gt=0)
+    min_samples: int = Field(default=1, ge=1)
+
+    def deal(self, labels: Indices, clients: int, seed: int) -> list[Indices]:
+        """Return the sample indices of every client."""
+        _enough(len(labels), clients, self.min_samples)
+        for attempt in range(1000):
+            shares = self._attempt(labels, clients, generator(seed, "partition", "dirichlet", attempt))
+            if min(len(share) for share in shares) >= self.min_samples:
+                return [np.sort(share) for share in shares]
+        raise ScenarioError(
+            Problem(
+                "workload.partition",
+                f"alpha {self.alpha} for {clients} clients and {len(labels)} samples",
+                f"a split that gives every client at least {self.min_samples} samples",
+                "none came up in 1000 draws: raise alpha, or lower fleet.clients or min_samples",
+            )
+        )
+
+    def _attempt(self, labels: Indices, clients: int, rng: np.random.Generator) -> list[Indices]:
+        shares: list[list[Indices]] = [[] for _ in range(clients)]
+        for label in np.unique(labels):
+            members = rng.permutation(np.flatnonzero(labels == label))
+            proportions = rng.dirichlet(np.full(clients, self.alpha))
+            cuts = np.round(np.cumsum(proportions)[:-1] * len(members)).astype(np.int64)
+            for share, piece in zip(shares, np.split(members, cuts), strict=True):
+                share.append(piece)
+        return [np.concatenate(share) for share in shares]
+
+
+def _enough(samples: int, clients: int, each: int) -> None:
+    if samples < clients * each:
+        raise ScenarioError(
+            Problem(
+                "fleet.clients",
+                str(clients),
+                f"at most {samples // each} for {samples} training samples",
+                "give fewer clients or a larger data set",
+            )
+        )

@@ -1,0 +1,41 @@
+"""A multilayer perceptron: one block for each hidden layer and one for the output. Torch lazily."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Width = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class MLP(BaseModel):
+    """Blocks hidden-1 ... hidden-n (linear, ReLU) and output (linear); cuts 1 to n."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[Width, ...] = Field(default=(64, 64), min_length=1, description="width of each hidden layer")
+
+    @property
+    def block_names(self) -> list[str]:
+        """Return the names of the blocks in order."""
+        return [f"hidden-{number}" for number in range(1, len(self.hidden) + 1)] + ["output"]
+
+    def build(self, sample_shape: tuple[int, ...], classes: int) -> list[tuple[str, nn.Module]]:
+        """Return the named blocks for inputs of `sample_shape`, with fresh weights."""
+        from math import prod
+
+        from torch import nn
+
+        widths = [prod(sample_shape), *self.hidden]
+        blocks: list[nn.Module] = [
+            nn.Sequential(nn.Linear(before, after), nn.ReLU())
+            for before, after in zip(widths[:-1], widths[1:], strict=True)
+        ]
+        blocks[0] = nn.Sequential(nn.Flatten(), *blocks[0].children())
+        blocks.append(nn.Linear(widths[-1], classes))
+        return list(zip(self.block_names, blocks, strict=True))

@@ -1,0 +1,128 @@
+"""Any torch optimizer by its name, for one participant or for stacked ones. Torch lazily.
+
+Most optimizers treat every number alike, so one of them serves stacked lanes as it serves one;
+those that look at whole tensors (Adafactor, Muon) get one instance per lane.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sflsim.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = (
+    "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD",
+    "Adafactor", "Muon",
+)  # fmt: skip
+PER_TENSOR = {"Adafactor", "Muon"}
+
+
+class OptimizerConfig(BaseModel):
+    """An optimizer of torch.optim: its name, its learning rate and its own further arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    name: str = Field(default="SGD", description="a class of torch.optim: " + ", ".join(NAMES))
+    lr: float = Field(default=0.05, gt=0)
+
+    @model_validator(mode="after")
+    def _known(self) -> OptimizerConfig:
+        if self.name not in NAMES:
+            raise PydanticCustomError(
+                "one_of",
+                "{reason}",
+                {
+                    "reason": "is unknown",
+                    "found": f"name {self.name!r}",
+                    "allowed": ", ".join(NAMES),
+                    "remedy": did_you_mean(self.name, NAMES),
+                },
+            )
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments beside name and learning rate."""
+        return dict(self.model_extra or {})
+
+    def unknown_arguments(self) -> tuple[list[str], list[str]]:
+        """Return (arguments that this optimizer does not take, those it takes)."""
+        taken = _argument_names(self.name)
+        return [name for name in self.arguments if name not in taken], taken
+
+    @property
+    def state_copies(self) -> int:
+        """Return how many further numbers the optimizer keeps for each parameter."""
+        if self.name == "SGD":
+            return 1 if self.arguments.get("momentum") else 0
+        return {"Adagrad": 1, "RMSprop": 1, "Adafactor": 0, "Muon": 1}.get(self.name, 2)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the Config as plain values, for a keyed call."""
+        return {"name": self.name, "lr": self.lr, **self.arguments}
+
+
+def _argument_names(name: str) -> list[str]:
+    import torch
+
+    taken = inspect.signature(getattr(torch.optim, name)).parameters
+    hidden = ("self", "params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")
+    return [argument for argument in taken if argument not in hidden]
+
+
+class Optimizer:
+    """Steps the leaves of one part for C lanes; `leaves` are [C, *shape], or [*shape] for C = 1."""
+
+    def __init__(self, leaves: Sequence[Tensor], lanes: int, settings: dict[str, Any]) -> None:
+        import torch
+
+        arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        name = arguments.pop("name")
+        make = getattr(torch.optim, name)
+        self.leaves = list(leaves)
+        if name in PER_TENSOR and lanes > 1:
+            self._groups = [[leaf.detach()[lane] for leaf in leaves] for lane in range(lanes)]
+            self._split = True
+        else:
+            self._groups = [self.leaves]
+            self._split = False
+        self._optimizers = [make(group, **arguments) for group in self._groups]
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Take one step along `gradients`, shaped as the leaves."""
+        for lane, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
+            for leaf, gradient in zip(group, gradients, strict=True):
+                leaf.grad = gradient[lane] if self._split else gradient
+            optimizer.step()
+
+    def state(self, prefix: str) -> dict[str, Tensor]:
+        """Return the state for one lane as tensors named "<prefix>.<parameter>.<entry>"."""
+        import torch
+
+        assert len(self._optimizers) == 1
+        state = self._optimizers[0].state_dict()["state"]
+        return {
+            f"{prefix}.{index}.{entry}": torch.as_tensor(value).clone()
+            for index, entries in state.items()
+            for entry, value in entries.items()
+            if value is not None
+        }
+
+    def restore(self, prefix: str, state: dict[str, Tensor]) -> None:
+        """Take over a state that `state` returned under the same prefix."""
+        entries: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith(f"{prefix}."):
+                index, entry = name.removeprefix(f"{prefix}.").split(".", 1)
+                entries.setdefault(int(index), {})[entry] = value.clone()
+        if entries:
+            (optimizer,) = self._optimizers
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})

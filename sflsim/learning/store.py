@@ -1,0 +1,58 @@
+"""Where values live under their keys, so that none is computed twice. Imports no torch.
+
+`Store` is the port; `MemoryStore` keeps the values of one process. A store on disk, which
+outlives the process, is another class with the same two methods.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Protocol
+
+from sflsim.learning.lineage import Value
+
+
+class Store(Protocol):
+    """Values by key; a value may be forgotten (it is computed again), never changed."""
+
+    def get(self, key: str) -> Value | None:
+        """Return the value under `key`, or None."""
+
+    def put(self, key: str, value: Value) -> None:
+        """Keep a value, which nobody changes any more."""
+
+
+def size_bytes(value: Value) -> int:
+    """Return the memory that a value takes: its tensors, or a little for plain numbers."""
+    if isinstance(value, dict):
+        return sum(tensor.numel() * tensor.element_size() for tensor in value.values())
+    return 64
+
+
+class MemoryStore:
+    """The values of this process: small ones for good, weights up to a limit, oldest out first."""
+
+    def __init__(self, limit_bytes: int = 512 * 2**20) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self._numbers: dict[str, Value] = {}
+        self._weights: OrderedDict[str, Value] = OrderedDict()
+
+    def get(self, key: str) -> Value | None:
+        """Return the value under `key`, or None if it was never kept or has been let go."""
+        if key in self._weights:
+            self._weights.move_to_end(key)
+            return self._weights[key]
+        return self._numbers.get(key)
+
+    def put(self, key: str, value: Value) -> None:
+        """Keep a value and let the longest unused weights go when they take too much memory."""
+        if not isinstance(value, dict):
+            self._numbers[key] = value
+            return
+        if key in self._weights:
+            return
+        self._weights[key] = value
+        self.held_bytes += size_bytes(value)
+        while self.held_bytes > self.limit_bytes and len(self._weights) > 1:
+            self.held_bytes -= size_bytes(self._weights.popitem(last=False)[1])

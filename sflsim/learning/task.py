@@ -1,0 +1,133 @@
+"""One learning task: data dealt to clients, a network cut in two, and the verbs of the math.
+
+The functions of the algorithms' math take a `Task` first and see parameters, batches and keys
+through it. Shapes: C lanes (participants computed at once), B samples, d parameters, K classes.
+Imports torch and the learning plane.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sflsim.learning.calls import BatchName, Model
+from sflsim.learning.data.base import Data
+from sflsim.learning.split import Part, cut_blocks
+from sflsim.learning.zeroth_order import Direction, Directions
+from sflsim.streams import generator, seed_of
+
+STACKED_NUMBERS = 1 << 24
+"""On a CPU, lanes are stacked while their parameters together stay below this many numbers."""
+
+
+class Task:
+    """A network, its cut and its data, under one scenario seed.
+
+    `client` and `server` are the two parts; `shards` the sample indices of each client.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        blocks: Sequence[tuple[str, nn.Module]],
+        cut: int,
+        shards: Sequence[Tensor],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        identity: str,
+    ) -> None:
+        self.data = data
+        self.client, self.server = cut_blocks(blocks, cut)
+        self.shards = shards
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = device
+        self._permutations: dict[int, tuple[int, Tensor]] = {}
+        text = f"{identity}|{cut}|{batch_size}|{seed}|{device.type}|{torch.__version__}|{data.fingerprint}"
+        self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def lanes_at_once(self) -> int:
+        """How many participants are computed stacked: a fixed rule of the model and the device.
+
+        On a CPU stacking pays for networks of linear layers, where it saves calls, and not for
+        convolutions; on a GPU it nearly always pays.
+        """
+        if self.device.type == "cpu" and not (_linear_only(self.client) and _linear_only(self.server)):
+            return 1
+        return max(1, STACKED_NUMBERS // max(1, self.client.dimension + self.server.dimension))
+
+    # Data.
+
+    def samples(self, client: int) -> int:
+        """Return the number of training samples that a client holds."""
+        return len(self.shards[client])
+
+    def batch(self, names: Sequence[BatchName]) -> tuple[Tensor, Tensor]:
+        """Return inputs [C, B, ...] and labels [C, B] of the batches named (client, number)."""
+        indices = torch.stack([self._indices(client, number) for client, number in names])
+        flat = indices.flatten().to(self.device)
+        lanes = (len(names), self.batch_size)
+        return self.data.train_x[flat].unflatten(0, lanes), self.data.train_y[flat].unflatten(0, lanes)
+
+    def _indices(self, client: int, number: int) -> Tensor:
+        """Return the samples of a client's batch: its shard, shuffled anew in each epoch, end to end."""
+        size = len(self.shards[client])
+        first = number * self.batch_size
+        taken: list[Tensor] = []
+        missing = self.batch_size
+        while missing:
+            epoch, offset = divmod(first, size)
+            piece = self._shuffled(client, epoch)[offset : offset + missing]
+            taken.append(piece)
+            first, missing = first + len(piece), missing - len(piece)
+        return taken[0] if len(taken) == 1 else torch.cat(taken)
+
+    def _shuffled(self, client: int, epoch: int) -> Tensor:
+        known = self._permutations.get(client)
+        if known is None or known[0] != epoch:
+            order = generator(self.seed, "batches", client, epoch).permutation(len(self.shards[client]))
+            known = (epoch, self.shards[client][torch.from_numpy(order)])
+            self._permutations[client] = known
+        return known[1]
+
+    # Math.
+
+    def directions(self, keys: Sequence[tuple[str | int, ...]], part: Part, kind: Direction) -> Directions:
+        """Return random directions in the parameters of `part`, one for each key."""
+        return Directions([(self.seed, *key) for key in keys], part.dimension, kind, self.device)
+
+    def activation(self, x_c: Tensor, x: Tensor) -> Tensor:
+        """Return the activations at the cut [C, B, ...] of client parameters [C, d_c] on inputs [C, B, ...]."""
+        return self.client.forward(self.client.views(x_c), x)
+
+    def server_loss(self, x_s: Tensor, z: Tensor, y: Tensor) -> Tensor:
+        """Return the losses [C] of server parameters [C, d_s] on activations [C, B, ...] and labels [C, B]."""
+        return self.loss(self.server.forward(self.server.views(x_s), z), y)
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the mean cross entropy [C] of logits [C, B, K] against labels [C, B]."""
+        each = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+        return each.view(y.shape).mean(dim=1)
+
+    def initial_model(self) -> Model:
+        """Return the untrained model, the same for every cut."""
+        return {"client": self.client.initial().to(self.device), "server": self.server.initial().to(self.device)}
+
+
+def _linear_only(part: Part) -> bool:
+    leaves = [module for _, block in part.blocks for module in block.modules()]
+    return all(isinstance(leaf, nn.Linear) for leaf in leaves if next(leaf.parameters(recurse=False), None) is not None)
+
+
+def build_blocks(model: Any, sample_shape: tuple[int, ...], classes: int, seed: int) -> list[tuple[str, nn.Module]]:
+    """Return the blocks of a model with weights drawn under the key (seed, "weights")."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of((seed, "weights")))
+        return list(model.build(sample_shape, classes))

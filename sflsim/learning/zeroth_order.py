@@ -1,0 +1,114 @@
+"""Zeroth-order estimation: random directions that are named by a key and never need to be kept.
+
+The estimator of a function f at x is (f(x + lam u) - f(x - lam u)) / (2 lam) * u with u uniform
+on the sphere of radius sqrt(d), or standard Gaussian (shared by MU-SplitFed, arXiv 2510.21155,
+and MeZO). Shapes: C lanes, d parameters. Imports streams, and torch lazily.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import sqrt
+from typing import TYPE_CHECKING, Literal
+
+from sflsim.streams import Key, seed_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Direction = Literal["sphere", "gaussian"]
+
+CHUNK = 1 << 20  # numbers drawn at once: the working memory of a direction, whatever d is
+
+
+class Directions:
+    """One direction for each lane, drawn again from its key whenever it is needed.
+
+    At most `CHUNK` numbers of a lane exist at any time; directions no longer than that are drawn
+    once and kept. They are drawn on the CPU, so that every device sees the same ones.
+    """
+
+    def __init__(
+        self, keys: Sequence[Key], size: int, kind: Direction, device: torch.device | None = None
+    ) -> None:
+        self.keys = keys
+        self.size = size
+        self.kind = kind
+        self._short = self._draw_short().to(device) if size <= CHUNK else None
+        self._scales = [] if size <= CHUNK else [self._scale(key) for key in keys]
+
+    def add_(self, x_CD: Tensor, factor: float | Tensor) -> None:
+        """Add `factor` times the directions to `x_CD` in place; `factor` is one number or one per lane [C]."""
+        if self._short is not None:
+            if isinstance(factor, float):
+                x_CD.add_(self._short, alpha=factor)
+            else:
+                x_CD.addcmul_(self._short, factor.unsqueeze(1))
+            return
+        for lane, key in enumerate(self.keys):
+            scale = (factor if isinstance(factor, float) else float(factor[lane])) * self._scales[lane]
+            start = 0
+            for piece in _pieces(key, self.size):
+                x_CD[lane, start : start + len(piece)].add_(piece.to(x_CD.device), alpha=scale)
+                start += len(piece)
+
+    def _draw_short(self) -> Tensor:
+        import torch
+
+        u_CD = torch.stack([next(_pieces(key, self.size)) for key in self.keys])
+        if self.kind == "sphere":
+            u_CD *= sqrt(self.size) / torch.linalg.vector_norm(u_CD, dim=1, keepdim=True)
+        return u_CD
+
+    def _scale(self, key: Key) -> float:
+        import torch
+
+        if self.kind == "gaussian":
+            return 1.0
+        squares = sum(float(piece.square().sum(dtype=torch.float64)) for piece in _pieces(key, self.size))
+        return sqrt(self.size / squares)
+
+
+def _pieces(key: Key, size: int) -> Iterator[Tensor]:
+    """Yield the standard normal draws of `key`, `CHUNK` at a time."""
+    import torch
+
+    source = torch.Generator().manual_seed(seed_of(key))
+    for start in range(0, size, CHUNK):
+        yield torch.randn(min(CHUNK, size - start), generator=source)
+
+
+def two_sided(
+    f: Callable[[Tensor], Tensor], x_CD: Tensor, directions: Directions, lam: float
+) -> tuple[Tensor, Tensor]:
+    """Return f(x + lam u) and f(x - lam u) for every lane; `x_CD` is moved in place and moved back.
+
+    `f` maps parameters [C, d] to anything with a lane dimension. Moving back leaves at most the
+    rounding error of three additions, as on a device that cannot hold a second copy.
+    """
+    directions.add_(x_CD, lam)
+    plus = f(x_CD)
+    directions.add_(x_CD, -2.0 * lam)
+    minus = f(x_CD)
+    directions.add_(x_CD, lam)
+    return plus, minus
+
+
+def descend_(
+    f: Callable[[Tensor], Tensor],
+    x_CD: Tensor,
+    directions: Sequence[Directions],
+    lam: float,
+    learning_rate: float,
+) -> None:
+    """Take one zeroth-order step in place: x <- x - learning_rate * mean over P directions of the estimate.
+
+    `f` maps parameters [C, d] to losses [C].
+    """
+    slopes = []
+    for u in directions:
+        plus_C, minus_C = two_sided(f, x_CD, u, lam)
+        slopes.append((plus_C - minus_C) / (2.0 * lam))
+    for u, slope_C in zip(directions, slopes, strict=True):
+        u.add_(x_CD, slope_C * (-learning_rate / len(slopes)))

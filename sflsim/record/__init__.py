@@ -1,0 +1,1 @@
+"""A run's tables and its folder on disk; imports pandas and pyarrow, nothing of the planes."""

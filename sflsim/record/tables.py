@@ -1,0 +1,155 @@
+"""The tables of a run: their columns, how they are made from what a simulation recorded, their files.
+
+All are tidy: one row per span, evaluation, client or (variant, seed). Imports pandas and errors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sflsim.errors import RunError
+
+SPANS = {
+    "variant": "str",
+    "seed": "int64",
+    "actor": "str",
+    "activity": "str",
+    "start_s": "float64",
+    "end_s": "float64",
+    "round": "int64",
+    "client": "str",
+    "bytes": "float64",
+    "flop": "float64",
+    "energy_j": "float64",
+    "outcome": "str",
+}
+EVALUATIONS = {
+    "variant": "str",
+    "seed": "int64",
+    "time_s": "float64",
+    "round": "int64",
+    "step": "int64",
+    "accuracy": "float64",
+    "loss": "float64",
+    "uplink_bytes": "float64",
+    "downlink_bytes": "float64",
+    "client_busy_s": "float64",
+    "server_busy_s": "float64",
+    "energy_j": "float64",
+}
+CLIENTS = {
+    "variant": "str",
+    "seed": "int64",
+    "client": "str",
+    "group": "str",
+    "flop_per_s": "float64",
+    "memory_bytes": "float64",
+    "samples": "float64",
+    "rounds": "int64",
+    "compute_s": "float64",
+    "slowdown_s": "float64",
+    "uplink_s": "float64",
+    "downlink_s": "float64",
+    "wait_s": "float64",
+    "uplink_bytes": "float64",
+    "downlink_bytes": "float64",
+    "flop": "float64",
+    "energy_j": "float64",
+    "peak_memory_bytes": "float64",
+}
+RUNS = {
+    "variant": "str",
+    "seed": "int64",
+    "algorithm": "str",
+    "status": "str",
+    "reason": "str",
+    "rounds": "int64",
+    "time_s": "float64",
+    "server_busy_s": "float64",
+    "client_memory_bytes": "float64",
+}
+COLUMNS: dict[str, Mapping[str, str]] = {"spans": SPANS, "evaluations": EVALUATIONS, "clients": CLIENTS, "runs": RUNS}
+ACTIVITIES = ("compute", "slowdown", "uplink", "downlink", "wait")
+
+
+def table(name: str, rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
+    """Return the table called `name` with the given rows, typed."""
+    columns = COLUMNS[name]
+    return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+
+
+def joined(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return one table of several, in order; empty with all columns where there are none."""
+    return pd.concat(parts, ignore_index=True) if parts else table(name, [])
+
+
+def client_work(spans: pd.DataFrame) -> pd.DataFrame:
+    """Return what each client did over a run: one row per client name, in the columns of CLIENTS."""
+    own = spans[spans["actor"] == spans["client"]]
+    seconds = (
+        own.assign(seconds=own["end_s"] - own["start_s"])
+        .pivot_table(index="client", columns="activity", values="seconds", aggfunc="sum")
+        .reindex(columns=list(ACTIVITIES))
+        .fillna(0.0)
+        .add_suffix("_s")
+    )
+    sizes = (
+        own.pivot_table(index="client", columns="activity", values="bytes", aggfunc="sum")
+        .reindex(columns=["uplink", "downlink"])
+        .fillna(0.0)
+        .add_suffix("_bytes")
+    )
+    by_client = own.groupby("client")
+    totals = by_client[["flop", "energy_j"]].sum().assign(rounds=by_client["round"].nunique())
+    return pd.concat([seconds, sizes, totals], axis=1)
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table whole or not at all; equal tables give equal bytes."""
+    write_whole(path, lambda part: frame.to_parquet(part, index=False, compression="zstd"))
+
+
+def read_table(name: str, folder: Path) -> pd.DataFrame:
+    """Return a table of a run folder.
+
+    Raises:
+        RunError: it is missing, damaged, or lacks a column.
+    """
+    path = folder / f"{name}.parquet"
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise RunError(f"{folder}: no {path.name}; is this the folder of a run?") from error
+    except Exception as error:
+        raise RunError(f"{path}: cannot be read as a table ({error})") from error
+    missing = [column for column in COLUMNS[name] if column not in frame]
+    if missing:
+        raise RunError(f"{path}: the columns {', '.join(missing)} are missing")
+    return frame.astype({column: kind for column, kind in COLUMNS[name].items()})
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write a JSON file whole or not at all."""
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
+    write_whole(path, lambda part: Path(part).write_text(text + "\n", encoding="utf-8"))
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Let `write` fill a file beside `path`, then put it in place of `path` in one step."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(part)
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error})") from error
+    finally:
+        Path(part).unlink(missing_ok=True)

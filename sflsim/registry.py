@@ -1,0 +1,227 @@
+"""What a scenario can name: algorithms, models, datasets, partitions and distributions.
+
+The one visible place where the built-in ones are listed. A package of a third party adds its
+own through an entry point (group "sflsim.models", name = kind), a notebook or a test through
+`register_model(...)`. All are looked up when a scenario is read, so the order of imports
+decides nothing. Imports the listed components inside the functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from sflsim.errors import SflsimError, did_you_mean
+
+if TYPE_CHECKING:
+    from sflsim.algorithms.base import Algorithm
+
+Component = TypeVar("Component", bound=type[Any])
+
+_registered: dict[str, list[type[Any]]] = {}  # group -> classes, in order; filled by register_* alone
+
+
+def algorithms() -> dict[str, type[Algorithm]]:
+    """Return every algorithm (a class with a nested Config) by the name that a variant gives."""
+    from sflsim.algorithms.mu_splitfed import MuSplitFed
+    from sflsim.algorithms.splitfed_v1 import SplitFedV1
+    from sflsim.algorithms.splitfed_v2 import SplitFedV2
+
+    return _by_name("algorithms", SplitFedV1, SplitFedV2, MuSplitFed)
+
+
+def models() -> dict[str, type[Any]]:
+    """Return every model (a Config) by its kind."""
+    from sflsim.learning.models.cnn import CNN
+    from sflsim.learning.models.mlp import MLP
+
+    return _by_name("models", MLP, CNN)
+
+
+def datasets() -> dict[str, type[Any]]:
+    """Return every dataset (a Config) by its kind."""
+    from sflsim.learning.data.digits import Digits
+
+    return _by_name("datasets", Digits)
+
+
+def partitions() -> dict[str, type[Any]]:
+    """Return every way to deal the samples to the clients (a Config) by its kind."""
+    from sflsim.learning.data.partition import IID, Dirichlet
+
+    return _by_name("partitions", IID, Dirichlet)
+
+
+def distributions() -> dict[str, type[Any]]:
+    """Return every random distribution (a Config) by its kind."""
+    from sflsim.fleet import distributions as fleet
+
+    return _by_name(
+        "distributions",
+        fleet.Constant,
+        fleet.Uniform,
+        fleet.Exponential,
+        fleet.ShiftedExponential,
+        fleet.Lognormal,
+        fleet.Pareto,
+        fleet.Weibull,
+        fleet.Gamma,
+        fleet.Empirical,
+    )
+
+
+def register_algorithm(algorithm: Component) -> Component:
+    """Add an algorithm to this process and return it (so it also serves as a decorator)."""
+    return _register("algorithms", algorithm)
+
+
+def register_model(model: Component) -> Component:
+    """Add a model to this process and return it."""
+    return _register("models", model)
+
+
+def register_dataset(dataset: Component) -> Component:
+    """Add a dataset to this process and return it."""
+    return _register("datasets", dataset)
+
+
+def register_partition(partition: Component) -> Component:
+    """Add a partition to this process and return it."""
+    return _register("partitions", partition)
+
+
+def register_distribution(distribution: Component) -> Component:
+    """Add a distribution to this process and return it."""
+    return _register("distributions", distribution)
+
+
+def config_of(component: type[Any]) -> type[BaseModel]:
+    """Return the Config of a component: its nested one, or the class itself where it is one."""
+    config = component if issubclass(component, BaseModel) else getattr(component, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, BaseModel)):
+        raise SflsimError(f"{component.__qualname__} is no pydantic model and has no nested Config")
+    return config
+
+
+def name_of(component: type[Any]) -> str:
+    """Return the word that names a component: the Literal of its field `algorithm` or `kind`."""
+    fields = config_of(component).model_fields
+    for tag in ("algorithm", "kind"):
+        words = get_args(fields[tag].annotation) if tag in fields else ()
+        if words and isinstance(words[0], str):
+            return words[0]
+    raise SflsimError(f"{component.__qualname__} needs a field `kind: Literal['its-name']` (or `algorithm`)")
+
+
+def _by_name(group: str, *built_in: type[Any]) -> dict[str, Any]:
+    """Return built-in, installed and registered components by name; a name given twice is refused."""
+    found: dict[str, Any] = {}
+    for component in (*built_in, *_installed(group), *_registered.get(group, ())):
+        name = name_of(component)
+        if found.setdefault(name, component) is not component:
+            raise SflsimError(
+                f"two {group} are called {name!r}: {found[name].__module__} and {component.__module__}; "
+                "rename or uninstall one"
+            )
+    return found
+
+
+def _register(group: str, component: Component) -> Component:
+    """Keep `component`; one of the same name and place (a cell run again) takes over."""
+    known = _registered.setdefault(group, [])
+    name, place = name_of(component), (component.__module__, component.__qualname__)
+    known[:] = [one for one in known if name_of(one) != name or (one.__module__, one.__qualname__) != place]
+    known.append(component)
+    return component
+
+
+@cache
+def _installed(group: str) -> tuple[type[Any], ...]:
+    """Load what installed packages offer under the entry-point group "sflsim.<group>"."""
+    components = []
+    for point in entry_points(group=f"sflsim.{group}"):
+        try:
+            component = point.load()
+            name = name_of(component)
+        except Exception as error:
+            raise SflsimError(
+                f"the installed package offering {point.value!r} as one of sflsim's {group} "
+                f"cannot be loaded ({error}); repair or uninstall it"
+            ) from error
+        if name != point.name:
+            raise SflsimError(f"the entry point {point.name!r} of sflsim.{group} offers {name!r}")
+        components.append(component)
+    return tuple(components)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a field that holds the Config of one registered component.
+
+    `Annotated[Any, OneOf(models)]` reads {kind: mlp, ...}, the shorthand 'mlp', or a Config
+    itself; `tag` is the key that names the component. Errors carry no tag in their path.
+    """
+
+    components: Callable[[], Mapping[str, type[Any]]]
+    tag: str = "kind"
+
+    def read(self, value: Any, info: ValidationInfo) -> BaseModel:
+        """Return the Config that `value` describes."""
+        configs = {name: config_of(component) for name, component in self.components().items()}
+        if isinstance(value, BaseModel) and type(value) in configs.values():
+            return value
+        if isinstance(value, str):
+            return self._config(configs, value, {}, (), info)
+        if not isinstance(value, Mapping):
+            raise _wrong(repr(value), self._allowed(configs))
+        name = value.get(self.tag)
+        rest = {key: item for key, item in value.items() if key != self.tag}
+        return self._config(configs, name, rest, (self.tag,), info)
+
+    def _config(
+        self,
+        configs: dict[str, type[BaseModel]],
+        name: Any,
+        rest: dict[Any, Any],
+        where: tuple[str, ...],
+        info: ValidationInfo,
+    ) -> BaseModel:
+        if not isinstance(name, str) or name not in configs:
+            near = [key for key in rest if did_you_mean(str(key), [self.tag])] if name is None else []
+            remedy = f"'{near[0]}' may be meant as '{self.tag}'" if near else did_you_mean(str(name), configs)
+            error = _wrong("nothing" if name is None else repr(name), ", ".join(configs), remedy)
+            raise ValidationError.from_exception_data(
+                self.tag, [InitErrorDetails(type=error, loc=where, input=name)]
+            )
+        return configs[name].model_validate({self.tag: name, **rest}, context=info.context)
+
+    def _allowed(self, configs: Iterable[str]) -> str:
+        return f"one of {', '.join(configs)}, or a mapping with the key '{self.tag}'"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        configs = {name: config_of(component) for name, component in self.components().items()}
+        choices = [handler(config.__pydantic_core_schema__) for config in configs.values()]
+        return {
+            "anyOf": [
+                {"type": "string", "enum": list(configs)},
+                {"type": "object", "required": [self.tag], "oneOf": choices},
+            ]
+        }
+
+
+def _wrong(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
+    """Return an error whose context the scenario's reader turns into a Problem."""
+    context = {"found": found, "allowed": allowed, "remedy": remedy}
+    return PydanticCustomError("one_of", "found {found}; allowed: {allowed}", context)

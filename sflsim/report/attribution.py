@@ -1,0 +1,168 @@
+"""Where a participant's time goes: every instant of its round is given to exactly one cause.
+
+A participant's round lasts from the start of its first span to the end of its last. A radio works
+beside the processor and the server beside both, so spans overlap; an instant that several cover goes
+to the first of: compute > slowdown > uplink > downlink > server > wait. An instant that none covers is
+`other`. So overlapped communication and overlapped server steps cost nothing, which is what
+overlapping is for. A multiplicative slowdown stretches compute and counts as compute.
+Imports report modules only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from sflsim.report.amounts import time_unit
+from sflsim.report.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    bar_rows,
+    in_style,
+    legend_below,
+    message_figure,
+)
+from sflsim.report.tables import SPAN_COLUMNS, variants_of, with_columns
+
+CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "server", "wait", "other")
+CATEGORY_OF = {
+    "compute": "compute",
+    "slowdown": "slowdown",
+    "uplink": "uplink",
+    "downlink": "downlink",
+    "serve": "server",
+    "queue": "server",
+    "wait": "wait",
+}
+COLORS = {
+    "compute": BLUE,
+    "slowdown": ORANGE,
+    "uplink": GREEN,
+    "server": VERMILLION,
+    "downlink": SKY,
+    "wait": "#c9c9c9",
+    "other": "#ffffff",
+}
+# In the order in which an exchange goes through them.
+LABELS = {
+    "compute": "client compute",
+    "slowdown": "straggler slowdown",
+    "uplink": "uplink",
+    "server": "server (queue or serve)",
+    "downlink": "downlink",
+    "wait": "waiting for stragglers",
+    "other": "other",
+}
+KEYS = ["variant", "seed", "round", "client"]
+SERVER = r"server(:\d+)?"
+
+
+def attribute(spans: pd.DataFrame | None) -> pd.DataFrame:
+    """Return one row per participant and round: `KEYS`, then the seconds of each of `CATEGORIES`.
+
+    The categories of a row add up to the length of the participant's round. Server spans without a
+    client, and spans without an end, belong to nobody and are left out.
+    """
+    work = participant_spans(spans)
+    groups = work.groupby(KEYS, sort=False, observed=True)
+    owner = np.asarray(groups.ngroup(), dtype=np.int64)
+    rank = work["activity"].map(CATEGORY_OF).fillna("other").map(CATEGORIES.index).to_numpy(dtype=np.int64)
+    start_s, end_s = work["start_s"].to_numpy(dtype=np.float64), work["end_s"].to_numpy(dtype=np.float64)
+    rows = work[KEYS].drop_duplicates(KEYS).reset_index(drop=True)
+    seconds = pd.DataFrame(_sweep(owner, rank, start_s, end_s, len(rows)), columns=list(CATEGORIES))
+    return pd.concat([rows, seconds], axis=1)
+
+
+def participant_spans(spans: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the finished spans that belong to a client, `client` filled in from the actor where empty."""
+    table = with_columns(spans, SPAN_COLUMNS)
+    table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
+    actor, client = table["actor"].astype(str), table["client"].fillna("").astype(str)
+    owner = client.where(client != "", actor.where(~actor.str.fullmatch(SERVER), ""))
+    return table.assign(client=owner)[owner != ""]
+
+
+def _sweep(
+    owner: npt.NDArray[np.int64],
+    rank: npt.NDArray[np.int64],
+    start_s: npt.NDArray[np.float64],
+    end_s: npt.NDArray[np.float64],
+    owners: int,
+) -> npt.NDArray[np.float64]:
+    """Return seconds (owners, categories): walk over all starts and ends, owner by owner, in time order.
+
+    Between two neighbouring edges the lowest rank that is open gets the time. Every owner closes what
+    it opened, so one running count over all owners serves each of them.
+    """
+    edge_s, edge_owner = np.concatenate([start_s, end_s]), np.concatenate([owner, owner])
+    edge_rank, change = np.concatenate([rank, rank]), np.repeat(np.array([1, -1], dtype=np.int64), len(owner))
+    order = np.lexsort((edge_s, edge_owner))
+    edge_s, edge_owner, edge_rank, change = edge_s[order], edge_owner[order], edge_rank[order], change[order]
+    other = len(CATEGORIES) - 1
+    cause = np.full(len(order), other, dtype=np.int64)
+    for category in reversed(range(other)):
+        cause[np.cumsum(np.where(edge_rank == category, change, 0)) > 0] = category
+    length_s = np.diff(edge_s, append=edge_s[-1:])
+    length_s[:-1][edge_owner[1:] != edge_owner[:-1]] = 0.0
+    cell = edge_owner * len(CATEGORIES) + cause
+    total = np.bincount(cell, weights=length_s, minlength=owners * len(CATEGORIES))
+    return total.astype(np.float64).reshape(owners, len(CATEGORIES))
+
+
+def where_time_goes(spans: pd.DataFrame | None, share: bool = False) -> pd.DataFrame:
+    """Return mean seconds per participant and round of each of `CATEGORIES`, one row per variant.
+
+    With `share` each row is divided by its sum.
+    """
+    shares = attribute(spans)
+    means = shares.groupby("variant", sort=False, observed=True)[list(CATEGORIES)].mean()
+    means = means.reindex(variants_of(spans)).dropna(how="all")
+    return means.div(means.sum(axis=1).replace(0.0, np.nan), axis=0).fillna(0.0) if share else means
+
+
+@in_style
+def where_time_goes_figure(spans: pd.DataFrame | None) -> Figure:
+    """Return stacked bars, one per variant: mean seconds of a participant's round, with shares inside."""
+    means = where_time_goes(spans)
+    if means.empty:
+        return message_figure("no spans were recorded")
+    figure, axes = bar_rows(means.index.to_list())
+    totals = means.sum(axis=1)
+    unit, length_s = time_unit(float(totals.max()))
+    shown = [category for category in LABELS if means[category].max() > 1e-9 * totals.max()]
+    left = np.zeros(len(means))
+    for category in shown:
+        values = means[category].to_numpy(dtype=np.float64) / length_s
+        edge = "#999999" if category == "other" else "white"
+        axes.barh(
+            range(len(means)),
+            values,
+            left=left,
+            height=0.68,
+            color=COLORS[category],
+            edgecolor=edge,
+            linewidth=0.4,
+        )
+        for row, value in enumerate(values):
+            if value > 0.12 * totals.max() / length_s:
+                ink = "black" if category in ("wait", "other", "slowdown", "downlink") else "white"
+                text = f"{100 * value * length_s / totals.iloc[row]:.0f} %"
+                axes.text(
+                    left[row] + value / 2, row, text, ha="center", va="center_baseline", color=ink, fontsize=6
+                )
+        left = left + values
+    axes.set_xlim(0, float(totals.max()) / length_s * 1.02 or 1.0)
+    axes.set_xlabel(f"mean time of a participant's round ({unit})", loc="right")
+    axes.spines["left"].set_visible(False)
+    handles = [
+        Patch(facecolor=COLORS[category], edgecolor="#999999" if category == "other" else "none")
+        for category in shown
+    ]
+    legend_below(axes, handles, [LABELS[category] for category in shown])
+    return figure

@@ -1,0 +1,164 @@
+"""The look of every picture: paper widths, fonts, Okabe-Ito colours, and files equal byte for byte.
+
+Figures are built with matplotlib's objects, never through pyplot, so that drawing leaves no state behind.
+Imports matplotlib only.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+COLUMN_IN = 3.5
+DOUBLE_IN = 7.16
+DPI = 200
+INK = "#262626"
+MUTED = "#6b6b6b"
+
+BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
+# Okabe and Ito's eight without yellow, which fades on white paper.
+PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
+MARKERS = "os^DvP<>*hpd"
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.35,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.8,
+    "hatch.linewidth": 0.5,
+    "axes.formatter.useoffset": False,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+}
+
+# Applied over matplotlib's own defaults, so that a user's settings do not change the pictures.
+in_style = style.context(STYLE, after_reset=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one variant is drawn in every picture; different for 35 variants in a row."""
+
+    color: str
+    line: Any
+    marker: str
+
+
+def look(index: int) -> Look:
+    """Return the look of the variant that stands at `index` in the scenario."""
+    line = LINES[index // len(PALETTE) % len(LINES)]
+    return Look(PALETTE[index % len(PALETTE)], line, MARKERS[index % len(MARKERS)])
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure of this size with constrained layout and a canvas of its own."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def bar_rows(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """Return a figure with a row for each of `names`, the first on top; two columns wide for long names."""
+    wide = max(len(name) for name in names) > 26
+    labels = [wrapped(name, 52 if wide else 26) for name in names]
+    row_in = 0.13 + 0.11 * max(label.count("\n") + 1 for label in labels)
+    figure = new_figure(DOUBLE_IN if wide else COLUMN_IN, 0.45 + row_in * len(labels))
+    axes = figure.subplots()
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def message_figure(text: str) -> Figure:
+    """Return a small figure that says why there is nothing to draw."""
+    figure = new_figure(COLUMN_IN, 1.0)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
+    return figure
+
+
+def wrapped(name: str, width: int) -> str:
+    """Return `name` broken into lines of at most `width` characters; nothing is cut off."""
+    return "\n".join(textwrap.fill(line, width) for line in name.split("\n"))
+
+
+def width_in(figure: Figure, labels: Sequence[str], size: float) -> float:
+    """Return the width in inches of the widest of `labels` at font size `size`."""
+    probes = [figure.text(0, 0, label, fontsize=size) for label in labels]
+    widths = [probe.get_window_extent().width / figure.dpi for probe in probes]
+    for probe in probes:
+        probe.remove()
+    return max(widths, default=0.0)
+
+
+def legend_below(axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> Legend:
+    """Put a legend below `axes` in as many columns as fit, and make the figure taller by its height."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    labels = [wrapped(label, int(width * 14)) for label in labels]
+    each_in = width_in(figure, labels, STYLE["legend.fontsize"]) + 0.45
+    columns = max(1, min(len(labels), int(width / each_in)))
+    columns = math.ceil(len(labels) / math.ceil(len(labels) / columns))
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    figure.set_size_inches(width, height + legend.get_window_extent().height / figure.dpi)
+    return legend
+
+
+def safe_name(name: str, taken: set[str]) -> str:
+    """Return `name` as a file name's part for any file system, unlike those in `taken`, and add it there."""
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "variant"
+    choice, number = base, 1
+    while choice.lower() in taken:
+        number += 1
+        choice = f"{base}-{number}"
+    taken.add(choice.lower())
+    return choice
+
+
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write `figure` as PNG without date or software name, so that equal tables give equal bytes."""
+    picture = io.BytesIO()
+    with style.context(STYLE, after_reset=True):
+        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+    path.write_bytes(picture.getvalue())
+    return path

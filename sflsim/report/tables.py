@@ -1,0 +1,55 @@
+"""What the report reads of a run's tables: columns that exist, variants in order. Imports pandas only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+EVALUATION_COLUMNS = (
+    "variant",
+    "seed",
+    "time_s",
+    "round",
+    "accuracy",
+    "uplink_bytes",
+    "downlink_bytes",
+    "client_busy_s",
+    "server_busy_s",
+)
+RUN_COLUMNS = ("variant", "seed", "status", "rounds", "time_s", "server_busy_s", "client_memory_bytes")
+SPAN_COLUMNS = ("variant", "seed", "actor", "activity", "start_s", "end_s", "round", "client")
+
+
+def with_columns(table: pd.DataFrame | None, columns: Sequence[str]) -> pd.DataFrame:
+    """Return `table` with exactly `columns`; those that it lacks hold no value."""
+    return (pd.DataFrame() if table is None else table).reindex(columns=list(columns))
+
+
+def measured(evaluations: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the evaluations that have an accuracy: none of a timing-only run."""
+    table = with_columns(evaluations, EVALUATION_COLUMNS)
+    return table[table["accuracy"].notna()]
+
+
+def variants_of(*tables: pd.DataFrame | None) -> list[str]:
+    """Return the variants named in any of `tables`, in the order of their first appearance."""
+    names = [
+        name
+        for table in tables
+        if table is not None and "variant" in table
+        for name in table["variant"].unique()
+    ]
+    return list(dict.fromkeys(str(name) for name in names))
+
+
+def first_at_target(evaluations: pd.DataFrame | None, target: float) -> pd.DataFrame:
+    """Return, for each variant and seed that reached `target`, its first evaluation at or above it."""
+    table = measured(evaluations)
+    reached = table[table["accuracy"] >= target].sort_values("time_s", kind="stable")
+    return reached.drop_duplicates(["variant", "seed"]).sort_index()
+
+
+def last_evaluations(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Return the last evaluation of each variant and seed."""
+    return evaluations.sort_values("time_s", kind="stable").drop_duplicates(["variant", "seed"], keep="last")

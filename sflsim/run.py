@@ -1,0 +1,168 @@
+"""A finished run: its tables, its summary, its pictures, its folder.
+
+Everything shown is made from the tables alone, so an old folder can be drawn anew. Imports
+record, report and scenario.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sflsim.errors import RunError
+from sflsim.record import tables
+from sflsim.report.plots import plot_all
+from sflsim.report.summary import summarize
+from sflsim.scenario.loading import parse_scenario
+from sflsim.scenario.schema import Scenario
+from sflsim.session import Outcome
+
+
+class Run:
+    """The tables of one simulated scenario.
+
+    `spans`, `evaluations`, `clients` and `runs` are pandas tables (columns: `sflsim.record.tables`);
+    `manifest` says which versions and settings made them and how long it took.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        spans: pd.DataFrame,
+        evaluations: pd.DataFrame,
+        clients: pd.DataFrame,
+        runs: pd.DataFrame,
+        manifest: dict[str, Any],
+    ) -> None:
+        self.scenario = scenario
+        self.spans = spans
+        self.evaluations = evaluations
+        self.clients = clients
+        self.runs = runs
+        self.manifest = manifest
+
+    @property
+    def status(self) -> str:
+        """Return "completed" or "interrupted"; a single variant may still have diverged (`runs`)."""
+        return str(self.manifest["status"])
+
+    def summary(self, target: float | None = None) -> pd.DataFrame:
+        """Return one row per variant: final accuracy and what it took to reach `target` (0 to 1)."""
+        return summarize(self.evaluations, self.runs, self._target(target))
+
+    def plot(self, folder: str | Path, target: float | None = None) -> list[Path]:
+        """Write all pictures to `folder` and return their paths."""
+        frames = {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
+        return plot_all(frames, folder, self._target(target))
+
+    def _target(self, target: float | None) -> float | None:
+        return self.scenario.target_accuracy if target is None else target
+
+    def save(self, folder: str | Path, plots: bool = True) -> Path:
+        """Write the run folder: scenario, manifest, tables and, unless told otherwise, pictures.
+
+        The manifest comes last, so a folder that has one is whole.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made ({error})") from error
+        text = self.scenario.to_yaml()
+        tables.write_whole(folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8"))
+        for name in ("spans", "evaluations", "clients"):
+            tables.write_table(getattr(self, name), folder / f"{name}.parquet")
+        if plots:
+            self.plot(folder / "plots")
+        content = {**self.manifest, "runs": json.loads(self.runs.to_json(orient="records", double_precision=15))}
+        tables.write_json(content, folder / "run.json")
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Return the run that `save` wrote to `folder`.
+
+        Raises:
+            RunError: it is no run folder, or a file in it is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            runs = tables.table("runs", [[row[name] for name in tables.RUNS] for row in manifest.pop("runs")])
+            text = (folder / "scenario.yaml").read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise RunError(f"{folder}: no {Path(error.filename).name}; is this the folder of a run?") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
+        frames = {name: tables.read_table(name, folder) for name in ("spans", "evaluations", "clients")}
+        scenario = parse_scenario(text, str(folder / "scenario.yaml"))
+        return cls(scenario, runs=runs, manifest=manifest, **frames)
+
+
+def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, manifest: dict[str, Any]) -> Run:
+    """Return the run that the outcomes of its variants and seeds make, in the order given."""
+    spans = [tables.table("spans", [(one.variant, one.seed, *span) for span in one.spans]) for one in outcomes]
+    evaluations = [(one.variant, one.seed, *row) for one in outcomes for row in one.evaluations]
+    algorithm = {variant.name: variant.algorithm for variant in scenario.variants}
+    runs = [
+        (
+            one.variant, one.seed, algorithm[one.variant], one.status, one.reason, one.rounds, one.time_s,
+            one.server_busy_s, one.client_memory_bytes,
+        )
+        for one in outcomes
+    ]  # fmt: skip
+    whole = len(outcomes) == expected and all(one.status != "interrupted" for one in outcomes)
+    return Run(
+        scenario,
+        spans=tables.joined("spans", spans),
+        evaluations=tables.table("evaluations", evaluations),
+        clients=tables.joined("clients", [_clients(one, own) for one, own in zip(outcomes, spans, strict=True)]),
+        runs=tables.table("runs", runs),
+        manifest={
+            "status": "completed" if whole else "interrupted",
+            "scenario": hashlib.blake2b(scenario.to_yaml().encode(), digest_size=16).hexdigest(),
+            "versions": _versions(),
+            "computed_calls": _total([one.computed for one in outcomes]),
+            "real_s_by_run": {f"{one.variant} seed {one.seed}": round(one.real_s, 3) for one in outcomes},
+            **manifest,
+        },
+    )
+
+
+def _clients(outcome: Outcome, spans: pd.DataFrame) -> pd.DataFrame:
+    """Return the clients of one outcome: who they are and what they did."""
+    names = ["client", "group", "flop_per_s", "memory_bytes", "samples"]
+    frame = pd.DataFrame(outcome.clients, columns=names).set_index("client")
+    frame = frame.join(tables.client_work(spans)).reset_index()
+    frame = frame.assign(
+        variant=outcome.variant, seed=outcome.seed, peak_memory_bytes=outcome.client_memory_bytes
+    )
+    counted = [name for name in tables.CLIENTS if name not in (*names, "variant", "seed", "peak_memory_bytes")]
+    frame[counted] = frame[counted].fillna(0.0)
+    return frame[list(tables.CLIENTS)].astype(dict(tables.CLIENTS))
+
+
+def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    names = sorted({name for count in counts for name in count})
+    return {name: sum(count.get(name, 0) for count in counts) for name in names}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("sflsim", "torch", "numpy", "simpy", "pandas"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

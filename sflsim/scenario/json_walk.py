@@ -1,0 +1,107 @@
+"""What a JSON Schema says of a place in a scenario: its keys, its values. Imports nothing of the package.
+
+Where a union has several choices, those count that agree with the tag ("kind") that the user gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+UNIONS = ("anyOf", "oneOf", "allOf")
+WORDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+
+def keys_at(root: Schema, steps: Sequence[str | int], data: Any) -> list[str]:
+    """Return the keys that the mapping at `steps` of `data` may have."""
+    schemas, mapping = _at(root, steps, data)
+    choices = (choice for schema in schemas for choice in _choices(root, schema, mapping))
+    return list(dict.fromkeys(key for choice in choices for key in choice.get("properties", {})))
+
+
+def describe(root: Schema, steps: Sequence[str | int], data: Any) -> str:
+    """Return in words which values may stand at `steps`; empty where the schema does not say."""
+    schemas, value = _at(root, steps, data)
+    words = (word for schema in schemas for word in _words(root, schema, value))
+    return " or ".join(dict.fromkeys(words))
+
+
+def note(root: Schema, steps: Sequence[str | int], data: Any) -> str:
+    """Return the description of the field at `steps`; empty where it has none."""
+    schemas, _ = _at(root, steps, data)
+    return next((str(schema["description"]) for schema in schemas if "description" in schema), "")
+
+
+def _words(root: Schema, schema: Schema, data: Any) -> Iterator[str]:
+    if "examples" in schema:
+        yield " or ".join(f"'{example}'" for example in schema["examples"][:2])
+        return
+    for choice in _choices(root, schema, data):
+        keys = ", ".join(choice.get("properties", ()))
+        if "enum" in choice or "const" in choice:
+            yield ", ".join(map(str, choice.get("enum", [choice.get("const")])))
+        elif "examples" in choice:
+            yield f"e.g. '{choice['examples'][0]}'"
+        elif choice.get("type") in WORDS:
+            yield WORDS[choice["type"]] + (f" with the keys {keys}" if keys else "")
+
+
+def _at(root: Schema, steps: Sequence[str | int], data: Any) -> tuple[list[Schema], Any]:
+    """Return every schema that may hold at `steps`, and what stands there."""
+    here: list[Schema] = [root]
+    for step in steps:
+        here = [
+            below
+            for schema in here
+            for choice in _choices(root, schema, data)
+            for below in _below(choice, step)
+        ]
+        held = isinstance(data, dict) or (
+            isinstance(data, list) and isinstance(step, int) and step < len(data)
+        )
+        data = (data.get(step) if isinstance(data, dict) else data[step]) if held else None
+    return here, data
+
+
+def _choices(root: Schema, schema: Schema, data: Any) -> Iterator[Schema]:
+    """Yield the schemas that `schema` stands for: references followed, unions taken apart."""
+    if "$ref" in schema:
+        target: Any = root
+        for name in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[name.replace("~1", "/").replace("~0", "~")]
+        yield from _choices(root, target, data)
+    elif any(union in schema for union in UNIONS):
+        for union in UNIONS:
+            for choice in schema.get(union, ()):
+                yield from _choices(root, choice, data)
+    elif not _contradicts(schema, data):
+        yield schema
+
+
+def _contradicts(schema: Schema, data: Any) -> bool:
+    """Return whether `data` has another word where the schema has a constant."""
+    if not isinstance(data, Mapping):
+        return False
+    constants = {
+        key: field["const"] for key, field in schema.get("properties", {}).items() if "const" in field
+    }
+    return any(key in data and data[key] != constant for key, constant in constants.items())
+
+
+def _below(schema: Schema, step: str | int) -> Iterator[Schema]:
+    if isinstance(step, int):
+        if isinstance(schema.get("items"), Mapping):
+            yield schema["items"]
+    elif step in schema.get("properties", {}):
+        yield schema["properties"][step]
+    elif isinstance(schema.get("additionalProperties"), Mapping):
+        yield schema["additionalProperties"]

@@ -1,0 +1,104 @@
+"""Reading a scenario from a file or text: every mistake in it becomes part of one ScenarioError.
+
+Imports the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.scenario import overrides as sets
+from sflsim.scenario.schema import Scenario
+from sflsim.scenario.source import Source
+from sflsim.scenario.translate import problems_of, shown
+from sflsim.scenario.yaml_lines import read_yaml
+
+MAX_BYTES = 2**20
+
+
+def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
+    """Read a scenario file; `overrides` are "path=value" as after `--set`.
+
+    Raises:
+        ScenarioError: the file or what it says cannot be used; all mistakes at once.
+    """
+    return parse_scenario(_text(Path(path)), str(path), overrides, folder=Path(path).parent)
+
+
+def parse_scenario(
+    text: str, file: str = "<text>", overrides: Sequence[str] = (), folder: Path | None = None
+) -> Scenario:
+    """Read a scenario from text; files that it names are looked for in `folder`.
+
+    Raises:
+        ScenarioError: it cannot be used; all mistakes at once, each with its line.
+    """
+    document = read_yaml(text, file)
+    if not isinstance(document.data, dict):
+        found = "an empty file" if document.data is None else shown(document.data)
+        remedy = "start from one of the files in scenarios/"
+        raise ScenarioError(Problem("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1))
+    overridden = sets.apply(overrides, document)
+    return _validated(document.data, Source(file, document.lines, overridden), folder or Path())
+
+
+def _validated(data: dict[str, Any], source: Source, folder: Path) -> Scenario:
+    """Return the scenario that `data` describes; errors point into `source`."""
+    context: dict[str, Any] = {"base_dir": folder}
+    problems: Sequence[Problem] = ()
+    scenario = None
+    try:
+        scenario = Scenario.model_validate(data, context=context)
+    except ValidationError as error:
+        resolved = {**data, "variants": context.get("variants", data.get("variants"))}
+        problems = problems_of(error, resolved, Scenario.model_json_schema)
+    except ScenarioError as error:
+        problems = error.problems
+    source = replace(source, origins=context.get("origins", {}))
+    if scenario is None:
+        raise source.located(ScenarioError(problems))
+    scenario._source = source
+    return scenario
+
+
+def _text(path: Path) -> str:
+    """Return the text of a scenario file, at most MAX_BYTES of it, as UTF-8."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        found = (
+            "no such file"
+            if isinstance(error, FileNotFoundError)
+            else f"a file that cannot be read ({reason})"
+        )
+        raise ScenarioError(Problem("", found, "a YAML file", _near(path), str(path))) from error
+    if len(data) > MAX_BYTES:
+        found = f"a file of more than {MAX_BYTES // 2**20} MiB"
+        raise ScenarioError(
+            Problem("", found, "a smaller scenario", "put long lists into a CSV file", str(path))
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found = f"bytes that are no text in UTF-8 (byte {error.start})"
+        raise ScenarioError(
+            Problem("", found, "a YAML file in UTF-8", "save it as UTF-8", str(path), line)
+        ) from error
+
+
+def _near(path: Path) -> str:
+    """Return the name of a file beside a missing one that is nearly called the same."""
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
+    except (OSError, ValueError):
+        return "check the path"
+    return did_you_mean(path.name, names) or "check the path"

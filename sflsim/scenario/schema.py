@@ -1,0 +1,190 @@
+"""The schema of a scenario: the sum of its components' Configs, and when to stop and evaluate.
+
+Imports the Configs of algorithms, clock, fleet and learning; no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from sflsim.algorithms.base import AlgorithmConfig
+from sflsim.clock.server import ServerConfig
+from sflsim.errors import ScenarioError
+from sflsim.fleet.population import FleetConfig
+from sflsim.learning.config import Workload
+from sflsim.registry import OneOf, algorithms, config_of
+from sflsim.scenario.expand import expands, resolve
+from sflsim.scenario.source import Source
+from sflsim.scenario.yaml_lines import write_yaml
+from sflsim.units import PERIOD, Fraction, Period
+
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+ROUNDS = re.compile(r"([0-9]{1,9}) *rounds?", re.ASCII)
+EVERY = "a number of rounds or a simulated time, above zero, e.g. '10 rounds' or '30 s'"
+
+
+class Part(BaseModel):
+    """Base of the scenario and its own parts: frozen and strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Stop(Part):
+    """A run ends with whichever comes first; `accuracy` alone might never come."""
+
+    rounds: Annotated[int, Field(strict=True, ge=1, description="rounds of training")] | None = None
+    time: Annotated[Period, Field(description="simulated time, e.g. '2 h'")] | None = None
+    accuracy: Annotated[Fraction, Field(description="on the held-out data, e.g. '95%'")] | None = None
+
+    @model_validator(mode="after")
+    def _ends(self) -> Stop:
+        if self.rounds is None and self.time is None:
+            found = "no 'rounds' and no 'time'"
+            raise mistake(found, "at least one of them", "add e.g. 'rounds: 300' or 'time: 2 h'")
+        return self
+
+
+class Evaluate(Part):
+    """How often the model is evaluated on the held-out data; it takes no simulated time."""
+
+    every: str = Field(default="10 rounds", description=EVERY, examples=["10 rounds", "30 s"])
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        rounds = ROUNDS.fullmatch(value.strip()) if isinstance(value, str) else None
+        if rounds and int(rounds[1]) > 0:
+            return f"{int(rounds[1])} round{'s' if int(rounds[1]) > 1 else ''}"
+        try:
+            return PERIOD.write(PERIOD.read(value))
+        except PydanticCustomError as error:
+            remedy = f"did you mean '{value} rounds'?" if isinstance(value, int) and value > 0 else ""
+            raise mistake(repr(value), EVERY, remedy) from error
+
+    @property
+    def every_rounds(self) -> int | None:
+        """Rounds between two evaluations; None where they go by time."""
+        rounds = ROUNDS.fullmatch(self.every)
+        return int(rounds[1]) if rounds else None
+
+    @property
+    def every_s(self) -> float | None:
+        """Simulated time between two evaluations; None where they go by rounds."""
+        return None if self.every_rounds is not None else PERIOD.read(self.every)
+
+
+def _stop_accuracy(fields: dict[str, Any]) -> float | None:
+    stop: Stop = fields["stop"]
+    return stop.accuracy
+
+
+class Scenario(Part):
+    """One experiment: one fleet, one workload, several variants, several seeds."""
+
+    SAFE_NAME: ClassVar[str] = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+    name: str = Field(
+        pattern=SAFE_NAME, description="letters, digits, '.', '_' and '-'; it also names the run folder"
+    )
+    description: str = ""
+    seeds: list[Seed] = Field(default=[0], min_length=1, description="every variant runs once under each")
+    workload: Workload
+    fleet: FleetConfig
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    variants: list[Annotated[AlgorithmConfig, OneOf(algorithms, tag="algorithm")]] = Field(
+        min_length=1, description="what is compared; a list in a field expands into one variant each"
+    )
+    stop: Stop
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    target_accuracy: Fraction | None = Field(
+        default_factory=_stop_accuracy,
+        description="for time-to-accuracy in tables and plots; that of 'stop' by default",
+    )
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _resolved(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, list):
+            return value
+        resolved, origins = resolve(value)
+        if isinstance(info.context, dict):
+            info.context.update(variants=resolved, origins=origins)
+        return resolved
+
+    @field_validator("variants")
+    @classmethod
+    def _own_names(cls, variants: list[AlgorithmConfig]) -> list[AlgorithmConfig]:
+        remedy = "leave one out, or give each a 'name:'"
+        _refuse_twice([variant.name for variant in variants], ("name",), "the name", remedy)
+        return variants
+
+    @field_validator("seeds")
+    @classmethod
+    def _own_seeds(cls, seeds: list[int]) -> list[int]:
+        _refuse_twice(seeds, (), "the seed", "leave one out")
+        return seeds
+
+    def located(self, error: ScenarioError) -> ScenarioError:
+        """Return an error met later (a cut that is impossible) with file and lines of this scenario."""
+        return self._source.located(error)
+
+    def to_yaml(self) -> str:
+        """Return the scenario with every default and every variant written out; it loads to an equal one."""
+        return write_yaml(self.model_dump(mode="json", by_alias=True))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a scenario file, for editors: lists in variants included."""
+    schema = Scenario.model_json_schema()
+    configs = {name: config_of(algorithm) for name, algorithm in algorithms().items()}
+    for choice in _variant_schemas(schema):
+        config = configs[choice["properties"]["algorithm"]["const"]]
+        for key, field in choice["properties"].items():
+            if key != "algorithm" and expands(config, key):
+                lists = {"type": "array", "minItems": 1, "items": field}
+                choice["properties"][key] = {"anyOf": [field, lists]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _variant_schemas(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the schema of each algorithm's Config, wherever it stands."""
+    _, mapping = schema["properties"]["variants"]["items"]["anyOf"]
+    choices: list[dict[str, Any]] = mapping["oneOf"]
+    return [schema["$defs"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one for one in choices]
+
+
+def mistake(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
+    """Return the error to raise in a validator; the reader makes a Problem of it."""
+    context = {"found": found, "allowed": allowed, "remedy": remedy}
+    return PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
+
+
+def _refuse_twice(values: list[Any], below: tuple[str, ...], what: str, remedy: str) -> None:
+    """Refuse a value that stands in a list before, at its own place."""
+    twice = [i for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        details = [
+            InitErrorDetails(
+                type=mistake(f"{what} {values[i]!r} twice", "each once", remedy),
+                loc=(i, *below),
+                input=values[i],
+            )
+            for i in twice
+        ]
+        raise ValidationError.from_exception_data("Scenario", details)

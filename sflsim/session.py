@@ -1,0 +1,225 @@
+"""One process's share of an experiment: the task, the store and the simulation of one variant.
+
+Scenario -> (variant, seed) -> `Outcome`. Data, tasks and values are kept between the runs of a
+process, so that what two variants share is computed once. Imports scenario, algorithms and below;
+torch only where something is learned or its costs are derived.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from sflsim.algorithms.base import Algorithm, AlgorithmConfig, Evaluation, Learning, Rules, Simulation
+from sflsim.clock.spans import Span
+from sflsim.errors import Diverged, Problem, ScenarioError, did_you_mean
+from sflsim.fleet.population import build_fleet
+from sflsim.learning.absent import NoLearning
+from sflsim.learning.costs import Costs
+from sflsim.learning.store import MemoryStore
+from sflsim.registry import algorithms
+from sflsim.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from sflsim.learning.data.base import Data
+    from sflsim.learning.task import Task
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a scenario is computed; none of it changes a result, but for `device` in its last bits."""
+
+    device: str = "cpu"
+    timing_only: bool = False
+    threads: int = 1
+
+
+@dataclass
+class Outcome:
+    """What one variant came to under one seed."""
+
+    variant: str
+    seed: int
+    status: str = "completed"
+    reason: str = ""
+    rounds: int = 0
+    time_s: float = 0.0
+    server_busy_s: float = 0.0
+    client_memory_bytes: float = 0.0
+    real_s: float = 0.0
+    computed: dict[str, int] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    clients: list[tuple[str, str, float, float, float]] = field(default_factory=list)
+    """name, group, FLOP/s, memory bytes, samples"""
+
+
+class Session:
+    """Simulates the runs of one scenario in this process."""
+
+    def __init__(self, scenario: Scenario, options: Options) -> None:
+        self.scenario = scenario
+        self.options = options
+        self.store = MemoryStore()
+        self._data: Data | None = None
+        self._tasks: dict[tuple[int, int], Task] = {}
+        self._costs: dict[int, Costs] = {}
+
+    def check(self) -> None:
+        """Refuse what only the real model, data and fleet show to be impossible, for all variants at once.
+
+        Raises:
+            ScenarioError: with file and line, as for any other mistake in a scenario.
+        """
+        problems: list[Problem] = []
+        for number, config in enumerate(self.scenario.variants):
+            try:
+                self._algorithm(config).check(self.costs(self.cut(config, number)))
+            except ScenarioError as error:
+                problems += [_below(problem, f"variants[{number}]") for problem in error.problems]
+        if not problems and not self.options.timing_only:
+            try:
+                for seed in self.scenario.seeds:
+                    self.shards(seed)
+            except ScenarioError as error:
+                problems += error.problems
+        if problems:
+            raise self.scenario.located(ScenarioError(list(dict.fromkeys(problems))))
+
+    def run(self, number: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
+        """Simulate variant `number` under `seed`; an interrupt leaves what there is so far."""
+        scenario, config = self.scenario, self.scenario.variants[number]
+        cut = self.cut(config, number)
+        costs, algorithm = self.costs(cut), self._algorithm(config)
+        learning, computed = self._learning(cut, seed)
+        sim = Simulation(
+            fleet=build_fleet(scenario.fleet, seed),
+            participants=scenario.fleet.participants or scenario.fleet.clients,
+            server=scenario.server,
+            costs=costs,
+            learning=learning,
+            rules=_rules(scenario),
+            seed=seed,
+            on_evaluation=on_evaluation,
+        )
+        outcome = Outcome(config.name, seed, client_memory_bytes=algorithm.client_memory_bytes(costs))
+        started = time.perf_counter()
+        try:
+            sim.run(algorithm)
+            outcome.reason = sim.reason
+        except Diverged as error:
+            outcome.status, outcome.reason = "diverged", f"in round {error.round}"
+        except KeyboardInterrupt:
+            outcome.status, outcome.reason = "interrupted", f"in round {sim.round + 1}"
+        outcome.real_s = time.perf_counter() - started
+        outcome.rounds, outcome.time_s = sim.round, sim.env.now
+        outcome.server_busy_s = sim.recorder.totals.server_busy_s
+        outcome.spans, outcome.evaluations = sim.recorder.spans, sim.evaluations
+        outcome.computed = dict(computed)
+        samples = None if self.options.timing_only else self.shards(seed)
+        outcome.clients = [
+            (
+                client.name,
+                client.device.group,
+                client.device.flop_per_s,
+                math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
+                math.nan if samples is None else float(len(samples[client.index])),
+            )
+            for client in sim.clients
+        ]
+        return outcome
+
+    def cut(self, config: AlgorithmConfig, number: int) -> int:
+        """Return the number of blocks that the clients of a variant hold.
+
+        Raises:
+            ScenarioError: the model cannot be cut there.
+        """
+        cut, path = config.cut, f"variants[{number}].cut"
+        if cut is None:
+            cut, path = self.scenario.workload.cut, "workload.cut"
+        names = list(self.scenario.workload.model.block_names)
+        if isinstance(cut, str) and cut in names[:-1]:
+            return names.index(cut) + 1
+        if isinstance(cut, int) and 1 <= cut < len(names):
+            return cut
+        allowed = f"1 to {len(names) - 1}, or one of {', '.join(names[:-1])}"
+        remedy = did_you_mean(cut, names[:-1]) if isinstance(cut, str) else ""
+        remedy = remedy or "the server keeps at least the last block, the client at least the first"
+        raise ScenarioError(Problem(path, repr(cut), allowed, remedy))
+
+    def costs(self, cut: int) -> Costs:
+        """Return the costs of a cut: derived from the model, then overridden as the scenario says."""
+        if cut not in self._costs:
+            self._costs[cut] = self._derived(cut)
+        return self._costs[cut]
+
+    def _derived(self, cut: int) -> Costs:
+        workload = self.scenario.workload
+        figures = workload.costs.figures()
+        if set(figures) == set(Costs.__dataclass_fields__):
+            return Costs(**figures)
+        import torch
+
+        from sflsim.learning.measure import derive_costs
+        from sflsim.learning.split import cut_blocks
+
+        with torch.device("meta"):
+            blocks = workload.model.build(workload.dataset.sample_shape, workload.dataset.classes)
+        derived = derive_costs(*cut_blocks(blocks, cut), workload.dataset.sample_shape, workload.batch_size)
+        return replace(derived, **figures)
+
+    def data(self) -> Data:
+        """Return the data on the device; loaded once."""
+        if self._data is None:
+            import torch
+
+            self._data = self.scenario.workload.dataset.load().to(torch.device(self.options.device))
+        return self._data
+
+    def shards(self, seed: int) -> Any:
+        """Return the sample indices of every client under a seed."""
+        labels = self.data().train_y.cpu().numpy()
+        return self.scenario.workload.partition.deal(labels, self.scenario.fleet.clients, seed)
+
+    def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
+        if self.options.timing_only:
+            return NoLearning(), {}
+        from sflsim.learning.learner import Learner
+
+        learner = Learner(self._task(cut, seed), self.store)
+        return learner, learner.executor.computed
+
+    def _task(self, cut: int, seed: int) -> Task:
+        if (cut, seed) not in self._tasks:
+            import torch
+
+            from sflsim.learning.task import Task, build_blocks
+
+            torch.set_num_threads(self.options.threads)
+            workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
+            blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed)
+            shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
+            identity = repr((workload.model, workload.partition, self.scenario.fleet.clients, self.options.threads))
+            self._tasks[cut, seed] = Task(
+                data, blocks, cut, shards, workload.batch_size, seed, device, identity
+            )
+        return self._tasks[cut, seed]
+
+    def _algorithm(self, config: AlgorithmConfig) -> Algorithm:
+        return algorithms()[config.algorithm](config)
+
+
+def _rules(scenario: Scenario) -> Rules:
+    stop, evaluate = scenario.stop, scenario.evaluate
+    return Rules(evaluate.every_rounds, evaluate.every_s, stop.rounds, stop.time, stop.accuracy)
+
+
+def _below(problem: Problem, path: str) -> Problem:
+    """Put an algorithm's own path below that of its variant; paths from the root stay."""
+    if problem.path.startswith(("variants[", "workload", "fleet", "server", "stop")):
+        return problem
+    return replace(problem, path=f"{path}.{problem.path}")

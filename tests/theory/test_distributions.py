@@ -1,0 +1,146 @@
+"""Distributions and straggler streams against scipy.stats and closed forms.
+
+Seeds are fixed, so a test passes always or never; the bounds are 4 standard errors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+from scipy import integrate, stats
+
+from sflsim.fleet.distributions import Distribution, DistributionConfig
+from sflsim.fleet.population import FleetConfig, build_fleet
+from sflsim.streams import generator
+
+N = 200_000
+
+CASES: list[tuple[dict[str, Any], Any]] = [
+    ({"kind": "uniform", "low": "1 s", "high": "3 s"}, stats.uniform(1, 2)),
+    ({"kind": "exponential", "mean": "2 s"}, stats.expon(scale=2)),
+    ({"kind": "shifted-exponential", "shift": 0.5, "mean": 2}, stats.expon(loc=0.5, scale=2)),
+    ({"kind": "lognormal", "median": "10 Mbit/s", "sigma": 0.5}, stats.lognorm(0.5, scale=1.25e6)),
+    ({"kind": "pareto", "scale": 2, "shape": 5.5}, stats.pareto(5.5, scale=2)),
+    ({"kind": "weibull", "scale": 2, "shape": 0.8}, stats.weibull_min(0.8, scale=2)),
+    ({"kind": "gamma", "mean": "3 s", "shape": 2.5}, stats.gamma(2.5, scale=3 / 2.5)),
+]
+
+
+def distribution(fields: dict[str, Any]) -> DistributionConfig:
+    return TypeAdapter(Distribution).validate_python(fields)
+
+
+def draws(config: DistributionConfig) -> np.ndarray:
+    return config.sample(generator("test", type(config).__name__), N)
+
+
+@pytest.mark.parametrize(("fields", "oracle"), CASES, ids=[fields["kind"] for fields, _ in CASES])
+def test_declared_moments_are_scipys(fields: dict[str, Any], oracle: Any) -> None:
+    """Mean and variance equal those of the same distribution in scipy.stats."""
+    config = distribution(fields)
+
+    assert (oracle.mean(), oracle.var()) == pytest.approx((config.mean, config.variance), rel=1e-12)
+
+
+@pytest.mark.parametrize(("fields", "oracle"), CASES, ids=[fields["kind"] for fields, _ in CASES])
+def test_draws_follow_scipys_law(fields: dict[str, Any], oracle: Any) -> None:
+    """A Kolmogorov-Smirnov test does not tell the draws from scipy's distribution."""
+    assert stats.kstest(draws(distribution(fields)), oracle.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("fields", [fields for fields, _ in CASES], ids=lambda fields: fields["kind"])
+def test_sampled_moments_are_the_declared_ones(fields: dict[str, Any]) -> None:
+    """Mean and variance of 200,000 draws lie within 4 standard errors of the declared ones."""
+    config = distribution(fields)
+    x = draws(config)
+    fourth = float(np.mean((x - x.mean()) ** 4))
+
+    assert abs(x.mean() - config.mean) < 4 * math.sqrt(config.variance / N)
+    assert abs(x.var() - config.variance) < 4 * math.sqrt((fourth - x.var() ** 2) / N)
+
+
+@pytest.mark.parametrize("shape", [0.5, 1.0, 1.000001, 1.5, 2.0, 3.0])
+def test_capped_pareto_moments_are_the_integrals(shape: float) -> None:
+    """Capped at 20, mean and variance equal the integrals of min(x, cap) over scipy's density."""
+    config = distribution({"kind": "pareto", "scale": 2, "shape": shape, "cap": 20})
+    law = stats.pareto(shape, scale=2)
+    first, second = (
+        integrate.quad(lambda x, m=m: x**m * law.pdf(x), 2, 20)[0] + 20**m * law.sf(20) for m in (1, 2)
+    )
+    x = draws(config)
+
+    assert (first, second - first**2) == pytest.approx((config.mean, config.variance), rel=1e-6)
+    assert x.max() == 20
+    assert abs(x.mean() - first) < 4 * math.sqrt(config.variance / N)
+
+
+def test_pareto_moments_are_infinite_where_they_are() -> None:
+    """Without a cap the mean is infinite up to shape 1 and the variance up to shape 2."""
+    moments = [
+        (config.mean, config.variance)
+        for config in (distribution({"kind": "pareto", "scale": 1, "shape": shape}) for shape in (1, 2, 3))
+    ]
+
+    assert moments == [(math.inf, math.inf), (2.0, math.inf), (1.5, 0.75)]
+
+
+def test_constant_and_degenerate_ones_draw_their_mean() -> None:
+    """A constant, a uniform of no width and a lognormal of sigma 0 draw the same value always."""
+    for fields in (
+        {"kind": "constant", "value": "2 s"},
+        {"kind": "uniform", "low": 2, "high": 2},
+        {"kind": "lognormal", "median": 2, "sigma": 0},
+    ):
+        config = distribution(fields)
+        assert (config.mean, config.variance) == (2.0, 0.0)
+        assert set(config.sample(generator("test"), 10).tolist()) == {2.0}
+
+
+@pytest.mark.parametrize("redraw", ["round", "exchange"])
+def test_slowest_of_n_exponential_stragglers_takes_harmonic_time(redraw: str) -> None:
+    """The mean over rounds of the largest of n delays is mean x H_n within 4 standard errors."""
+    n, mean_s, rounds = 8, 2.0, 4000
+    straggler = {"kind": "exponential", "mean": f"{mean_s} s", "redraw": redraw}
+    group = {"device": "raspberry-pi-4"}
+    config = FleetConfig.model_validate({"clients": n, "groups": [group], "straggler": straggler})
+    fleet = build_fleet(config, seed=3)
+    slowdowns = [fleet.device(index).slowdown for index in range(n)]
+    slowest_s = np.array([max(one.delay_s(number, 0) for one in slowdowns) for number in range(rounds)])
+    error_s = math.sqrt(sum((mean_s / k) ** 2 for k in range(1, n + 1)) / rounds)
+
+    assert abs(slowest_s.mean() - mean_s * sum(1 / k for k in range(1, n + 1))) < 4 * error_s
+
+
+def test_delays_of_devices_and_rounds_are_independent() -> None:
+    """No pair of devices, and no device with its own last round, shows a correlation."""
+    rounds = 4000
+    straggler = {"kind": "exponential", "mean": "2 s"}
+    config = FleetConfig.model_validate(
+        {"clients": 6, "groups": [{"device": "jetson-nano"}], "straggler": straggler}
+    )
+    fleet = build_fleet(config, seed=0)
+    delays_s = np.array([[fleet.device(i).slowdown.delay_s(r) for r in range(rounds)] for i in range(6)])
+    between = np.corrcoef(delays_s)[np.triu_indices(6, 1)]
+    lagged = [np.corrcoef(row[1:], row[:-1])[0, 1] for row in delays_s]
+
+    assert np.abs([*between, *lagged]).max() < 4 / math.sqrt(rounds)
+
+
+def test_participation_is_uniform() -> None:
+    """Over 4,000 rounds each of 10 devices takes part as often as 3 in 10 asks for (chi-squared)."""
+    config = FleetConfig.model_validate(
+        {
+            "clients": 10,
+            "groups": [{"share": 0.7, "device": "jetson-nano"}, {"share": 0.3, "device": "stm32h7"}],
+        }
+    )
+    fleet = build_fleet(config, seed=1)
+    counts = np.bincount([index for number in range(4000) for index in fleet.select(number, 3)], minlength=10)
+    # without replacement the counts' covariance is that of a multinomial times (n - k) / (n - 1)
+    statistic = float(((counts - 1200) ** 2 / 1200).sum() / (7 / 9))
+
+    assert stats.chi2(9).sf(statistic) > 1e-3

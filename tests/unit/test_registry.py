@@ -1,0 +1,102 @@
+"""Components are found by name: built in, installed by an entry point, or registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from sflsim import registry
+from sflsim.errors import SflsimError
+
+
+class Linear(BaseModel):
+    """A model as a third party would add it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["linear"] = "linear"
+    bias: bool = True
+
+
+MODEL: TypeAdapter[Any] = TypeAdapter(Annotated[Any, registry.OneOf(registry.models)])
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """Leave the registry as it was."""
+    registry._installed.cache_clear()
+    yield
+    registry._registered.clear()
+    registry._installed.cache_clear()
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [point for point in points if point.group == group]
+    )
+
+
+def test_built_in() -> None:
+    """The built-in components are there under the names of the scenario."""
+    assert {"splitfed-v1", "splitfed-v2", "mu-splitfed"} <= set(registry.algorithms())
+    assert {"mlp", "cnn"} <= set(registry.models())
+    assert {"digits"} <= set(registry.datasets())
+    assert {"iid", "dirichlet"} <= set(registry.partitions())
+    assert {"constant", "shifted-exponential", "lognormal", "empirical"} <= set(registry.distributions())
+
+
+def test_registered_later_is_read() -> None:
+    """What is registered after the schema was made is read, by name and as a mapping."""
+    with pytest.raises(ValidationError):
+        MODEL.validate_python("linear")
+    assert Linear is registry.register_model(Linear)
+    assert Linear() == MODEL.validate_python("linear")
+    assert Linear(bias=False) == MODEL.validate_python({"kind": "linear", "bias": False})
+    assert Linear() == MODEL.validate_python(Linear())
+
+
+def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package offers a component by an entry point."""
+    offer(monkeypatch, EntryPoint("linear", f"{__name__}:Linear", "sflsim.models"))
+    assert "linear" in registry.models()
+    assert "linear" not in registry.datasets()
+
+
+@pytest.mark.parametrize(
+    ("point", "reason"),
+    [
+        (EntryPoint("linear", "no.such.module:X", "sflsim.models"), "no.such.module:X"),
+        (EntryPoint("line", f"{__name__}:Linear", "sflsim.models"), "'line'"),
+        (EntryPoint("linear", f"{__name__}:MODEL", "sflsim.models"), "cannot be loaded"),
+    ],
+)
+def test_broken_package(monkeypatch: pytest.MonkeyPatch, point: EntryPoint, reason: str) -> None:
+    """A package that offers something unusable is named."""
+    offer(monkeypatch, point)
+    with pytest.raises(SflsimError, match=reason):
+        registry.models()
+
+
+def test_name_taken() -> None:
+    """A second component of a name is refused, not silently preferred; a cell run again takes over."""
+
+    class MLP(Linear):
+        kind: Literal["mlp"] = "mlp"  # type: ignore[assignment]
+
+    registry.register_model(Linear)
+    registry.register_model(Linear)
+    assert Linear is registry.models()["linear"]
+    registry.register_model(MLP)
+    with pytest.raises(SflsimError, match="two models are called 'mlp'"):
+        registry.models()
+
+
+def test_no_name() -> None:
+    """A component must say what it is called."""
+    with pytest.raises(SflsimError, match="kind: Literal"):
+        registry.register_model(BaseModel)
+    with pytest.raises(SflsimError, match="no nested Config"):
+        registry.register_algorithm(int)
