@@ -1,9 +1,9 @@
 """sflsim: a discrete-event wall-clock simulator for split federated learning.
 
-    import sflsim
-    run = sflsim.simulate(sflsim.load_scenario("scenarios/quickstart.yaml"))
-    print(run.summary())
-    run.plot("plots")
+import sflsim
+run = sflsim.simulate(sflsim.load_scenario("scenarios/quickstart.yaml"))
+print(run.summary())
+run.plot("plots")
 """
 
 from sflsim.errors import Problem, RunError, ScenarioError, SflsimError

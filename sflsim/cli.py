@@ -44,9 +44,12 @@ def run(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="run folder; runs/<scenario name> by default, numbered if it exists"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes that compute side by side")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="processes that compute side by side")] = os.cpu_count()
+    or 1,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    timing_only: Annotated[bool, typer.Option("--timing-only", help="the clock alone: nothing is learned")] = False,
+    timing_only: Annotated[
+        bool, typer.Option("--timing-only", help="the clock alone: nothing is learned")
+    ] = False,
     target: Target = None,
 ) -> None:
     """Simulate a scenario, show a summary and write the run folder."""
@@ -60,7 +63,9 @@ def run(
         loaded = load_scenario(scenario, set_ or [])
         place = _new_folder(folder, loaded.name)
         with shown(err) as progress:
-            result = simulate(loaded, workers=workers, device=device, timing_only=timing_only, progress=progress)
+            result = simulate(
+                loaded, workers=workers, device=device, timing_only=timing_only, progress=progress
+            )
         out.print(format_summary(result.summary(share)))
         result.save(place)
         out.print(f"{result.status}; written to {place}", highlight=False, soft_wrap=True)
@@ -83,7 +88,10 @@ def validate(
             with _errors():
                 loaded = load_scenario(path, set_ or [])
                 Session(loaded, Options()).check()
-                out.print(f"{path}: ok, {len(loaded.variants)} variants x {len(loaded.seeds)} seeds", highlight=False)
+                out.print(
+                    f"{path}: ok, {len(loaded.variants)} variants x {len(loaded.seeds)} seeds",
+                    highlight=False,
+                )
         except typer.Exit as bad:
             wrong = max(wrong, bad.exit_code)
     if wrong:
@@ -114,7 +122,8 @@ def plot(
 
 @app.command()
 def summary(
-    folder: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)], target: Target = None
+    folder: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
+    target: Target = None,
 ) -> None:
     """Show the summary of a run again, for another target accuracy if you like."""
     with _errors():
@@ -155,16 +164,18 @@ def _share(target: str | None) -> float | None:
     try:
         return None if target is None else Percent().read(target)
     except PydanticCustomError as error:
-        raise SflsimError(f"--target: found {target!r}; allowed: {(error.context or {})['allowed']}") from None
+        raise SflsimError(
+            f"--target: found {target!r}; allowed: {(error.context or {})['allowed']}"
+        ) from None
 
 
 def _new_folder(folder: Path | None, name: str) -> Path:
     """Return a folder that does not exist yet; it is made when there is something to write."""
     if folder is not None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise SflsimError(f"--out {folder}: exists already; name a new folder, so that no run is overwritten")
+            raise SflsimError(
+                f"--out {folder}: exists already; name a new folder, so that no run is overwritten"
+            )
         return folder
     tries = [Path("runs") / name, *(Path("runs") / f"{name}-{number}" for number in range(2, 10_000))]
     return next(place for place in tries if not place.exists())
-
-

@@ -7,7 +7,7 @@ what to do, for every mistake in the file at once. Anything else that escapes is
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 
@@ -39,15 +39,6 @@ class ScenarioError(SflsimError):
     def __init__(self, problems: Problem | Sequence[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
-
-    def located(self, file: str, line_of: dict[str, int]) -> ScenarioError:
-        """Return the same error with file and line filled in where a path has a line."""
-        return ScenarioError(
-            [
-                replace(problem, file=problem.file or file, line=problem.line or line_of.get(problem.path))
-                for problem in self.problems
-            ]
-        )
 
 
 class RunError(SflsimError):

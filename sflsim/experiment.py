@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sflsim.algorithms.base import Evaluation
+from sflsim.algorithms.simulation import Evaluation
 from sflsim.errors import SflsimError
 from sflsim.run import Run, assemble
 from sflsim.scenario.schema import Scenario
@@ -77,7 +78,12 @@ def simulate(
         outcomes = _in_workers(scenario, options, min(workers, len(jobs)), jobs, report)
     else:
         outcomes = _here(session, jobs, report)
-    manifest = {"device": device, "timing_only": timing_only, "workers": workers, "real_s": time.perf_counter() - started}
+    manifest = {
+        "device": device,
+        "timing_only": timing_only,
+        "workers": workers,
+        "real_s": time.perf_counter() - started,
+    }
     ordered = [outcomes[job] for job in jobs if job in outcomes]
     return assemble(scenario, ordered, len(jobs), manifest)
 
@@ -87,7 +93,7 @@ def _here(session: Session, jobs: list[Job], report: _Reporter) -> dict[Job, Out
     try:
         for number, seed in jobs:
             name = session.scenario.variants[number].name
-            outcome = session.run(number, seed, lambda row, name=name, seed=seed: report.evaluated(name, seed, row))  # type: ignore[misc]
+            outcome = session.run(number, seed, partial(report.evaluated, name, seed))
             outcomes[number, seed] = outcome
             report.ended(outcome)
             if outcome.status == "interrupted":

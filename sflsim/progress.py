@@ -1,4 +1,4 @@
-"""The live progress of a simulation: a bar for each running variant, or plain lines where there is no terminal."""
+"""The live progress of a simulation: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
 
 from sflsim.experiment import Progress
 from sflsim.report.amounts import number_text, time_unit
@@ -77,7 +78,8 @@ class _Lines:
         self._next_s = time.monotonic() + LINE_EVERY_S
         state = "" if step.status in ("running", "completed") else f" {step.status};"
         self._console.print(
-            f"[{step.runs_done}/{step.runs}] {step.variant} seed {step.seed}:{state} {_facts(step)}; {left} left",
+            f"[{step.runs_done}/{step.runs}] {step.variant} seed {step.seed}:{state} {_facts(step)}; "
+            f"{left} left",
             highlight=False,
             markup=False,
         )

@@ -24,6 +24,8 @@ from sflsim.scenario.loading import parse_scenario
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Outcome
 
+WASTE = ("dropped", "wasted_s", "wasted_bytes")
+
 
 class Run:
     """The tables of one simulated scenario.
@@ -80,12 +82,17 @@ class Run:
         except OSError as error:
             raise RunError(f"{folder}: cannot be made ({error})") from error
         text = self.scenario.to_yaml()
-        tables.write_whole(folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8"))
+        tables.write_whole(
+            folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8")
+        )
         for name in ("spans", "evaluations", "clients"):
             tables.write_table(getattr(self, name), folder / f"{name}.parquet")
         if plots:
             self.plot(folder / "plots")
-        content = {**self.manifest, "runs": json.loads(self.runs.to_json(orient="records", double_precision=15))}
+        content = {
+            **self.manifest,
+            "runs": json.loads(self.runs.to_json(orient="records", double_precision=15)),
+        }
         tables.write_json(content, folder / "run.json")
         return folder
 
@@ -102,7 +109,9 @@ class Run:
             runs = tables.table("runs", [[row[name] for name in tables.RUNS] for row in manifest.pop("runs")])
             text = (folder / "scenario.yaml").read_text(encoding="utf-8")
         except FileNotFoundError as error:
-            raise RunError(f"{folder}: no {Path(error.filename).name}; is this the folder of a run?") from error
+            raise RunError(
+                f"{folder}: no {Path(error.filename).name}; is this the folder of a run?"
+            ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
         frames = {name: tables.read_table(name, folder) for name in ("spans", "evaluations", "clients")}
@@ -112,22 +121,25 @@ class Run:
 
 def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, manifest: dict[str, Any]) -> Run:
     """Return the run that the outcomes of its variants and seeds make, in the order given."""
-    spans = [tables.table("spans", [(one.variant, one.seed, *span) for span in one.spans]) for one in outcomes]
+    spans = [
+        tables.table("spans", [(one.variant, one.seed, *span) for span in one.spans]) for one in outcomes
+    ]
     evaluations = [(one.variant, one.seed, *row) for one in outcomes for row in one.evaluations]
     algorithm = {variant.name: variant.algorithm for variant in scenario.variants}
+    clients = [_clients(one, own) for one, own in zip(outcomes, spans, strict=True)]
     runs = [
         (
             one.variant, one.seed, algorithm[one.variant], one.status, one.reason, one.rounds, one.time_s,
-            one.server_busy_s, one.client_memory_bytes,
+            one.server_busy_s, one.client_memory_bytes, *(own[name].sum() for name in WASTE),
         )
-        for one in outcomes
+        for one, own in zip(outcomes, clients, strict=True)
     ]  # fmt: skip
     whole = len(outcomes) == expected and all(one.status != "interrupted" for one in outcomes)
     return Run(
         scenario,
         spans=tables.joined("spans", spans),
         evaluations=tables.table("evaluations", evaluations),
-        clients=tables.joined("clients", [_clients(one, own) for one, own in zip(outcomes, spans, strict=True)]),
+        clients=tables.joined("clients", clients),
         runs=tables.table("runs", runs),
         manifest={
             "status": "completed" if whole else "interrupted",
@@ -142,13 +154,11 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
 
 def _clients(outcome: Outcome, spans: pd.DataFrame) -> pd.DataFrame:
     """Return the clients of one outcome: who they are and what they did."""
-    names = ["client", "group", "flop_per_s", "memory_bytes", "samples"]
+    names = ["client", "group", "flop_per_s", "memory_bytes", "samples", "cut", "peak_memory_bytes"]
     frame = pd.DataFrame(outcome.clients, columns=names).set_index("client")
     frame = frame.join(tables.client_work(spans)).reset_index()
-    frame = frame.assign(
-        variant=outcome.variant, seed=outcome.seed, peak_memory_bytes=outcome.client_memory_bytes
-    )
-    counted = [name for name in tables.CLIENTS if name not in (*names, "variant", "seed", "peak_memory_bytes")]
+    frame = frame.assign(variant=outcome.variant, seed=outcome.seed)
+    counted = [name for name in tables.CLIENTS if name not in (*names, "variant", "seed")]
     frame[counted] = frame[counted].fillna(0.0)
     return frame[list(tables.CLIENTS)].astype(dict(tables.CLIENTS))
 

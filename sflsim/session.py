@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sflsim.algorithms.base import Algorithm, AlgorithmConfig, Evaluation, Learning, Rules, Simulation
+from sflsim.algorithms.base import Algorithm, AlgorithmConfig, PerClientCut, refuse
+from sflsim.algorithms.cuts import CutByDevice, OneCut
+from sflsim.algorithms.simulation import Evaluation, Learning, Rules, Simulation
 from sflsim.clock.spans import Span
 from sflsim.errors import Diverged, Problem, ScenarioError, did_you_mean
-from sflsim.fleet.population import build_fleet
+from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.costs import Costs
 from sflsim.learning.store import MemoryStore
@@ -53,8 +55,8 @@ class Outcome:
     computed: dict[str, int] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
-    clients: list[tuple[str, str, float, float, float]] = field(default_factory=list)
-    """name, group, FLOP/s, memory bytes, samples"""
+    clients: list[tuple[str, str, float, float, int, int, float]] = field(default_factory=list)
+    """name, group, FLOP/s, memory bytes, samples, cut, peak memory bytes"""
 
 
 class Session:
@@ -65,6 +67,8 @@ class Session:
         self.options = options
         self.store = MemoryStore()
         self._data: Data | None = None
+        self._labels: Any = None
+        self._shards: dict[int, list[Any]] = {}
         self._tasks: dict[tuple[int, int], Task] = {}
         self._costs: dict[int, Costs] = {}
 
@@ -77,10 +81,10 @@ class Session:
         problems: list[Problem] = []
         for number, config in enumerate(self.scenario.variants):
             try:
-                self._algorithm(config).check(self.costs(self.cut(config, number)))
+                self._check_variant(config, number)
             except ScenarioError as error:
                 problems += [_below(problem, f"variants[{number}]") for problem in error.problems]
-        if not problems and not self.options.timing_only:
+        if not problems:
             try:
                 for seed in self.scenario.seeds:
                     self.shards(seed)
@@ -92,20 +96,22 @@ class Session:
     def run(self, number: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
         """Simulate variant `number` under `seed`; an interrupt leaves what there is so far."""
         scenario, config = self.scenario, self.scenario.variants[number]
-        cut = self.cut(config, number)
-        costs, algorithm = self.costs(cut), self._algorithm(config)
-        learning, computed = self._learning(cut, seed)
+        algorithm, fleet = self._algorithm(config), build_fleet(scenario.fleet, seed)
+        cuts = self._cuts(config, number, algorithm, fleet)
+        learning, computed = self._learning(cuts.cut, seed)
+        shards = self.shards(seed)
         sim = Simulation(
-            fleet=build_fleet(scenario.fleet, seed),
+            fleet=fleet,
             participants=scenario.fleet.participants or scenario.fleet.clients,
             server=scenario.server,
-            costs=costs,
+            cuts=cuts,
             learning=learning,
+            samples=lambda client: len(shards[client]),
             rules=_rules(scenario),
             seed=seed,
             on_evaluation=on_evaluation,
         )
-        outcome = Outcome(config.name, seed, client_memory_bytes=algorithm.client_memory_bytes(costs))
+        outcome = Outcome(config.name, seed)
         started = time.perf_counter()
         try:
             sim.run(algorithm)
@@ -117,28 +123,47 @@ class Session:
         outcome.real_s = time.perf_counter() - started
         outcome.rounds, outcome.time_s = sim.round, sim.env.now
         outcome.server_busy_s = sim.recorder.totals.server_busy_s
-        outcome.spans, outcome.evaluations = sim.recorder.spans, sim.evaluations
+        outcome.spans, outcome.evaluations = sim.recorder.finished(), sim.evaluations
         outcome.computed = dict(computed)
-        samples = None if self.options.timing_only else self.shards(seed)
         outcome.clients = [
             (
                 client.name,
                 client.device.group,
                 client.device.flop_per_s,
                 math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
-                math.nan if samples is None else float(len(samples[client.index])),
+                len(shards[client.index]),
+                client.cut,
+                algorithm.client_memory_bytes(client.costs),
             )
             for client in sim.clients
         ]
+        outcome.client_memory_bytes = max((client[-1] for client in outcome.clients), default=math.nan)
         return outcome
 
+    def _check_variant(self, config: AlgorithmConfig, number: int) -> None:
+        algorithm = self._algorithm(config)
+        if isinstance(config.cut, PerClientCut) and algorithm.per_client_cuts:
+            found = f"a cut for each client with {config.algorithm}"
+            raise refuse("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
+        algorithm.check(self.costs(self.cut(config, number)))
+
+    def _cuts(
+        self, config: AlgorithmConfig, number: int, algorithm: Algorithm, fleet: Fleet
+    ) -> OneCut | CutByDevice:
+        cut = self.cut(config, number)
+        if isinstance(config.cut, PerClientCut):
+            return CutByDevice(config.cut, cut, self.costs, algorithm.client_memory_bytes, fleet)
+        return OneCut(cut, self.costs)
+
     def cut(self, config: AlgorithmConfig, number: int) -> int:
-        """Return the number of blocks that the clients of a variant hold.
+        """Return the number of blocks that the clients of a variant hold, at most.
 
         Raises:
             ScenarioError: the model cannot be cut there.
         """
         cut, path = config.cut, f"variants[{number}].cut"
+        if isinstance(cut, PerClientCut):
+            cut, path = cut.deepest or len(self.scenario.workload.model.block_names) - 1, f"{path}.deepest"
         if cut is None:
             cut, path = self.scenario.workload.cut, "workload.cut"
         names = list(self.scenario.workload.model.block_names)
@@ -180,10 +205,14 @@ class Session:
             self._data = self.scenario.workload.dataset.load().to(torch.device(self.options.device))
         return self._data
 
-    def shards(self, seed: int) -> Any:
+    def shards(self, seed: int) -> list[Any]:
         """Return the sample indices of every client under a seed."""
-        labels = self.data().train_y.cpu().numpy()
-        return self.scenario.workload.partition.deal(labels, self.scenario.fleet.clients, seed)
+        if seed not in self._shards:
+            if self._labels is None:
+                self._labels = self.scenario.workload.dataset.training_labels()
+            deal = self.scenario.workload.partition.deal
+            self._shards[seed] = deal(self._labels, self.scenario.fleet.clients, seed)
+        return self._shards[seed]
 
     def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
         if self.options.timing_only:
@@ -203,7 +232,9 @@ class Session:
             workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
             blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed)
             shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
-            identity = repr((workload.model, workload.partition, self.scenario.fleet.clients, self.options.threads))
+            identity = repr(
+                (workload.model, workload.partition, self.scenario.fleet.clients, self.options.threads)
+            )
             self._tasks[cut, seed] = Task(
                 data, blocks, cut, shards, workload.batch_size, seed, device, identity
             )

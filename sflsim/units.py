@@ -34,7 +34,11 @@ def parse(text: str, unit: str) -> float:
         ValueError: no quantity, another dimension, or not finite; the text says which.
     """
     head, tail = text.strip()[:1], text.strip().lower()
-    if not (head.isdigit() or head in "+-.") or tail[:4].lstrip("+-").startswith(("nan", "inf")) or len(text) > 64:
+    if (
+        not (head.isdigit() or head in "+-.")
+        or tail[:4].lstrip("+-").startswith(("nan", "inf"))
+        or len(text) > 64
+    ):
         raise ValueError("is no number with a unit")
     if "**" in text or "^" in text or "(" in text:
         raise ValueError("is no number with a unit")
@@ -109,14 +113,18 @@ class Quantity:
     def _error(self, value: Any, reason: str) -> PydanticCustomError:
         sign = "above zero" if self.positive else "zero or more"
         kind = f"a number with a unit, {sign}, e.g. '{self.example}'" if self.unit else f"a number, {sign}"
-        return PydanticCustomError("quantity", "{reason}", {"reason": reason, "allowed": kind, "found": repr(value)})
+        return PydanticCustomError(
+            "quantity", "{reason}", {"reason": reason, "allowed": kind, "found": repr(value)}
+        )
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self.read, serialization=core_schema.plain_serializer_function_ser_schema(self.write)
         )
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         return {"type": "string" if self.unit else "number", "examples": [self.example]}
 
 
@@ -152,7 +160,9 @@ class Percent:
             self.read, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value)
         )
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         return {"anyOf": [{"type": "string"}, {"type": "number"}], "examples": [self.example]}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sflsim.algorithms.base import Simulation
+from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
@@ -31,7 +31,7 @@ def exchange_gradients(
     `exclusive` names a server model that serves one batch at a time; `on_arrival` is called when
     the batch takes its place in the server's queue.
     """
-    costs = sim.costs
+    costs = client.costs
     yield client.compute(costs.client_forward_flop)
     yield client.send_up(costs.activation_bytes + costs.labels_bytes)
     if on_arrival is not None:
@@ -48,7 +48,9 @@ class FirstOrder:
     `exchange` changes the flat vectors it was made from in place.
     """
 
-    def __init__(self, task: Task, client: tuple[list[Tensor], Optimizer], server: tuple[list[Tensor], Optimizer]) -> None:
+    def __init__(
+        self, task: Task, client: tuple[list[Tensor], Optimizer], server: tuple[list[Tensor], Optimizer]
+    ) -> None:
         self.task = task
         self.client_leaves, self.client_optimizer = client
         self.server_leaves, self.server_optimizer = server

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.base import AlgorithmConfig, Lane, Simulation, Synchronous, Weighting
+from sflsim.algorithms.base import Count, Weighting, refuse
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
-from sflsim.learning.calls import average, stack
+from sflsim.clock.server import Job
+from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
 from sflsim.learning.zeroth_order import Direction, descend_, two_sided
@@ -31,15 +34,15 @@ if TYPE_CHECKING:
 class MuSplitFed(Synchronous):
     """Unbalanced zeroth-order split federated learning."""
 
-    class Config(AlgorithmConfig):
+    class Config(SynchronousConfig):
         """The symbols of the paper; defaults are its settings."""
 
         algorithm: Literal["mu-splitfed"] = "mu-splitfed"
-        tau: int | Literal["adaptive"] = Field(
+        tau: Count | Literal["adaptive"] = Field(
             default=1,
             description="server steps per exchange; 'adaptive' steps until the slowest embeddings are in",
         )
-        tau_max: int = Field(default=64, ge=1, description="upper bound of an adaptive tau")
+        tau_max: Count = Field(default=64, description="upper bound of an adaptive tau")
         eta_s: float = Field(default=0.01, gt=0, description="learning rate of the server's steps")
         eta_c: float = Field(default=0.005, gt=0, description="learning rate of the client's step")
         eta_g: float = Field(default=0.3, gt=0, description="how far the global model moves to the mean")
@@ -47,49 +50,67 @@ class MuSplitFed(Synchronous):
         direction: Direction = Field(
             default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
         )
-        perturbations: int = Field(default=1, ge=1, le=4096, description="estimates averaged in each step (P)")
+        perturbations: int = Field(
+            default=1, ge=1, le=4096, description="estimates averaged in each step (P)"
+        )
         client_feedback: Literal["separate", "joint"] = Field(
             default="separate", description="'joint' perturbs the server part too and lets it take that step"
         )
         weighting: Weighting = Field(default="uniform", description="how participants count in the averages")
 
-    _missing: int
+    per_client_cuts = ""
 
-    def open_round(self, sim: Simulation, model: Handle, participants: list[Client]) -> None:
+    _missing: int
+    _further: dict[int, Job]
+
+    def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
         """Count the participants whose embeddings are to come."""
-        self._missing = len(participants)
+        self._missing = wanted
+        self._further = {}
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull the client part, send z, z+ and z-, wait for the scalar, step, send the client part back."""
-        costs, config = sim.costs, self.config
+        costs, config = client.costs, self.config
         batch = client.next_batch()
         yield client.send_down(costs.client_model_bytes)
         yield client.compute(costs.client_forward_flop)
         embeddings: list[Event] = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
-        steps = sim.process(self._serve_steps(sim, client, embeddings[0]))
+        steps = sim.process(self._serve_steps(sim, client, embeddings[0]), client)
         for _ in range(2 * config.perturbations):
             yield client.compute(costs.client_forward_flop)
             embeddings.append(client.send_up(costs.activation_bytes))
         yield sim.all_of(embeddings)
-        self._missing -= 1
+        self._embeddings_in(sim)
         tau: int = yield steps
         yield sim.server.serve(
             2 * config.perturbations * costs.server_forward_flop, client.name, client.round
         )
         yield client.send_down(config.perturbations * costs.scalar_bytes)
         yield client.send_up(costs.client_model_bytes)
-        return {"start": model, "client": client.index, "batch": batch, "tau": tau}
+        return {"start": model, "client": client.index, "cut": client.cut, "batch": batch, "tau": tau}
+
+    def _embeddings_in(self, sim: Simulation) -> None:
+        """Count one participant's embeddings; after the slowest's, no further adaptive step starts."""
+        self._missing -= 1
+        if self._missing == 0:
+            for step in self._further.values():
+                sim.server.withdraw(step)
 
     def _serve_steps(self, sim: Simulation, client: Client, arrival: Event) -> Protocol:
         """Step the participant's replica from the moment z is in; return how often (tau)."""
-        step_flop = 2 * self.config.perturbations * sim.costs.server_forward_flop
+        step_flop = 2 * self.config.perturbations * client.costs.server_forward_flop
         yield arrival
         if self.config.tau != "adaptive":
             yield sim.server.serve(self.config.tau * step_flop, client.name, client.round)
             return self.config.tau
         tau = 0
-        while not tau or (self._missing and tau < self.config.tau_max):
-            yield sim.server.serve(step_flop, client.name, client.round)
+        while not tau or (self._missing > 0 and tau < self.config.tau_max):
+            step = sim.server.serve(step_flop, client.name, client.round)
+            if tau:
+                self._further[client.index] = step
+            yield step
+            if step.withdrawn:
+                break
             tau += 1
         return tau
 
@@ -107,12 +128,25 @@ class MuSplitFed(Synchronous):
         """Return the participant's tau."""
         return int(lane["tau"])
 
+    def check(self, costs: Costs) -> None:
+        """Refuse a deadline beside an adaptive tau: each would wait for the other."""
+        if self.config.deadline is not None and self.config.tau == "adaptive":
+            remedy = (
+                "give tau a number, or use over_selection: an adaptive tau waits for the slowest embeddings"
+            )
+            raise refuse("deadline", "a deadline with tau: adaptive", "a deadline with a fixed tau", remedy)
+
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""
         return costs.zeroth_order_memory_bytes()
 
 
-def exchange(
+def exchange(task: Task, lanes: list[Lane], **settings: Any) -> list[Model]:
+    """Return both parts of every participant after one exchange (steps 1 to 4)."""
+    return by_cut(task, lanes, lambda task, lanes: _exchange(task, lanes, **settings))
+
+
+def _exchange(
     task: Task,
     lanes: list[Lane],
     *,
@@ -123,7 +157,6 @@ def exchange(
     perturbations: int,
     client_feedback: str,
 ) -> list[Model]:
-    """Return both parts of every participant after one exchange (steps 1 to 4; C participants)."""
     import torch
 
     names = [tuple(lane["batch"]) for lane in lanes]
@@ -136,7 +169,9 @@ def exchange(
 
     with torch.no_grad():
         z = task.activation(x_c, x)  # [C, B, ...]
-        server_steps(task, lanes, x_s, z, y, eta_s=eta_s, lam=lam, direction=direction, perturbations=perturbations)
+        server_steps(
+            task, lanes, x_s, z, y, eta_s=eta_s, lam=lam, direction=direction, perturbations=perturbations
+        )
         u_c = draws(task.client, "client")
         u_s = draws(task.server, "joint") if client_feedback == "joint" else []
         slopes = []  # of F along u_c, P times [C]

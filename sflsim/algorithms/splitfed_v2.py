@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.base import AlgorithmConfig, Lane, Simulation, Synchronous, Weighting
+from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, local_iterations
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import weighted_mean
@@ -28,25 +30,29 @@ if TYPE_CHECKING:
 class SplitFedV2(Synchronous):
     """SplitFed with one server model, stepped in the order of arrival."""
 
-    class Config(AlgorithmConfig):
+    class Config(SynchronousConfig):
         """Client optimizers start afresh in every round; the server's goes on, as its model does."""
 
         algorithm: Literal["splitfed-v2"] = "splitfed-v2"
         client_optimizer: OptimizerConfig = OptimizerConfig()
         server_optimizer: OptimizerConfig = OptimizerConfig()
-        local_iterations: int = Field(default=1, ge=1, le=4096, description="batches per participant and round")
+        local_iterations: int = Field(
+            default=1, ge=1, le=4096, description="batches per participant and round"
+        )
         weighting: Weighting = Field(default="samples", description="how participants count in the average")
 
     _server: Handle
 
-    def open_round(self, sim: Simulation, model: Handle, participants: list[Client]) -> None:
+    per_client_cuts = "its one server model begins at one layer"
+
+    def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
         """Let the one server model go on from the last round's."""
         self._server = model
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull the client part, train it batch by batch with the shared server model, send it back."""
         own, batches = model, []
-        yield client.send_down(sim.costs.client_model_bytes)
+        yield client.send_down(client.costs.client_model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
@@ -56,7 +62,7 @@ class SplitFedV2(Synchronous):
                 own = self._server = self._step(sim, own, batch, fresh=batch == batches[0])
 
             yield from exchange_gradients(sim, client, "server model", arrived)
-        yield client.send_up(sim.costs.client_model_bytes)
+        yield client.send_up(client.costs.client_model_bytes)
         return {"client": client.index, "own": own, "batches": batches}
 
     def _step(self, sim: Simulation, own: Handle, batch: tuple[int, int], fresh: bool) -> Handle:
@@ -94,7 +100,9 @@ def step(
     return [_step(task, lane, client_optimizer, server_optimizer) for lane in lanes]
 
 
-def _step(task: Task, lane: Lane, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]) -> Model:
+def _step(
+    task: Task, lane: Lane, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+) -> Model:
     x_c, x_s = lane["own"]["client"][None].clone(), lane["server"]["server"][None].clone()  # [1, d]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
     if not lane["fresh"]:

@@ -5,6 +5,8 @@ Imports fleet (devices, slowdowns), the engine and the network.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sflsim.clock.engine import Activity, Environment
 from sflsim.clock.network import Channel
 from sflsim.clock.spans import Recorder
@@ -16,15 +18,24 @@ class Client:
     """One device taking part in a run; each verb returns the event of its end.
 
     The processor does one thing at a time, in the order asked; each direction of the radio works
-    beside it. `begin` opens a round or an exchange and draws the slowdown that holds in it.
+    beside it. `begin` opens a round or an exchange and draws the slowdown that holds in it. `cut`
+    and `costs` are kept for the protocols: the blocks this client holds and what they cost.
     """
 
     __slots__ = (
         "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_power_w", "_recorder", "_up",
-        "batches", "device", "index", "name", "round",
+        "batches", "costs", "cut", "device", "index", "name", "round",
     )  # fmt: skip
 
-    def __init__(self, env: Environment, recorder: Recorder, device: Device, server_link: Link) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        recorder: Recorder,
+        device: Device,
+        server_link: Link,
+        cut: int = 1,
+        costs: Any = None,
+    ) -> None:
         link, power = device.link, device.power
         idle_w = power.idle_w
         self._env = env
@@ -32,6 +43,8 @@ class Client:
         self.device = device
         self.name = device.name
         self.index = device.index
+        self.cut = cut
+        self.costs = costs
         self._power_w = max(power.compute_w - idle_w, 0.0)
         self._up = Channel(
             env, recorder, "uplink", self.name, link.up_bytes_per_s, link.latency_s,

@@ -10,14 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from simpy import Environment, Event, Process
-from simpy.events import NORMAL, AllOf, AnyOf, Timeout
+from simpy import Environment, Event, Interrupt, Process
+from simpy.events import NORMAL, AllOf, AnyOf, Condition, Timeout
 
 from sflsim.clock.spans import Recorder, Span
 
 Protocol = Generator[Event, Any, Any]
 
-__all__ = ["NORMAL", "Activity", "AllOf", "AnyOf", "Environment", "Event", "Process", "Protocol", "Timeout"]
+__all__ = [
+    "NORMAL",
+    "Activity",
+    "AllOf",
+    "AnyOf",
+    "Condition",
+    "Environment",
+    "Event",
+    "Interrupt",
+    "Process",
+    "Protocol",
+    "Timeout",
+]
 
 
 class Activity(Event):
@@ -29,7 +41,9 @@ class Activity(Event):
 
     __slots__ = ("_then", "recorder", "span")
 
-    def __init__(self, env: Environment, recorder: Recorder, then: Callable[[Any], None] | None = None) -> None:
+    def __init__(
+        self, env: Environment, recorder: Recorder, then: Callable[[Any], None] | None = None
+    ) -> None:
         self.env = env
         self.callbacks = [self._finish]
         self._defused = False

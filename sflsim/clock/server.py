@@ -32,9 +32,9 @@ class ServerConfig(BaseModel):
 
 
 class Job(Activity):
-    """One piece of server work; fires when it is done."""
+    """One piece of server work; fires when it is done, or `withdrawn`."""
 
-    __slots__ = ("arrival_s", "client", "exclusive", "flop", "number", "round", "slot")
+    __slots__ = ("arrival_s", "client", "exclusive", "flop", "number", "round", "slot", "withdrawn")
 
     def __init__(self, server: Server, flop: float, client: str, round: int, exclusive: str | None) -> None:
         super().__init__(server.env, server.recorder, server._finished)
@@ -45,6 +45,7 @@ class Job(Activity):
         self.arrival_s = server.env.now
         self.number = 0
         self.slot = -1
+        self.withdrawn = False
 
 
 class Server:
@@ -78,6 +79,20 @@ class Server:
         self._dispatch()
         return job
 
+    def withdraw(self, job: Job) -> None:
+        """Take back a job that still waits for a slot; its event fires now. One that is served goes on."""
+        assert job.exclusive is None
+        if job.slot >= 0 or job.withdrawn:
+            return
+        job.withdrawn, job._then = True, None
+        job.start(
+            0.0,
+            (
+                "server", "queue", job.arrival_s, self.env.now, job.round, job.client, 0.0, 0.0, 0.0,
+                "withdrawn",
+            ),
+        )  # fmt: skip
+
     @property
     def idle_slots(self) -> int:
         """Number of slots that serve nobody now."""
@@ -86,6 +101,8 @@ class Server:
     def _dispatch(self) -> None:
         while self._free and self._ready:
             _, job = heappop(self._ready)
+            if job.withdrawn:
+                continue
             job.slot = heappop(self._free)
             now = self.env.now
             if now > job.arrival_s:

@@ -37,12 +37,14 @@ class Totals:
 class Recorder:
     """Collects spans; with `keep=False` only the totals, for runs too large to list."""
 
-    __slots__ = ("keep", "spans", "totals")
+    __slots__ = ("keep", "spans", "totals", "wasted")
 
     def __init__(self, keep: bool = True) -> None:
         self.keep = keep
         self.spans: list[Span] = []
         self.totals = Totals()
+        self.wasted: set[tuple[str, int]] = set()
+        """Client and round of every participation that was dropped."""
 
     def add(self, span: Span) -> None:
         """Record one finished activity."""
@@ -59,3 +61,9 @@ class Recorder:
         totals.energy_j += span[8]
         if self.keep:
             self.spans.append(span)
+
+    def finished(self) -> list[Span]:
+        """Return the spans, those of dropped participations with the outcome "wasted"."""
+        if not self.wasted:
+            return self.spans
+        return [(*span[:9], "wasted") if (span[5], span[4]) in self.wasted else span for span in self.spans]

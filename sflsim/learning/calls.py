@@ -6,7 +6,7 @@ parameters. Torch is imported inside, so that protocols can name the calls witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sflsim.learning.lineage import Lane
@@ -41,7 +41,10 @@ def initial(task: Task, lanes: Sequence[Lane]) -> list[Model]:
 
 
 def evaluate(task: Task, lanes: Sequence[Lane]) -> list[tuple[float, float]]:
-    """Return (accuracy, mean cross entropy) of each lane's `model` on the held-out data; inf if not finite."""
+    """Return (accuracy, mean cross entropy) of each lane's `model` on the held-out data.
+
+    The second is inf where it is not finite.
+    """
     return [_evaluate(task, lane["model"]) for lane in lanes]
 
 
@@ -53,7 +56,10 @@ def _evaluate(task: Task, model: Model) -> tuple[float, float]:
     client, server = task.client.views(model["client"][None]), task.server.views(model["server"][None])
     with torch.no_grad():
         for start in range(0, size, EVALUATION_BATCH):
-            x, y = task.data.test_x[start : start + EVALUATION_BATCH], task.data.test_y[start : start + EVALUATION_BATCH]
+            x, y = (
+                task.data.test_x[start : start + EVALUATION_BATCH],
+                task.data.test_y[start : start + EVALUATION_BATCH],
+            )
             logits = task.server.apply(server, task.client.apply(client, x))
             right += int((logits.argmax(dim=1) == y).sum())
             loss += float(F.cross_entropy(logits, y, reduction="sum"))
@@ -74,10 +80,42 @@ def _average(task: Task, lane: Lane, weighting: str, eta: float) -> Model:
     return moved
 
 
-def weighted_mean(task: Task, models: Sequence[Model], part: str, clients: Sequence[int], weighting: str) -> Tensor:
-    """Return the mean of one part [d] over `models`, weighted by the clients' samples or alike ("uniform")."""
+def weighted_mean(
+    task: Task, models: Sequence[Model], part: str, clients: Sequence[int], weighting: str
+) -> Tensor:
+    """Return the mean of one part [d] over `models`, by the clients' samples or alike ("uniform")."""
     import torch
 
     counts = [1.0 if weighting == "uniform" else float(task.samples(client)) for client in clients]
     weights = torch.tensor(counts, device=task.device) / sum(counts)
-    return torch.tensordot(weights, torch.stack([model[part] for model in models]), dims=1)
+    mean: Tensor = torch.tensordot(weights, torch.stack([model[part] for model in models]), dims=1)
+    return mean
+
+
+def by_cut(
+    task: Task, lanes: Sequence[Lane], train: Callable[[Task, list[Lane]], list[Model]]
+) -> list[Model]:
+    """Call `train` once for each cut among the lanes, on the task cut there and models cut there.
+
+    A lane's `cut` is the number of blocks its client holds; its `start` and the models returned
+    are cut where the task is.
+    """
+    results: dict[int, Model] = {}
+    for cut in sorted({lane["cut"] for lane in lanes}):
+        chosen = [number for number, lane in enumerate(lanes) if lane["cut"] == cut]
+        there = task if cut == task.cut else task.at(cut)
+        moved = [{**lanes[number], "start": recut(lanes[number]["start"], there)} for number in chosen]
+        for number, model in zip(chosen, train(there, moved), strict=True):
+            results[number] = recut(model, task)
+    return [results[number] for number in range(len(lanes))]
+
+
+def recut(model: Model, task: Task) -> Model:
+    """Return a model's two parts as they are where `task` is cut."""
+    import torch
+
+    size = task.client.dimension
+    if model["client"].shape[0] == size:
+        return model
+    whole = torch.cat([model["client"], model["server"]])
+    return {"client": whole[:size], "server": whole[size:]}

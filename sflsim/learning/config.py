@@ -17,7 +17,9 @@ class Workload(BaseModel):
 
     dataset: Annotated[Any, OneOf(datasets)] = Field(default="digits", validate_default=True)
     model: Annotated[Any, OneOf(models)] = Field(default="mlp", validate_default=True)
-    cut: int | str = Field(default=1, description="number of blocks the client holds, or its last block's name")
+    cut: int | str = Field(
+        default=1, description="number of blocks the client holds, or its last block's name"
+    )
     batch_size: int = Field(default=32, ge=1)
     partition: Annotated[Any, OneOf(partitions)] = Field(default="iid", validate_default=True)
     costs: CostOverrides = Field(

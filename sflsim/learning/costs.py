@@ -30,6 +30,14 @@ class Costs:
     """Tensors that the client part saves for its backward pass."""
     client_live_bytes: float
     """Largest set of activations alive at once in the client's forward pass, input included."""
+    server_saved_bytes: float
+    """Tensors that the server part saves for its backward pass."""
+    server_live_bytes: float
+    """Largest set of activations alive at once in the server's forward pass."""
+    auxiliary_forward_flop: float
+    """Of a linear head on the activation, for algorithms whose clients have a loss of their own."""
+    auxiliary_backward_flop: float
+    auxiliary_model_bytes: float
     scalar_bytes: float = 4.0
 
     def first_order_memory_bytes(self, optimizer_states: int) -> float:
@@ -40,6 +48,13 @@ class Costs:
         """
         copies = 2 + optimizer_states
         return copies * self.client_model_bytes + max(self.client_saved_bytes, self.client_live_bytes)
+
+    def whole_memory_bytes(self, optimizer_states: int) -> float:
+        """Return a client's peak memory when it trains the unsplit model by backpropagation."""
+        model_bytes = self.client_model_bytes + self.server_model_bytes
+        saved_bytes = self.client_saved_bytes + self.server_saved_bytes
+        live_bytes = max(self.client_live_bytes, self.server_live_bytes)
+        return (2 + optimizer_states) * model_bytes + max(saved_bytes, live_bytes)
 
     def zeroth_order_memory_bytes(self) -> float:
         """Return a client's peak memory when it only runs forward passes: parameters and activations."""
@@ -57,10 +72,17 @@ class CostOverrides(BaseModel):
     server_backward: Flop | None = None
     activation: Traffic | None = None
     labels: Traffic | None = None
-    client_model: Traffic | None = Field(default=None, description="the client part, as sent to the Fed Server")
+    client_model: Traffic | None = Field(
+        default=None, description="the client part, as sent to the Fed Server"
+    )
     server_model: Traffic | None = None
     client_saved: Bytes | None = Field(default=None, description="saved for backward by the client part")
     client_live: Bytes | None = Field(default=None, description="activations alive in a forward pass")
+    server_saved: Bytes | None = None
+    server_live: Bytes | None = None
+    auxiliary_forward: Flop | None = Field(default=None, description="linear head on the activation")
+    auxiliary_backward: Flop | None = None
+    auxiliary_model: Traffic | None = None
     scalar: Traffic | None = Field(default=None, description="one scalar on the wire")
 
     def figures(self) -> dict[str, float]:

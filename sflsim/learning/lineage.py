@@ -96,4 +96,6 @@ def _canonical(argument: Any) -> Any:
         return [_canonical(item) for item in argument]
     if isinstance(argument, dict):
         return {name: _canonical(argument[name]) for name in sorted(argument)}
-    raise TypeError(f"a keyed call takes numbers, text, lists, dicts and handles, not {type(argument).__name__}")
+    raise TypeError(
+        f"a keyed call takes numbers, text, lists, dicts and handles, not {type(argument).__name__}"
+    )

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sflsim.learning.costs import Costs
-from sflsim.learning.split import Part
+from sflsim.learning.split import Part, auxiliary_head
 
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
@@ -23,9 +23,15 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
     with torch.no_grad(), LiveBytes() as live, FlopCounterMode(display=False) as forward:
         client.apply(client_parameters, x)
     z, client_forward, client_backward, saved_bytes = _train(client, client_parameters, x)
-    z = z.detach().requires_grad_()
-    _, server_forward, server_backward, _ = _train(server, server_parameters, z)
     assert client_forward == forward.get_total_flops()
+    z = z.detach()
+    with torch.no_grad(), LiveBytes() as server_live:
+        server.apply(server_parameters, z)
+    z.requires_grad_()
+    out, server_forward, server_backward, server_saved_bytes = _train(server, server_parameters, z)
+    head = auxiliary_head(tuple(z.shape[1:]), out.shape[-1])
+    head_parameters = _meta(head)
+    _, head_forward, head_backward, _ = _train(head, head_parameters, z)
     return Costs(
         client_forward_flop=float(client_forward),
         client_backward_flop=float(client_backward),
@@ -37,6 +43,11 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
         server_model_bytes=float(sum(_bytes(tensor) for tensor in server_parameters)),
         client_saved_bytes=float(saved_bytes),
         client_live_bytes=float(live.peak_bytes + _bytes(x)),
+        server_saved_bytes=float(server_saved_bytes),
+        server_live_bytes=float(server_live.peak_bytes + _bytes(z)),
+        auxiliary_forward_flop=float(head_forward),
+        auxiliary_backward_flop=float(head_backward),
+        auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),
     )
 
 
@@ -59,7 +70,10 @@ def _train(part: Part, parameters: list[Tensor], x: Tensor) -> tuple[Tensor, int
             saved[storage._cdata] = storage.nbytes()
         return tensor
 
-    with FlopCounterMode(display=False) as forward, torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+    with (
+        FlopCounterMode(display=False) as forward,
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+    ):
         out = part.apply(parameters, x)
     with FlopCounterMode(display=False) as backward:
         out.backward(torch.empty_like(out))
@@ -70,7 +84,7 @@ class LiveBytes(TorchDispatchMode):
     """Follows the bytes of the tensors that operations make, from their birth to their last view's death."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         self.peak_bytes = 0
         self._views: dict[int, int] = {}

@@ -84,8 +84,10 @@ class Optimizer:
     def __init__(self, leaves: Sequence[Tensor], lanes: int, settings: dict[str, Any]) -> None:
         import torch
 
-        arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-        name = arguments.pop("name")
+        arguments = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+        }
+        name = str(arguments.pop("name"))
         make = getattr(torch.optim, name)
         self.leaves = list(leaves)
         if name in PER_TENSOR and lanes > 1:

@@ -78,10 +78,18 @@ def cut_blocks(blocks: Sequence[tuple[str, nn.Module]], cut: int) -> tuple[Part,
     return Part(blocks[:cut]), Part(blocks[cut:])
 
 
+def auxiliary_head(activation_shape: tuple[int, ...], classes: int) -> Part:
+    """Return a linear classifier on activations of the given shape, for losses at the client."""
+    linear = nn.Linear(prod(activation_shape), classes)
+    return Part([("auxiliary", nn.Sequential(nn.Flatten(), linear))])
+
+
 def _layers(name: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the leaf layers of a chain of modules; any other module is a layer of its own."""
     if type(block) is nn.Sequential:
-        return [pair for child, module in block.named_children() for pair in _layers(f"{name}.{child}", module)]
+        return [
+            pair for child, module in block.named_children() for pair in _layers(f"{name}.{child}", module)
+        ]
     return [(name, block)]
 
 
@@ -112,4 +120,5 @@ def _stacked(layer: nn.Module, parameters: Sequence[Tensor], x: Tensor) -> Tenso
     def one(parameters: Any, x: Tensor) -> Tensor:
         return _single(layer, parameters, x)
 
-    return vmap(one)(list(parameters), x)  # type: ignore[no-any-return]
+    stacked: Tensor = vmap(one)(list(parameters), x)
+    return stacked

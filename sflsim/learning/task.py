@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.data.base import Data
-from sflsim.learning.split import Part, cut_blocks
+from sflsim.learning.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.zeroth_order import Direction, Directions
 from sflsim.streams import generator, seed_of
 
@@ -43,7 +44,11 @@ class Task:
         identity: str,
     ) -> None:
         self.data = data
+        self.blocks = list(blocks)
+        self.cut = cut
         self.client, self.server = cut_blocks(blocks, cut)
+        self.whole = Part(blocks)
+        self._auxiliary: Part | None = None
         self.shards = shards
         self.batch_size = batch_size
         self.seed = seed
@@ -51,6 +56,24 @@ class Task:
         self._permutations: dict[int, tuple[int, Tensor]] = {}
         text = f"{identity}|{cut}|{batch_size}|{seed}|{device.type}|{torch.__version__}|{data.fingerprint}"
         self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def at(self, cut: int) -> Task:
+        """Return the same task with the network cut elsewhere."""
+        other = copy(self)
+        other.cut = cut
+        other.client, other.server = cut_blocks(self.blocks, cut)
+        other._auxiliary = None
+        return other
+
+    @property
+    def auxiliary(self) -> Part:
+        """Return a linear head on the client part's activation, its weights under a key of their own."""
+        if self._auxiliary is None:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                torch.manual_seed(seed_of((self.seed, "weights", "auxiliary")))
+                z = self.activation(self.client.initial()[None], self.data.test_x[:1].cpu()[None])
+                self._auxiliary = auxiliary_head(tuple(z.shape[2:]), self.data.classes)
+        return self._auxiliary
 
     @property
     def lanes_at_once(self) -> int:
@@ -104,11 +127,11 @@ class Task:
         return Directions([(self.seed, *key) for key in keys], part.dimension, kind, self.device)
 
     def activation(self, x_c: Tensor, x: Tensor) -> Tensor:
-        """Return the activations at the cut [C, B, ...] of client parameters [C, d_c] on inputs [C, B, ...]."""
+        """Return the activations [C, B, ...] of client parameters [C, d_c] on inputs [C, B, ...]."""
         return self.client.forward(self.client.views(x_c), x)
 
     def server_loss(self, x_s: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        """Return the losses [C] of server parameters [C, d_s] on activations [C, B, ...] and labels [C, B]."""
+        """Return the losses [C] of server parameters [C, d_s] for activations z and labels y."""
         return self.loss(self.server.forward(self.server.views(x_s), z), y)
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -118,15 +141,24 @@ class Task:
 
     def initial_model(self) -> Model:
         """Return the untrained model, the same for every cut."""
-        return {"client": self.client.initial().to(self.device), "server": self.server.initial().to(self.device)}
+        return {
+            "client": self.client.initial().to(self.device),
+            "server": self.server.initial().to(self.device),
+        }
 
 
 def _linear_only(part: Part) -> bool:
     leaves = [module for _, block in part.blocks for module in block.modules()]
-    return all(isinstance(leaf, nn.Linear) for leaf in leaves if next(leaf.parameters(recurse=False), None) is not None)
+    return all(
+        isinstance(leaf, nn.Linear)
+        for leaf in leaves
+        if next(leaf.parameters(recurse=False), None) is not None
+    )
 
 
-def build_blocks(model: Any, sample_shape: tuple[int, ...], classes: int, seed: int) -> list[tuple[str, nn.Module]]:
+def build_blocks(
+    model: Any, sample_shape: tuple[int, ...], classes: int, seed: int
+) -> list[tuple[str, nn.Module]]:
     """Return the blocks of a model with weights drawn under the key (seed, "weights")."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of((seed, "weights")))

@@ -39,7 +39,7 @@ class Directions:
         self._scales = [] if size <= CHUNK else [self._scale(key) for key in keys]
 
     def add_(self, x_CD: Tensor, factor: float | Tensor) -> None:
-        """Add `factor` times the directions to `x_CD` in place; `factor` is one number or one per lane [C]."""
+        """Add `factor` times the directions to `x_CD` in place; `factor` is a number, or one per lane [C]."""
         if self._short is not None:
             if isinstance(factor, float):
                 x_CD.add_(self._short, alpha=factor)

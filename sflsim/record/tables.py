@@ -51,8 +51,10 @@ CLIENTS = {
     "group": "str",
     "flop_per_s": "float64",
     "memory_bytes": "float64",
-    "samples": "float64",
+    "samples": "int64",
+    "cut": "int64",
     "rounds": "int64",
+    "dropped": "int64",
     "compute_s": "float64",
     "slowdown_s": "float64",
     "uplink_s": "float64",
@@ -62,6 +64,8 @@ CLIENTS = {
     "downlink_bytes": "float64",
     "flop": "float64",
     "energy_j": "float64",
+    "wasted_s": "float64",
+    "wasted_bytes": "float64",
     "peak_memory_bytes": "float64",
 }
 RUNS = {
@@ -74,8 +78,16 @@ RUNS = {
     "time_s": "float64",
     "server_busy_s": "float64",
     "client_memory_bytes": "float64",
+    "dropped": "int64",
+    "wasted_s": "float64",
+    "wasted_bytes": "float64",
 }
-COLUMNS: dict[str, Mapping[str, str]] = {"spans": SPANS, "evaluations": EVALUATIONS, "clients": CLIENTS, "runs": RUNS}
+COLUMNS: dict[str, Mapping[str, str]] = {
+    "spans": SPANS,
+    "evaluations": EVALUATIONS,
+    "clients": CLIENTS,
+    "runs": RUNS,
+}
 ACTIVITIES = ("compute", "slowdown", "uplink", "downlink", "wait")
 
 
@@ -108,7 +120,21 @@ def client_work(spans: pd.DataFrame) -> pd.DataFrame:
     )
     by_client = own.groupby("client")
     totals = by_client[["flop", "energy_j"]].sum().assign(rounds=by_client["round"].nunique())
-    return pd.concat([seconds, sizes, totals], axis=1)
+    return pd.concat([seconds, sizes, totals, _waste(own)], axis=1)
+
+
+def _waste(own: pd.DataFrame) -> pd.DataFrame:
+    """Return what each client did for participations that were dropped: how many, seconds, bytes."""
+    wasted = own[own["outcome"] == "wasted"]
+    wasted = wasted.assign(seconds=wasted["end_s"] - wasted["start_s"])
+    by_client = wasted.groupby("client")
+    return pd.DataFrame(
+        {
+            "dropped": by_client["round"].nunique(),
+            "wasted_s": by_client["seconds"].sum(),
+            "wasted_bytes": by_client["bytes"].sum(),
+        }
+    )
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -132,7 +158,7 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS[name] if column not in frame]
     if missing:
         raise RunError(f"{path}: the columns {', '.join(missing)} are missing")
-    return frame.astype({column: kind for column, kind in COLUMNS[name].items()})
+    return frame.astype(dict(COLUMNS[name]))
 
 
 def write_json(content: Any, path: Path) -> None:

@@ -23,7 +23,7 @@ def read(variants: str) -> Scenario:
         ("[{algorithm: splitfed-v1, local_iterations: 3}]", ["splitfed-v1"]),
         ("[{algorithm: mu-splitfed, tau: [4]}]", ["mu-splitfed tau=4"]),
         (
-            "[{algorithm: mu-splitfed, tau: [1, 2], lam: 0.1}, {algorithm: mu-splitfed, tau: adaptive, lam: 0.1}]",
+            "[{algorithm: mu-splitfed, tau: [1,2], lam: 1}, {algorithm: mu-splitfed, lam: 1, tau: adaptive}]",
             ["mu-splitfed tau=1", "mu-splitfed tau=2", "mu-splitfed tau=adaptive"],
         ),
         ("[mu-splitfed, {algorithm: mu-splitfed, tau: 2}]", ["mu-splitfed", "mu-splitfed tau=2"]),

@@ -36,5 +36,11 @@ class Data:
 
     def to(self, device: device) -> Data:
         """Return the data on `device`."""
-        tensors = (self.train_x, self.train_y, self.test_x, self.test_y)
-        return Data(*(tensor.to(device) for tensor in tensors), self.classes, self.fingerprint)
+        return Data(
+            self.train_x.to(device),
+            self.train_y.to(device),
+            self.test_x.to(device),
+            self.test_y.to(device),
+            self.classes,
+            self.fingerprint,
+        )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.learning.data.base import Data
 from sflsim.streams import generator
+
+Labels = npt.NDArray[np.int64]
 
 
 class Digits(BaseModel):
@@ -20,7 +24,9 @@ class Digits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["digits"] = "digits"
-    held_out: float = Field(default=0.2, ge=0.01, le=0.9, description="share of the samples kept for evaluation")
+    held_out: float = Field(
+        default=0.2, ge=0.01, le=0.9, description="share of the samples kept for evaluation"
+    )
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -32,25 +38,37 @@ class Digits(BaseModel):
         """Return the number of classes."""
         return 10
 
+    def training_labels(self) -> Labels:
+        """Return the labels [N] of the training samples; needs no torch."""
+        from sklearn.datasets import load_digits
+
+        labels: Labels = load_digits().target.astype(np.int64)
+        return labels[self._training(labels)]
+
     def load(self) -> Data:
         """Return the data as tensors [N, 1, 8, 8]."""
-        import numpy as np
         import torch
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
         labels = bunch.target.astype(np.int64)
         test = self._held_out(labels)
-        train = np.setdiff1d(np.arange(len(labels)), test)
+        train = self._training(labels)
         x = bunch.images.reshape(-1, 1, 8, 8).astype(np.float32) / np.float32(16)
         x = (x - x[train].mean()) / x[train].std()
-        parts = (x[train], labels[train], x[test], labels[test])
-        return Data(*(torch.from_numpy(part) for part in parts), self.classes)
+        return Data(
+            torch.from_numpy(x[train]),
+            torch.from_numpy(labels[train]),
+            torch.from_numpy(x[test]),
+            torch.from_numpy(labels[test]),
+            self.classes,
+        )
 
-    def _held_out(self, labels: Any) -> Any:
+    def _training(self, labels: Labels) -> Labels:
+        return np.setdiff1d(np.arange(len(labels)), self._held_out(labels))
+
+    def _held_out(self, labels: Labels) -> Labels:
         """Return the indices of the held-out samples: the same share of every class."""
-        import numpy as np
-
         rng = generator("digits", "held-out")
         chosen = []
         for label in range(self.classes):

@@ -29,7 +29,7 @@ class CNN(BaseModel):
         return [f"conv-{number}" for number in range(1, len(self.channels) + 1)] + ["dense", "output"]
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> list[tuple[str, nn.Module]]:
-        """Return the named blocks for images of `sample_shape` (channels, rows, columns), with fresh weights."""
+        """Return the named blocks, with fresh weights, for images of (channels, rows, columns)."""
         from torch import nn
 
         before, rows, columns = sample_shape

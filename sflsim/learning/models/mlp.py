@@ -18,7 +18,9 @@ class MLP(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[Width, ...] = Field(default=(64, 64), min_length=1, description="width of each hidden layer")
+    hidden: tuple[Width, ...] = Field(
+        default=(64, 64), min_length=1, description="width of each hidden layer"
+    )
 
     @property
     def block_names(self) -> list[str]:
@@ -27,14 +29,14 @@ class MLP(BaseModel):
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> list[tuple[str, nn.Module]]:
         """Return the named blocks for inputs of `sample_shape`, with fresh weights."""
+        from itertools import pairwise
         from math import prod
 
         from torch import nn
 
         widths = [prod(sample_shape), *self.hidden]
         blocks: list[nn.Module] = [
-            nn.Sequential(nn.Linear(before, after), nn.ReLU())
-            for before, after in zip(widths[:-1], widths[1:], strict=True)
+            nn.Sequential(nn.Linear(before, after), nn.ReLU()) for before, after in pairwise(widths)
         ]
         blocks[0] = nn.Sequential(nn.Flatten(), *blocks[0].children())
         blocks.append(nn.Linear(widths[-1], classes))

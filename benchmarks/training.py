@@ -1,0 +1,157 @@
+"""Training through sflsim, clock included, against the same mathematics in a loop by hand.
+
+Ratio: time through sflsim / time by hand; both evaluate in the same rounds and must agree on
+every accuracy and loss. Goals: at most 1.05 for the CNN, 1.00 for the MLP.
+Run: `python benchmarks/training.py [--quick]`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from bench import Comparison, options, pair_ratios, report
+from by_hand import Evaluations, Experiment, ZerothOrder, mu_splitfed, splitfed_v1
+from pydantic import BaseModel
+from torch import nn
+
+import sflsim
+from sflsim.fleet.population import build_fleet
+from sflsim.learning.data.base import Data
+from sflsim.learning.store import MemoryStore
+from sflsim.learning.task import Task, build_blocks
+from sflsim.session import Options, Session
+from sflsim.streams import seed_of
+
+LR = 0.05
+EVERY_ROUNDS = 10
+
+
+@sflsim.register_dataset
+class Colours(BaseModel):
+    """Made-up images of 3x32x32 in 10 classes: each class a pattern of its own under noise."""
+
+    kind: Literal["colours"] = "colours"
+    sample_shape: tuple[int, int, int] = (3, 32, 32)
+    classes: int = 10
+
+    def load(self) -> Data:
+        """Return 2,000 training and 200 held-out samples."""
+        draws = torch.Generator().manual_seed(0)
+        y = torch.randint(self.classes, (2200,), generator=draws)
+        patterns = torch.randn(self.classes, *self.sample_shape, generator=draws)
+        x = patterns[y] + 2 * torch.randn(len(y), *self.sample_shape, generator=draws)
+        return Data(x[:2000], y[:2000], x[2000:], y[2000:], self.classes)
+
+
+SCENARIO = """
+name: benchmark
+workload: {{dataset: {dataset}, model: {model}, cut: 1, batch_size: 32}}
+fleet:
+  clients: 10
+  groups:
+    - {{share: 70%, device: raspberry-pi-4, link: wifi}}
+    - {{share: 30%, device: jetson-nano, link: {{up: 10 Mbit/s, down: 40 Mbit/s, latency: 35 ms}}}}
+  straggler: {{kind: exponential, mean: 2 s}}
+server: {{compute: 100 GFLOP/s}}
+variants: [{variant}]
+stop: {{rounds: {rounds}}}
+evaluate: {{every: {every} rounds}}
+"""
+V1 = f"{{algorithm: splitfed-v1, client_optimizer: {{lr: {LR}}}, server_optimizer: {{lr: {LR}}}}}"
+MU = "{algorithm: mu-splitfed, tau: 4}"
+
+CASES = [
+    ("SplitFed V1, CNN, digits", "digits", "cnn", V1, 40, 1.05),
+    ("SplitFed V1, CNN, 3x32x32", "colours", "cnn", V1, 20, 1.05),
+    ("SplitFed V1, MLP, digits", "digits", "mlp", V1, 100, 1.0),
+    ("MU-SplitFed tau 4, MLP, digits", "digits", "mlp", MU, 40, 1.0),
+]
+
+
+def through_sflsim(session: Session) -> Evaluations:
+    """Run the scenario's one variant with nothing computed before; return the evaluations."""
+    session.store = MemoryStore()
+    outcome = session.run(0, 0, lambda row: None)
+    assert outcome.status == "completed"
+    return [(row[3], row[4]) for row in outcome.evaluations]
+
+
+def experiment(session: Session) -> Experiment:
+    """Return what the loop by hand is given for the same scenario, seed 0."""
+    scenario, data = session.scenario, session.data()
+    workload, fleet = scenario.workload, build_fleet(scenario.fleet, 0)
+    blocks = build_blocks(workload.model, data.sample_shape, data.classes, 0)
+    shards = [torch.from_numpy(shard) for shard in session.shards(0)]
+    task = Task(data, blocks, workload.cut, shards, workload.batch_size, 0, torch.device("cpu"), "")
+    assert scenario.stop.rounds is not None
+    rounds = range(1, scenario.stop.rounds + 1)
+    participants = [
+        [(client, [number - 1]) for client in fleet.select(number, scenario.fleet.clients)]
+        for number in rounds
+    ]
+    batches = {
+        (client, batch): task._indices(client, batch)
+        for part in participants
+        for client, (batch,) in part
+    }
+    modules = [layer for _, block in blocks for layer in (block if isinstance(block, nn.Sequential) else [block])]
+    first = blocks[0][1]
+    cut = len(first) if isinstance(first, nn.Sequential) else 1
+    model = nn.Sequential(*modules)
+    tensors = (data.train_x, data.train_y, data.test_x, data.test_y)
+    weights = [len(shard) for shard in shards]
+    return Experiment(model, cut, *tensors, participants, batches, weights, EVERY_ROUNDS)
+
+
+def by_hand(session: Session) -> Callable[[], Evaluations]:
+    """Return the loop by hand that does the work of the scenario's one variant."""
+    given, config = experiment(session), session.scenario.variants[0]
+    initial = copy.deepcopy(given.model.state_dict())
+
+    @cache
+    def seed(purpose: str, client: int, batch: int, step: int) -> int:
+        names: list[Any] = ["mu-splitfed", purpose, client, batch, *([step] if purpose == "server" else []), 0]
+        return seed_of((0, *names))
+
+    def loop() -> Evaluations:
+        given.model.load_state_dict(initial)
+        if config.algorithm == "splitfed-v1":
+            return splitfed_v1(given, LR)
+        return mu_splitfed(
+            given, ZerothOrder(config.tau, config.eta_s, config.eta_c, config.eta_g, config.lam, seed)
+        )
+
+    return loop
+
+
+def agree(ours: Evaluations, theirs: Evaluations) -> None:
+    """Refuse to compare what does not compute the same: one sample may flip, losses agree to rounding."""
+    assert len(ours) == len(theirs)
+    for (accuracy, loss), (other_accuracy, other_loss) in zip(ours, theirs, strict=True):
+        assert abs(accuracy - other_accuracy) < 0.006, (ours, theirs)
+        assert abs(loss - other_loss) < 1e-3 * other_loss, (ours, theirs)
+
+
+def main() -> None:
+    """Run every comparison and print the table."""
+    given = options("training through sflsim against a loop by hand")
+    comparisons = []
+    for name, dataset, model, variant, rounds, goal in CASES:
+        text = SCENARIO.format(
+            dataset=dataset, model=model, variant=variant, rounds=rounds // (2 if given.quick else 1),
+            every=EVERY_ROUNDS,
+        )  # fmt: skip
+        session = Session(sflsim.parse_scenario(text), Options())
+        loop = by_hand(session)
+        agree(through_sflsim(session), loop())
+        ratios = pair_ratios(lambda session=session: through_sflsim(session), loop, given.pairs)
+        comparisons.append(Comparison(name, ratios, goal))
+    report("time through sflsim / time by hand", comparisons)
+
+
+if __name__ == "__main__":
+    main()

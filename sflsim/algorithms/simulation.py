@@ -1,0 +1,247 @@
+"""The world as a protocol sees it: clients and server on the clock, learning behind its port.
+
+One `Simulation` is one run of one variant under one seed. Imports clock, fleet, and learning's
+torch-free half (costs, lineage).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as Port
+
+from sflsim.clock.client import Client
+from sflsim.clock.engine import AllOf, Environment, Event, Interrupt, Process, Protocol, Timeout
+from sflsim.clock.server import Server, ServerConfig
+from sflsim.clock.spans import Recorder
+from sflsim.errors import Diverged
+from sflsim.fleet.devices import Device
+from sflsim.fleet.links import build_link
+from sflsim.fleet.population import Fleet
+from sflsim.learning.costs import Costs
+from sflsim.learning.lineage import Handle, MathFunction
+
+if TYPE_CHECKING:
+    from sflsim.algorithms.base import Algorithm
+
+Lane = dict[str, Any]
+
+
+class Learning(Port):
+    """The port to the learning plane: calls by key, evaluations of a model."""
+
+    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
+        """Name one piece of math for every lane; nothing is computed yet."""
+
+    def initial(self) -> Handle:
+        """Return the model that every variant starts from."""
+
+    def evaluate(self, model: Handle) -> tuple[float, float]:
+        """Return (accuracy, loss) of a model on the held-out data."""
+
+    def first_not_finite(self, models: Mapping[int, Handle]) -> int:
+        """Return the first round whose model has a value that is not finite."""
+
+
+class Cuts(Port):
+    """Where the network is cut, and what that costs."""
+
+    @property
+    def costs(self) -> Costs:
+        """Return the costs of the variant's one cut (of the deepest, where each client has its own)."""
+
+    def of(self, device: Device) -> tuple[int, Costs]:
+        """Return the number of blocks that a device holds, and the costs of that cut."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When to evaluate and when to stop; a field that is None does not count."""
+
+    every_rounds: int | None
+    every_s: float | None
+    stop_rounds: int | None
+    stop_time_s: float | None
+    stop_accuracy: float | None
+
+
+Evaluation = tuple[float, int, int, float, float, float, float, float, float, float]
+
+
+class Simulation:
+    """One run of one variant under one seed, as its protocol sees it.
+
+    Verbs on the clock are those of `Client` and `Server`; `learn` names a piece of math;
+    `finish_round` publishes a new global model, which is evaluated as the rules say. Evaluation
+    takes no simulated time.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        participants: int,
+        server: ServerConfig,
+        cuts: Cuts,
+        learning: Learning,
+        samples: Callable[[int], int],
+        rules: Rules,
+        seed: int,
+        keep_spans: bool = True,
+        on_evaluation: Any = None,
+    ) -> None:
+        self.env = Environment()
+        self.recorder = Recorder(keep_spans)
+        self.server = Server(self.env, self.recorder, server.compute, server.slots)
+        self.fleet = fleet
+        self.participants = participants
+        self.cuts = cuts
+        self.costs = cuts.costs
+        self.samples = samples
+        self.learning = learning
+        self.rules = rules
+        self.seed = seed
+        self.evaluations: list[Evaluation] = []
+        self.round = 0
+        self.steps = 0
+        self.reason = ""
+        self._on_evaluation = on_evaluation
+        self._server_link = build_link(server.link, seed, "server")
+        self._clients: dict[int, Client] = {}
+        self._stop = self.env.event()
+        self._model: Handle | None = None
+        self._recent: dict[int, Handle] = {}
+        self._working: dict[int, list[Process]] = {}
+
+    # The clock.
+
+    def client(self, index: int) -> Client:
+        """Return the client with this place in the fleet; made when first asked for."""
+        client = self._clients.get(index)
+        if client is None:
+            device = self.fleet.device(index)
+            cut, costs = self.cuts.of(device)
+            client = Client(self.env, self.recorder, device, self._server_link, cut, costs)
+            self._clients[index] = client
+        return client
+
+    @property
+    def clients(self) -> Iterable[Client]:
+        """Every client that has been asked for so far, in the order of the fleet."""
+        return (self._clients[index] for index in sorted(self._clients))
+
+    def select(self, round: int, extra: int = 0) -> list[Client]:
+        """Return the participants of a round and `extra` more, drawn uniformly without replacement."""
+        return [self.client(index) for index in self.fleet.select(round, self.participants + extra)]
+
+    def process(self, protocol: Protocol, client: Client | None = None) -> Process:
+        """Let a protocol run beside the caller; on behalf of `client` if given, until `drop` ends it."""
+        if client is None:
+            return self.env.process(protocol)
+        process = self.env.process(_until_dropped(protocol))
+        self._working.setdefault(client.index, []).append(process)
+        return process
+
+    def drop(self, client: Client) -> None:
+        """End what runs on behalf of a client: its work in this round is wasted.
+
+        What it computes or sends at this moment goes on to its end, and so do jobs that the
+        server has; nothing follows.
+        """
+        self.recorder.wasted.add((client.name, client.round))
+        for process in self._working.pop(client.index, []):
+            if process.is_alive:
+                process.interrupt()
+
+    def release(self, client: Client) -> None:
+        """Forget the ended processes of a client whose work counts."""
+        self._working.pop(client.index, None)
+
+    def all_of(self, events: Sequence[Event]) -> AllOf:
+        """Return the event that fires when all of `events` have."""
+        return AllOf(self.env, events)
+
+    # The learning.
+
+    def learn(self, function: MathFunction, lanes: Sequence[Lane], **shared: Any) -> list[Handle]:
+        """Name `function` for several participants at once; return a handle for each."""
+        return self.learning.call(function, lanes, shared)
+
+    def initial_model(self) -> Handle:
+        """Return the initial model and evaluate it: the point at time zero of every curve."""
+        self._model = self.learning.initial()
+        self._evaluate()
+        return self._model
+
+    # Rounds and the end.
+
+    def finish_round(self, model: Handle, steps: int) -> None:
+        """Publish the global model that a round (or an asynchronous update) made.
+
+        `steps` is the number of server steps made in it, over all replicas.
+        """
+        self.round += 1
+        self.steps += steps
+        self._model = model
+        self._recent[self.round] = model
+        rules = self.rules
+        last = self.round == rules.stop_rounds
+        if last or (rules.every_rounds is not None and self.round % rules.every_rounds == 0):
+            self._evaluate()
+        if last:
+            self._end("rounds")
+
+    def run(self, algorithm: Algorithm) -> None:
+        """Run the protocol to its stop.
+
+        Raises:
+            Diverged: an evaluation met a value that is not finite.
+        """
+        env, rules = self.env, self.rules
+        env.process(algorithm.protocol(self))
+        if rules.every_s is not None:
+            env.process(self._evaluate_by_time(rules.every_s))
+        if rules.stop_time_s is not None:
+            at_last = Timeout(env, rules.stop_time_s)
+            at_last.callbacks.append(lambda event: self._end("time"))
+        env.run(until=self._stop)
+        if not self.evaluations or self.evaluations[-1][:2] != (env.now, self.round):
+            self._evaluate()
+
+    def _evaluate_by_time(self, every_s: float) -> Protocol:
+        for number in count(1):
+            yield Timeout(self.env, number * every_s - self.env.now)
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        assert self._model is not None
+        accuracy, loss = self.learning.evaluate(self._model)
+        if math.isinf(loss):
+            raise Diverged(self.learning.first_not_finite(self._recent))
+        self._recent.clear()
+        totals = self.recorder.totals
+        row = (
+            self.env.now, self.round, self.steps, accuracy, loss, totals.uplink_bytes, totals.downlink_bytes,
+            totals.client_busy_s, totals.server_busy_s, totals.energy_j,
+        )  # fmt: skip
+        self.evaluations.append(row)
+        if self._on_evaluation is not None:
+            self._on_evaluation(row)
+        if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
+            self._end("accuracy")
+
+    def _end(self, reason: str) -> None:
+        if not self._stop.triggered:
+            self.reason = reason
+            self._stop.succeed()
+
+
+def _until_dropped(protocol: Protocol) -> Protocol:
+    """Run a protocol; where it is interrupted, end it with no result."""
+    try:
+        return (yield from protocol)
+    except Interrupt:
+        return None

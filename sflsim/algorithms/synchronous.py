@@ -1,0 +1,110 @@
+"""The synchronous round: draw participants, let each take part, wait at the barrier, aggregate.
+
+What a round does about stragglers is said here, once, for every algorithm that is made of
+rounds: ask more clients than needed and take the first, or drop who is late.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import count
+from typing import Annotated, cast
+
+from pydantic import Field
+
+from sflsim.algorithms.base import Algorithm, AlgorithmConfig
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.clock.client import Client
+from sflsim.clock.engine import AnyOf, Condition, Process, Protocol, Timeout
+from sflsim.learning.lineage import Handle
+from sflsim.units import Period
+
+
+class SynchronousConfig(AlgorithmConfig):
+    """Fields of every algorithm that is made of rounds: what it does about stragglers."""
+
+    over_selection: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=0, description="clients asked beyond 'participants'; the first to finish count"
+    )
+    deadline: Period | None = Field(
+        default=None, description="time from a round's start after which the late are dropped"
+    )
+
+
+class Synchronous(Algorithm):
+    """A round with a barrier.
+
+    A subclass says what one participant does (`participate`, a protocol that returns the lane of
+    its math) and how the round's lanes become the next model (`aggregate`).
+
+    A participant that is dropped (over-selection, deadline) sends nothing more and its lane does
+    not count; what it was computing or sending ends, as waste. A round goes on with one
+    participant at least: if none has met the deadline, it waits for the first.
+    """
+
+    def protocol(self, sim: Simulation) -> Protocol:
+        """Run round after round."""
+        model = sim.initial_model()
+        for round in count(1):
+            asked = sim.select(round, self.config.over_selection)
+            self.open_round(sim, model, asked, min(len(asked), sim.participants))
+            jobs = [sim.process(self._attend(sim, client, model, round), client) for client in asked]
+            yield from self._barrier(sim, jobs)
+            lanes = self._close(sim, asked, jobs)
+            steps = sum(self.server_steps(lane) for lane in lanes)
+            model = self.aggregate(sim, model, lanes)
+            sim.finish_round(model, steps)
+
+    def _attend(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
+        client.begin(round)
+        lane = yield from self.participate(sim, client, model)
+        return sim.env.now, lane
+
+    def _barrier(self, sim: Simulation, jobs: Sequence[Process]) -> Protocol:
+        """Wait for all, or for the first `participants`, or for the deadline and at least one."""
+        wanted = sim.participants
+        enough = sim.all_of(jobs) if len(jobs) <= wanted else Condition(sim.env, _count_of(wanted), jobs)
+        if self.config.deadline is None:
+            yield enough
+            return
+        yield AnyOf(sim.env, [enough, Timeout(sim.env, self.config.deadline)])
+        if all(job.is_alive for job in jobs):
+            yield AnyOf(sim.env, jobs)
+
+    def _close(self, sim: Simulation, asked: Sequence[Client], jobs: Sequence[Process]) -> list[Lane]:
+        """Return the lanes that count, in the order of the fleet; drop the other participants."""
+        ended = [
+            (*cast("tuple[float, Lane]", job.value), client)
+            for job, client in zip(jobs, asked, strict=True)
+            if not job.is_alive
+        ]
+        first = sorted(ended, key=lambda one: (one[0], one[2].index))[: sim.participants]
+        counted = {client.index: (since_s, lane) for since_s, lane, client in first}
+        for client in asked:
+            if client.index in counted:
+                client.waited(counted[client.index][0])
+                sim.release(client)
+            else:
+                sim.drop(client)
+        return [counted[client.index][1] for client in asked if client.index in counted]
+
+    def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
+        """Prepare what the participants of one round share; `wanted` of those asked will count."""
+
+    @abstractmethod
+    def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
+        """Take part in a round as `client`, starting from `model`; return the lane of the math."""
+
+    @abstractmethod
+    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+        """Return the global model that the round's lanes make."""
+
+    def server_steps(self, lane: Lane) -> int:
+        """Return the number of server steps that a participant caused."""
+        return len(lane["batches"])
+
+
+def _count_of(wanted: int):  # type: ignore[no-untyped-def]
+    """Return the condition that `wanted` events have fired."""
+    return lambda events, fired: fired >= wanted

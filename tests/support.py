@@ -1,0 +1,64 @@
+"""Scenarios that tests share: everything that a scenario needs, small, with every cost given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from sflsim.scenario import parse_scenario
+from sflsim.scenario.schema import Scenario
+
+COSTS = {
+    "client_forward": "8 FLOP",
+    "client_backward": "16 FLOP",
+    "server_forward": "3 FLOP",
+    "server_backward": "25 FLOP",
+    "activation": "8 byte",
+    "labels": "4 byte",
+    "client_model": "16 byte",
+    "server_model": "32 byte",
+    "client_saved": "64 byte",
+    "client_live": "64 byte",
+    "scalar": "4 byte",
+}
+FREE = {name: "0 FLOP" if name.endswith(("forward", "backward")) else "0 byte" for name in COSTS} | {
+    "client_saved": "1 byte",
+    "client_live": "1 byte",
+}
+UNLIMITED = {"up": "unlimited", "down": "unlimited"}
+
+# Two devices whose every time is a dyadic rational under COSTS.
+FAST = {
+    "name": "fast",
+    "count": 1,
+    "device": {"compute": "8 FLOP/s"},
+    "link": {"up": "16 byte/s", "down": "16 byte/s", "latency": "0.25 s"},
+}
+SLOW = {
+    "name": "slow",
+    "count": 1,
+    "device": {"compute": "4 FLOP/s"},
+    "link": {"up": "4 byte/s", "down": "8 byte/s", "latency": "0.5 s"},
+    "straggler": {"kind": "constant", "value": "1.25 s"},
+}
+
+
+def data(**fields: Any) -> dict[str, Any]:
+    """Return a timed scenario as a mapping: two clients, one round; `fields` stand in place of its own."""
+    return {
+        "name": "test",
+        "workload": {"model": {"kind": "mlp", "hidden": [8]}, "cut": 1, "batch_size": 8, "costs": COSTS},
+        "fleet": {"clients": 2, "groups": [FAST, SLOW]},
+        "server": {"compute": "4 FLOP/s", "slots": 1, "link": {"up": "unlimited", "down": "8 byte/s"}},
+        "variants": [{"algorithm": "splitfed-v1"}],
+        "stop": {"rounds": 1},
+        "evaluate": {"every": "1 round"},
+        **fields,
+    }
+
+
+def read(content: dict[str, Any], overrides: Sequence[str] = ()) -> Scenario:
+    """Return the scenario that a mapping describes."""
+    return parse_scenario(yaml.safe_dump(content, sort_keys=False), "test.yaml", overrides)
