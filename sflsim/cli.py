@@ -1,4 +1,4 @@
-"""The command line: run, validate, schema, plot, catalog. No logic of its own.
+"""The command line: run, validate, schema, plot, summary, catalog. No logic of its own.
 
 Exit codes: 0 done, 1 sflsim failed or was interrupted, 2 the input cannot be used. Imports the
 public API; the heavy part of it only in the commands that need it.
@@ -131,6 +131,15 @@ def summary(
         from sflsim.run import Run
 
         out.print(format_summary(Run.load(folder).summary(_share(target))))
+
+
+@app.command()
+def catalog() -> None:
+    """List the devices and links that a scenario can name, with the source of every figure."""
+    from sflsim.report.catalog import format_catalog
+
+    for table in format_catalog():
+        out.print(table)
 
 
 def main() -> None:

@@ -38,7 +38,10 @@ class ScenarioError(SflsimError):
 
     def __init__(self, problems: Problem | Sequence[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)  # simpy and pickle make an exception anew from its arguments
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 class RunError(SflsimError):
@@ -50,7 +53,10 @@ class Diverged(SflsimError):
 
     def __init__(self, round: int) -> None:
         self.round = round
-        super().__init__(f"training diverged in round {round}")
+        super().__init__(round)
+
+    def __str__(self) -> str:
+        return f"training diverged in round {self.round}"
 
 
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:

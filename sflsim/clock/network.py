@@ -54,7 +54,7 @@ class Channel:
         now = self._env.now
         start = max(now, self._free_at_s)
         sending_s = size_bytes / rate_bytes_per_s
-        self._free_at_s = start + sending_s
+        self._free_at_s = now + (start - now + sending_s)  # rounded as the span's end is
         delay_s = start - now + (sending_s + self._latency_s(number))
         message = Activity(self._env, self._recorder)
         message.start(

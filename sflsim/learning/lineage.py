@@ -53,15 +53,21 @@ class Call:
 def source_version(function: MathFunction) -> str:
     """Return a hash of the source of the function's module and of the learning plane."""
     digest = hashlib.blake2b(digest_size=8)
-    module = sys.modules.get(function.__module__)
-    try:
-        source = inspect.getsource(module) if module else ""
-    except (OSError, TypeError):
-        source = inspect.getsource(function)
-    digest.update(source.encode())
+    digest.update(_source(function).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _source(function: MathFunction) -> str:
+    """Return the source of the function's module, or what can be had of one typed at a prompt."""
+    for thing in (sys.modules.get(function.__module__), function):
+        try:
+            return inspect.getsource(thing)  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            continue
+    code = function.__code__
+    return repr((code.co_code, code.co_names, code.co_consts))
 
 
 def _handles(argument: Any) -> Iterator[Handle]:

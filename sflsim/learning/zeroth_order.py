@@ -52,6 +52,7 @@ class Directions:
             for piece in _pieces(key, self.size):
                 x_CD[lane, start : start + len(piece)].add_(piece.to(x_CD.device), alpha=scale)
                 start += len(piece)
+                del piece  # before the next is drawn
 
     def _draw_short(self) -> Tensor:
         import torch
@@ -66,7 +67,10 @@ class Directions:
 
         if self.kind == "gaussian":
             return 1.0
-        squares = sum(float(piece.square().sum(dtype=torch.float64)) for piece in _pieces(key, self.size))
+        squares = 0.0
+        for piece in _pieces(key, self.size):
+            squares += float(piece.square_().sum(dtype=torch.float64))
+            del piece  # before the next is drawn
         return sqrt(self.size / squares)
 
 
