@@ -8,6 +8,7 @@ run.plot("plots")
 
 from sflsim.errors import Problem, RunError, ScenarioError, SflsimError
 from sflsim.experiment import Progress, simulate
+from sflsim.learning.store import MemoryStore
 from sflsim.registry import (
     register_algorithm,
     register_dataset,
@@ -20,6 +21,7 @@ from sflsim.scenario.loading import load_scenario, parse_scenario
 from sflsim.scenario.schema import Scenario
 
 __all__ = [
+    "MemoryStore",
     "Problem",
     "Progress",
     "Run",

@@ -20,6 +20,7 @@ from typing import Any
 
 from sflsim.algorithms.simulation import Evaluation
 from sflsim.errors import SflsimError
+from sflsim.learning.store import Store
 from sflsim.run import Run, assemble
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
@@ -55,13 +56,16 @@ def simulate(
     device: str = "cpu",
     timing_only: bool = False,
     progress: ProgressCallback | None = None,
+    store: Store | None = None,
 ) -> Run:
     """Run every variant under every seed and return the tables.
 
     `workers` processes compute side by side (a script must then guard its main part with
     `if __name__ == "__main__"`); `device` is "cpu" or "cuda"; with `timing_only` nothing is
     learned, accuracies are NaN and a stop by accuracy never comes. An interrupt (Ctrl-C) ends the
-    simulation and returns what there is, with the status "interrupted".
+    simulation and returns what there is, with the status "interrupted". Scenarios simulated with
+    one `store` (and one worker) share what they learn alike: those that differ in timing alone
+    train once.
 
     Raises:
         ScenarioError: the scenario fits no model, data or fleet.
@@ -69,7 +73,7 @@ def simulate(
     """
     options = Options(device, timing_only)
     _check_device(device, timing_only)
-    session = Session(scenario, options)
+    session = Session(scenario, options, store)
     session.check()
     jobs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
     report = _Reporter(scenario, len(jobs), progress)

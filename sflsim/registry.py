@@ -30,11 +30,38 @@ _registered: dict[str, list[type[Any]]] = {}  # group -> classes, in order; fill
 
 def algorithms() -> dict[str, type[Algorithm]]:
     """Return every algorithm (a class with a nested Config) by the name that a variant gives."""
+    from sflsim.algorithms.cse_fsl import CseFsl
+    from sflsim.algorithms.fedasync import FedAsync
+    from sflsim.algorithms.fedavg import FedAvg
+    from sflsim.algorithms.fedbuff import FedBuff
+    from sflsim.algorithms.frozen_client import FrozenClient
+    from sflsim.algorithms.gas import Gas
+    from sflsim.algorithms.heron_sfl import HeronSfl
+    from sflsim.algorithms.ho_sfl import HoSfl
     from sflsim.algorithms.mu_splitfed import MuSplitFed
+    from sflsim.algorithms.sl import SL
     from sflsim.algorithms.splitfed_v1 import SplitFedV1
     from sflsim.algorithms.splitfed_v2 import SplitFedV2
+    from sflsim.algorithms.zo_gas import ZoGas
+    from sflsim.algorithms.zo_splitfed import ZoSplitFed
 
-    return _by_name("algorithms", SplitFedV1, SplitFedV2, MuSplitFed)
+    return _by_name(
+        "algorithms",
+        FedAvg,
+        FedAsync,
+        FedBuff,
+        SL,
+        SplitFedV1,
+        SplitFedV2,
+        MuSplitFed,
+        ZoSplitFed,
+        Gas,
+        ZoGas,
+        HoSfl,
+        CseFsl,
+        HeronSfl,
+        FrozenClient,
+    )
 
 
 def models() -> dict[str, type[Any]]:

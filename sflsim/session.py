@@ -21,7 +21,7 @@ from sflsim.errors import Diverged, Problem, ScenarioError, did_you_mean
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.costs import Costs
-from sflsim.learning.store import MemoryStore
+from sflsim.learning.store import MemoryStore, Store
 from sflsim.registry import algorithms
 from sflsim.scenario.schema import Scenario
 
@@ -62,10 +62,10 @@ class Outcome:
 class Session:
     """Simulates the runs of one scenario in this process."""
 
-    def __init__(self, scenario: Scenario, options: Options) -> None:
+    def __init__(self, scenario: Scenario, options: Options, store: Store | None = None) -> None:
         self.scenario = scenario
         self.options = options
-        self.store = MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self._data: Data | None = None
         self._labels: Any = None
         self._shards: dict[int, list[Any]] = {}
@@ -107,6 +107,8 @@ class Session:
             cuts=cuts,
             learning=learning,
             samples=lambda client: len(shards[client]),
+            batch_size=scenario.workload.batch_size,
+            classes=scenario.workload.dataset.classes,
             rules=_rules(scenario),
             seed=seed,
             on_evaluation=on_evaluation,
@@ -146,6 +148,12 @@ class Session:
             found = f"a cut for each client with {config.algorithm}"
             raise refuse("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
         algorithm.check(self.costs(self.cut(config, number)))
+        fleet = self.scenario.fleet
+        algorithm.check_fleet(
+            participants=fleet.participants_per_round,
+            clients=fleet.clients,
+            rounds=self.scenario.stop.rounds,
+        )
 
     def _cuts(
         self, config: AlgorithmConfig, number: int, algorithm: Algorithm, fleet: Fleet

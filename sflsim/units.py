@@ -79,16 +79,20 @@ def _split(text: str) -> tuple[str, str, str]:
 class Quantity:
     """Annotation of a float field that is written with a unit.
 
-    `unit` is the base unit held, `example` what a user may write, `positive` refuses zero.
-    Without a unit (`unit=""`) a bare number is expected.
+    `unit` is the base unit held, `example` what a user may write, `positive` refuses zero,
+    `unlimited` admits that word (held as infinity). Without a unit (`unit=""`) a bare number is
+    expected.
     """
 
     unit: str
     example: str
     positive: bool = True
+    unlimited: bool = False
 
     def read(self, value: Any) -> float:
         """Return `value` (text, or a number where there is no unit) as a float in `unit`."""
+        if self.unlimited and value in ("unlimited", math.inf):
+            return math.inf
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise self._error(value, "is no quantity")
         if isinstance(value, str):
@@ -108,11 +112,14 @@ class Quantity:
 
     def write(self, value: float) -> str | float:
         """Return `value` as text that `read` turns into the same float."""
+        if value == math.inf:
+            return "unlimited"
         return f"{value!r} {self.unit}" if self.unit else value
 
     def _error(self, value: Any, reason: str) -> PydanticCustomError:
         sign = "above zero" if self.positive else "zero or more"
         kind = f"a number with a unit, {sign}, e.g. '{self.example}'" if self.unit else f"a number, {sign}"
+        kind += ", or 'unlimited'" if self.unlimited else ""
         return PydanticCustomError(
             "quantity", "{reason}", {"reason": reason, "allowed": kind, "found": repr(value)}
         )
@@ -125,7 +132,8 @@ class Quantity:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string" if self.unit else "number", "examples": [self.example]}
+        examples = [self.example, *(["unlimited"] if self.unlimited else [])]
+        return {"type": "string" if self.unit else "number", "examples": examples}
 
 
 @dataclass(frozen=True)
@@ -172,8 +180,14 @@ BYTES = Quantity("byte", "4 GiB")
 TRAFFIC = Quantity("byte", "32 KiB", positive=False)
 FLOP = Quantity("FLOP", "5.6 MFLOP", positive=False)
 COMPUTE = Quantity("FLOP/s", "16 GFLOP/s")
+SERVER_COMPUTE = Quantity("FLOP/s", "10 TFLOP/s", unlimited=True)
 BANDWIDTH = Quantity("byte/s", "10 Mbit/s")
 POWER = Quantity("W", "3.5 W", positive=False)
+TRANSMIT_POWER = Quantity("W", "0.2 W")
+FREQUENCY = Quantity("Hz", "10 MHz")
+NOISE = Quantity("W/Hz", "3.981e-21 W/Hz")
+DISTANCE = Quantity("km", "0.5 km")
+LOSS = Quantity("dB", "128.1 dB", positive=False)
 FACTOR = Quantity("", "1.5")
 
 Seconds = Annotated[float, SECONDS]
@@ -182,6 +196,11 @@ Bytes = Annotated[float, BYTES]
 Traffic = Annotated[float, TRAFFIC]
 Flop = Annotated[float, FLOP]
 Compute = Annotated[float, COMPUTE]
+ServerCompute = Annotated[float, SERVER_COMPUTE]
 Bandwidth = Annotated[float, BANDWIDTH]
 Power = Annotated[float, POWER]
+TransmitPower = Annotated[float, TRANSMIT_POWER]
+Frequency = Annotated[float, FREQUENCY]
+Noise = Annotated[float, NOISE]
+Loss = Annotated[float, LOSS]
 Fraction = Annotated[float, Percent()]

@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
+from sflsim.learning.costs import CostOverrides
 from sflsim.scenario import parse_scenario
 from sflsim.scenario.schema import Scenario
 
-COSTS = {
+GIVEN = {
     "client_forward": "8 FLOP",
     "client_backward": "16 FLOP",
     "server_forward": "3 FLOP",
@@ -19,14 +20,13 @@ COSTS = {
     "labels": "4 byte",
     "client_model": "16 byte",
     "server_model": "32 byte",
-    "client_saved": "64 byte",
-    "client_live": "64 byte",
-    "scalar": "4 byte",
 }
-FREE = {name: "0 FLOP" if name.endswith(("forward", "backward")) else "0 byte" for name in COSTS} | {
-    "client_saved": "1 byte",
-    "client_live": "1 byte",
+COSTS = {  # every figure, so that nothing is derived from the model; those not given are never timed here
+    name: GIVEN.get(name, "4 FLOP" if name.endswith(("forward", "backward")) else "4 byte")
+    for name in CostOverrides.model_fields
 }
+SIZES = {name for name in COSTS if name.endswith(("saved", "live"))}  # of memory, above zero
+FREE = {name: figure if name in SIZES else f"0 {figure.split()[1]}" for name, figure in COSTS.items()}
 UNLIMITED = {"up": "unlimited", "down": "unlimited"}
 
 # Two devices whose every time is a dyadic rational under COSTS.

@@ -2,8 +2,9 @@
 
 A fixed number of clients (the scenario's `participants`) is active at any time. When one has
 contributed, its place goes to a client drawn at random from those that are idle, itself
-included, so with all clients active it goes on at once. A "round" of the tables is an update
-of the global model; in spans it is the client's own count of contributions.
+included, so with all clients active it goes on at once. What arrives in one instant is used
+before anybody starts anew in it, so equal clients see equal models. A "round" of the tables is an
+update of the global model; in spans it is the client's own count of contributions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from sflsim.algorithms.base import Algorithm
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
-from sflsim.clock.engine import Protocol
+from sflsim.clock.engine import Protocol, Timeout
 from sflsim.learning.lineage import Handle
 
 
@@ -44,6 +45,7 @@ class Asynchronous(Algorithm):
         while True:
             self._contributions[client.index] += 1
             client.begin(self._contributions[client.index])
+            yield Timeout(sim.env, 0.0)  # after all that arrives now
             yield from self.contribute(sim, client)
             client = self._next(sim, client)
 
@@ -57,6 +59,10 @@ class Asynchronous(Algorithm):
         (chosen,) = sim.fleet.select(self._draws, 1, idle)
         self._busy.add(chosen)
         return sim.client(chosen)
+
+    def free(self, client: Client) -> None:
+        """Count a client as idle before its contribution ends: others may get drawn in its place."""
+        self._busy.discard(client.index)
 
     def publish(self, sim: Simulation, model: Handle, steps: int) -> None:
         """Make `model` the global one; `steps` is the number of server steps that led to it."""

@@ -68,6 +68,9 @@ class Algorithm(ABC):
     def check(self, costs: Costs) -> None:  # noqa: B027 (most have nothing to refuse)
         """Refuse a Config that does not fit the workload (raises ScenarioError)."""
 
+    def check_fleet(self, *, participants: int, clients: int, rounds: int | None) -> None:  # noqa: B027
+        """Refuse a Config that does not fit the fleet, or the rounds to run (raises ScenarioError)."""
+
 
 def refuse(path: str, found: object, allowed: str, remedy: str = "") -> ScenarioError:
     """Return the error for a Config that does not fit; `path` starts at the variant or at the root."""

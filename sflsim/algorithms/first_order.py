@@ -1,23 +1,81 @@
 """The first-order exchange that split learning is built on: protocol and math, said once.
 
-Activations and labels go up, the cut gradient comes down; each side steps its own part.
+Activations and labels go up, the cut gradient comes down; each side steps its own part. Per
+iteration: client forward, up |z| + |y|, server forward and backward, down |z|, client backward.
+Per turn of a client: the client part down and up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from sflsim.algorithms.base import Algorithm, AlgorithmConfig
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
-from sflsim.learning.optimizers import Optimizer, OptimizerConfig
+from sflsim.learning.costs import Costs
+from sflsim.learning.optimizers import PER_TENSOR, Optimizer, OptimizerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sflsim.learning.calls import BatchName
+    from sflsim.learning.split import Part
     from sflsim.learning.task import Task
+
+
+class FirstOrderConfig(AlgorithmConfig):
+    """How both sides step, and how often a client does so in its turn."""
+
+    client_optimizer: OptimizerConfig = OptimizerConfig()
+    server_optimizer: OptimizerConfig = OptimizerConfig()
+    local_iterations: int = Field(default=1, ge=1, le=4096, description="batches per participant and round")
+
+
+class FirstOrderAlgorithm(Algorithm):
+    """What the algorithms with a cut gradient have in common: a client's turn, its memory, checks."""
+
+    def take_turn(
+        self,
+        sim: Simulation,
+        client: Client,
+        exclusive: str | None = None,
+        on_arrival: Callable[[BatchName], None] | None = None,
+    ) -> Protocol:
+        """Pull the client part, train it batch by batch, send it back; return the batches' names.
+
+        `exclusive` and `on_arrival` are those of `exchange_gradients`; the latter gets the batch.
+        """
+        batches: list[BatchName] = []
+        yield client.send_down(client.costs.client_model_bytes)
+        for exchange in range(self.config.local_iterations):
+            client.begin(client.round, exchange)
+            batches.append(client.next_batch())
+            arrived = on_arrival and partial(on_arrival, batches[-1])
+            yield from exchange_gradients(sim, client, exclusive, arrived)
+        yield client.send_up(client.costs.client_model_bytes)
+        return batches
+
+    def optimizers(self) -> dict[str, Any]:
+        """Return both optimizers as the shared arguments of the math."""
+        return {
+            "client_optimizer": self.config.client_optimizer.plain(),
+            "server_optimizer": self.config.server_optimizer.plain(),
+        }
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: it trains by backpropagation."""
+        return costs.first_order_memory_bytes(self.config.client_optimizer.state_copies)
+
+    def check(self, costs: Costs) -> None:
+        """Refuse arguments that an optimizer does not take."""
+        check_optimizer("client_optimizer", self.config.client_optimizer)
+        check_optimizer("server_optimizer", self.config.server_optimizer)
 
 
 def exchange_gradients(
@@ -73,18 +131,40 @@ def local_iterations(
     task: Task, x_c: Tensor, x_s: Tensor, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
 ) -> FirstOrder:
     """Return client parts [C, d_c] and server parts [C, d_s], ready to be trained in place."""
-    lanes = x_c.shape[0]
-    client = [view.detach().requires_grad_() for view in task.client.views(x_c)]
-    server = [view.detach().requires_grad_() for view in task.server.views(x_s)]
+    client, server = leaves(task.client, x_c), leaves(task.server, x_s)
     return FirstOrder(
         task,
-        (client, Optimizer(client, lanes, client_optimizer)),
-        (server, Optimizer(server, lanes, server_optimizer)),
+        (client, Optimizer(client, len(x_c), client_optimizer)),
+        (server, Optimizer(server, len(x_s), server_optimizer)),
     )
 
 
+def train_part(
+    task: Task,
+    part: Part,
+    flat_CD: Tensor,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: dict[str, Any],
+) -> None:
+    """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch."""
+    import torch
+
+    trained = leaves(part, flat_CD)
+    steps = Optimizer(trained, len(flat_CD), optimizer)
+    for inputs, labels in batches:
+        losses = task.loss(part.forward(trained, inputs), labels)  # [C]
+        steps.step(torch.autograd.grad(losses.sum(), trained))
+
+
+def leaves(part: Part, flat_CD: Tensor) -> list[Tensor]:
+    """Return the parameters of a part as leaves of autograd that share the memory of `flat_CD`."""
+    return [view.detach().requires_grad_() for view in part.views(flat_CD)]
+
+
 def check_optimizer(field: str, config: OptimizerConfig) -> None:
-    """Refuse arguments that torch's optimizer of that name does not take."""
+    """Refuse arguments that torch's optimizer of that name does not take, by name or by value."""
+    if config.name not in PER_TENSOR and not config.arguments:
+        return  # nothing to refuse, and a timing-only run goes without torch
     unknown, taken = config.unknown_arguments()
     if unknown:
         raise ScenarioError(
@@ -93,3 +173,7 @@ def check_optimizer(field: str, config: OptimizerConfig) -> None:
                 for name in unknown
             ]
         )
+    reason = config.refusal()
+    if reason:
+        given = ", ".join(f"{name} {value!r}" for name, value in config.plain().items())
+        raise ScenarioError(Problem(field, given, f"what torch.optim.{config.name} takes", reason))

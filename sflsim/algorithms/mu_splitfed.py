@@ -31,11 +31,28 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
+class ZerothOrderConfig(SynchronousConfig):
+    """The symbols of the paper but tau; defaults are its settings."""
+
+    eta_s: float = Field(default=0.01, gt=0, description="learning rate of the server's steps")
+    eta_c: float = Field(default=0.005, gt=0, description="learning rate of the client's step")
+    eta_g: float = Field(default=0.3, gt=0, description="how far the global model moves to the mean")
+    lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
+    direction: Direction = Field(
+        default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
+    )
+    perturbations: int = Field(default=1, ge=1, le=4096, description="estimates averaged in each step (P)")
+    client_feedback: Literal["separate", "joint"] = Field(
+        default="separate", description="'joint' perturbs the server part too and lets it take that step"
+    )
+    weighting: Weighting = Field(default="uniform", description="how participants count in the averages")
+
+
 class MuSplitFed(Synchronous):
     """Unbalanced zeroth-order split federated learning."""
 
-    class Config(SynchronousConfig):
-        """The symbols of the paper; defaults are its settings."""
+    class Config(ZerothOrderConfig):
+        """How many steps the server takes for one of the client."""
 
         algorithm: Literal["mu-splitfed"] = "mu-splitfed"
         tau: Count | Literal["adaptive"] = Field(
@@ -43,20 +60,6 @@ class MuSplitFed(Synchronous):
             description="server steps per exchange; 'adaptive' steps until the slowest embeddings are in",
         )
         tau_max: Count = Field(default=64, description="upper bound of an adaptive tau")
-        eta_s: float = Field(default=0.01, gt=0, description="learning rate of the server's steps")
-        eta_c: float = Field(default=0.005, gt=0, description="learning rate of the client's step")
-        eta_g: float = Field(default=0.3, gt=0, description="how far the global model moves to the mean")
-        lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
-        direction: Direction = Field(
-            default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
-        )
-        perturbations: int = Field(
-            default=1, ge=1, le=4096, description="estimates averaged in each step (P)"
-        )
-        client_feedback: Literal["separate", "joint"] = Field(
-            default="separate", description="'joint' perturbs the server part too and lets it take that step"
-        )
-        weighting: Weighting = Field(default="uniform", description="how participants count in the averages")
 
     per_client_cuts = ""
 

@@ -88,6 +88,8 @@ class Simulation:
         cuts: Cuts,
         learning: Learning,
         samples: Callable[[int], int],
+        batch_size: int,
+        classes: int,
         rules: Rules,
         seed: int,
         keep_spans: bool = True,
@@ -101,6 +103,8 @@ class Simulation:
         self.cuts = cuts
         self.costs = cuts.costs
         self.samples = samples
+        self.batch_size = batch_size
+        self.classes = classes
         self.learning = learning
         self.rules = rules
         self.seed = seed
@@ -193,6 +197,12 @@ class Simulation:
             self._evaluate()
         if last:
             self._end("rounds")
+
+    def refresh(self, model: Handle, steps: int) -> None:
+        """Publish a better model within a round: what is evaluated from now on; no round ends."""
+        self.steps += steps
+        self._model = model
+        self._recent[self.round + 1] = model
 
     def run(self, algorithm: Algorithm) -> None:
         """Run the protocol to its stop.

@@ -12,33 +12,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from sflsim.algorithms.base import Weighting
-from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, local_iterations
+from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import weighted_mean
-from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
-from sflsim.learning.optimizers import OptimizerConfig
 
 if TYPE_CHECKING:
-    from sflsim.learning.calls import Model
+    from sflsim.learning.calls import BatchName, Model
     from sflsim.learning.task import Task
 
 
-class SplitFedV2(Synchronous):
+class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     """SplitFed with one server model, stepped in the order of arrival."""
 
-    class Config(SynchronousConfig):
+    class Config(FirstOrderConfig, SynchronousConfig):
         """Client optimizers start afresh in every round; the server's goes on, as its model does."""
 
         algorithm: Literal["splitfed-v2"] = "splitfed-v2"
-        client_optimizer: OptimizerConfig = OptimizerConfig()
-        server_optimizer: OptimizerConfig = OptimizerConfig()
-        local_iterations: int = Field(
-            default=1, ge=1, le=4096, description="batches per participant and round"
-        )
         weighting: Weighting = Field(default="samples", description="how participants count in the average")
 
     _server: Handle
@@ -50,29 +43,20 @@ class SplitFedV2(Synchronous):
         self._server = model
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
-        """Pull the client part, train it batch by batch with the shared server model, send it back."""
-        own, batches = model, []
-        yield client.send_down(client.costs.client_model_bytes)
-        for exchange in range(self.config.local_iterations):
-            client.begin(client.round, exchange)
-            batches.append(client.next_batch())
+        """Train the client part with the shared server model."""
+        own, fresh = model, True
 
-            def arrived(batch: tuple[int, int] = batches[-1]) -> None:
-                nonlocal own
-                own = self._server = self._step(sim, own, batch, fresh=batch == batches[0])
+        def arrived(batch: BatchName) -> None:
+            nonlocal own, fresh
+            own = self._server = self._step(sim, own, batch, fresh)
+            fresh = False
 
-            yield from exchange_gradients(sim, client, "server model", arrived)
-        yield client.send_up(client.costs.client_model_bytes)
+        batches = yield from self.take_turn(sim, client, "server model", arrived)
         return {"client": client.index, "own": own, "batches": batches}
 
-    def _step(self, sim: Simulation, own: Handle, batch: tuple[int, int], fresh: bool) -> Handle:
+    def _step(self, sim: Simulation, own: Handle, batch: BatchName, fresh: bool) -> Handle:
         lane = {"own": own, "server": self._server, "batch": batch, "fresh": fresh}
-        return sim.learn(
-            step,
-            [lane],
-            client_optimizer=self.config.client_optimizer.plain(),
-            server_optimizer=self.config.server_optimizer.plain(),
-        )[0]
+        return sim.learn(step, [lane], **self.optimizers())[0]
 
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Average the client parts; the server model is the last one."""
@@ -82,15 +66,6 @@ class SplitFedV2(Synchronous):
             "server": self._server,
         }
         return sim.learn(merge, [together], weighting=self.config.weighting)[0]
-
-    def client_memory_bytes(self, costs: Costs) -> float:
-        """Return a client's peak memory: it trains by backpropagation."""
-        return costs.first_order_memory_bytes(self.config.client_optimizer.state_copies)
-
-    def check(self, costs: Costs) -> None:
-        """Refuse arguments that an optimizer does not take."""
-        check_optimizer("client_optimizer", self.config.client_optimizer)
-        check_optimizer("server_optimizer", self.config.server_optimizer)
 
 
 def step(

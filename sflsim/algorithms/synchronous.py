@@ -52,7 +52,8 @@ class Synchronous(Algorithm):
             jobs = [sim.process(self._attend(sim, client, model, round), client) for client in asked]
             yield from self._barrier(sim, jobs)
             lanes = self._close(sim, asked, jobs)
-            steps = sum(self.server_steps(lane) for lane in lanes)
+            yield from self.after_barrier(sim, lanes)
+            steps = self.round_steps(lanes)
             model = self.aggregate(sim, model, lanes)
             sim.finish_round(model, steps)
 
@@ -92,6 +93,10 @@ class Synchronous(Algorithm):
     def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
         """Prepare what the participants of one round share; `wanted` of those asked will count."""
 
+    def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
+        """Do what those that count still do together (hear of a mean, say) before the round ends."""
+        yield from ()
+
     @abstractmethod
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Take part in a round as `client`, starting from `model`; return the lane of the math."""
@@ -99,6 +104,10 @@ class Synchronous(Algorithm):
     @abstractmethod
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Return the global model that the round's lanes make."""
+
+    def round_steps(self, lanes: list[Lane]) -> int:
+        """Return the number of server steps of a round; asked once, before `aggregate`."""
+        return sum(self.server_steps(lane) for lane in lanes)
 
     def server_steps(self, lane: Lane) -> int:
         """Return the number of server steps that a participant caused."""

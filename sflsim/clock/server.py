@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sflsim.clock.engine import Activity, Environment
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.links import LinkConfig
-from sflsim.units import COMPUTE, Compute
+from sflsim.units import COMPUTE, ServerCompute
 
 
 class ServerConfig(BaseModel):
@@ -23,7 +23,10 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    compute: Compute = Field(default=COMPUTE.read("10 TFLOP/s"), description="sustained rate of one slot")
+    compute: ServerCompute = Field(
+        default=COMPUTE.read("10 TFLOP/s"),
+        description="sustained rate of one slot; 'unlimited': it takes no time",
+    )
     slots: int = Field(default=1, ge=1, description="jobs served at the same time")
     link: LinkConfig = Field(
         default_factory=lambda: LinkConfig.model_validate({"up": "unlimited", "down": "unlimited"}),

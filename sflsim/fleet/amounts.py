@@ -1,6 +1,6 @@
 """Amounts of a distribution: floats that remember which of the fleet's units they are in.
 
-A duration, a rate, a computing rate or a bare factor may all be random; an `Amount` is read in
+A duration, a rate, a computing rate, a distance or a bare factor may all be random; an `Amount` is read in
 whichever unit it is written in, and the distribution checks that its amounts agree and suit the
 place they stand at. Imports units and mistakes.
 """
@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 from sflsim.fleet.mistakes import mistake
 from sflsim.units import parse
 
-EXAMPLES = {"s": "2 s", "byte/s": "10 Mbit/s", "FLOP/s": "16 GFLOP/s", "": "1.5"}
+EXAMPLES = {"s": "2 s", "byte/s": "10 Mbit/s", "FLOP/s": "16 GFLOP/s", "km": "0.5 km", "": "1.5"}
 
 
 def allowed_in(unit: str | None, positive: bool = True) -> str:
@@ -30,7 +30,7 @@ def allowed_in(unit: str | None, positive: bool = True) -> str:
 
 
 class Amount(float):
-    """A float in `unit`, one of "s", "byte/s", "FLOP/s" and "" (a bare factor).
+    """A float in `unit`, one of "s", "byte/s", "FLOP/s", "km" and "" (a bare factor).
 
     `found` is what the user wrote, for a message; it counts for nothing else.
     """
@@ -85,7 +85,7 @@ class AmountOf:
         if not text.strip():
             raise self._wrong(text, "is empty")
         reason = "is in another unit of measure"
-        for unit in ("s", "byte/s", "FLOP/s"):
+        for unit in filter(None, EXAMPLES):
             try:
                 return Amount(parse(text, unit), unit, repr(text))
             except ValueError as error:

@@ -64,7 +64,7 @@ class DistributionConfig(BaseModel):
 
     @property
     def unit(self) -> str:
-        """The base unit of a draw: "s", "byte/s", "FLOP/s" or "" (a factor)."""
+        """The base unit of a draw: "s", "byte/s", "FLOP/s", "km" or "" (a factor)."""
         return next(iter(self.amounts().values()), Amount(0.0)).unit
 
     @property

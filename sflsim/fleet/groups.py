@@ -15,6 +15,7 @@ from sflsim import units
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.links import LinkConfig
 from sflsim.fleet.mistakes import Place, mistake, mistakes
+from sflsim.fleet.shannon import AnyLink
 from sflsim.fleet.stragglers import Straggler
 
 Mistake = tuple[Place, PydanticCustomError]
@@ -34,7 +35,7 @@ class GroupConfig(BaseModel):
     share: units.Fraction | None = None
     count: Count | None = None
     device: DeviceConfig
-    link: LinkConfig = Field(default_factory=lambda: LinkConfig.named("wifi"))
+    link: AnyLink = Field(default_factory=lambda: LinkConfig.named("wifi"))
     straggler: Straggler | None = None
 
 

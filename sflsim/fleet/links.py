@@ -6,7 +6,7 @@ streams keyed by the owner's name. Imports the distributions, the catalog, units
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -54,6 +54,21 @@ class LinkConfig(Cataloged):
     down: Rate = Field(description="rate from the other side, e.g. '40 Mbit/s', or 'unlimited'")
     latency: Latency = Field(default=0.0, description="one way, per message: half a round trip, e.g. '35 ms'")
 
+    def build(self, seed: int, owner_name: str) -> Link:
+        """Return the link of one device (or of "server") under the scenario seed `seed`."""
+        return Link(
+            drawn(self.up, seed, "link-up", owner_name),
+            drawn(self.down, seed, "link-down", owner_name),
+            drawn(self.latency, seed, "link-latency", owner_name),
+        )
+
+
+class LinkKind(Protocol):
+    """Any Config that says what the link of a device is."""
+
+    def build(self, seed: int, owner_name: str) -> Link:
+        """Return the link of one device under the scenario seed `seed`."""
+
 
 class Link:
     """The link of one client; message numbers count from 0.
@@ -84,16 +99,12 @@ class Link:
         return self._latency if isinstance(self._latency, float) else self._latency[message]
 
 
-def build_link(config: LinkConfig, seed: int, owner_name: str) -> Link:
+def build_link(config: LinkKind, seed: int, owner_name: str) -> Link:
     """Return the link of one device (or of "server") under the scenario seed `seed`."""
-    return Link(
-        _drawn(config.up, seed, "link-up", owner_name),
-        _drawn(config.down, seed, "link-down", owner_name),
-        _drawn(config.latency, seed, "link-latency", owner_name),
-    )
+    return config.build(seed, owner_name)
 
 
-def _drawn(value: float | LinkDrawConfig, seed: int, purpose: str, name: str) -> float | Stream:
+def drawn(value: float | LinkDrawConfig, seed: int, purpose: str, name: str) -> float | Stream:
     """Return a constant, one draw that holds for the client, or a stream over its messages."""
     if not isinstance(value, LinkDrawConfig):
         return value

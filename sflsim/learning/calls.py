@@ -80,6 +80,25 @@ def _average(task: Task, lane: Lane, weighting: str, eta: float) -> Model:
     return moved
 
 
+def add_deltas(task: Task, lanes: Sequence[Lane]) -> list[Model]:
+    """Return `model` + sum_i weights[i] (models[i] - starts[i]) in both parts.
+
+    A parameter that no model has moved keeps every bit.
+    """
+    return [_add_deltas(task, lane) for lane in lanes]
+
+
+def _add_deltas(task: Task, lane: Lane) -> Model:
+    import torch
+
+    weights = torch.tensor(lane["weights"], device=task.device)
+    moved = {}
+    for part in ("client", "server"):
+        deltas = [new[part] - old[part] for new, old in zip(lane["models"], lane["starts"], strict=True)]
+        moved[part] = lane["model"][part] + torch.tensordot(weights, torch.stack(deltas), dims=1)
+    return moved
+
+
 def weighted_mean(
     task: Task, models: Sequence[Model], part: str, clients: Sequence[int], weighting: str
 ) -> Tensor:
@@ -92,6 +111,19 @@ def weighted_mean(
     return mean
 
 
+def in_groups(
+    lanes: Sequence[Lane],
+    group: Callable[[Lane], int],
+    train: Callable[[list[Lane]], list[Model]],
+) -> list[Model]:
+    """Call `train` once for the lanes of each group; return the results in the order of the lanes."""
+    results: dict[int, Model] = {}
+    for number in sorted({group(lane) for lane in lanes}):
+        chosen = [place for place, lane in enumerate(lanes) if group(lane) == number]
+        results.update(zip(chosen, train([lanes[place] for place in chosen]), strict=True))
+    return [results[place] for place in range(len(lanes))]
+
+
 def by_cut(
     task: Task, lanes: Sequence[Lane], train: Callable[[Task, list[Lane]], list[Model]]
 ) -> list[Model]:
@@ -100,14 +132,14 @@ def by_cut(
     A lane's `cut` is the number of blocks its client holds; its `start` and the models returned
     are cut where the task is.
     """
-    results: dict[int, Model] = {}
-    for cut in sorted({lane["cut"] for lane in lanes}):
-        chosen = [number for number, lane in enumerate(lanes) if lane["cut"] == cut]
+
+    def train_there(lanes: list[Lane]) -> list[Model]:
+        cut = lanes[0]["cut"]
         there = task if cut == task.cut else task.at(cut)
-        moved = [{**lanes[number], "start": recut(lanes[number]["start"], there)} for number in chosen]
-        for number, model in zip(chosen, train(there, moved), strict=True):
-            results[number] = recut(model, task)
-    return [results[number] for number in range(len(lanes))]
+        moved = [{**lane, "start": recut(lane["start"], there)} for lane in lanes]
+        return [recut(model, task) for model in train(there, moved)]
+
+    return in_groups(lanes, lambda lane: int(lane["cut"]), train_there)
 
 
 def recut(model: Model, task: Task) -> Model:

@@ -8,7 +8,7 @@ pays (a fixed rule, never a timing), else computed one after another. Imports no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from sflsim.learning.lineage import Call, Handle, Value, substitute
@@ -37,8 +37,7 @@ class Executor:
         pending = self._pending(handles, values)
         users = Counter(key for call in pending for key in {handle.key for handle in call.inputs})
         wanted = {handle.key for handle in handles}
-        while pending:
-            ready, pending = _split_ready(pending, values)
+        for ready in _batches(pending, set(values)):
             for call, results in zip(ready, self.run(ready, values), strict=True):
                 for handle, result in zip(call.handles, results, strict=True):
                     values[handle.key] = result
@@ -64,25 +63,38 @@ class Executor:
     def _pending(self, handles: Iterable[Handle], values: dict[str, Any]) -> list[Call]:
         """Return the calls that must be computed, inputs first; put what is known into `values`."""
         order: list[Call] = []
-        seen: set[int] = set()
+        seen: set[str] = set()
         stack: list[tuple[Handle, bool]] = [(handle, False) for handle in handles]
         while stack:
             handle, inputs_done = stack.pop()
             if inputs_done:
                 order.append(handle.call)
-            elif handle.key not in values and id(handle.call) not in seen:
+            elif handle.key not in values and handle.call.key not in seen:
                 known = self.store.get(handle.key)
                 if known is not None:
                     values[handle.key] = known
                     continue
-                seen.add(id(handle.call))
+                seen.add(handle.call.key)
                 stack.append((handle, True))
                 stack.extend((item, False) for item in handle.call.inputs)
         return order
 
 
-def _split_ready(calls: list[Call], values: dict[str, Value]) -> tuple[list[Call], list[Call]]:
-    """Split calls into those whose inputs are all known and the rest, in order."""
-    ready = [call for call in calls if all(handle.key in values for handle in call.inputs)]
-    chosen = {id(call) for call in ready}
-    return ready, [call for call in calls if id(call) not in chosen]
+def _batches(calls: Sequence[Call], known: set[str]) -> Iterator[list[Call]]:
+    """Yield calls in batches, each in order: those whose inputs are known once the batches before are."""
+    makers = {handle.key: number for number, call in enumerate(calls) for handle in call.handles}
+    missing = [{makers[handle.key] for handle in call.inputs if handle.key not in known} for call in calls]
+    users: dict[int, list[int]] = {}
+    for number, others in enumerate(missing):
+        for other in others:
+            users.setdefault(other, []).append(number)
+    ready = [number for number, others in enumerate(missing) if not others]
+    while ready:
+        yield [calls[number] for number in ready]
+        made_ready = []
+        for number in ready:
+            for user in users.get(number, ()):
+                missing[user].discard(number)
+                if not missing[user]:
+                    made_ready.append(user)
+        ready = sorted(made_ready)

@@ -36,7 +36,7 @@ class Handle:
 class Call:
     """One function applied to several lanes at once; `handles` are the values to come."""
 
-    __slots__ = ("function", "handles", "inputs", "lanes", "shared")
+    __slots__ = ("function", "handles", "inputs", "key", "lanes", "shared")
 
     def __init__(self, task_key: str, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> None:
         self.function = function
@@ -45,18 +45,28 @@ class Call:
         self.inputs = tuple({handle.key: handle for lane in lanes for handle in _handles(lane)}.values())
         name = f"{function.__module__}.{function.__qualname__}"
         text = repr((task_key, name, source_version(function), _canonical(shared), _canonical(list(lanes))))
-        key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        self.handles = tuple(Handle(self, index, f"{key}.{index}") for index in range(len(lanes)))
+        self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self.handles = tuple(Handle(self, index, f"{self.key}.{index}") for index in range(len(lanes)))
 
 
 @cache
 def source_version(function: MathFunction) -> str:
-    """Return a hash of the source of the function's module and of the learning plane."""
+    """Return a hash of the source of the function's module and of all that the package's math rests on."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(_source(function).encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest.update(_package_source())
     return digest.hexdigest()
+
+
+@cache
+def _package_source() -> bytes:
+    """Return a hash of the streams, the learning plane and the algorithms, which share their math."""
+    digest, package = hashlib.blake2b(digest_size=8), Path(__file__).parents[1]
+    for folder in ("learning", "algorithms"):
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    digest.update((package / "streams.py").read_bytes())
+    return digest.digest()
 
 
 def _source(function: MathFunction) -> str:

@@ -58,6 +58,17 @@ class OptimizerConfig(BaseModel):
         taken = _argument_names(self.name)
         return [name for name in self.arguments if name not in taken], taken
 
+    def refusal(self) -> str:
+        """Return why torch refuses these values, found by a trial step on a matrix and a vector; else ""."""
+        import torch
+
+        leaves = [torch.zeros(2, 2, requires_grad=True), torch.zeros(2, requires_grad=True)]
+        try:
+            Optimizer(leaves, 1, self.plain()).step([torch.ones_like(leaf) for leaf in leaves])
+        except Exception as error:  # whatever torch raises where a value does not suit it
+            return str(error)
+        return ""
+
     @property
     def state_copies(self) -> int:
         """Return how many further numbers the optimizer keeps for each parameter."""

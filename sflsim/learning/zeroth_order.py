@@ -99,6 +99,18 @@ def two_sided(
     return plus, minus
 
 
+def one_sided(
+    f: Callable[[Tensor], Tensor], at_x: Tensor, x_CD: Tensor, directions: Directions, mu: float
+) -> Tensor:
+    """Return f(x + mu u) - f(x) for every lane, given `at_x` = f(x); `x_CD` keeps every bit.
+
+    `f` maps parameters [C, d] to anything with a lane dimension.
+    """
+    moved_CD = x_CD.clone()
+    directions.add_(moved_CD, mu)
+    return f(moved_CD) - at_x
+
+
 def descend_(
     f: Callable[[Tensor], Tensor],
     x_CD: Tensor,

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from oracle import reference as ref
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from oracle import reference as ref
 from sflsim.learning.learner import Learner
 from sflsim.learning.lineage import Handle, Lane, MathFunction
 from sflsim.learning.split import Part
@@ -62,7 +62,7 @@ def scenario(*variants: dict[str, Any], rounds: int = 3, **parts: Any) -> Scenar
 
 @dataclass(frozen=True)
 class Recorded:
-    """One call of the math: the round it belongs to (from 0), the function's name, its arguments, its handles."""
+    """One call of the math: its round (from 0), the function's name, its arguments and its handles."""
 
     round: int
     function: str
@@ -151,10 +151,16 @@ class Training:
 
     def normals(self, like: ref.Params, *key: str | int) -> ref.Params:
         """Return the raw Gaussian draw that the package made under `key`, shaped as the part `like`."""
-        assert self.session.drawn[key] == ref_dimension(like), "a draw in another part than the oracle's"
+        assert self.session.drawn[key] == dimension(like), "a draw in another part than the oracle's"
         self.asked.add(key)
         source = torch.Generator().manual_seed(seed_of((self.outcome.seed, *key)))
-        return shaped(torch.randn(ref_dimension(like), generator=source), like)
+        return shaped(torch.randn(dimension(like), generator=source), like)
+
+    def parts_at(self, cut: int) -> tuple[ref.Part, ref.Part, int]:
+        """Return the oracle's parts at another cut, and how many tensors the client's then has."""
+        blocks = [block for _, block in self.session.learner.task.blocks]
+        client, server = nn.Sequential(*blocks[:cut]), nn.Sequential(*blocks[cut:])
+        return oracle_part(client), oracle_part(server), len(list(client.parameters()))
 
     def check(self, result: ref.Result, moved: float = 1e-2) -> None:
         """Compare every round's model with the oracle's to rounding.
@@ -168,7 +174,8 @@ class Training:
         assert len(models) == len(wanted_c) == self.outcome.rounds
         for model, x_c, x_s in zip(models, wanted_c, wanted_s, strict=True):
             close(torch.cat([model["client"], model["server"]]), flat([*x_c, *x_s]))
-        assert float((flat([*wanted_c[-1], *wanted_s[-1]]) - flat([*self.x_c, *self.x_s])).abs().max()) > moved
+        change = flat([*wanted_c[-1], *wanted_s[-1]]) - flat([*self.x_c, *self.x_s])
+        assert float(change.abs().max()) > moved
         assert self.asked == set(self.session.drawn)
         for client in range(len(self.session.learner.task.shards)):
             numbers = sorted(number for owner, number in self.session.batches if owner == client)
@@ -206,7 +213,8 @@ def oracle_optimizer(settings: dict[str, Any]) -> ref.Opt:
     return ref.Opt(kind, beta1=betas[0], beta2=betas[1], **arguments)
 
 
-def ref_dimension(like: ref.Params) -> int:
+def dimension(like: ref.Params) -> int:
+    """Return the number of parameters of a part."""
     return sum(tensor.numel() for tensor in like)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from oracle import reference as ref
 from oracle.harness import CNN, Training, oracle_optimizer, train
 
@@ -82,6 +81,19 @@ def test_splitfed_v1_with_a_changing_subset() -> None:
     run.check(ref.splitfed_v1(**arguments))
 
 
+# Faster clients hold two blocks, the slowest one.
+CUT_BY_SPEED = {"by": "compute", "deepest": 2, "within": 5}
+
+
+def test_splitfed_v1_with_cuts_per_client() -> None:
+    """With the same plain SGD on both sides it does not matter where a participant is cut."""
+    settings = {"client_optimizer": SGD, "server_optimizer": SGD, "local_iterations": 2}
+    run = train({"algorithm": "splitfed-v1", "cut": CUT_BY_SPEED, **settings}, workload=SKEWED)
+    assert [lane["cut"] for lane in run.lanes("train")[0]] == [1, 2, 2]
+
+    run.check(ref.splitfed_v1(**local_training(run, "train", **settings)))
+
+
 # SplitFed V2
 
 
@@ -110,9 +122,7 @@ def arrivals(run: Training) -> list[list[tuple[int, int]]]:
     ],
     ids=["sgd", "server-momentum", "server-adam", "client-adam-uniform"],
 )
-def test_splitfed_v2(
-    optimizers: tuple[dict[str, Any], dict[str, Any]], settings: dict[str, Any]
-) -> None:
+def test_splitfed_v2(optimizers: tuple[dict[str, Any], dict[str, Any]], settings: dict[str, Any]) -> None:
     """One server model with one lasting optimizer, stepped in the order of arrival, which speeds decide."""
     settings = {"client_optimizer": optimizers[0], "server_optimizer": optimizers[1], **settings}
     run = train({"algorithm": "splitfed-v2", **settings}, workload=SKEWED)
@@ -220,3 +230,39 @@ def test_mu_splitfed_adaptive(workload: dict[str, Any]) -> None:
     assert all(len(set(of_round)) > 1 for of_round in taus), taus
 
     run.check(mu_oracle(run, **settings))
+
+
+def test_mu_splitfed_with_cuts_per_client() -> None:
+    """Each participant perturbs the parts that it and its replica hold; the whole models are averaged."""
+    settings = {**MU, "tau": 2, "eta_g": 0.7}
+    run = train({"algorithm": "mu-splitfed", "cut": CUT_BY_SPEED, **settings})
+    result = ref.Result([], [])
+    x = [*run.x_c, *run.x_s]
+    for of_round in run.lanes("exchange"):
+        assert [lane["cut"] for lane in of_round] == [1, 2, 2]
+        moved = []
+        for lane in of_round:
+            alone = ref.mu_splitfed(**mu_arguments(run, lane, x), **{**MU, "eta_g": 1.0})
+            moved.append([*alone.x_c, *alone.x_s])
+        mean = ref.weighted_mean(moved, None)
+        x = ref.axpy(x, MU["eta_g"], ref.axpy(mean, -1.0, x))
+        result.x_c_rounds.append(x)
+
+    run.check(result)
+
+
+def mu_arguments(run: Training, lane: dict[str, Any], x: ref.Params) -> dict[str, Any]:
+    """The oracle's arguments for one participant of one round, cut where it is, starting from `x`."""
+    client, server, count = run.parts_at(lane["cut"])
+    name = lane["batch"]
+    return {
+        "client": client,
+        "server": server,
+        "x_c": x[:count],
+        "x_s": x[count:],
+        "participants": [[lane["client"]]],
+        "batches": [[[run.batch(name)]]],
+        "tau": [[lane["tau"]]],
+        "u_c": lambda r, m, p: run.normals(x[:count], "mu-splitfed", "client", *name, p),
+        "u_s": lambda r, m, step, p: run.normals(x[count:], "mu-splitfed", "server", *name, step, p),
+    }

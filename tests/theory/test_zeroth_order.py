@@ -94,7 +94,9 @@ def test_mean_converges_to_a_networks_gradient(kind: Direction) -> None:
 
     def loss(x_CD: Tensor) -> Tensor:
         logits = part.forward(part.views(x_CD), x.expand(len(x_CD), *x.shape))
-        return F.cross_entropy(logits.flatten(0, 1), y.repeat(len(x_CD)), reduction="none").view(-1, 6).mean(1)
+        return (
+            F.cross_entropy(logits.flatten(0, 1), y.repeat(len(x_CD)), reduction="none").view(-1, 6).mean(1)
+        )
 
     start = flat.detach().expand(trials, -1).contiguous()
     moved = start.clone()
@@ -124,7 +126,9 @@ def test_sphere_has_radius_root_d() -> None:
     """Every sphere direction has the norm sqrt(d)."""
     for size in (1, 2, 1000):
         norms = torch.linalg.vector_norm(unit(50, size, "sphere").double(), dim=1)
-        torch.testing.assert_close(norms, torch.full((50,), sqrt(size), dtype=torch.float64), rtol=1e-6, atol=0)
+        torch.testing.assert_close(
+            norms, torch.full((50,), sqrt(size), dtype=torch.float64), rtol=1e-6, atol=0
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -210,7 +214,9 @@ def test_moves_in_place_come_back(chunk: int, kind: Direction, monkeypatch: pyte
     x = normal(2, 1000).float()
     moved = x.clone()
     seen: list[Tensor] = []
-    two_sided(lambda x_CD: seen.append(x_CD.clone()) or x_CD.sum(dim=1), moved, directions(2, 1000, kind), LAM)
+    two_sided(
+        lambda x_CD: seen.append(x_CD.clone()) or x_CD.sum(dim=1), moved, directions(2, 1000, kind), LAM
+    )
     u = unit(2, 1000, kind)
 
     largest = x.abs() + LAM * u.abs()

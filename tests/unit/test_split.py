@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from oracle.harness import RecordingSession, scenario
 from torch import Tensor, nn
 
-from oracle.harness import RecordingSession, scenario
 from sflsim.learning.models.cnn import CNN
 from sflsim.learning.models.mlp import MLP
 from sflsim.learning.optimizers import NAMES, Optimizer
@@ -123,7 +123,9 @@ def test_initial_weights_touch_no_global_generator() -> None:
 def test_parameters_are_named_as_in_the_network() -> None:
     """A part's names and shapes are those of the named blocks, in order."""
     blocks = MODELS["cnn"].build((1, 8, 8), 10)
-    named = [(f"{name}.{p}", tensor.shape) for name, block in blocks for p, tensor in block.named_parameters()]
+    named = [
+        (f"{name}.{p}", tensor.shape) for name, block in blocks for p, tensor in block.named_parameters()
+    ]
 
     parts = cut_blocks(blocks, 2)
 
@@ -160,7 +162,9 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
         (3, 8, 8),
     ),
     "chain": (
-        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5), nn.LayerNorm(5), nn.Tanh()),
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5), nn.LayerNorm(5), nn.Tanh()
+        ),
         (3, 8, 8),
     ),
 }
@@ -192,7 +196,10 @@ def test_stacked_lanes_are_looped_lanes(kind: str) -> None:
 def test_stacked_lanes_of_an_embedding() -> None:
     """Whole numbers go in: the fallback serves any layer that vmap serves."""
     part = Part([("tokens", nn.Embedding(7, 4)), ("linear", nn.Linear(4, 2))])
-    flat, x = normal(3, part.dimension), torch.randint(7, (3, 5, 6), generator=torch.Generator().manual_seed(1))
+    flat, x = (
+        normal(3, part.dimension),
+        torch.randint(7, (3, 5, 6), generator=torch.Generator().manual_seed(1)),
+    )
 
     out = part.forward(part.views(flat), x)
 
@@ -212,7 +219,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def optimize(name: str, flat_CD: Tensor, gradients: Sequence[Tensor]) -> Tensor:
     """Return the flat vectors [C, d] after one step along each of `gradients` [C, d]."""
-    part = Part([(f"layer-{i}", nn.Linear(columns, rows, bias=False)) for i, (rows, columns) in enumerate(SHAPES)])
+    part = Part(
+        [(f"layer-{i}", nn.Linear(columns, rows, bias=False)) for i, (rows, columns) in enumerate(SHAPES)]
+    )
     x = flat_CD.clone()
     leaves = [view.detach().requires_grad_() for view in part.views(x)]
     optimizer = Optimizer(leaves, len(x), {"name": name, "lr": 0.05, **SETTINGS.get(name, {})})

@@ -1,0 +1,64 @@
+"""CSE-FSL: split federated learning on local losses, with backpropagation at the client.
+
+The round is that of `local_loss`: an auxiliary head at the client, activations up every q batches,
+no gradient down. Per iteration a client computes the forward and the backward passes of its part
+and of the head.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sflsim.algorithms.first_order import leaves
+from sflsim.algorithms.local_loss import LocalLoss, LocalLossConfig, train_with
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.learning.costs import Costs
+from sflsim.learning.lineage import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from sflsim.learning.calls import BatchName, Model
+    from sflsim.learning.split import Part
+    from sflsim.learning.task import Task
+
+
+class CseFsl(LocalLoss):
+    """Local losses, first-order client steps."""
+
+    class Config(LocalLossConfig):
+        """Nothing of its own."""
+
+        algorithm: Literal["cse-fsl"] = "cse-fsl"
+
+    def step_flop(self, costs: Costs) -> float:
+        """Return the FLOPs of the head, forward and backward, and of the part's backward pass."""
+        head_flop = costs.auxiliary_forward_flop + costs.auxiliary_backward_flop
+        return head_flop + costs.client_backward_flop
+
+    def train_locally(self, sim: Simulation, lanes: list[Lane], **shared: Any) -> list[Handle]:
+        """Name first-order training."""
+        return sim.learn(train, lanes, **shared)
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: it trains part and head by backpropagation."""
+        states: int = self.config.client_optimizer.state_copies
+        return costs.first_order_memory_bytes(states) + (2 + states) * costs.auxiliary_model_bytes
+
+
+def train(task: Task, lanes: list[Lane], **settings: Any) -> list[Model]:
+    """Train client parts and heads on the heads' mean cross entropy."""
+    import torch
+
+    def step(
+        both: Part, x_CD: Tensor, names: Sequence[BatchName], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        parameters = leaves(both, x_CD)
+        size = len(task.client.shapes)
+        z = task.client.forward(parameters[:size], x)
+        losses = task.loss(task.auxiliary.forward(parameters[size:], z), y)  # [C]
+        return z.detach(), torch.autograd.grad(losses.sum(), parameters)
+
+    return train_with(task, lanes, step, **settings)

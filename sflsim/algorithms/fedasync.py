@@ -1,0 +1,55 @@
+"""FedAsync (Xie et al., 2019, arXiv 1903.03934): each arrival is mixed into the model at once.
+
+x <- (1 - a) x + a x_k with a = alpha s(staleness), staleness being the number of versions published
+since the client pulled its own. s(t) is (t + 1)^-0.5 (polynomial), 1 up to t = b and then
+1 / (a (t - b) + 1) (hinge; the paper's a = 10, b = 4), or 1 (constant). The paper's proximal term
+is left out: with it at nought these are its steps.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sflsim.algorithms.asynchronous import Asynchronous
+from sflsim.algorithms.simulation import Simulation
+from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig, train
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.calls import average
+
+
+class FedAsync(Unsplit, Asynchronous):
+    """Asynchronous federated optimization."""
+
+    class Config(UnsplitConfig):
+        """Local training and how much an arrival counts; defaults are the paper's settings."""
+
+        algorithm: Literal["fedasync"] = "fedasync"
+        alpha: float = Field(default=0.6, gt=0, le=1, description="weight of an arrival that is not stale")
+        s: Literal["polynomial", "hinge", "constant"] = Field(
+            default="polynomial", description="how the weight falls with staleness"
+        )
+        exponent: float = Field(default=0.5, ge=0, description="polynomial: s(t) = (t + 1)^-exponent")
+        hinge_a: float = Field(default=10.0, gt=0, description="hinge: slope of 1 / s beyond hinge_b")
+        hinge_b: float = Field(default=4.0, ge=0, description="hinge: largest staleness that costs nothing")
+
+    def contribute(self, sim: Simulation, client: Client) -> Protocol:
+        """Train the newest model; mix the result into what is the newest by then."""
+        start, version = self.model, self.version
+        batches = yield from self.train_locally(sim, client)
+        lane = {"start": start, "client": client.index, "batches": batches}
+        (trained,) = sim.learn(train, [lane], optimizer=self.config.optimizer.plain())
+        mixed = {"model": self.model, "models": [trained], "clients": [client.index]}
+        a = self.config.alpha * self._s(self.version - version)
+        (model,) = sim.learn(average, [mixed], weighting="uniform", eta=a)
+        self.publish(sim, model, len(batches))
+
+    def _s(self, staleness: int) -> float:
+        config = self.config
+        if config.s == "polynomial":
+            return float((staleness + 1) ** -config.exponent)
+        if config.s == "hinge" and staleness > config.hinge_b:
+            return float(1 / (config.hinge_a * (staleness - config.hinge_b) + 1))
+        return 1.0

@@ -1,0 +1,41 @@
+"""FedAvg (McMahan et al., AISTATS 2017, arXiv 1602.05629): the unsplit baseline, in rounds.
+
+Every participant downloads x, takes E local first-order steps and uploads x; the weighted mean of
+what is uploaded is the next x. A round ends with its slowest participant.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sflsim.algorithms.base import Weighting
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
+from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig, train
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.calls import average
+from sflsim.learning.lineage import Handle
+
+
+class FedAvg(Unsplit, Synchronous):
+    """Federated averaging."""
+
+    class Config(UnsplitConfig, SynchronousConfig):
+        """Local training and how its results are averaged."""
+
+        algorithm: Literal["fedavg"] = "fedavg"
+        weighting: Weighting = Field(default="samples", description="how participants count in the average")
+
+    def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
+        """Train the round's model on the client's own samples."""
+        batches = yield from self.train_locally(sim, client)
+        return {"start": model, "client": client.index, "batches": batches}
+
+    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+        """Return the mean of the participants' models."""
+        trained = sim.learn(train, lanes, optimizer=self.config.optimizer.plain())
+        together = {"model": model, "models": trained, "clients": [lane["client"] for lane in lanes]}
+        return sim.learn(average, [together], weighting=self.config.weighting)[0]

@@ -1,0 +1,141 @@
+"""GAS (AAAI 2025, arXiv 2409.01251): asynchronous split learning with generated activations.
+
+Active clients work on their own clocks. On each arrival the server returns the cut gradient of the
+logit-adjusted cross entropy at its current parameters, and the client steps at once; the server
+itself steps only when the activation buffer is full, with plain cross entropy on what is in it and
+what it generates (see gas_buffers). Per iteration: client forward, up |z| + |y|, server forward and
+backward, down |z|, client backward; per E iterations the client part down and up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, leaves
+from sflsim.algorithms.gas_buffers import SERVER_MODEL, Buffers, BuffersConfig, adjustment, server_batch
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.costs import Costs
+from sflsim.learning.label_statistics import Covariance
+from sflsim.learning.lineage import MathFunction
+from sflsim.learning.optimizers import Optimizer, OptimizerConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sflsim.learning.calls import Model
+    from sflsim.learning.task import Task
+
+SGD = OptimizerConfig.model_validate({"name": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4})
+
+
+class Gas(Buffers):
+    """Generative activation-aided asynchronous split federated learning."""
+
+    class Config(BuffersConfig):
+        """A client's optimizer starts afresh when it takes the global part; the server's goes on."""
+
+        algorithm: Literal["gas"] = "gas"
+        client_optimizer: OptimizerConfig = SGD
+        server_optimizer: OptimizerConfig = SGD
+        clip: float | None = Field(default=10.0, gt=0, description="longest gradient of either part, in L2")
+
+    def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
+        """Train the client part on one batch with the server's cut gradient."""
+        yield from exchange_gradients(sim, client, SERVER_MODEL, arrived)
+
+    def exchange_of(self) -> tuple[MathFunction, Lane]:
+        """Return the math of one exchange and its settings."""
+        optimizer = self.config.client_optimizer.plain()
+        adjust = self.config.logit_adjustment
+        return exchange, {"optimizer": optimizer, "clip": self.config.clip, "logit_adjustment": adjust}
+
+    def step_of(self) -> tuple[MathFunction, Lane]:
+        """Return the math of one server step and its settings."""
+        return step, {"optimizer": self.config.server_optimizer.plain(), "clip": self.config.clip}
+
+    def step_flop(self, costs: Costs) -> float:
+        """Return what one batch in a server step costs."""
+        return costs.server_forward_flop + costs.server_backward_flop
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: it trains by backpropagation."""
+        return costs.first_order_memory_bytes(self.config.client_optimizer.state_copies)
+
+    def check(self, costs: Costs) -> None:
+        """Refuse arguments that an optimizer does not take."""
+        check_optimizer("client_optimizer", self.config.client_optimizer)
+        check_optimizer("server_optimizer", self.config.server_optimizer)
+
+
+def exchange(
+    task: Task, lanes: list[Lane], *, optimizer: dict[str, Any], clip: float | None, logit_adjustment: bool
+) -> list[Model]:
+    """Return each client part and its optimizer's state after one step, with the activation it sent."""
+    return [_exchange(task, lane, optimizer, clip, logit_adjustment) for lane in lanes]
+
+
+def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], clip: float | None, adjust: bool) -> Model:
+    import torch
+
+    x, y = task.batch([lane["batch"]])  # [1, B, ...], [1, B]
+    x_c = lane["own"]["client"][None].clone()  # [1, d_c]
+    client, server = leaves(task.client, x_c), task.server.views(lane["server"]["server"][None])
+    z = task.client.forward(client, x)
+    received = z.detach().requires_grad_()
+    logits = task.server.forward(server, received) + adjustment(task, lane["batch"][0], adjust)
+    (cut_gradient,) = torch.autograd.grad(task.loss(logits, y), received)
+    state = {} if lane["fresh"] else lane["own"]
+    gradients = torch.autograd.grad(z, client, cut_gradient)
+    after = _stepped(Optimizer(client, 1, optimizer), gradients, clip, state)
+    return {"client": x_c[0], "z": z.detach()[0], "y": y[0], **after}
+
+
+def step(
+    task: Task,
+    lanes: list[Lane],
+    *,
+    optimizer: dict[str, Any],
+    clip: float | None,
+    covariance: Covariance,
+    generate: bool,
+) -> list[Model]:
+    """Return the server part, its optimizer's state and the statistics after one step on a full buffer."""
+    return [_step(task, lane, optimizer, clip, covariance, generate) for lane in lanes]
+
+
+def _step(
+    task: Task,
+    lane: Lane,
+    optimizer: dict[str, Any],
+    clip: float | None,
+    covariance: Covariance,
+    generate: bool,
+) -> Model:
+    import torch
+
+    z, y, statistics = server_batch(task, lane, covariance=covariance, generate=generate)
+    x_s = lane["server"]["server"][None].clone()  # [1, d_s]
+    server = leaves(task.server, x_s)
+    gradients = torch.autograd.grad(task.loss(task.server.forward(server, z), y), server)
+    after = _stepped(Optimizer(server, 1, optimizer), gradients, clip, lane["server"])
+    return {"server": x_s[0], **after, **statistics}
+
+
+def _stepped(
+    optimizer: Optimizer, gradients: tuple[Tensor, ...], clip: float | None, state: Model
+) -> dict[str, Tensor]:
+    """Take one step from an optimizer's state along clipped gradients; return the state after it."""
+    import torch
+
+    optimizer.restore("optimizer", state)
+    if clip is not None:
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        factor = (clip / (norm + 1e-6)).clamp(max=1.0)
+        gradients = tuple(gradient * factor for gradient in gradients)
+    optimizer.step(gradients)
+    return optimizer.state("optimizer")

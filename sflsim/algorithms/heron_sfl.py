@@ -1,0 +1,91 @@
+"""HERON-SFL (arXiv 2601.09076): local losses with zeroth-order steps at the client.
+
+The round is that of `local_loss`, as in CSE-FSL; the server is first-order. Client part and head
+step together along g = 1/P sum_p (F(x + mu u_p) - F(x)) / mu u_p, F the head's loss. Per iteration a
+client computes 1 + P forward passes of its part and of the head, and no backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from sflsim.algorithms.local_loss import LocalLoss, LocalLossConfig, train_with
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.learning.costs import Costs
+from sflsim.learning.lineage import Handle
+from sflsim.learning.optimizers import OptimizerConfig
+from sflsim.learning.zeroth_order import Direction, one_sided
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from sflsim.learning.calls import BatchName, Model
+    from sflsim.learning.split import Part
+    from sflsim.learning.task import Task
+
+
+class HeronSfl(LocalLoss):
+    """Local losses, zeroth-order client steps."""
+
+    class Config(LocalLossConfig):
+        """The estimate goes through the client's optimizer like a gradient."""
+
+        algorithm: Literal["heron-sfl"] = "heron-sfl"
+        client_optimizer: OptimizerConfig = OptimizerConfig(lr=0.001)
+        perturbations: int = Field(
+            default=1, ge=1, le=4096, description="estimates averaged in each step (P)"
+        )
+        mu: float = Field(default=1e-3, gt=0, description="size of the perturbation")
+        direction: Direction = Field(
+            default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
+        )
+
+    def step_flop(self, costs: Costs) -> float:
+        """Return the FLOPs of the head's forward pass and of P further forward passes of both."""
+        both_flop = costs.client_forward_flop + costs.auxiliary_forward_flop
+        perturbations: int = self.config.perturbations
+        return costs.auxiliary_forward_flop + perturbations * both_flop
+
+    def train_locally(self, sim: Simulation, lanes: list[Lane], **shared: Any) -> list[Handle]:
+        """Name zeroth-order training."""
+        own = {name: getattr(self.config, name) for name in ("perturbations", "mu", "direction")}
+        return sim.learn(train, lanes, **shared, **own)
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: forward passes only, and the optimizer's state."""
+        states: int = self.config.client_optimizer.state_copies
+        states_bytes = states * (costs.client_model_bytes + costs.auxiliary_model_bytes)
+        return costs.zeroth_order_memory_bytes() + costs.auxiliary_model_bytes + states_bytes
+
+
+def train(
+    task: Task, lanes: list[Lane], *, perturbations: int, mu: float, direction: Direction, **settings: Any
+) -> list[Model]:
+    """Train client parts and heads on one-sided estimates of the heads' mean cross entropy."""
+    import torch
+
+    def step(
+        both: Part, x_CD: Tensor, names: Sequence[BatchName], x: Tensor, y: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        def loss(x_CD: Tensor) -> Tensor:
+            return task.loss(both.forward(both.views(x_CD), x), y)
+
+        views = both.views(x_CD)
+        size = len(task.client.shapes)
+        z = task.client.forward(views[:size], x)
+        losses = task.loss(task.auxiliary.forward(views[size:], z), y)  # [C]
+        g_CD = torch.zeros_like(x_CD)
+        for p in range(perturbations):
+            u = task.directions([("heron-sfl", *name, p) for name in names], both, direction)
+            rises = one_sided(
+                lambda x_CD: task.loss(both.forward(both.views(x_CD), x), y), losses, x_CD, u, mu
+            )
+            u.add_(g_CD, rises / (perturbations * mu))
+        return z, both.views(g_CD)
+
+    with torch.no_grad():
+        return train_with(task, lanes, step, **settings)

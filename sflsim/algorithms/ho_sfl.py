@@ -1,0 +1,253 @@
+"""HO-SFL (ICML 2026, arXiv 2603.14773): first-order server, zeroth-order clients, scalars only.
+
+The server's multiplier is the cut gradient lam_m = dF/dz_m; with it frozen a client minimises
+<lam_m, f_c(x_c)>. A round is one step, of three dependent exchanges: seeds down, activations up;
+cut gradient down, P scalars up; when the scalars of all are in, their means down. With these every
+client rebuilds g = 1/(P mu) sum_p vbar_p u_p and takes the same optimizer step, so all hold the
+same x_c and no parameters are ever sent. Who sat out gets the missed seeds and means with the next
+seeds and replays them, optimizer state included.
+
+Per exchange: client (1 + P) forwards; up |z| + |y| + 4P, down |z| + 4P (seeds) + 4P (means) + 8P
+per missed round; server forward and backward. A seed counts as a scalar; drawing directions and
+stepping parameters are no matrix products and cost no FLOP here as everywhere.
+
+A participant that is dropped (over-selection, or a deadline for its scalars) counts in neither
+mean, hears of no means and has missed the round: it replays it when it is asked next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field
+
+from sflsim.algorithms.base import Weighting, refuse
+from sflsim.algorithms.first_order import check_optimizer, leaves
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.costs import Costs
+from sflsim.learning.lineage import Handle
+from sflsim.learning.optimizers import NAMES, PER_TENSOR, Optimizer, OptimizerConfig
+from sflsim.learning.zeroth_order import Direction, Directions, one_sided
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sflsim.learning.calls import Model
+    from sflsim.learning.split import Part
+    from sflsim.learning.task import Task
+
+SAMPLES_AT_ONCE = 4096  # bounds the memory of a round; participants share their parts, so batches are joined
+
+
+class HoSfl(Synchronous):
+    """Split federated learning whose clients exchange scalars."""
+
+    class Config(SynchronousConfig):
+        """The symbols of the paper; defaults are its settings for vision. Optimizer states last for ever.
+
+        The client's optimizer must replay to the same bits on any device: those that treat every
+        number alike do, in float arithmetic that is the same everywhere; those that sum over
+        whole tensors (Adafactor, Muon) do so in an order that differs by device.
+        """
+
+        algorithm: Literal["ho-sfl"] = "ho-sfl"
+        perturbations: int = Field(default=5, ge=1, le=4096, description="shared seeds of each step (P)")
+        mu: float = Field(default=1e-3, gt=0, description="size of the perturbation")
+        direction: Direction = Field(
+            default="gaussian", description="standard normal, or uniform on the sphere of radius sqrt(d)"
+        )
+        client_optimizer: OptimizerConfig = OptimizerConfig(name="AdamW", lr=1e-3)
+        server_optimizer: OptimizerConfig = OptimizerConfig(name="AdamW", lr=1e-3)
+        weighting: Weighting = Field(
+            default="uniform", description="how participants count in the mean gradient and the mean scalars"
+        )
+
+    per_client_cuts = "its clients all hold the same x_c"
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._known: dict[int, int] = {}  # client -> last round whose seeds and means were sent to it
+
+    def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
+        """Catch up, send z, get the cut gradient, send a scalar for every seed."""
+        costs, perturbations, batch = client.costs, self.config.perturbations, client.next_batch()
+        scalars_bytes = perturbations * costs.scalar_bytes
+        missed = client.round - 1 - self._known.get(client.index, 0)
+        self._known[client.index] = client.round - 1
+        yield client.send_down(scalars_bytes + missed * 2 * scalars_bytes)
+        yield client.compute(costs.client_forward_flop)
+        yield client.send_up(costs.activation_bytes + costs.labels_bytes)
+        gradient_flop = costs.server_forward_flop + costs.server_backward_flop
+        yield sim.server.serve(gradient_flop, client.name, client.round)
+        yield client.send_down(costs.activation_bytes)
+        yield client.compute(perturbations * costs.client_forward_flop)
+        yield client.send_up(scalars_bytes)
+        return {"client": client.index, "batch": batch}
+
+    def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
+        """Broadcast the mean scalars; the round ends when all have them."""
+        clients = [sim.client(lane["client"]) for lane in lanes]
+        heard = [sim.process(self._hear(sim, client)) for client in clients]
+        yield sim.all_of(heard)
+        for client, at in zip(clients, heard, strict=True):
+            client.waited(cast(float, at.value))
+
+    def _hear(self, sim: Simulation, client: Client) -> Protocol:
+        self._known[client.index] = client.round
+        yield client.send_down(self.config.perturbations * client.costs.scalar_bytes)
+        return sim.env.now
+
+    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+        """Let the server step on the mean gradient and every client on the mean scalars."""
+        config, round = self.config, sim.round + 1
+        shared = {name: getattr(config, name) for name in ("perturbations", "mu", "direction")}
+        together = {"model": model, "round": round, "participants": lanes}
+        told = sim.learn(exchange, [together], weighting=config.weighting, **shared)[0]
+        return sim.learn(
+            step,
+            [{"model": model, "round": round, "told": told}],
+            client_optimizer=config.client_optimizer.plain(),
+            server_optimizer=config.server_optimizer.plain(),
+            **shared,
+        )[0]
+
+    def round_steps(self, lanes: list[Lane]) -> int:
+        """Return 1: the server steps once, from the mean gradient."""
+        return 1
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: forward passes, z and its gradient, the optimizer's state."""
+        states: int = self.config.client_optimizer.state_copies
+        held_bytes = 2 * costs.activation_bytes + states * costs.client_model_bytes
+        return costs.zeroth_order_memory_bytes() + held_bytes
+
+    def check(self, costs: Costs) -> None:
+        """Refuse arguments that an optimizer does not take, and a client optimizer that does not replay."""
+        check_optimizer("client_optimizer", self.config.client_optimizer)
+        check_optimizer("server_optimizer", self.config.server_optimizer)
+        name = self.config.client_optimizer.name
+        if name in PER_TENSOR:
+            remedy = f"{name} sums over whole tensors, in an order that differs by device: replays differ"
+            allowed = ", ".join(one for one in NAMES if one not in PER_TENSOR)
+            raise refuse("client_optimizer.name", name, allowed, remedy)
+
+
+Difference = Callable[["Callable[[Tensor], Tensor]", "Tensor", "Tensor", Directions, float], "Tensor"]
+
+
+def exchange(
+    task: Task, lanes: list[Lane], *, perturbations: int, mu: float, direction: Direction, weighting: str
+) -> list[Model]:
+    """Return what a round's participants make: the mean scalars [P], and the server's mean gradient [d_s]."""
+    results = []
+    for lane in lanes:
+        u = shared_directions(task, lane["round"], perturbations, direction)
+        results.append(_exchange(task, lane, u, mu, weighting))
+    return results
+
+
+def shared_directions(task: Task, round: int, perturbations: int, direction: Direction) -> list[Directions]:
+    """Return the directions in x_c of a round's P seeds."""
+    return [task.directions([("ho-sfl", round, p)], task.client, direction) for p in range(perturbations)]
+
+
+def _exchange(task: Task, lane: Lane, u: list[Directions], mu: float, weighting: str) -> Model:
+    """Steps 1 to 3 and the means of one round; all participants hold the same parts."""
+    import torch
+
+    model, participants = lane["model"], lane["participants"]
+    samples = [
+        1 if weighting == "uniform" else task.samples(participant["client"]) for participant in participants
+    ]
+    scalars, gradient = torch.zeros(len(u), device=task.device), torch.zeros_like(model["server"])
+    at_once = max(1, SAMPLES_AT_ONCE // task.batch_size)
+    for start in range(0, len(participants), at_once):
+        some = slice(start, start + at_once)
+        x, y = task.batch([tuple(participant["batch"]) for participant in participants[some]])
+        shares = torch.tensor(samples[some], device=task.device) / sum(samples)  # [M]
+        v, g = mean_exchange(task, model, x, y, shares, u, mu)
+        scalars += v
+        gradient += g
+    return {"scalars": scalars, "gradient": gradient}
+
+
+def mean_exchange(
+    task: Task,
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    shares: Tensor,
+    u: list[Directions],
+    mu: float,
+    difference: Difference = one_sided,
+) -> tuple[Tensor, Tensor]:
+    """Return vbar [P] and the server's gradient [d_s], each sum_m share_m times participant m's.
+
+    For inputs [M, B, ...] and labels [M, B]. The gradient of sum_m share_m F_m by z_m is
+    share_m lam_m, so its products with the differences of z add up to vbar. `difference` gives
+    f(x_c + mu u) - f(x_c).
+    """
+    import torch
+
+    x_c, x_s = model["client"][None], model["server"][None].clone().requires_grad_()
+    joined = x.flatten(0, 1)[None]  # [1, M B, ...]
+    with torch.no_grad():
+        z = task.activation(x_c, joined)
+    received = z.detach().requires_grad_()
+    logits = task.server.forward(task.server.views(x_s), received)[0].unflatten(0, y.shape)
+    mean_loss = (shares * task.loss(logits, y)).sum()
+    cut_gradient, gradient = torch.autograd.grad(mean_loss, [received, x_s])
+    with torch.no_grad():
+        scalars = [
+            (cut_gradient * difference(lambda x_c: task.activation(x_c, joined), z, x_c, u_p, mu)).sum()
+            for u_p in u
+        ]
+    return torch.stack(scalars), gradient[0]
+
+
+def step(
+    task: Task,
+    lanes: list[Lane],
+    *,
+    perturbations: int,
+    mu: float,
+    direction: Direction,
+    client_optimizer: dict[str, Any],
+    server_optimizer: dict[str, Any],
+) -> list[Model]:
+    """Return both parts after the server's step and the step that every client takes, states included."""
+    results = []
+    for lane in lanes:
+        model, told = lane["model"], lane["told"]
+        u = shared_directions(task, lane["round"], perturbations, direction)
+        g = rebuilt(told["scalars"], u, mu, model["client"])
+        results.append(
+            {
+                **_stepped(task.client, "client", model, g, client_optimizer),
+                **_stepped(task.server, "server", model, told["gradient"], server_optimizer),
+            }
+        )
+    return results
+
+
+def rebuilt(scalars: Tensor, u: list[Directions], mu: float, like: Tensor) -> Tensor:
+    """Return g = 1/(P mu) sum_p vbar_p u_p [d_c] from the mean scalars [P]."""
+    import torch
+
+    g = torch.zeros_like(like)[None]
+    for u_p, scalar in zip(u, scalars, strict=True):
+        u_p.add_(g, scalar[None] / (len(u) * mu))
+    return g[0]
+
+
+def _stepped(part: Part, name: str, model: Model, gradient: Tensor, settings: dict[str, Any]) -> Model:
+    """Return the part called `name` after one optimizer step along `gradient` [d], with the state."""
+    x = model[name][None].clone()
+    optimizer = Optimizer(leaves(part, x), 1, settings)
+    optimizer.restore(f"{name}_optimizer", model)
+    optimizer.step(part.views(gradient[None]))
+    return {name: x[0], **optimizer.state(f"{name}_optimizer")}

@@ -1,0 +1,71 @@
+"""SL, plain split learning (Gupta and Raskar, 2018, arXiv 1810.06060): strictly sequential.
+
+One client at a time trains E iterations with the server, then hands x_c to the next; nothing is
+averaged. A round is one turn of each participant, in the order of the fleet. x_c is handed on
+through the Fed Server: |x_c| up from the one, |x_c| down to the next. Within a turn the costs are
+those of the first-order exchange.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal
+
+from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.calls import stack
+from sflsim.learning.lineage import Handle
+
+if TYPE_CHECKING:
+    from sflsim.learning.calls import Model
+    from sflsim.learning.task import Task
+
+
+class SL(FirstOrderAlgorithm):
+    """Plain split learning."""
+
+    class Config(FirstOrderConfig):
+        """The client's optimizer starts afresh in every turn: x_c alone is handed on. The server's lasts."""
+
+        algorithm: Literal["sl"] = "sl"
+
+    per_client_cuts = "its clients hand one client part on"
+
+    def protocol(self, sim: Simulation) -> Protocol:
+        """Give every participant its turn, one after another, round after round."""
+        model = sim.initial_model()
+        for round in count(1):
+            participants = sim.select(round)
+            for client in participants:
+                model = yield from self._turn(sim, client, model, round)
+            sim.finish_round(model, self.config.local_iterations * len(participants))
+
+    def _turn(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
+        """Train what the last client has handed on; return it for the next."""
+        client.begin(round)
+        batches = yield from self.take_turn(sim, client)
+        return sim.learn(turn, [{"start": model, "batches": batches}], **self.optimizers())[0]
+
+
+def turn(
+    task: Task, lanes: list[Lane], *, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+) -> list[Model]:
+    """Train both parts of `start` over `batches`; the server optimizer's state goes on."""
+    return [_turn(task, lane, client_optimizer, server_optimizer) for lane in lanes]
+
+
+def _turn(
+    task: Task, lane: Lane, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+) -> Model:
+    x_c, x_s = stack([lane], "start", "client"), stack([lane], "start", "server")  # [1, d_c], [1, d_s]
+    steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
+    steps.server_optimizer.restore("server_optimizer", lane["start"])
+    for name in lane["batches"]:
+        steps.exchange(*task.batch([name]))
+    return {
+        "client": x_c[0],
+        "server": x_s[0],
+        **steps.server_optimizer.state("server_optimizer"),
+    }

@@ -1,0 +1,102 @@
+"""Local training of the whole model, as FedAvg, FedAsync and FedBuff have it: protocol and math.
+
+Nothing is cut: a client downloads x, takes E first-order steps on its own samples and uploads x.
+Values stay {"client", "server"} like everybody's, the two halves of one flat vector. Per
+contribution: |x_c| + |x_s| down and up, E times the forward and backward passes of both halves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sflsim.algorithms.base import Algorithm, AlgorithmConfig, Count
+from sflsim.algorithms.first_order import check_optimizer, train_part
+from sflsim.algorithms.simulation import Simulation
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.calls import in_groups, stack
+from sflsim.learning.costs import Costs
+from sflsim.learning.lineage import Lane
+from sflsim.learning.optimizers import OptimizerConfig
+
+if TYPE_CHECKING:
+    from sflsim.learning.calls import Model
+    from sflsim.learning.task import Task
+
+
+class UnsplitConfig(AlgorithmConfig):
+    """How long a client trains and with what; its optimizer starts afresh each time it takes the model."""
+
+    epochs: Count | None = Field(
+        default=None,
+        description="passes over the client's samples, of ceil(samples / batch size) batches each; "
+        "1 where local_iterations is not given either",
+    )
+    local_iterations: Count | None = Field(default=None, description="batches, in place of epochs")
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    @model_validator(mode="after")
+    def _one_length(self) -> UnsplitConfig:
+        if self.epochs is not None and self.local_iterations is not None:
+            context = {
+                "reason": "is said twice",
+                "found": f"epochs {self.epochs} and local_iterations {self.local_iterations}",
+                "allowed": "one of the two",
+                "remedy": "drop one",
+            }
+            raise PydanticCustomError("one_of", "{reason}", context)
+        return self
+
+
+class Unsplit(Algorithm):
+    """What algorithms whose clients train the whole model have in common."""
+
+    per_client_cuts = "its clients train the whole model"
+
+    def train_locally(self, sim: Simulation, client: Client) -> Protocol:
+        """Download the model, train it, upload it; return the names of the batches.
+
+        The training is one computation, and with its two transfers one exchange, whatever E is.
+        """
+        costs = client.costs
+        model_bytes = costs.client_model_bytes + costs.server_model_bytes
+        forward_flop = costs.client_forward_flop + costs.server_forward_flop
+        backward_flop = costs.client_backward_flop + costs.server_backward_flop
+        batches = [client.next_batch() for _ in range(self._iterations(sim, client))]
+        yield client.send_down(model_bytes)
+        yield client.compute(len(batches) * (forward_flop + backward_flop))
+        yield client.send_up(model_bytes)
+        return batches
+
+    def _iterations(self, sim: Simulation, client: Client) -> int:
+        """Return the number of batches (E) of one local training."""
+        config: UnsplitConfig = self.config
+        if config.local_iterations is not None:
+            return config.local_iterations
+        return (config.epochs or 1) * -(-sim.samples(client.index) // sim.batch_size)
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: backpropagation through the whole model."""
+        return costs.whole_memory_bytes(self.config.optimizer.state_copies)
+
+    def check(self, costs: Costs) -> None:
+        """Refuse arguments that the optimizer does not take."""
+        check_optimizer("optimizer", self.config.optimizer)
+
+
+def train(task: Task, lanes: list[Lane], *, optimizer: dict[str, Any]) -> list[Model]:
+    """Train the whole model from `start` over each lane's own `batches`, however many it has."""
+    return in_groups(lanes, lambda lane: len(lane["batches"]), lambda some: _train(task, some, optimizer))
+
+
+def _train(task: Task, lanes: list[Lane], optimizer: dict[str, Any]) -> list[Model]:
+    import torch
+
+    x = torch.cat([stack(lanes, "start", "client"), stack(lanes, "start", "server")], dim=1)  # [C, d]
+    batches = map(task.batch, zip(*(lane["batches"] for lane in lanes), strict=True))
+    train_part(task, task.whole, x, batches, optimizer)
+    d_c = task.client.dimension
+    return [{"client": x[lane, :d_c], "server": x[lane, d_c:]} for lane in range(len(lanes))]

@@ -1,0 +1,150 @@
+"""GAS in zeroth order, the asynchronous baseline of the MU-SplitFed paper (arXiv 2510.21155).
+
+That paper reports "GAS in ZO" and says nothing of how. Chosen here: GAS with every gradient put in
+place by MU-SplitFed's estimator, and nothing else changed. A client sends z (with labels), z+ and z-
+of x_c +- lam u_c, each the moment it is computed; all are one arrival when the last is in. The server
+returns delta_c = F(x_s; z+) - F(x_s; z-), F the logit-adjusted cross entropy at its current x_s, and
+the client steps x_c <- x_c - eta_c delta_c / (2 lam) u_c. The unperturbed z goes into the activation
+buffer and makes the statistics; when it is full the server takes one zeroth-order step of eta_s on
+the buffer and what it generates, not tau. Plain steps: no momentum, weight decay or clip. Rates,
+lam and directions default to MU-SplitFed's, buffers, E and generation to GAS's.
+
+Per iteration: client 1 + 2P forwards, up (1 + 2P)|z| + |y|, server 2P forwards, down one scalar per
+perturbation; per server step 2P forwards of each batch in it; per E iterations the client part down
+and up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from sflsim.algorithms.gas_buffers import SERVER_MODEL, Buffers, BuffersConfig, adjustment, server_batch
+from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.learning.costs import Costs
+from sflsim.learning.label_statistics import Covariance
+from sflsim.learning.lineage import MathFunction
+from sflsim.learning.zeroth_order import Direction, descend_
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sflsim.learning.calls import Model
+    from sflsim.learning.task import Task
+
+
+class ZoGas(Buffers):
+    """GAS with zeroth-order steps on both sides."""
+
+    class Config(BuffersConfig):
+        """MU-SplitFed's symbols for the steps; its settings are the defaults."""
+
+        algorithm: Literal["zo-gas"] = "zo-gas"
+        eta_s: float = Field(default=0.01, gt=0, description="learning rate of the server's steps")
+        eta_c: float = Field(default=0.005, gt=0, description="learning rate of the client's steps")
+        lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
+        direction: Direction = Field(
+            default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
+        )
+        perturbations: int = Field(
+            default=1, ge=1, le=4096, description="estimates averaged in each step (P)"
+        )
+
+    def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
+        """Send z, z+ and z- of one batch; wait for the scalars and step."""
+        costs, perturbations = client.costs, self.config.perturbations
+        yield client.compute(costs.client_forward_flop)
+        embeddings = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
+        for _ in range(2 * perturbations):
+            yield client.compute(costs.client_forward_flop)
+            embeddings.append(client.send_up(costs.activation_bytes))
+        yield sim.all_of(embeddings)
+        arrived()
+        losses_flop = 2 * perturbations * costs.server_forward_flop
+        yield sim.server.serve(losses_flop, client.name, client.round, SERVER_MODEL)
+        yield client.send_down(perturbations * costs.scalar_bytes)
+
+    def exchange_of(self) -> tuple[MathFunction, Lane]:
+        """Return the math of one exchange and its settings."""
+        adjust = self.config.logit_adjustment
+        return exchange, {"eta_c": self.config.eta_c, "logit_adjustment": adjust, **self._settings()}
+
+    def step_of(self) -> tuple[MathFunction, Lane]:
+        """Return the math of one server step and its settings."""
+        return step, {"eta_s": self.config.eta_s, **self._settings()}
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self.config, name) for name in ("lam", "direction", "perturbations")}
+
+    def step_flop(self, costs: Costs) -> float:
+        """Return what one batch in a server step costs."""
+        return 2.0 * self.config.perturbations * costs.server_forward_flop
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: forward passes only."""
+        return costs.zeroth_order_memory_bytes()
+
+
+def exchange(
+    task: Task, lanes: list[Lane], *, eta_c: float, logit_adjustment: bool, **settings: Any
+) -> list[Model]:
+    """Return each client part after one step, with the activation it sent."""
+    return [_exchange(task, lane, eta_c, logit_adjustment, **settings) for lane in lanes]
+
+
+def _exchange(
+    task: Task,
+    lane: Lane,
+    eta_c: float,
+    adjust: bool,
+    *,
+    lam: float,
+    direction: Direction,
+    perturbations: int,
+) -> Model:
+    import torch
+
+    x, y = task.batch([lane["batch"]])  # [1, B, ...], [1, B]
+    x_c = lane["own"]["client"][None].clone()  # [1, d_c]
+    server = task.server.views(lane["server"]["server"][None])
+    offset = adjustment(task, lane["batch"][0], adjust)
+    keys = [("zo-gas", "client", *lane["batch"], p) for p in range(perturbations)]
+    u_c = [task.directions([key], task.client, direction) for key in keys]
+
+    def loss(x_c: Tensor) -> Tensor:
+        return task.loss(task.server.forward(server, task.activation(x_c, x)) + offset, y)
+
+    with torch.no_grad():
+        z = task.activation(x_c, x)
+        descend_(loss, x_c, u_c, lam, eta_c)
+    return {"client": x_c[0], "z": z[0], "y": y[0]}
+
+
+def step(
+    task: Task,
+    lanes: list[Lane],
+    *,
+    eta_s: float,
+    lam: float,
+    direction: Direction,
+    perturbations: int,
+    covariance: Covariance,
+    generate: bool,
+) -> list[Model]:
+    """Return the server part and the statistics after one step on a full buffer."""
+    import torch
+
+    stepped = []
+    for lane in lanes:
+        z, y, statistics = server_batch(task, lane, covariance=covariance, generate=generate)
+        x_s = lane["server"]["server"][None].clone()  # [1, d_s]
+        keys = [("zo-gas", "server", lane["number"], p) for p in range(perturbations)]
+        u_s = [task.directions([key], task.server, direction) for key in keys]
+        with torch.no_grad():
+            descend_(lambda x_s, z=z, y=y: task.server_loss(x_s, z, y), x_s, u_s, lam, eta_s)  # type: ignore[misc]
+        stepped.append({"server": x_s[0], **statistics})
+    return stepped

@@ -1,0 +1,22 @@
+"""ZO SplitFed, the "vanilla SplitFed" of the MU-SplitFed paper: MU-SplitFed with tau = 1.
+
+The server takes one zeroth-order step where MU-SplitFed takes tau; all else, costs included, is
+said there.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from sflsim.algorithms.mu_splitfed import MuSplitFed, ZerothOrderConfig
+
+
+class ZoSplitFed(MuSplitFed):
+    """SplitFed with zeroth-order steps on both sides."""
+
+    class Config(ZerothOrderConfig):
+        """The symbols of MU-SplitFed but tau, which is 1."""
+
+        algorithm: Literal["zo-splitfed"] = "zo-splitfed"
+        tau: ClassVar[int] = 1
+        tau_max: ClassVar[int] = 1

@@ -1,0 +1,333 @@
+"""The command line: exit codes, messages with line and remedy, and what is left on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from sflsim.cli import app
+from sflsim.run import Run
+from support import data
+
+VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": [1, 2]}]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def write(name: str = "good.yaml", text: str = "", **fields: Any) -> Path:
+    """Write a scenario to the working folder: `text`, or the tests' small one with other `fields`."""
+    settings = {"variants": VARIANTS, "stop": {"rounds": 2}, **fields}
+    path = Path(name)
+    path.write_text(text or yaml.safe_dump(data(**settings), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def sflsim(*arguments: object) -> Result:
+    """Call the command line in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def run(path: Path, *arguments: object) -> Result:
+    return sflsim("run", path, "--workers", 1, *arguments)
+
+
+def line_of(path: Path, words: str) -> int:
+    """Return the number of the line that holds `words`."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if words in line)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of real training, not to be changed."""
+    place = tmp_path_factory.mktemp("run")
+    scenario = place / "scenario.yaml"
+    fields = {"variants": VARIANTS, "stop": {"rounds": 2}, "seeds": [0, 1]}
+    scenario.write_text(yaml.safe_dump(data(**fields, target_accuracy="8%")), encoding="utf-8")
+    result = run(scenario, "--out", place / "out")
+    assert result.exit_code == 0, result.output
+    return place / "out"
+
+
+@pytest.fixture
+def copy(folder: Path) -> Path:
+    """A copy of the run folder, to be spoiled."""
+    return shutil.copytree(folder, "copy")
+
+
+def test_run_writes_a_whole_folder(folder: Path) -> None:
+    """Resolved scenario, manifest, three tables and the pictures; it loads, and nothing else is left."""
+    pictures = {path.name for path in (folder / "plots").iterdir()}
+    assert {"accuracy_time.png", "accuracy_rounds.png", "where_time_goes.png"} < pictures
+    names = {"scenario.yaml", "run.json", "spans.parquet", "evaluations.parquet", "clients.parquet", "plots"}
+    assert {path.name for path in folder.iterdir()} == names
+    loaded = Run.load(folder)
+    assert loaded.status == "completed"
+    assert len(loaded.runs) == 6
+    assert set(loaded.runs["status"]) == {"completed"}
+
+
+def test_summary_shows_every_variant(folder: Path) -> None:
+    """The table names each variant; a target that is no share is refused."""
+    result = sflsim("summary", folder, "--target", "9%")
+    assert result.exit_code == 0
+    for name in ("splitfed-v1", "mu-splitfed tau=1", "mu-splitfed tau=2", "9%"):
+        assert name in result.stdout
+    wrong = sflsim("summary", folder, "--target", "much")
+    assert (wrong.exit_code, "--target: found 'much'; allowed: a share" in wrong.stderr) == (2, True)
+
+
+def test_plot_redraws_from_the_tables_alone(copy: Path) -> None:
+    """With plots/ gone, `sflsim plot` makes every picture again, byte for byte."""
+    before = {path.name: path.read_bytes() for path in (copy / "plots").iterdir()}
+    shutil.rmtree(copy / "plots")
+    assert sflsim("plot", copy).exit_code == 0
+    assert {path.name: path.read_bytes() for path in (copy / "plots").iterdir()} == before
+
+
+def test_plot_elsewhere(copy: Path) -> None:
+    """--out puts the pictures into another folder."""
+    result = sflsim("plot", copy, "--out", "pictures")
+    assert result.exit_code == 0
+    assert {path.name for path in Path("pictures").iterdir()} == {path.name for path in (copy / "plots").iterdir()}
+
+
+SPOIL = {
+    "a table gone": ("spans.parquet", None),
+    "a table cut short": ("evaluations.parquet", b"PAR1"),
+    "a table that is none": ("clients.parquet", b"not a table" * 100),
+    "no manifest": ("run.json", None),
+    "a manifest that is no JSON": ("run.json", b"{"),
+    "a manifest of another kind": ("run.json", b"[1]"),
+    "a manifest with other rows": ("run.json", b'{"runs": [{"variant": 1}]}'),
+    "bytes for a manifest": ("run.json", bytes(range(256))),
+    "no scenario": ("scenario.yaml", None),
+    "an empty scenario": ("scenario.yaml", b""),
+}
+
+
+@pytest.mark.parametrize("command", ["plot", "summary"])
+@pytest.mark.parametrize("wrong", SPOIL)
+def test_damaged_folder(copy: Path, command: str, wrong: str) -> None:
+    """A missing or damaged file ends with code 2 and a message that names it."""
+    name, content = SPOIL[wrong]
+    (copy / name).unlink()
+    if content is not None:
+        (copy / name).write_bytes(content)
+    result = sflsim(command, copy)
+    assert result.exit_code == 2
+    assert name in result.stderr or "manifest" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_no_folder() -> None:
+    """A folder that is not there is named."""
+    result = sflsim("plot", "nowhere")
+    assert (result.exit_code, "nowhere: no run.json" in result.stderr) == (2, True)
+
+
+TIMED = ("--timing-only", "--out", "out")
+
+
+@pytest.mark.parametrize(
+    ("fields", "place", "words"),
+    [
+        ({"workload": {"model": "mlp", "cut": 9}}, "cut: 9", "found 9; allowed: 1 to 2, or one of hidden-1"),
+        ({"workload": {"model": "mlp", "cut": "hiden-2"}}, "cut: hiden-2", "did you mean 'hidden-2'?"),
+        ({"workload": {"model": "mlp", "cut": "output"}}, "cut: output", "the server keeps at least the last"),
+        (
+            {"fleet": {"clients": 2, "groups": [{"device": "raspbery-pi-4"}]}},
+            "raspbery-pi-4",
+            "did you mean 'raspberry-pi-4'?",
+        ),
+        (
+            {"fleet": {"clients": 2, "participants": 3, "groups": [{"device": "jetson-nano"}]}},
+            "participants: 3",
+            "at most as many as there are clients, 2",
+        ),
+        ({"stop": {"round": 3}}, "round: 3", "did you mean 'rounds'?"),
+        ({"variants": [{"algorithm": "mu-splitfed", "tau": 0}]}, "tau: 0", "from 1 up"),
+        ({"variants": [{"algorithm": "mu-splitfed", "eta_s": float("nan")}]}, "eta_s: .nan", "a finite number"),
+        (
+            {"variants": [{"algorithm": "splitfed-v1", "client_optimizer": {"momentun": 0.9}}]},
+            "momentun",
+            "momentum",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_bad_scenario(command: str, fields: dict[str, Any], place: str, words: str) -> None:
+    """Exit code 2; file, line and remedy on stderr; no run folder."""
+    path = write(**fields)
+    result = sflsim(command, path, *(TIMED if command == "run" else ()))
+    assert result.exit_code == 2
+    assert f"good.yaml:{line_of(path, place)} " in result.stderr
+    assert words in result.stderr
+    assert "nothing was run" in result.stderr
+    assert "Traceback" not in result.output
+    assert [one.name for one in Path().iterdir()] == ["good.yaml"]
+
+
+@pytest.mark.parametrize("text", ["# empty\n", "a: [", "just text", "a: &a [*a]\n", "\x07"])
+def test_no_scenario(text: str) -> None:
+    """A file that is no scenario is refused as one; so is one that is not there."""
+    for path in (write(text=text), Path("missing.yaml")):
+        result = run(path)
+        assert (result.exit_code, f"{path}" in result.stderr) == (2, True)
+    assert [one.name for one in Path().iterdir()] == ["good.yaml"]
+
+
+def test_too_few_samples_for_the_clients() -> None:
+    """What only the data shows to be impossible has line and remedy too, before anything is run."""
+    path = write(fleet={"clients": 5000, "participants": 2, "groups": [{"device": "jetson-nano"}]})
+    result = run(path)
+    assert result.exit_code == 2
+    assert f"good.yaml:{line_of(path, 'clients: 5000')}  fleet.clients" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_validate_reports_every_file() -> None:
+    """Good ones are named on stdout, the mistakes of all bad ones on stderr; code 2 if there is one."""
+    good, bad = write(), write("bad.yaml", stop={"rounds": 0})
+    assert sflsim("validate", good).exit_code == 0
+    result = sflsim("validate", bad, good, "none.yaml")
+    assert result.exit_code == 2
+    assert "good.yaml: ok, 3 variants x 1 seeds" in result.stdout
+    assert f"bad.yaml:{line_of(bad, 'rounds: 0')}  stop.rounds" in result.stderr
+    assert "none.yaml" in result.stderr
+
+
+def test_schema_is_json_schema() -> None:
+    """`sflsim schema` prints JSON with the scenario's keys."""
+    result = sflsim("schema")
+    assert result.exit_code == 0
+    assert {"workload", "fleet", "variants", "stop"} < set(json.loads(result.stdout)["properties"])
+
+
+def test_set_overrides() -> None:
+    """--set changes any field, and the saved scenario has it; a path that is none is refused."""
+    result = run(write(), *TIMED, "--set", "stop.rounds=3", "--set", "variants[0].name=first")
+    assert result.exit_code == 0, result.output
+    saved = Run.load("out")
+    assert saved.scenario.stop.rounds == 3
+    assert (saved.runs["rounds"] == 3).all()
+    assert saved.runs["variant"].iloc[0] == "first"
+    wrong = run(Path("good.yaml"), "--timing-only", "--out", "other", "--set", "stop.round=3")
+    assert (wrong.exit_code, "did you mean 'rounds'?" in wrong.stderr) == (2, True)
+    assert not Path("other").exists()
+
+
+def test_out_overwrites_nothing() -> None:
+    """A folder with something in it, or a file, is refused; without --out a free name is found."""
+    path = write()
+    Path("file").write_text("mine")
+    Path("full").mkdir()
+    Path("full/mine").write_text("mine")
+    for place in ("file", "full"):
+        result = run(path, "--timing-only", "--out", place)
+        assert (result.exit_code, "exists already" in result.stderr) == (2, True)
+    assert Path("full/mine").read_text() == "mine"
+    for place in ("runs/test", "runs/test-2"):
+        assert place in run(path, "--timing-only").stdout
+    assert {one.name for one in Path("runs").iterdir()} == {"test", "test-2"}
+
+
+def test_other_wrong_arguments() -> None:
+    """An unknown device to compute on, no workers, an unknown command: code 2."""
+    path = write()
+    assert "allowed: cpu, cuda" in run(path, "--device", "tpu").stderr
+    for arguments in (("run", path, "--device", "tpu"), ("run", path, "--workers", 0), ("rum", path)):
+        assert sflsim(*arguments).exit_code == 2
+    assert not Path("runs").exists()
+
+
+def test_divergence_ends_its_variant_alone() -> None:
+    """Weights beyond floats: status "diverged" and the round in table, summary and run.json; others go on."""
+    wild = {"lr": 1e30}
+    variants = [
+        {"algorithm": "splitfed-v1", "client_optimizer": wild, "server_optimizer": wild},
+        {"algorithm": "splitfed-v2", "client_optimizer": wild, "server_optimizer": wild},
+        {"algorithm": "mu-splitfed", "eta_s": 1e30, "eta_c": 1e30, "lam": 1e-30},
+        {"algorithm": "mu-splitfed", "name": "tame"},
+    ]
+    settings = {"variants": variants, "stop": {"rounds": 8}, "evaluate": {"every": "4 rounds"}}
+    result = run(write(**settings), "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "splitfed-v1 (diverged)" in result.stdout
+    assert "tame (" not in result.stdout
+    manifest = json.loads(Path("out/run.json").read_text())
+    assert manifest["status"] == "completed"
+    rows = {row["variant"]: (row["status"], row["reason"]) for row in manifest["runs"]}
+    assert rows.pop("tame") == ("completed", "rounds")
+    assert all(status == "diverged" for status, _ in rows.values())
+    rounds = [int(reason.removeprefix("in round ")) for _, reason in rows.values()]
+    assert all(1 <= round <= 4 for round in rounds)
+    saved = Run.load("out")
+    assert saved.summary().set_index("variant")["status"].to_dict() == {
+        **dict.fromkeys(rows, "diverged"), "tame": "completed",
+    }  # fmt: skip
+    assert saved.evaluations["loss"].notna().all()
+
+
+TALKATIVE = (
+    "import sflsim.progress; sflsim.progress.LINE_EVERY_S = 0.0; from sflsim.cli import main; main()"
+)
+
+
+@pytest.mark.parametrize(("workers", "everyone"), [(1, False), (2, True)])
+def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> None:
+    """Ctrl-C amid the second variant: code 1, status "interrupted", and all that was simulated so far.
+
+    A terminal sends it to every process of the group, workers included.
+    """
+    variants = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": 2}]
+    path = write(variants=variants, stop={"rounds": 1_000_000})
+    command = [sys.executable, "-c", TALKATIVE, "run", str(path), "--workers", str(workers), "--out", "out"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stderr is not None
+        seen: set[str] = set()
+        for line in process.stderr:
+            seen.add(line.partition("]")[2].split(" seed")[0].strip())
+            if "round 30" in line or len(seen) > 1:
+                break
+        time.sleep(0.2)
+        if everyone:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 1, errors
+    assert "interrupted; written to out" in out
+    assert "Traceback" not in errors
+    saved = Run.load("out")
+    assert saved.status == "interrupted"
+    assert set(saved.runs["status"]) == {"interrupted"}
+    assert len(saved.runs) == workers
+    for _, row in saved.runs.iterrows():
+        own = saved.evaluations[saved.evaluations["variant"] == row["variant"]]
+        assert own["round"].iloc[-1] in (row["rounds"], row["rounds"] - 1)
+        assert own["round"].iloc[-1] > 0
+    assert not saved.spans.empty
+    assert (Path("out/plots") / "accuracy_time.png").exists()
+    assert sflsim("summary", "out").exit_code == 0

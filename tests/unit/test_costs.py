@@ -1,0 +1,201 @@
+"""Costs of a cut against figures worked out by hand.
+
+One convention: 2 FLOP per multiply-accumulate. A layer's backward pass computes the gradient by its
+weights and the one by its input, as many FLOP as the forward pass each; the network's first layer
+needs no gradient by its input. Numbers take 4 bytes, labels and pooling's places 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import torch
+from oracle.harness import scenario
+from torch import nn
+
+from sflsim.learning.costs import Costs
+from sflsim.learning.measure import LiveBytes, derive_costs
+from sflsim.learning.models.cnn import CNN
+from sflsim.learning.models.mlp import MLP
+from sflsim.learning.split import cut_blocks
+from sflsim.session import Options, Session
+
+B = 32
+
+
+def costs_of(blocks: list[tuple[str, nn.Module]], shape: tuple[int, ...], cut: int, batch: int = B) -> Costs:
+    return derive_costs(*cut_blocks(blocks, cut), shape, batch)
+
+
+# A perceptron 64 - 48 - 32 - 10.
+
+
+def test_mlp_cut_after_its_first_layer() -> None:
+    """The client has 64 x 48 weights and 48 biases; the server the rest."""
+    costs = costs_of(MLP(hidden=(48, 32)).build((1, 8, 8), 10), (1, 8, 8), 1)
+
+    assert asdict(costs) == {
+        "client_forward_flop": 2 * B * 64 * 48,
+        "client_backward_flop": 2 * B * 64 * 48,  # by the weights alone
+        "server_forward_flop": 2 * B * (48 * 32 + 32 * 10),
+        "server_backward_flop": 2 * 2 * B * (48 * 32 + 32 * 10),
+        "activation_bytes": 4 * B * 48,
+        "labels_bytes": 8 * B,
+        "client_model_bytes": 4 * (64 * 48 + 48),
+        "server_model_bytes": 4 * (48 * 32 + 32 + 32 * 10 + 10),
+        "client_saved_bytes": 4 * B * (64 + 48),  # the input for the weights, the output for ReLU
+        "client_live_bytes": 4 * B * (64 + 48 + 48),  # the input, and ReLU's input and output
+        "server_saved_bytes": 4 * B * (48 + 32),
+        "server_live_bytes": 4 * B * (48 + 32 + 32),
+        "auxiliary_forward_flop": 2 * B * 48 * 10,
+        "auxiliary_backward_flop": 2 * 2 * B * 48 * 10,
+        "auxiliary_model_bytes": 4 * (48 * 10 + 10),
+        "scalar_bytes": 4,
+    }
+
+
+def test_mlp_cut_before_its_last_layer() -> None:
+    """A deeper cut: only the first of the client's layers is spared the gradient by its input."""
+    costs = costs_of(MLP(hidden=(48, 32)).build((1, 8, 8), 10), (1, 8, 8), 2)
+
+    assert costs.client_forward_flop == 2 * B * (64 * 48 + 48 * 32)
+    assert costs.client_backward_flop == 2 * B * (64 * 48 + 2 * 48 * 32)
+    assert costs.server_backward_flop == 2 * costs.server_forward_flop == 2 * 2 * B * 32 * 10
+    assert costs.activation_bytes == 4 * B * 32
+    assert costs.client_saved_bytes == 4 * B * (64 + 48 + 32)
+    assert costs.client_live_bytes == 4 * B * (64 + 48 + 48)  # ReLU's 48 are gone when the next 32 are made
+    assert costs.server_saved_bytes == 4 * B * 32
+
+
+# The convolutional network: 1x8x8, 16x8x8 -> 16x4x4, 32x4x4 -> 32x2x2, 64, 10.
+
+CONV_1, CONV_2, DENSE, OUTPUT = 64 * 9 * 16, 16 * 16 * 9 * 32, 128 * 64, 64 * 10  # MAC per sample
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_cnn_flops_and_bytes(cut: int) -> None:
+    """MACs of a 3x3 convolution: pixels x 9 x channels in x channels out."""
+    costs = costs_of(CNN(channels=(16, 32), dense=64).build((1, 8, 8), 10), (1, 8, 8), cut)
+    layers = [CONV_1, CONV_2, DENSE, OUTPUT]
+    parameters = [9 * 16 + 16, 9 * 16 * 32 + 32, 128 * 64 + 64, 64 * 10 + 10]
+
+    assert costs.client_forward_flop == 2 * B * sum(layers[:cut])
+    assert costs.client_backward_flop == 2 * B * (2 * sum(layers[:cut]) - CONV_1)
+    assert costs.server_forward_flop == 2 * B * sum(layers[cut:])
+    assert costs.server_backward_flop == 2 * 2 * B * sum(layers[cut:])
+    assert costs.activation_bytes == 4 * B * {1: 16 * 16, 2: 32 * 4, 3: 64}[cut]
+    assert costs.client_model_bytes == 4 * sum(parameters[:cut])
+    assert costs.server_model_bytes == 4 * sum(parameters[cut:])
+
+
+def test_cnn_memory() -> None:
+    """Saved for backward: what a convolution reads, what ReLU and pooling share, and pooling's places."""
+    costs = costs_of(CNN(channels=(16, 32), dense=64).build((1, 8, 8), 10), (1, 8, 8), 1)
+
+    assert costs.client_saved_bytes == B * (4 * 64 + 4 * 16 * 64 + 8 * 16 * 16)
+    assert costs.client_live_bytes == B * (4 * 64 + 2 * 4 * 16 * 64)
+
+
+def test_peak_memory_of_clients() -> None:
+    """First order: parameters, gradients, optimizer states and what is saved; zeroth order: a forward pass."""
+    costs = costs_of(CNN().build((1, 8, 8), 10), (1, 8, 8), 2)
+    model, saved, live = costs.client_model_bytes, costs.client_saved_bytes, costs.client_live_bytes
+
+    assert saved > live
+    assert costs.first_order_memory_bytes(0) == 2 * model + saved
+    assert costs.first_order_memory_bytes(2) == 4 * model + saved
+    assert costs.zeroth_order_memory_bytes() == model + live
+
+
+# AlexNet for CIFAR-10 as GAS and MU-SplitFed use it: their published figures.
+
+
+def alexnet() -> list[tuple[str, nn.Module]]:
+    def conv(before: int, after: int, *more: nn.Module) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), *more, nn.ReLU())
+
+    return [
+        ("conv-1", conv(3, 32, nn.MaxPool2d(2))),
+        ("conv-2", conv(32, 64, nn.MaxPool2d(2))),
+        ("conv-3", conv(64, 128)),
+        ("conv-4", conv(128, 256)),
+        ("conv-5", conv(256, 256, nn.MaxPool2d(3, 2))),
+        ("dense-1", nn.Sequential(nn.Flatten(), nn.Linear(2304, 1024), nn.ReLU())),
+        ("dense-2", nn.Sequential(nn.Linear(1024, 512), nn.ReLU())),
+        ("output", nn.Linear(512, 10)),
+    ]
+
+
+def test_alexnet_has_its_papers_figures() -> None:
+    """d = 3,868,746; at cut 2: 5,603,328 MAC a sample, 64 x 8 x 8 numbers up, 620,544 bits of model."""
+    with torch.device("meta"):
+        blocks = alexnet()
+    client, server = cut_blocks(blocks, 2)
+    costs = costs_of(blocks, (3, 32, 32), 2)
+    rest = 64 * (9 * 64 * 128 + 9 * 128 * 256 + 9 * 256 * 256) + 2304 * 1024 + 1024 * 512 + 512 * 10
+
+    assert client.dimension + server.dimension == 3_868_746
+    assert costs.client_forward_flop == 2 * 5_603_328 * B
+    assert costs.client_backward_flop == 2 * (2 * 5_603_328 - 32 * 32 * 27 * 32) * B
+    assert costs.server_forward_flop == 2 * rest * B
+    assert costs.activation_bytes == 64 * 8 * 8 * 4 * B
+    assert 8 * costs.client_model_bytes == 620_544
+    assert costs.server_model_bytes == 4 * (3_868_746 - 19_392)
+
+
+def test_costs_are_those_of_one_batch() -> None:
+    """All but the parameters grow with the batch; the models' own weights stay as they are."""
+    blocks = CNN().build((1, 8, 8), 10)
+    before = [parameter.clone() for _, block in blocks for parameter in block.parameters()]
+    one, four = asdict(costs_of(blocks, (1, 8, 8), 1, 1)), asdict(costs_of(blocks, (1, 8, 8), 1, 4))
+    fixed = {"client_model_bytes", "server_model_bytes", "auxiliary_model_bytes", "scalar_bytes"}
+
+    assert {name: value * (1 if name in fixed else 4) for name, value in one.items()} == four
+    after = [parameter for _, block in blocks for parameter in block.parameters()]
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+# Overrides.
+
+
+def test_overrides_replace_single_figures() -> None:
+    """A fixed figure stands for the derived one, whatever the cut; the others stay derived."""
+    fixed = {"client_forward": "5 MFLOP", "activation": "1 Mbit", "scalar": "8 byte"}
+    workload = {"costs": fixed, "cut": 2}
+    derived = Session(scenario({"algorithm": "splitfed-v1"}, workload={"cut": 2}), Options()).costs(2)
+    session = Session(scenario({"algorithm": "splitfed-v1"}, workload=workload), Options())
+    wanted = {"client_forward_flop": 5e6, "activation_bytes": 125_000.0, "scalar_bytes": 8.0}
+
+    assert asdict(session.costs(2)) == {**asdict(derived), **wanted}
+    assert session.costs(1).client_forward_flop == 5e6
+
+
+# Bytes alive.
+
+
+def test_live_bytes_of_a_hand_traced_chain() -> None:
+    """Births and deaths of four tensors of 400, 800, 400 and 4 bytes; views keep their storage alive."""
+    x = torch.zeros(100)
+    with LiveBytes() as live:
+        a = x + 1
+        assert (live.live_bytes, live.peak_bytes) == (400, 400)
+        b = torch.cat([a, a])
+        assert (live.live_bytes, live.peak_bytes) == (1200, 1200)
+        view = b[:10].view(2, 5)
+        del b
+        assert live.live_bytes == 1200  # the view holds all of b
+        a.add_(1)
+        assert live.live_bytes == 1200  # in place: nothing new
+        del view
+        assert live.live_bytes == 400
+        c = a * 2
+        del a
+        assert (live.live_bytes, live.peak_bytes) == (400, 1200)
+        d = c.sum()
+        del c
+        assert (live.live_bytes, live.peak_bytes) == (4, 1200)
+        inside = x.view(10, 10)
+        assert live.live_bytes == 4  # what was there before is not counted
+        del d, inside
+    assert live.live_bytes == 0
