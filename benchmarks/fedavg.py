@@ -43,7 +43,7 @@ class Photographs(BaseModel):
         draws, size = torch.Generator().manual_seed(0), USERS * SAMPLES
         y = torch.randint(self.classes, (size + 200,), generator=draws)
         patterns = torch.randn(self.classes, *self.sample_shape, generator=draws)
-        x = patterns[y] + 2 * torch.randn(len(y), *self.sample_shape, generator=draws)
+        x = (patterns[y] + torch.randn(len(y), *self.sample_shape, generator=draws)) / 2**0.5
         return Data(x[:size], y[:size], x[size:], y[size:], self.classes)
 
     def training_labels(self) -> object:

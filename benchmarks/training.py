@@ -38,6 +38,10 @@ class Colours(BaseModel):
     sample_shape: tuple[int, int, int] = (3, 32, 32)
     classes: int = 10
 
+    def training_labels(self) -> Any:
+        """Return the labels of the training samples."""
+        return self.load().train_y.numpy()
+
     def load(self) -> Data:
         """Return 2,000 training and 200 held-out samples."""
         draws = torch.Generator().manual_seed(0)
@@ -82,7 +86,8 @@ def through_sflsim(session: Session) -> Evaluations:
 
 def experiment(session: Session) -> Experiment:
     """Return what the loop by hand is given for the same scenario, seed 0."""
-    scenario, data = session.scenario, session.data()
+    scenario = session.scenario
+    data = scenario.workload.dataset.load()
     workload, fleet = scenario.workload, build_fleet(scenario.fleet, 0)
     blocks = build_blocks(workload.model, data.sample_shape, data.classes, 0)
     shards = [torch.from_numpy(shard) for shard in session.shards(0)]

@@ -10,10 +10,12 @@ import math
 import multiprocessing
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -115,7 +117,8 @@ def _in_workers(
     outcomes: dict[Job, Outcome] = {}
     pool = ProcessPoolExecutor(workers, context, _start_worker, (scenario, options, messages, halt))
     try:
-        futures = {pool.submit(_work, job): job for job in jobs}
+        with _ignoring_interrupts():
+            futures = {pool.submit(_work, job): job for job in jobs}
         try:
             _collect(futures, outcomes, messages, report, math.inf)
         except KeyboardInterrupt:
@@ -134,6 +137,19 @@ def _in_workers(
             for process in multiprocessing.active_children():
                 process.terminate()
     return outcomes
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment, and for good in the processes started in it, from their first instant."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _collect(
@@ -168,7 +184,7 @@ _worker: tuple[Session, Any, Any] | None = None  # set once in each worker proce
 
 def _start_worker(scenario: Scenario, options: Options, messages: Any, halt: Any) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the parent was no main thread
     _worker = (Session(scenario, options), messages, halt)
 
 

@@ -118,6 +118,8 @@ class Session:
         try:
             sim.run(algorithm)
             outcome.reason = sim.reason
+        except ScenarioError as error:
+            raise scenario.located(error) from error
         except Diverged as error:
             outcome.status, outcome.reason = "diverged", f"in round {error.round}"
         except KeyboardInterrupt:

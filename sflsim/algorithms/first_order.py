@@ -119,12 +119,11 @@ class FirstOrder:
 
         task = self.task
         z = task.client.forward(self.client_leaves, x)  # [C, B, ...]
-        received = z.detach().requires_grad_()
-        losses = task.loss(task.server.forward(self.server_leaves, received), y)  # [C]
-        cut_gradient, *server_gradients = torch.autograd.grad(losses.sum(), [received, *self.server_leaves])
-        client_gradients = torch.autograd.grad(z, self.client_leaves, cut_gradient)
-        self.server_optimizer.step(server_gradients)
-        self.client_optimizer.step(client_gradients)
+        losses = task.loss(task.server.forward(self.server_leaves, z), y)  # [C]
+        gradients = torch.autograd.grad(losses.sum(), [*self.server_leaves, *self.client_leaves])
+        server_leaves = len(self.server_leaves)
+        self.server_optimizer.step(gradients[:server_leaves])
+        self.client_optimizer.step(gradients[server_leaves:])
 
 
 def local_iterations(

@@ -81,9 +81,7 @@ def train(
         g_CD = torch.zeros_like(x_CD)
         for p in range(perturbations):
             u = task.directions([("heron-sfl", *name, p) for name in names], both, direction)
-            rises = one_sided(
-                lambda x_CD: task.loss(both.forward(both.views(x_CD), x), y), losses, x_CD, u, mu
-            )
+            rises = one_sided(loss, losses, x_CD, u, mu)  # [C]
             u.add_(g_CD, rises / (perturbations * mu))
         return z, both.views(g_CD)
 

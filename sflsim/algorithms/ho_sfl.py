@@ -127,13 +127,13 @@ class HoSfl(Synchronous):
 
     def check(self, costs: Costs) -> None:
         """Refuse arguments that an optimizer does not take, and a client optimizer that does not replay."""
-        check_optimizer("client_optimizer", self.config.client_optimizer)
-        check_optimizer("server_optimizer", self.config.server_optimizer)
         name = self.config.client_optimizer.name
         if name in PER_TENSOR:
             remedy = f"{name} sums over whole tensors, in an order that differs by device: replays differ"
             allowed = ", ".join(one for one in NAMES if one not in PER_TENSOR)
             raise refuse("client_optimizer.name", name, allowed, remedy)
+        check_optimizer("client_optimizer", self.config.client_optimizer)
+        check_optimizer("server_optimizer", self.config.server_optimizer)
 
 
 Difference = Callable[["Callable[[Tensor], Tensor]", "Tensor", "Tensor", Directions, float], "Tensor"]

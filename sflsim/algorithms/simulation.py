@@ -17,7 +17,7 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import AllOf, Environment, Event, Interrupt, Process, Protocol, Timeout
 from sflsim.clock.server import Server, ServerConfig
 from sflsim.clock.spans import Recorder
-from sflsim.errors import Diverged
+from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.devices import Device
 from sflsim.fleet.links import build_link
 from sflsim.fleet.population import Fleet
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sflsim.algorithms.base import Algorithm
 
 Lane = dict[str, Any]
+STANDSTILL = 1000
+"""Rounds in a row that take no time, after which a run that ends by time alone is given up."""
 
 
 class Learning(Port):
@@ -118,6 +120,7 @@ class Simulation:
         self._stop = self.env.event()
         self._model: Handle | None = None
         self._recent: dict[int, Handle] = {}
+        self._moved = (-1.0, 0)  # the last round at whose end time had gone on: when and which
         self._working: dict[int, list[Process]] = {}
 
     # The clock.
@@ -191,12 +194,26 @@ class Simulation:
         self.steps += steps
         self._model = model
         self._recent[self.round] = model
+        self._check_time()
         rules = self.rules
         last = self.round == rules.stop_rounds
         if last or (rules.every_rounds is not None and self.round % rules.every_rounds == 0):
             self._evaluate()
         if last:
             self._end("rounds")
+
+    def _check_time(self) -> None:
+        """Refuse a run whose times are beyond floats, or that would wait for ever for a time to come."""
+        now = self.env.now
+        if not math.isfinite(now):
+            found = "work that takes infinitely long"
+            raise ScenarioError(Problem("workload.costs", found, "costs and rates that give finite times"))
+        if now > self._moved[0]:
+            self._moved = (now, self.round)
+        elif self.rules.stop_rounds is None and self.round - self._moved[1] >= STANDSTILL:
+            found = f"no 'rounds', and {STANDSTILL} rounds in a row that take no time"
+            remedy = "add e.g. 'rounds: 300', or check the costs and rates"
+            raise ScenarioError(Problem("stop", found, "a stop that comes", remedy))
 
     def refresh(self, model: Handle, steps: int) -> None:
         """Publish a better model within a round: what is evaluated from now on; no round ends."""

@@ -82,7 +82,7 @@ class ZoGas(Buffers):
 
     def step_flop(self, costs: Costs) -> float:
         """Return what one batch in a server step costs."""
-        return 2.0 * self.config.perturbations * costs.server_forward_flop
+        return float(2 * self.config.perturbations) * costs.server_forward_flop
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""

@@ -46,12 +46,13 @@ class Client:
         self.cut = cut
         self.costs = costs
         self._power_w = max(power.compute_w - idle_w, 0.0)
+        up, down, latency_s = link.constant or (link.up_bytes_per_s, link.down_bytes_per_s, link.latency_s)
         self._up = Channel(
-            env, recorder, "uplink", self.name, link.up_bytes_per_s, link.latency_s,
+            env, recorder, "uplink", self.name, up, latency_s,
             server_link.down_bytes_per_s(0), max(power.send_w - idle_w, 0.0),
         )  # fmt: skip
         self._down = Channel(
-            env, recorder, "downlink", self.name, link.down_bytes_per_s, link.latency_s,
+            env, recorder, "downlink", self.name, down, latency_s,
             server_link.up_bytes_per_s(0), max(power.receive_w - idle_w, 0.0),
         )  # fmt: skip
         self._free_at_s = 0.0
@@ -76,32 +77,26 @@ class Client:
     def compute(self, flop: float) -> Activity:
         """Compute `flop`, after the additive delay if this is the first work of its scope."""
         now = self._env.now
-        start = max(now, self._free_at_s)
+        start = self._free_at_s if self._free_at_s > now else now
         if self._delay_s > 0:
             start = self._stall(now, start)
         seconds = flop / self.device.flop_per_s * self._factor
         delay_s = seconds if start == now else start - now + seconds
         end = now + delay_s
         self._free_at_s = end
-        work = Activity(self._env, self._recorder)
-        work.start(
-            delay_s,
-            (
-                self.name, "compute", start, end, self.round, self.name, 0.0, flop,
-                self._power_w * (end - start), "done",
-            ),
+        name = self.name
+        span = (
+            name, "compute", start, end, self.round, name, 0.0, flop, self._power_w * (end - start), "done",
         )  # fmt: skip
-        return work
+        return Activity(self._env, self._recorder, delay_s, span)
 
     def _stall(self, now: float, start: float) -> float:
         """Record the straggler's delay before its first work; return when it is over."""
         delay_s = start - now + self._delay_s
         self._delay_s = 0.0
         end = now + delay_s
-        stall = Activity(self._env, self._recorder)
-        stall.start(
-            delay_s, (self.name, "slowdown", start, end, self.round, self.name, 0.0, 0.0, 0.0, "done")
-        )
+        span = (self.name, "slowdown", start, end, self.round, self.name, 0.0, 0.0, 0.0, "done")
+        Activity(self._env, self._recorder, delay_s, span)
         return end
 
     def send_up(self, size_bytes: float) -> Activity:

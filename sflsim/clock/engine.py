@@ -7,7 +7,7 @@ entry of the event queue and no process. Imports clock.spans only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 from simpy import Environment, Event, Interrupt, Process
@@ -33,33 +33,17 @@ __all__ = [
 
 
 class Activity(Event):
-    """An event that fires when an activity ends and records its span as it fires.
+    """An event that fires `delay_s` from now and records its span, which ends exactly then.
 
-    The span is recorded before any process waiting for the event goes on. `then`, if given, is
-    called next: a server uses it to start the next job.
+    The span is recorded before any process waiting for the event goes on.
     """
 
-    __slots__ = ("_then", "recorder", "span")
+    __slots__ = ("span",)
+    _ok = True
+    _value = None
 
-    def __init__(
-        self, env: Environment, recorder: Recorder, then: Callable[[Any], None] | None = None
-    ) -> None:
+    def __init__(self, env: Environment, recorder: Recorder, delay_s: float, span: Span) -> None:
         self.env = env
-        self.callbacks = [self._finish]
-        self._defused = False
-        self._ok = True
-        self._value = None
-        self._then = then
-        self.recorder = recorder
-        self.span: Span | None = None
-
-    def start(self, delay_s: float, span: Span) -> None:
-        """Let the activity end `delay_s` from now; its span must end at exactly now + delay_s."""
+        self.callbacks = [recorder.ended]
         self.span = span
-        self.env.schedule(self, NORMAL, delay_s)
-
-    def _finish(self, event: Event) -> None:
-        assert self.span is not None
-        self.recorder.add(self.span)
-        if self._then is not None:
-            self._then(self)
+        env.schedule(self, NORMAL, delay_s)

@@ -13,15 +13,16 @@ from collections.abc import Callable
 from sflsim.clock.engine import Activity, Environment
 from sflsim.clock.spans import Recorder
 
-Draw = Callable[[int], float]
+Draw = float | Callable[[int], float]
+"""A constant, or what a message gets by its number."""
 
 
 class Channel:
     """One direction of one client's link; `send` returns the event of the message's arrival."""
 
     __slots__ = (
-        "_activity", "_client", "_env", "_free_at_s", "_latency_s", "_messages", "_peer_bytes_per_s",
-        "_power_w", "_rate_bytes_per_s", "_recorder",
+        "_activity", "_client", "_constant", "_env", "_free_at_s", "_latency_s", "_messages",
+        "_peer_bytes_per_s", "_power_w", "_rate_bytes_per_s", "_recorder",
     )  # fmt: skip
 
     def __init__(
@@ -45,23 +46,29 @@ class Channel:
         self._power_w = power_w
         self._free_at_s = 0.0
         self._messages = 0
+        drawn = callable(rate_bytes_per_s) or callable(latency_s)
+        self._constant = None if drawn else self._draw(0)
 
     def send(self, size_bytes: float, round: int) -> Activity:
         """Send one message of `size_bytes`; the event returned fires when it has arrived."""
         number = self._messages
         self._messages = number + 1
-        rate_bytes_per_s = min(self._rate_bytes_per_s(number), self._peer_bytes_per_s)
+        rate_bytes_per_s, latency_s = self._constant or self._draw(number)
         now = self._env.now
-        start = max(now, self._free_at_s)
+        start = self._free_at_s if self._free_at_s > now else now
         sending_s = size_bytes / rate_bytes_per_s
         self._free_at_s = now + (start - now + sending_s)  # rounded as the span's end is
-        delay_s = start - now + (sending_s + self._latency_s(number))
-        message = Activity(self._env, self._recorder)
-        message.start(
-            delay_s,
-            (
-                self._client, self._activity, start, now + delay_s, round, self._client, float(size_bytes),
-                0.0, self._power_w * sending_s, "done",
-            ),
+        delay_s = start - now + (sending_s + latency_s)
+        span = (
+            self._client, self._activity, start, now + delay_s, round, self._client, float(size_bytes),
+            0.0, self._power_w * sending_s, "done",
         )  # fmt: skip
-        return message
+        return Activity(self._env, self._recorder, delay_s, span)
+
+    def _draw(self, number: int) -> tuple[float, float]:
+        """Return the rate (byte/s) and the latency (s) of message `number`."""
+        rate, latency_s = self._rate_bytes_per_s, self._latency_s
+        return (
+            min(rate(number) if callable(rate) else rate, self._peer_bytes_per_s),
+            latency_s(number) if callable(latency_s) else latency_s,
+        )

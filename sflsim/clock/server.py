@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sflsim.clock.engine import Activity, Environment
-from sflsim.clock.spans import Recorder
+from sflsim.clock.engine import NORMAL, Activity, Environment
+from sflsim.clock.spans import Recorder, Span
 from sflsim.fleet.links import LinkConfig
 from sflsim.units import COMPUTE, ServerCompute
 
@@ -40,15 +41,21 @@ class Job(Activity):
     __slots__ = ("arrival_s", "client", "exclusive", "flop", "number", "round", "slot", "withdrawn")
 
     def __init__(self, server: Server, flop: float, client: str, round: int, exclusive: str | None) -> None:
-        super().__init__(server.env, server.recorder, server._finished)
+        self.env = server.env
+        self.callbacks = [server.recorder.ended, server.job_ended]
         self.flop = flop
         self.client = client
         self.round = round
         self.exclusive = exclusive
-        self.arrival_s = server.env.now
-        self.number = 0
+        self.arrival_s = self.env.now
+        self.number = server.arrivals
         self.slot = -1
         self.withdrawn = False
+
+    def start(self, seconds: float, span: Span) -> None:
+        """Let the job end `seconds` from now; its span must end exactly then."""
+        self.span = span
+        self.env.schedule(self, NORMAL, seconds)
 
 
 class Server:
@@ -66,20 +73,21 @@ class Server:
         self._names = [f"server:{slot}" for slot in range(slots)]
         self._ready: list[tuple[int, Job]] = []
         self._blocked: dict[str, deque[Job]] = {}
-        self._arrivals = 0
+        self.arrivals = 0
 
     def serve(self, flop: float, client: str = "", round: int = 0, exclusive: str | None = None) -> Job:
         """Hand in a job of `flop`; the event returned fires when it is done."""
         job = Job(self, flop, client, round, exclusive)
-        job.number = self._arrivals
-        self._arrivals += 1
-        if exclusive is not None and exclusive in self._blocked:
-            self._blocked[exclusive].append(job)
-            return job
+        self.arrivals += 1
         if exclusive is not None:
+            if exclusive in self._blocked:
+                self._blocked[exclusive].append(job)
+                return job
             self._blocked[exclusive] = deque()
-        heappush(self._ready, (job.number, job))
-        self._dispatch()
+        if self._free and not self._ready:
+            self._start(job)
+        else:
+            heappush(self._ready, (job.number, job))
         return job
 
     def withdraw(self, job: Job) -> None:
@@ -87,40 +95,34 @@ class Server:
         assert job.exclusive is None
         if job.slot >= 0 or job.withdrawn:
             return
-        job.withdrawn, job._then = True, None
+        job.withdrawn = True
+        job.callbacks.remove(self.job_ended)
+        now = self.env.now
         job.start(
             0.0,
-            (
-                "server", "queue", job.arrival_s, self.env.now, job.round, job.client, 0.0, 0.0, 0.0,
-                "withdrawn",
-            ),
-        )  # fmt: skip
+            ("server", "queue", job.arrival_s, now, job.round, job.client, 0.0, 0.0, 0.0, "withdrawn"),
+        )
 
     @property
     def idle_slots(self) -> int:
         """Number of slots that serve nobody now."""
         return len(self._free)
 
-    def _dispatch(self) -> None:
-        while self._free and self._ready:
-            _, job = heappop(self._ready)
-            if job.withdrawn:
-                continue
-            job.slot = heappop(self._free)
-            now = self.env.now
-            if now > job.arrival_s:
-                waited = (
-                    "server", "queue", job.arrival_s, now, job.round, job.client, 0.0, 0.0, 0.0, "done",
-                )  # fmt: skip
-                self.recorder.add(waited)
-            seconds = job.flop / self.compute_flop_per_s
-            actor = self._names[job.slot]
-            job.start(
-                seconds,
-                (actor, "serve", now, now + seconds, job.round, job.client, 0.0, job.flop, 0.0, "done"),
+    def _start(self, job: Job) -> None:
+        job.slot = slot = heappop(self._free)
+        now = self.env.now
+        if now > job.arrival_s:
+            self.recorder.add(
+                ("server", "queue", job.arrival_s, now, job.round, job.client, 0.0, 0.0, 0.0, "done")
             )
+        seconds = job.flop / self.compute_flop_per_s
+        job.start(
+            seconds,
+            (self._names[slot], "serve", now, now + seconds, job.round, job.client, 0.0, job.flop, 0.0, "done"),
+        )
 
-    def _finished(self, job: Job) -> None:
+    def job_ended(self, job: Any) -> None:
+        """Give the slot of a job to the next one."""
         heappush(self._free, job.slot)
         if job.exclusive is not None:
             waiting = self._blocked[job.exclusive]
@@ -129,4 +131,7 @@ class Server:
                 heappush(self._ready, (following.number, following))
             else:
                 del self._blocked[job.exclusive]
-        self._dispatch()
+        while self._free and self._ready:
+            _, following = heappop(self._ready)
+            if not following.withdrawn:
+                self._start(following)

@@ -6,7 +6,9 @@ that the totals are those of the simulated instant. Imports nothing of the packa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 COLUMNS = (
     "actor",
@@ -35,32 +37,42 @@ class Totals:
 
 
 class Recorder:
-    """Collects spans; with `keep=False` only the totals, for runs too large to list."""
+    """Collects spans; with `keep=False` only until their totals are asked for, in runs too large to list.
 
-    __slots__ = ("keep", "spans", "totals", "wasted")
+    `add` records one finished activity; `ended` is the callback of an event that has a `span`.
+    """
+
+    __slots__ = ("_summed", "_totals", "add", "ended", "keep", "spans", "wasted")
 
     def __init__(self, keep: bool = True) -> None:
         self.keep = keep
         self.spans: list[Span] = []
-        self.totals = Totals()
+        self.add = add = self.spans.append
+        self.ended: Callable[[Any], None] = lambda activity: add(activity.span)
+        self._totals = Totals()
+        self._summed = 0
         self.wasted: set[tuple[str, int]] = set()
         """Client and round of every participation that was dropped."""
 
-    def add(self, span: Span) -> None:
-        """Record one finished activity."""
-        totals = self.totals
-        activity = span[1]
-        if activity == "compute":
-            totals.client_busy_s += span[3] - span[2]
-        elif activity == "uplink":
-            totals.uplink_bytes += span[6]
-        elif activity == "downlink":
-            totals.downlink_bytes += span[6]
-        elif activity == "serve":
-            totals.server_busy_s += span[3] - span[2]
-        totals.energy_j += span[8]
-        if self.keep:
-            self.spans.append(span)
+    @property
+    def totals(self) -> Totals:
+        """Return the sums over all spans so far; those that are new since the last time are added now."""
+        totals = self._totals
+        for span in self.spans[self._summed :]:
+            activity = span[1]
+            if activity == "compute":
+                totals.client_busy_s += span[3] - span[2]
+            elif activity == "uplink":
+                totals.uplink_bytes += span[6]
+            elif activity == "downlink":
+                totals.downlink_bytes += span[6]
+            elif activity == "serve":
+                totals.server_busy_s += span[3] - span[2]
+            totals.energy_j += span[8]
+        if not self.keep:
+            self.spans.clear()
+        self._summed = len(self.spans)
+        return totals
 
     def finished(self) -> list[Span]:
         """Return the spans, those of dropped participations with the outcome "wasted"."""

@@ -30,10 +30,10 @@ class Costs:
     """Tensors that the client part saves for its backward pass."""
     client_live_bytes: float
     """Largest set of activations alive at once in the client's forward pass, input included."""
-    server_saved_bytes: float
-    """Tensors that the server part saves for its backward pass."""
-    server_live_bytes: float
-    """Largest set of activations alive at once in the server's forward pass."""
+    whole_saved_bytes: float
+    """Tensors that the unsplit network saves for its backward pass."""
+    whole_live_bytes: float
+    """Largest set of activations alive at once in the unsplit network's forward pass, input included."""
     auxiliary_forward_flop: float
     """Of a linear head on the activation, for algorithms whose clients have a loss of their own."""
     auxiliary_backward_flop: float
@@ -52,9 +52,8 @@ class Costs:
     def whole_memory_bytes(self, optimizer_states: int) -> float:
         """Return a client's peak memory when it trains the unsplit model by backpropagation."""
         model_bytes = self.client_model_bytes + self.server_model_bytes
-        saved_bytes = self.client_saved_bytes + self.server_saved_bytes
-        live_bytes = max(self.client_live_bytes, self.server_live_bytes)
-        return (2 + optimizer_states) * model_bytes + max(saved_bytes, live_bytes)
+        activation_bytes = max(self.whole_saved_bytes, self.whole_live_bytes)
+        return (2 + optimizer_states) * model_bytes + activation_bytes
 
     def zeroth_order_memory_bytes(self) -> float:
         """Return a client's peak memory when it only runs forward passes: parameters and activations."""
@@ -78,8 +77,8 @@ class CostOverrides(BaseModel):
     server_model: Traffic | None = None
     client_saved: Bytes | None = Field(default=None, description="saved for backward by the client part")
     client_live: Bytes | None = Field(default=None, description="activations alive in a forward pass")
-    server_saved: Bytes | None = None
-    server_live: Bytes | None = None
+    whole_saved: Bytes | None = Field(default=None, description="saved for backward by the unsplit network")
+    whole_live: Bytes | None = Field(default=None, description="activations alive in its forward pass")
     auxiliary_forward: Flop | None = Field(default=None, description="linear head on the activation")
     auxiliary_backward: Flop | None = None
     auxiliary_model: Traffic | None = None

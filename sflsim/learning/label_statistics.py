@@ -77,10 +77,7 @@ def updated(old: Gaussian | None, rows_ND: Tensor, weight: float, full: bool) ->
 
     mean = rows_ND.mean(dim=0)
     centred = rows_ND - mean
-    if full:
-        covariance = centred.mT @ centred / len(rows_ND)
-    else:
-        covariance = centred.square().mean(dim=0)
+    covariance = centred.mT @ centred / len(rows_ND) if full else centred.square().mean(dim=0)
     total = rows_ND.new_tensor(weight)
     if old is not None:
         total = total + old.weight

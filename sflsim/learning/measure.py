@@ -24,11 +24,12 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
         client.apply(client_parameters, x)
     z, client_forward, client_backward, saved_bytes = _train(client, client_parameters, x)
     assert client_forward == forward.get_total_flops()
-    z = z.detach()
-    with torch.no_grad(), LiveBytes() as server_live:
-        server.apply(server_parameters, z)
-    z.requires_grad_()
-    out, server_forward, server_backward, server_saved_bytes = _train(server, server_parameters, z)
+    z = z.detach().requires_grad_()
+    out, server_forward, server_backward, _ = _train(server, server_parameters, z)
+    whole = Part([*client.blocks, *server.blocks])
+    with torch.no_grad(), LiveBytes() as whole_live:
+        whole.apply([*client_parameters, *server_parameters], x)
+    *_, whole_saved_bytes = _train(whole, [*client_parameters, *server_parameters], x)
     head = auxiliary_head(tuple(z.shape[1:]), out.shape[-1])
     head_parameters = _meta(head)
     _, head_forward, head_backward, _ = _train(head, head_parameters, z)
@@ -43,8 +44,8 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
         server_model_bytes=float(sum(_bytes(tensor) for tensor in server_parameters)),
         client_saved_bytes=float(saved_bytes),
         client_live_bytes=float(live.peak_bytes + _bytes(x)),
-        server_saved_bytes=float(server_saved_bytes),
-        server_live_bytes=float(server_live.peak_bytes + _bytes(z)),
+        whole_saved_bytes=float(whole_saved_bytes),
+        whole_live_bytes=float(whole_live.peak_bytes + _bytes(x)),
         auxiliary_forward_flop=float(head_forward),
         auxiliary_backward_flop=float(head_backward),
         auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),

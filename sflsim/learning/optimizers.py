@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD",
-    "Adafactor", "Muon",
+    "Adafactor",
 )  # fmt: skip
 PER_TENSOR = {"Adafactor", "Muon"}
 

@@ -36,7 +36,18 @@ ARROWS: dict[str, set[str]] = {
     "run": {"errors", "record", "report", "scenario", "session"},
     "experiment": {*BASE, *PARTS, "algorithms", "scenario", "session", "run"},
     "progress": {"experiment", "report"},
-    "cli": {*BASE, *PARTS, "registry", "scenario", "record", "report", "session", "run", "experiment", "progress"},
+    "cli": {
+        *BASE,
+        *PARTS,
+        "registry",
+        "scenario",
+        "record",
+        "report",
+        "session",
+        "run",
+        "experiment",
+        "progress",
+    },
     "__init__": {"errors", "learning", "registry", "scenario", "run", "experiment"},
     "__main__": {"cli"},
 }
@@ -54,7 +65,18 @@ HOMES: dict[str, set[str]] = {
 }
 LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")}
 # Of learning, what a scenario is made of: read without torch.
-TORCH_FREE = ("absent", "config", "costs", "executor", "lineage", "store", "calls", "optimizers", "models/", "data/")
+TORCH_FREE = (
+    "absent",
+    "config",
+    "costs",
+    "executor",
+    "lineage",
+    "store",
+    "calls",
+    "optimizers",
+    "models/",
+    "data/",
+)
 
 
 @dataclass(frozen=True)
@@ -151,7 +173,9 @@ def imports() -> list[Import]:
 
 def test_every_part_has_its_arrows() -> None:
     """No module or package stands outside of the table, and no line of it is for nothing."""
-    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    parts = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert parts == set(ARROWS)
 
 
@@ -209,7 +233,10 @@ def test_a_planted_import_is_caught(file: str, source: str) -> None:
     ("file", "source"),
     [
         ("algorithms/new.py", "from sflsim.clock.engine import Event\ndef f():\n    import torch"),
-        ("algorithms/new.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor"),
+        (
+            "algorithms/new.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor",
+        ),
         ("learning/task.py", "import torch"),
         ("registry.py", "def f():\n    from sflsim.algorithms.base import Algorithm"),
         ("fleet/devices.py", "from sflsim import units\nfrom sflsim.fleet.links import Link"),
@@ -225,7 +252,8 @@ import sys
 sys.path.insert(0, {tests!r})
 from support import data, read
 from sflsim.experiment import simulate
-variants = [{{"algorithm": "mu-splitfed", "tau": "adaptive"}}, {{"algorithm": "splitfed-v1"}}, {{"algorithm": "splitfed-v2"}}]
+first_order = [{{"algorithm": "splitfed-v1"}}, {{"algorithm": "splitfed-v2"}}]
+variants = [{{"algorithm": "mu-splitfed", "tau": "adaptive"}}, *first_order]
 assert simulate(read(data(variants=variants)), timing_only=True).status == "completed"
 """
 
@@ -241,5 +269,7 @@ assert simulate(read(data(variants=variants)), timing_only=True).status == "comp
 def test_what_is_not_loaded(code: str, absent: tuple[str, ...]) -> None:
     """A fresh process has not loaded what the code does not need."""
     code += f"\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+    )
     assert (done.stdout, done.stderr) == ("[]\n", "")

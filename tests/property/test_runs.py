@@ -11,14 +11,14 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import COSTS, FAST, FREE, SIZES, SLOW, UNLIMITED, data, read
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment import simulate
 from sflsim.run import Run
 from sflsim.scenario import parse_scenario
-from support import COSTS, FAST, FREE, SIZES, SLOW, UNLIMITED, data, read
 
-RUNS = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+RUNS = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def amounts(unit: str, low: float, high: float, exact: tuple[float, ...] = ()) -> st.SearchStrategy[str]:
@@ -33,7 +33,9 @@ def laws(unit: str, low: float, high: float) -> st.SearchStrategy[Any]:
     return st.one_of(
         amount,
         st.builds(lambda mean: {"kind": "exponential", "mean": mean}, amount),
-        st.builds(lambda low, more: {"kind": "shifted-exponential", "shift": low, "mean": more}, amount, amount),
+        st.builds(
+            lambda low, more: {"kind": "shifted-exponential", "shift": low, "mean": more}, amount, amount
+        ),
         st.builds(lambda median: {"kind": "lognormal", "median": median, "sigma": 1.0}, amount),
     )
 
@@ -75,7 +77,12 @@ VARIANTS = st.one_of(
         st.integers(1, 3),
     ),
     st.builds(
-        lambda tau, tau_max, p: {"algorithm": "mu-splitfed", "tau": tau, "tau_max": tau_max, "perturbations": p},
+        lambda tau, tau_max, p: {
+            "algorithm": "mu-splitfed",
+            "tau": tau,
+            "tau_max": tau_max,
+            "perturbations": p,
+        },
         st.sampled_from([1, 3, "adaptive"]),
         st.sampled_from([1, 2, 16]),
         st.integers(1, 2),
@@ -174,21 +181,25 @@ def test_everything_adds_up(content: dict[str, Any]) -> None:
         ("energy_j", spans["energy_j"].sum()),
     ):
         assert math.isclose(last[column], total, rel_tol=1e-9, abs_tol=1e-9), column
-    assert (run.evaluations[["time_s", "round", "step", "uplink_bytes", "energy_j"]].diff()[1:] >= 0).all(axis=None)
+    assert (run.evaluations[["time_s", "round", "step", "uplink_bytes", "energy_j"]].diff()[1:] >= 0).all(
+        axis=None
+    )
     for column in ("uplink_bytes", "downlink_bytes", "energy_j"):
         assert math.isclose(clients[column].sum(), last[column], rel_tol=1e-9, abs_tol=1e-9), column
     assert math.isclose(clients["compute_s"].sum(), last["client_busy_s"], rel_tol=1e-9, abs_tol=1e-9)
     assert math.isclose(clients["flop"].sum(), flop.get("compute", 0), rel_tol=1e-9, abs_tol=1e-9)
 
 
-@RUNS
+@settings(RUNS, max_examples=8)
 @given(st.integers(0, 4), st.floats(0.0625, 4), st.integers(1, 3))
 def test_messages_take_turns(seed: int, latency_s: float, iterations: int) -> None:
     """With a latency, the next message starts when the last has left the sender: end minus latency."""
     link = {"up": "7 byte/s", "down": "9 byte/s", "latency": f"{latency_s!r} s"}
     group = {"name": "any", "device": {"compute": "50 FLOP/s"}, "link": link}
     variants = [{"algorithm": "mu-splitfed", "perturbations": iterations}, {"algorithm": "splitfed-v1"}]
-    content = data(seeds=[seed], fleet={"clients": 3, "groups": [group]}, variants=variants, stop={"rounds": 3})
+    content = data(
+        seeds=[seed], fleet={"clients": 3, "groups": [group]}, variants=variants, stop={"rounds": 3}
+    )
     spans = simulate(read(content), timing_only=True).spans
     messages = spans[spans["activity"].isin(["uplink", "downlink"])]
     touching = 0
@@ -208,9 +219,13 @@ VALUES = st.one_of(
     st.sampled_from([-1, 0, 1, 2, 3, 0.5, -0.0, 1e-300, 1e300, 10**30, math.nan, math.inf]),
     st.sampled_from(["", "x", "0 s", "1e300 s", "-1 s", "nan s", "1 byte", "0 byte", "1e300 byte"]),
     st.sampled_from(["1e-9 FLOP/s", "1e300 FLOP/s", "1e-9 byte/s", "unlimited", "wifi", "adaptive", "mlp"]),
-    st.sampled_from(["cnn", "stm32h7", "dirichlet", "50%", "1 round", "0.001 s", "gaussian", "joint", "Adam"]),
+    st.sampled_from(
+        ["cnn", "stm32h7", "dirichlet", "50%", "1 round", "0.001 s", "gaussian", "joint", "Adam"]
+    ),
     st.sampled_from([[], {}, [1, 2], [0, 0], {"kind": "iid"}, {"kind": "dirichlet", "alpha": 0.1}]),
-    st.sampled_from([{"kind": "uniform", "low": "1 s", "high": "2 s"}, {"kind": "pareto", "scale": 1, "shape": 0.5}]),
+    st.sampled_from(
+        [{"kind": "uniform", "low": "1 s", "high": "2 s"}, {"kind": "pareto", "scale": 1, "shape": 0.5}]
+    ),
 )
 
 
@@ -247,7 +262,7 @@ def spoiled(draw: st.DrawFn) -> dict[str, Any]:
     return content
 
 
-@settings(RUNS, max_examples=150)
+@settings(RUNS, max_examples=60)
 @given(spoiled())
 def test_spoiled_scenarios_run_or_are_refused(content: dict[str, Any]) -> None:
     """There is a Run or a ScenarioError with a path or a line, never another exception."""
@@ -255,11 +270,14 @@ def test_spoiled_scenarios_run_or_are_refused(content: dict[str, Any]) -> None:
         scenario = parse_scenario(yaml.safe_dump(content, sort_keys=False), "spoiled.yaml")
         run = simulate(scenario, timing_only=True)
     except ScenarioError as error:
-        assert error.problems
-        assert all(problem.found and problem.allowed and problem.file for problem in error.problems)
+        result: Run | ScenarioError = error
     else:
-        assert isinstance(run, Run)
-        assert run.status == "completed"
+        result = run
+    if isinstance(result, ScenarioError):
+        assert result.problems
+        assert all(problem.found and problem.allowed and problem.file for problem in result.problems)
+    else:
+        assert result.status == "completed"
 
 
 @pytest.mark.parametrize("algorithm", ["splitfed-v1", "splitfed-v2", "mu-splitfed"])
@@ -274,3 +292,32 @@ def test_rounds_that_take_no_time_end_by_rounds(algorithm: str) -> None:
     )
     runs = simulate(read(content), timing_only=True).runs
     assert runs[["rounds", "time_s", "reason"]].to_numpy().tolist() == [[3, 0.0, "rounds"]]
+
+
+@pytest.mark.parametrize("algorithm", ["splitfed-v1", "splitfed-v2", "mu-splitfed"])
+def test_a_stop_that_never_comes_is_refused(algorithm: str) -> None:
+    """Where rounds take no time, a stop by time alone is refused at its line once that shows."""
+    group = {"device": {"compute": "1 FLOP/s"}, "link": UNLIMITED}
+    content = data(
+        workload={"model": "mlp", "costs": FREE},
+        fleet={"clients": 2, "groups": [group]},
+        variants=[{"algorithm": algorithm}],
+        stop={"time": "1 s"},
+    )
+    with pytest.raises(ScenarioError, match="take no time") as caught:
+        simulate(read(content), timing_only=True)
+    assert caught.value.problems[0].file == "test.yaml"
+    assert caught.value.problems[0].line is not None
+
+
+@pytest.mark.parametrize("algorithm", ["splitfed-v1", "splitfed-v2", "mu-splitfed"])
+def test_times_beyond_floats_are_refused(algorithm: str) -> None:
+    """1e300 byte at 1e-300 byte/s take no time that a float holds."""
+    group = {"device": {"compute": "1 FLOP/s"}, "link": {"up": "1e-300 byte/s", "down": "1e-300 byte/s"}}
+    content = data(
+        workload={"model": "mlp", "costs": {**COSTS, "activation": "1e300 byte"}},
+        fleet={"clients": 2, "groups": [group]},
+        variants=[{"algorithm": algorithm}],
+    )
+    with pytest.raises(ScenarioError, match="infinitely long"):
+        simulate(read(content), timing_only=True)

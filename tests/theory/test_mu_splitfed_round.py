@@ -19,14 +19,15 @@ that floats are exact. Both have in common, in seconds:
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from support import COSTS, UNLIMITED, data, read
 
 from sflsim.experiment import simulate
-from support import COSTS, UNLIMITED, data, read
 
 Row = tuple[str, str, float, float, str, float, float]  # actor, activity, start, end, client, bytes, flop
 
@@ -239,7 +240,7 @@ def random_fleet(rng: np.random.Generator, algorithm: dict[str, Any], slots: int
     return simulate(read(content), timing_only=True).spans
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(10))
 def test_adaptive_tau_leaves_no_slot_idle(seed: int) -> None:
     """Between the first z and the last embeddings, a slot is idle only if no replica could have stepped.
 
@@ -248,7 +249,9 @@ def test_adaptive_tau_leaves_no_slot_idle(seed: int) -> None:
     """
     rng = np.random.default_rng(seed)
     slots, tau_max = int(rng.integers(1, 4)), int(rng.choice([2, 5, 64]))
-    spans = random_fleet(rng, {"algorithm": "mu-splitfed", "tau": "adaptive", "tau_max": tau_max}, slots, seed)
+    spans = random_fleet(
+        rng, {"algorithm": "mu-splitfed", "tau": "adaptive", "tau_max": tau_max}, slots, seed
+    )
     for _, own in spans.groupby("round"):
         uplinks = own[own["activity"] == "uplink"]
         embeddings = uplinks[uplinks["bytes"] != 16]  # 16 bytes are x_c at the round's end
@@ -264,7 +267,7 @@ def test_adaptive_tau_leaves_no_slot_idle(seed: int) -> None:
 
         changes = sorted({z_in.min(), all_in, *z_in, *served["start_s"], *served["end_s"]})
         inside = [time for time in changes if z_in.min() <= time <= all_in]
-        for instant in [(before + after) / 2 for before, after in zip(inside, inside[1:], strict=False)]:
+        for instant in [(before + after) / 2 for before, after in pairwise(inside)]:
             working = served[(served["start_s"] < instant) & (instant < served["end_s"])]
             if len(working) == slots:
                 continue

@@ -52,7 +52,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def estimates(f: Callable[[Tensor], Tensor], x: Tensor, trials: int, n: int, kind: Direction) -> Tensor:
-    """Return, for each trial, the mean of n estimates of f's gradient at x [d]: a step of length 1, reversed."""
+    """Return the mean of n estimates of f's gradient at x [d], for each trial: a step of rate 1, reversed."""
     start = x.expand(trials, -1).contiguous()
     moved = start.clone()
     descend_(f, moved, [directions(trials, len(x), kind, n, p) for p in range(n)], LAM, 1.0)

@@ -46,8 +46,8 @@ def test_mlp_cut_after_its_first_layer() -> None:
         "server_model_bytes": 4 * (48 * 32 + 32 + 32 * 10 + 10),
         "client_saved_bytes": 4 * B * (64 + 48),  # the input for the weights, the output for ReLU
         "client_live_bytes": 4 * B * (64 + 48 + 48),  # the input, and ReLU's input and output
-        "server_saved_bytes": 4 * B * (48 + 32),
-        "server_live_bytes": 4 * B * (48 + 32 + 32),
+        "whole_saved_bytes": 4 * B * (64 + 48 + 32),  # what ReLU puts out is what the next layer saves
+        "whole_live_bytes": 4 * B * (64 + 48 + 48),
         "auxiliary_forward_flop": 2 * B * 48 * 10,
         "auxiliary_backward_flop": 2 * 2 * B * 48 * 10,
         "auxiliary_model_bytes": 4 * (48 * 10 + 10),
@@ -65,7 +65,7 @@ def test_mlp_cut_before_its_last_layer() -> None:
     assert costs.activation_bytes == 4 * B * 32
     assert costs.client_saved_bytes == 4 * B * (64 + 48 + 32)
     assert costs.client_live_bytes == 4 * B * (64 + 48 + 48)  # ReLU's 48 are gone when the next 32 are made
-    assert costs.server_saved_bytes == 4 * B * 32
+    assert costs.whole_saved_bytes == 4 * B * (64 + 48 + 32)  # wherever the cut is
 
 
 # The convolutional network: 1x8x8, 16x8x8 -> 16x4x4, 32x4x4 -> 32x2x2, 64, 10.
@@ -98,7 +98,7 @@ def test_cnn_memory() -> None:
 
 
 def test_peak_memory_of_clients() -> None:
-    """First order: parameters, gradients, optimizer states and what is saved; zeroth order: a forward pass."""
+    """First order: parameters, gradients, optimizer states, what is saved; zeroth order: a forward pass."""
     costs = costs_of(CNN().build((1, 8, 8), 10), (1, 8, 8), 2)
     model, saved, live = costs.client_model_bytes, costs.client_saved_bytes, costs.client_live_bytes
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support import data, read
 
 from sflsim.experiment import simulate
 from sflsim.run import Run
-from support import data, read
 
 TABLES = ("spans", "evaluations", "clients")
 STRAGGLER = {"kind": "exponential", "mean": "2 s", "redraw": "exchange"}
@@ -35,9 +35,7 @@ VARIANTS = [
 
 
 def content(**fields: Any) -> dict[str, Any]:
-    return data(
-        **{"fleet": FLEET, "variants": VARIANTS, "seeds": [3, 4], "stop": {"rounds": 4}, **fields}
-    )
+    return data(**{"fleet": FLEET, "variants": VARIANTS, "seeds": [3, 4], "stop": {"rounds": 4}, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def test_removing_a_seed_changes_no_other(trained: Run) -> None:
 
 
 def draws(run: Run, client: str, *activities: str) -> list[tuple[int, float, float]]:
-    """Return (round, duration, size) of a client's activities in order, rounded beyond the clock's last bits."""
+    """Return (round, duration, size) of a client's activities in order, rounded to 1e-9."""
     spans = run.spans[(run.spans["client"] == client) & run.spans["activity"].isin(activities)]
     rows = spans.sort_values("start_s")[["round", "start_s", "end_s", "bytes"]].itertuples(index=False)
     return [(row.round, round(row.end_s - row.start_s, 9), row.bytes) for row in rows]
@@ -130,7 +128,7 @@ def test_other_devices_change_no_draw_of_a_device(groups: list[Any]) -> None:
 
 
 def test_all_variants_see_the_same_fleet_and_slowdowns(trained: Run) -> None:
-    """Common random numbers: a device's rate, and its first slowdown of a round, are those of every variant."""
+    """Common random numbers: every variant meets the same rates and first slowdowns of a round."""
     assert (trained.clients.groupby(["seed", "client"])["flop_per_s"].nunique() == 1).all()
     slowdowns = trained.spans[trained.spans["activity"] == "slowdown"]
     first = slowdowns.drop_duplicates(["variant", "seed", "client", "round"])

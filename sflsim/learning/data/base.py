@@ -35,12 +35,17 @@ class Data:
         return tuple(self.train_x.shape[1:])
 
     def to(self, device: device) -> Data:
-        """Return the data on `device`."""
+        """Return the data on `device`, images laid out with their channels last: convolutions run faster."""
         return Data(
-            self.train_x.to(device),
+            _channels_last(self.train_x.to(device)),
             self.train_y.to(device),
-            self.test_x.to(device),
+            _channels_last(self.test_x.to(device)),
             self.test_y.to(device),
             self.classes,
             self.fingerprint,
         )
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Return images [N, channels, rows, columns] with channels last in memory, anything else as it is."""
+    return x.movedim(1, -1).contiguous().movedim(-1, 1) if x.dim() == 4 else x

@@ -1,0 +1,328 @@
+"""GAS and its zeroth-order form against literal loops in float64, through the real protocol.
+
+The order of arrivals, who is drawn, batches and normal draws are taken from the run; everything
+else is the oracle's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import log
+from typing import Any
+
+import pytest
+import torch
+from oracle import harness
+from oracle import reference as ref
+from torch import Tensor
+
+from sflsim.learning.label_statistics import LabelStatistics, normals
+
+Q_S, E = 2, 4
+TWO_OF_THREE = {
+    "clients": 3,
+    "participants": 2,
+    "groups": [
+        {"name": f"speed-{n}", "count": 1, "device": {"compute": speed}, "link": harness.LINK}
+        for n, speed in enumerate(harness.SPEEDS)
+    ],
+}
+SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+
+
+@dataclass
+class Course:
+    """The order of things in a run of the package, in the oracle's terms."""
+
+    training: harness.Training
+    batches: dict[int, list[tuple[int, int]]]
+    arrivals: list[int]
+    replacements: dict[int, list[int]]
+    active: list[int]
+
+    @property
+    def q_s(self) -> int:
+        return Q_S
+
+    def data(self) -> dict[int, list[ref.Batch]]:
+        return {k: [self.training.batch(name) for name in names] for k, names in self.batches.items()}
+
+    def names(self) -> list[tuple[int, int]]:
+        """Return the batch of every arrival."""
+        left = {k: iter(names) for k, names in self.batches.items()}
+        return [next(left[k]) for k in self.arrivals]
+
+    def frequency(self) -> dict[int, list[float]]:
+        task = self.training.session.learner.task
+        counts = [task.data.train_y[shard].bincount(minlength=10).double() for shard in task.shards]
+        return {k: (count / count.sum()).tolist() for k, count in enumerate(counts)}
+
+    def labels(self, step: int) -> list[int]:
+        """Return the labels in the activation buffer of server step n = 1, 2, ..."""
+        names = self.names()[(step - 1) * Q_S : step * Q_S]
+        return [int(label) for name in names for label in self.training.batch(name)[1]]
+
+    def normal(self, step: int, label: int, i: int) -> Tensor:
+        task = self.training.session.learner.task
+        missing = task.batch_size - self.labels(step).count(label)
+        (size,) = {z.shape[1:].numel() for z in self.activations()}
+        key = (self.training.outcome.seed, "gas", "activations", step, label)
+        return normals(key, missing, size)[i].double()
+
+    def activations(self) -> list[Tensor]:
+        calls = [call for call in self.training.session.learner.calls if call.function == "exchange"]
+        values = self.training.session.learner.executor.resolve([call.handles[0] for call in calls[:1]])
+        return [value["z"] for value in values]
+
+    def check(self, x_c_rounds: Sequence[ref.Params], x_s_rounds: Sequence[ref.Params]) -> None:
+        """Compare every round's model: the client part of that fill, the server part of the last step."""
+        rows = self.training.outcome.evaluations[1:]
+        models = self.training.session.learner.models[1:]
+        assert len(rows) == len(models) == len(x_c_rounds) == 3
+        for number, (row, model) in enumerate(zip(rows, models, strict=True)):
+            steps = int(row[2])
+            harness.close(model["client"], harness.flat(x_c_rounds[number]))
+            harness.close(model["server"], harness.flat(x_s_rounds[steps - 1]))
+        for part, start in ((x_c_rounds[-1], self.training.x_c), (x_s_rounds[steps - 1], self.training.x_s)):
+            assert float((harness.flat(part) - harness.flat(start)).abs().max()) > 1e-2
+
+
+def course_of(training: harness.Training) -> Course:
+    """Read the course of a run from the calls of its math."""
+    fills: list[int] = []  # the arrival at which the oracle's model buffer is full, by version
+    versions: dict[str, int] = {}
+    batches: dict[int, list[tuple[int, int]]] = {0: [], 1: [], 2: []}
+    arrivals: list[int] = []
+    finished: list[int] = []
+    replacements: dict[int, list[int]] = {}
+    active: list[int] = []
+    started: dict[int, int] = {}
+    for call in training.session.learner.calls:
+        (lane,) = call.lanes
+        if call.function == "exchange":
+            k = lane["batch"][0]
+            if lane["fresh"]:
+                started[k] = 0
+                if lane["own"].key in versions:
+                    replacements.setdefault(fills[versions[lane["own"].key]], []).append(k)
+                else:
+                    active.append(k)
+            started[k] += 1
+            batches[k].append(lane["batch"])
+            arrivals.append(k)
+            if started[k] == E:
+                finished.append(k)
+                if len(finished) % 2 == 0:
+                    fills.append(len(arrivals) - 1)
+        elif call.function == "mean_part":
+            number = len(versions)
+            assert lane["clients"] == finished[2 * number : 2 * number + 2], "as the oracle's buffer has them"
+            versions[call.handles[0].key] = number
+    return Course(training, batches, arrivals, replacements, active)
+
+
+def variant(**fields: Any) -> dict[str, Any]:
+    return {
+        "algorithm": "gas",
+        "q_s": Q_S,
+        "q_c": 2,
+        "local_iterations": E,
+        "client_optimizer": SGD,
+        "server_optimizer": SGD,
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts"),
+    [
+        ({"covariance": "full", "clip": 0.5}, {}),
+        ({"covariance": "diagonal", "clip": None}, {"fleet": TWO_OF_THREE}),
+        ({"covariance": "auto"}, {"fleet": TWO_OF_THREE, "workload": harness.CNN}),
+        ({"covariance": "diagonal"}, {"fleet": TWO_OF_THREE, "workload": harness.CNN}),
+        ({"generate": False}, {}),
+        ({"logit_adjustment": False, "weighting": "samples"}, {}),
+    ],
+)
+def test_gas_is_the_oracles(fields: dict[str, Any], parts: dict[str, Any]) -> None:
+    """Three rounds of three clients: every round's model, with generation after the first few steps."""
+    config = variant(**fields)
+    training = harness.train(config, **parts)
+    course, task = course_of(training), training.session.learner.task
+    opt = harness.oracle_optimizer({**SGD, "clip": fields.get("clip", 10.0)})
+    result = ref.gas(
+        client=training.client,
+        server=training.server,
+        x_c=training.x_c,
+        x_s=training.x_s,
+        batches=course.data(),
+        active=course.active,
+        arrivals=course.arrivals,
+        replacements=course.replacements,
+        label_frequency=course.frequency(),
+        normal=course.normal,
+        E=E,
+        Q_s=Q_S,
+        Q_c=2,
+        B=task.batch_size,
+        n_labels=10,
+        opt_c=opt,
+        opt_s=opt,
+        covariance="diagonal" if fields.get("covariance") == "diagonal" else "full",
+        model_weights=dict(enumerate(map(len, task.shards))) if "weighting" in fields else None,
+        logit_adjust=fields.get("logit_adjustment", True),
+        generate=fields.get("generate", True),
+    )
+
+    course.check(result.x_c_rounds, result.x_s_rounds)
+    assert any(any(step) for step in result.extra["top_ups"]) == fields.get("generate", True)
+
+
+@pytest.mark.parametrize(
+    ("perturbations", "workload"), [(1, harness.MLP), (2, harness.MLP), (1, harness.CNN)]
+)
+def test_zo_gas_is_a_literal_loop(perturbations: int, workload: dict[str, Any]) -> None:
+    """The client steps along the two-sided difference of the adjusted loss, the server of the plain one."""
+    settings = {"eta_s": 0.02, "eta_c": 0.02, "lam": 0.05, "perturbations": perturbations}
+    buffers = {"q_s": Q_S, "q_c": 2, "local_iterations": E}
+    training = harness.train({"algorithm": "zo-gas", **buffers, **settings}, workload=workload)
+    course = course_of(training)
+    x_c_rounds, x_s_rounds = _zo_gas(course, **settings)
+
+    course.check(x_c_rounds, x_s_rounds)
+    assert {key[:2] for key in training.session.drawn} == {("zo-gas", "client"), ("zo-gas", "server")}
+    assert training.asked == set(training.session.drawn)
+
+
+def _zo_gas(
+    course: Course, *, eta_s: float, eta_c: float, lam: float, perturbations: int
+) -> tuple[list[ref.Params], list[ref.Params]]:
+    training, frequency = course.training, course.frequency()
+    B = training.session.learner.task.batch_size
+    x_c, x_s = training.x_c, training.x_s
+    at_work = dict.fromkeys(course.active, (x_c, 0))
+    x_c_rounds, x_s_rounds, models, rows = [], [], [], []
+    known: list[ref.LabelStatistics | None] = [None] * 10
+
+    def estimate(loss: Any, x: ref.Params, *key: str | int) -> ref.Params:
+        step = [torch.zeros_like(t) for t in x]
+        for p in range(perturbations):
+            u = ref.shaped_direction(training.normals(x, *key, p), "sphere")
+            slope = (loss(ref.axpy(x, lam, u)) - loss(ref.axpy(x, -lam, u))) / (2 * lam)
+            step = ref.axpy(step, slope / perturbations, u)
+        return step
+
+    for j, (k, name) in enumerate(zip(course.arrivals, course.names(), strict=True)):
+        own, done = at_work[k]
+        x, y = training.batch(name)
+        offset = torch.tensor([log(f) if f else -torch.inf for f in frequency[k]], dtype=torch.float64)
+        z = training.client(own, x).detach()
+
+        adjusted = partial(_loss, training, x_s, x, y, offset)
+        own = ref.axpy(own, -eta_c, estimate(adjusted, own, "zo-gas", "client", *name))
+        at_work[k] = (own, done + 1)
+        rows += [(z[i], int(y[i])) for i in range(len(y))]
+        if (j + 1) % Q_S == 0:
+            n = (j + 1) // Q_S
+            for label in range(10):
+                here = [a.flatten() for a, known_label in rows if known_label == label]
+                if here:
+                    known[label] = ref.updated_statistics(known[label], here, float(n), "full")
+            counts = [sum(known_label == label for _, known_label in rows) for label in range(10)]
+            if None not in known:
+                for label, count in enumerate(counts):
+                    for i in range(B - count):
+                        drawn = ref.generated(known[label], course.normal(n, label, i), "full")  # type: ignore[arg-type]
+                        rows.append((drawn.view(z.shape[1:]), label))
+            zs, ys = torch.stack([a for a, _ in rows]), torch.tensor([label for _, label in rows])
+
+            def plain(x_s: ref.Params, zs: Tensor = zs, ys: Tensor = ys) -> float:
+                return float(ref.cross_entropy(training.server(x_s, zs), ys).detach())
+
+            x_s = ref.axpy(x_s, -eta_s, estimate(plain, x_s, "zo-gas", "server", n))
+            x_s_rounds.append(x_s)
+            rows = []
+        if done + 1 == E:
+            models.append(at_work.pop(k)[0])
+            if len(models) == 2:
+                x_c, models = ref.weighted_mean(models, None), []
+                x_c_rounds.append(x_c)
+        at_work |= dict.fromkeys(course.replacements.get(j, ()), (x_c, 0))
+    return x_c_rounds, x_s_rounds
+
+
+def _loss(
+    training: harness.Training, x_s: ref.Params, x: Tensor, y: Tensor, offset: Tensor, x_c: ref.Params
+) -> float:
+    return float(ref.cross_entropy(training.server(x_s, training.client(x_c, x)), y, offset).detach())
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_moments_weighted_by_count_are_the_pooled_moments(covariance: Any) -> None:
+    """Where each buffer weighs what it holds, the formulas pool exactly, but for the ridge of each update."""
+    source = torch.Generator().manual_seed(0)
+    groups = [torch.randn(n, 5, generator=source, dtype=torch.float64) * n for n in (3, 1, 7)]
+    statistics = LabelStatistics({}, covariance)
+    for rows in groups:
+        statistics.update(rows, torch.zeros(len(rows), dtype=torch.long), float(len(rows)))
+    rows = torch.cat(groups)
+    ridge = 0.0
+    for before, n in ((0, 3), (3, 1), (4, 7)):
+        ridge = before / (before + n) * ridge + 1e-5
+    wanted = torch.cov(rows.T, correction=0) + ridge * torch.eye(5, dtype=torch.float64)
+
+    torch.testing.assert_close(statistics.of[0].mean, rows.mean(dim=0))
+    found = statistics.of[0].covariance
+    torch.testing.assert_close(found, wanted if covariance == "full" else wanted.diagonal())
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_statistics_survive_as_tensors_and_keep_a_factor_that_holds(covariance: Any) -> None:
+    """An unchanged covariance is not factored again; a label that is absent keeps what it has."""
+    source = torch.Generator().manual_seed(0)
+    z, y = torch.randn(40, 6, generator=source), torch.arange(40) % 2
+    first = LabelStatistics({}, covariance)
+    first.update(z, y, 1.0)
+    first.sample({0: 2, 1: 3}, (0, "a"))
+    second = LabelStatistics(first.state(), covariance)
+    second.update(z[y == 0], y[y == 0], 2.0)
+    drawn, labels = second.sample({0: 2, 1: 3}, (0, "a"))
+
+    assert labels.tolist() == [0, 0, 1, 1, 1]
+    assert second.of[1].factor is first.of[1].factor
+    assert second.of[0].factor is not first.of[0].factor
+    for label, rows in ((0, drawn[:2]), (1, drawn[2:])):
+        old = second.of[label]
+        like = ref.LabelStatistics(float(old.weight), old.mean, old.covariance)
+        draws = normals((0, "a", label), len(rows), 6).double()
+        wanted = torch.stack([ref.generated(like, row, covariance) for row in draws])
+        torch.testing.assert_close(rows, wanted)
+
+
+def test_samples_have_the_moments() -> None:
+    """40,000 draws: mean and covariance to 5 standard errors."""
+    source = torch.Generator().manual_seed(1)
+    z = torch.randn(500, 4, generator=source, dtype=torch.float64) @ torch.randn(
+        4, 4, generator=source, dtype=torch.float64
+    )
+    statistics = LabelStatistics({}, "auto")
+    statistics.update(z, torch.zeros(500, dtype=torch.long), 1.0)
+    n = 40_000
+    drawn, _ = statistics.sample({0: n}, (0, "moments"))
+    held = statistics.of[0]
+    deviations = held.covariance.diagonal()
+    found = torch.cov(drawn.T, correction=0)
+
+    assert ((drawn.mean(dim=0) - held.mean).abs() < 5 * (deviations / n).sqrt()).all()
+    bound = 5 * ((held.covariance.square() + torch.outer(deviations, deviations)) / n).sqrt()
+    assert ((found - held.covariance).abs() < bound).all()
+
+
+def test_a_covariance_that_cannot_be_factored_gives_nan() -> None:
+    """So that the run is seen to diverge; it never draws from another distribution unseen."""
+    statistics = LabelStatistics({}, "full")
+    statistics.update(torch.full((3, 4), torch.inf), torch.zeros(3, dtype=torch.long), 1.0)
+
+    assert statistics.sample({0: 2}, (0,))[0].isnan().all()

@@ -1,0 +1,227 @@
+"""CSE-FSL and HERON-SFL against their literal oracles; their bytes, FLOPs, clock and misuse.
+
+Compared are the parameters after each round, head included, to float32's rounding. The oracle gets
+the order in which the activations reached the server from the spans.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from oracle import reference as ref
+from oracle.harness import (
+    CNN,
+    Training,
+    close,
+    flat,
+    oracle_optimizer,
+    oracle_part,
+    scenario,
+    train,
+)
+from torch import nn
+
+from sflsim.errors import ScenarioError
+from sflsim.experiment import simulate
+from sflsim.session import Options, Session
+
+SGD = {"name": "SGD", "lr": 0.1}
+HEAVY = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+ADAM = {"name": "Adam", "lr": 0.003, "betas": [0.8, 0.99], "weight_decay": 0.01}
+SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.3}}
+ALGORITHMS = ["cse-fsl", "heron-sfl"]
+QUICK = {"compute": "50 GFLOP/s", "slots": 2}  # done with every activation before the client parts arrive
+
+
+def arrivals(run: Training) -> list[list[tuple[int, int]]]:
+    """The order in which activations reached the server: (client, exchange) of each round."""
+    costs, q = run.session.costs(run.session.learner.task.cut), run.session.scenario.variants[0].q
+    size = costs.activation_bytes + costs.labels_bytes
+    uplinks = [span for span in run.outcome.spans if span[1] == "uplink" and span[6] == size]
+    order: list[list[tuple[int, int]]] = [[] for _ in run.rounds]
+    for span in sorted(uplinks, key=lambda span: span[3]):
+        of_round, client = order[span[4] - 1], int(span[0].split("-")[1])
+        before = sum(client == other for other, _ in of_round)
+        of_round.append((client, (before + 1) * q - 1))
+    return order
+
+
+def oracle(run: Training, **settings: Any) -> ref.Result:
+    lanes = run.lanes("train")
+    head = run.session.learner.task.auxiliary
+    module = nn.Sequential(*[block for _, block in head.blocks])
+    x_a = [parameter.detach().double() for parameter in module.parameters()]
+    participants = [[0, 1, 2]] * len(lanes)
+    arguments: dict[str, Any] = {
+        "client": run.client,
+        "auxiliary": oracle_part(module),
+        "server": run.server,
+        "x_c": run.x_c,
+        "x_a": x_a,
+        "x_s": run.x_s,
+        "batches": [[[run.batch(name) for name in lane["batches"]] for lane in r] for r in lanes],
+        "participants": participants,
+        "E": settings["local_iterations"],
+        "q": settings["q"],
+        "order": arrivals(run),
+        "opt_c": oracle_optimizer(settings["client_optimizer"]),
+        "opt_s": oracle_optimizer(settings["server_optimizer"]),
+        "weights": None if settings.get("weighting") == "uniform" else run.weights(participants),
+    }
+    if settings["algorithm"] == "cse-fsl":
+        return ref.cse_fsl(**arguments)
+
+    def u(r: int, m: int, i: int, p: int) -> ref.Params:
+        return run.normals([*run.x_c, *x_a], "heron-sfl", *lanes[r][m]["batches"][i], p)
+
+    return ref.heron_sfl(
+        **arguments,
+        u=u,
+        mu=settings["mu"],
+        P=settings.get("perturbations", 1),
+        direction=settings.get("direction", "sphere"),
+    )
+
+
+FIRST_ORDER = [
+    ({"client_optimizer": SGD, "server_optimizer": SGD}, {}),
+    ({"client_optimizer": HEAVY, "server_optimizer": ADAM, "local_iterations": 5}, SKEWED),
+    ({"client_optimizer": ADAM, "server_optimizer": HEAVY, "weighting": "uniform"}, SKEWED),
+    ({"client_optimizer": SGD, "server_optimizer": HEAVY, "q": 1}, {**CNN, **SKEWED}),
+]
+ZEROTH_ORDER = [
+    ({"client_optimizer": {"lr": 0.005}, "server_optimizer": SGD}, {}),
+    ({"client_optimizer": {"lr": 0.01}, "server_optimizer": ADAM, "perturbations": 3}, SKEWED),
+    ({"client_optimizer": {"lr": 0.005, "momentum": 0.5}, "server_optimizer": HEAVY, "weighting": "uniform",
+      "direction": "gaussian"}, SKEWED),
+    ({"client_optimizer": {"lr": 0.005}, "server_optimizer": HEAVY, "perturbations": 2}, {**CNN, **SKEWED}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "workload"),
+    [("cse-fsl", *case) for case in FIRST_ORDER] + [("heron-sfl", *case) for case in ZEROTH_ORDER],
+)
+def test_local_loss(algorithm: str, settings: dict[str, Any], workload: dict[str, Any]) -> None:
+    """Client part and head learn on the head's loss, the one server model in the order of arrival."""
+    settings = {"algorithm": algorithm, "local_iterations": 4, "q": 2, **settings}
+    if algorithm == "heron-sfl":
+        settings["mu"] = 0.02
+    run = train(settings, workload=workload, server=QUICK)
+    order = arrivals(run)
+    assert order[0] != sorted(order[0], key=lambda pair: (pair[1], pair[0]))  # not in the fleet's order
+
+    result = oracle(run, **settings)
+    run.check(result)
+    for model, x_a in zip(run.session.learner.models[1:], result.extra["x_a_rounds"], strict=True):
+        close(model["auxiliary"], flat(x_a))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_one_lane_is_computed_as_stacked_ones(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacked = train({"algorithm": algorithm}, server=QUICK).session.learner.models[-1]
+    monkeypatch.setattr("sflsim.learning.task.STACKED_NUMBERS", 1)
+    looped = train({"algorithm": algorithm}, server=QUICK).session.learner.models[-1]
+    for name in ("client", "auxiliary", "server"):
+        torch.testing.assert_close(stacked[name], looped[name], rtol=1e-4, atol=1e-5)
+
+
+# Bytes, FLOPs and the clock
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_bytes_and_flops(algorithm: str) -> None:
+    """Per round part and head down and up; of 7 batches two activations go up (q = 3); nothing comes back."""
+    variant = {"algorithm": algorithm, "local_iterations": 7, "q": 3}
+    if algorithm == "heron-sfl":
+        variant["perturbations"] = 2
+    run = simulate(scenario(variant, rounds=2, server=QUICK), timing_only=True)
+    costs = Session(scenario(variant), Options()).costs(1)
+    model_bytes = costs.client_model_bytes + costs.auxiliary_model_bytes
+    forward_flop = costs.client_forward_flop + costs.auxiliary_forward_flop
+    backward_flop = costs.client_backward_flop + costs.auxiliary_backward_flop
+    step_flop = forward_flop + (backward_flop if algorithm == "cse-fsl" else 2 * forward_flop)
+    for _, own in run.spans[run.spans.client != ""].groupby(["round", "client"]):
+        total = own.groupby("activity")[["bytes", "flop"]].sum()
+        assert total.bytes["downlink"] == model_bytes
+        assert total.bytes["uplink"] == model_bytes + 2 * (costs.activation_bytes + costs.labels_bytes)
+        assert total.flop["compute"] == pytest.approx(7 * step_flop, rel=1e-12)
+        assert total.flop["serve"] == 2 * (costs.server_forward_flop + costs.server_backward_flop)
+    assert list(run.evaluations.step) == [0, 6, 12]
+
+
+def test_no_client_waits_for_the_server() -> None:
+    """A server that is far too slow lengthens no round; its steps count when they are done."""
+    quick = simulate(scenario({"algorithm": "cse-fsl", "q": 1}, rounds=4, server=QUICK), timing_only=True)
+    slow_server = {"compute": "0.1 MFLOP/s", "slots": 2}
+    slow = simulate(
+        scenario({"algorithm": "cse-fsl", "q": 1}, rounds=4, server=slow_server), timing_only=True
+    )
+    assert slow.runs.time_s[0] == quick.runs.time_s[0]
+    done = [
+        int(((slow.spans.activity == "serve") & (slow.spans.end_s <= time_s)).sum())
+        for time_s in slow.evaluations.time_s
+    ]
+    assert list(slow.evaluations.step) == done
+    assert done[-1] < 4 * 15
+    serves = slow.spans[slow.spans.activity == "serve"].sort_values("start_s")
+    assert (serves.start_s.to_numpy()[1:] >= serves.end_s.to_numpy()[:-1]).all()  # one server model
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_late_server_learns_from_what_earlier_rounds_sent(algorithm: str) -> None:
+    """What is served after its round still steps the server model, once, in order."""
+    run = train({"algorithm": algorithm, "q": 1}, rounds=6, server={"compute": "0.1 MFLOP/s", "slots": 1})
+    served = [[(one["batch"], one["exchange"]) for one in lane["arrived"]]
+              for of_round in run.lanes("merge") for lane in of_round]  # fmt: skip
+    spans = [span for span in run.outcome.spans if span[1] == "serve"]
+    flat_served = [tuple(name) for of_round in served for name, _ in of_round]
+    assert len(flat_served) == len(set(flat_served)) < 6 * 15
+    assert [client for client, _ in flat_served] == [
+        int(span[5].split("-")[1]) for span in spans[: len(flat_served)]
+    ]
+    assert any(span[4] < span_round for span, span_round in zip(spans, _rounds_of(served), strict=False))
+
+
+def _rounds_of(served: list[list[Any]]) -> list[int]:
+    return [round for round, of_round in enumerate(served, start=1) for _ in of_round]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("straggling", [{"over_selection": 1}, {"deadline": "0.4 s"}])
+def test_dropped_participants_do_not_count_in_the_averages(
+    algorithm: str, straggling: dict[str, Any]
+) -> None:
+    groups = [
+        {"name": name, "count": 1, "device": {"compute": speed}}
+        for name, speed in (("slow", "0.2 MFLOP/s"), ("a", "3 MFLOP/s"), ("b", "4 MFLOP/s"))
+    ]
+    fleet = {"clients": 3, "participants": 2 if "over_selection" in straggling else 3, "groups": groups}
+    run = train({"algorithm": algorithm, **straggling}, fleet=fleet, server=QUICK)
+    assert [lane["clients"] for of_round in run.lanes("merge") for lane in of_round] == [[1, 2]] * 3
+    assert any(span[9] == "wasted" for span in run.outcome.spans if span[0] == "slow-0")
+
+
+# Misuse
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_q_that_no_round_is_long_enough_for_is_refused(algorithm: str) -> None:
+    with pytest.raises(ScenarioError, match="none would be sent") as error:
+        Session(scenario({"algorithm": algorithm, "local_iterations": 4}), Options()).check()
+    assert error.value.problems[0].path == "variants[0].q"
+
+
+@pytest.mark.parametrize("algorithm", ["splitfed-v1", "splitfed-v2", "mu-splitfed", "ho-sfl"])
+def test_options_of_a_head_are_refused_where_there_is_none(algorithm: str) -> None:
+    with pytest.raises((ScenarioError, ValueError), match=r"q\b"):
+        scenario({"algorithm": algorithm, "q": 5})
+    with pytest.raises((ScenarioError, ValueError), match="auxiliary"):
+        scenario({"algorithm": algorithm, "auxiliary": "linear"})
+
+
+def test_client_cuts_of_their_own_are_refused() -> None:
+    with pytest.raises(ScenarioError, match="begins at one layer"):
+        Session(scenario({"algorithm": "cse-fsl", "cut": {"by": "compute"}}), Options()).check()
