@@ -41,10 +41,12 @@ class Comparison:
 def options(description: str) -> argparse.Namespace:
     """Return the command line's `quick` and `pairs`, and hold torch to one thread."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="a few seconds: the same code, fewer repetitions")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds: the same code, fewer repetitions"
+    )
     parser.add_argument("--pairs", type=int, help="repetitions of each comparison")
     given = parser.parse_args()
-    given.pairs = given.pairs or (3 if given.quick else 15)
+    given.pairs = given.pairs or (2 if given.quick else 9)
     torch.set_num_threads(1)
     return given
 

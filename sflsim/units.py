@@ -45,9 +45,7 @@ def parse(text: str, unit: str) -> float:
     units = registry()
     try:
         number, _, name = _split(text.strip())
-        value = float(number) * float(units.Quantity(1.0, name).to(unit).magnitude) if name else None
-        if value is not None and units.Unit(name) == units.Unit(unit):
-            value = float(number)
+        value = float(number) * _factor(name, unit) if name else None
     except pint.DimensionalityError as error:
         raise ValueError("is in another unit of measure") from error
     except pint.UndefinedUnitError as error:
@@ -59,6 +57,16 @@ def parse(text: str, unit: str) -> float:
     if not math.isfinite(value):
         raise ValueError("is not finite")
     return value
+
+
+def _factor(name: str, unit: str) -> float:
+    """Return how many `unit` one `name` is; to pint a bit is a mere number, so a Hz would be a bit/s."""
+    units = registry()
+    if units.Unit(name) == units.Unit(unit):
+        return 1.0
+    if units.get_root_units(name)[1] != units.get_root_units(unit)[1]:
+        raise pint.DimensionalityError(name, unit)
+    return float(units.Quantity(1.0, name).to(unit).magnitude)
 
 
 def _split(text: str) -> tuple[str, str, str]:

@@ -35,7 +35,7 @@ class HeronSfl(LocalLoss):
         """The estimate goes through the client's optimizer like a gradient."""
 
         algorithm: Literal["heron-sfl"] = "heron-sfl"
-        client_optimizer: OptimizerConfig = OptimizerConfig(lr=0.001)
+        client_optimizer: OptimizerConfig = OptimizerConfig(lr=0.005)
         perturbations: int = Field(
             default=1, ge=1, le=4096, description="estimates averaged in each step (P)"
         )

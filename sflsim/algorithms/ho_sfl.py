@@ -50,8 +50,8 @@ class HoSfl(Synchronous):
         """The symbols of the paper; defaults are its settings for vision. Optimizer states last for ever.
 
         The client's optimizer must replay to the same bits on any device: those that treat every
-        number alike do, in float arithmetic that is the same everywhere; those that sum over
-        whole tensors (Adafactor, Muon) do so in an order that differs by device.
+        number alike do, in float arithmetic that is the same everywhere; one that sums over
+        whole tensors (Adafactor) does so in an order that differs by device.
         """
 
         algorithm: Literal["ho-sfl"] = "ho-sfl"

@@ -115,10 +115,10 @@ class Server:
             self.recorder.add(
                 ("server", "queue", job.arrival_s, now, job.round, job.client, 0.0, 0.0, 0.0, "done")
             )
-        seconds = job.flop / self.compute_flop_per_s
+        actor, seconds = self._names[slot], job.flop / self.compute_flop_per_s
         job.start(
             seconds,
-            (self._names[slot], "serve", now, now + seconds, job.round, job.client, 0.0, job.flop, 0.0, "done"),
+            (actor, "serve", now, now + seconds, job.round, job.client, 0.0, job.flop, 0.0, "done"),
         )
 
     def job_ended(self, job: Any) -> None:

@@ -69,26 +69,28 @@ class Gaussian:
 
 
 def updated(old: Gaussian | None, rows_ND: Tensor, weight: float, full: bool) -> Gaussian:
-    """Return a label's statistics after activations [N, D] (float64, N >= 1) that weigh `weight`."""
+    """Return a label's statistics after activations [N, D] (float64, N >= 1) that weigh `weight`.
+
+    The two outer products come to one: d (1 - d) (mu - m)(mu - m)^T.
+    """
     import torch
 
-    def square(v_D: Tensor) -> Tensor:
-        return torch.outer(v_D, v_D) if full else v_D * v_D
-
+    count, size = rows_ND.shape
+    if old is None:
+        shape = (size, size) if full else (size,)
+        old = Gaussian(rows_ND.new_zeros(()), rows_ND.new_zeros(size), rows_ND.new_zeros(shape))
+    total = old.weight + weight
+    kept = float(old.weight / total)
     mean = rows_ND.mean(dim=0)
-    centred = rows_ND - mean
-    covariance = centred.mT @ centred / len(rows_ND) if full else centred.square().mean(dim=0)
-    total = rows_ND.new_tensor(weight)
-    if old is not None:
-        total = total + old.weight
-        kept = float(old.weight / total)
-        moved = kept * old.mean + (1 - kept) * mean
-        covariance = kept * (old.covariance + square(moved - old.mean)) + (1 - kept) * (
-            covariance + square(moved - mean)
-        )
-        mean = moved
-    (covariance.diagonal() if full else covariance).add_(RIDGE)
-    return Gaussian(total, mean, covariance)
+    centred, apart = rows_ND - mean, old.mean - mean
+    new, across = (1 - kept) / count, kept * (1 - kept)
+    if full:
+        covariance = torch.addmm(old.covariance, centred.mT, centred, beta=kept, alpha=new)
+        covariance.addr_(apart, apart, alpha=across).diagonal().add_(RIDGE)
+    else:
+        spread = new * centred.square().sum(dim=0)
+        covariance = kept * old.covariance + spread + across * apart.square() + RIDGE
+    return Gaussian(total, old.mean.lerp(mean, 1 - kept), covariance)
 
 
 class LabelStatistics:

@@ -254,10 +254,9 @@ def test_a_participant_that_misses_the_deadline_replays_the_round() -> None:
 # Misuse
 
 
-@pytest.mark.parametrize("name", ["Adafactor", "Muon"])
-def test_an_optimizer_that_does_not_replay_is_refused(name: str) -> None:
+def test_an_optimizer_that_does_not_replay_is_refused() -> None:
     """Sums over whole tensors have another order on another device; the server's optimizer is free."""
-    wrong = {"algorithm": "ho-sfl", "client_optimizer": {"name": name, "lr": 0.01}}
+    wrong = {"algorithm": "ho-sfl", "client_optimizer": {"name": "Adafactor", "lr": 0.01}}
     with pytest.raises(ScenarioError, match="replay") as error:
         Session(scenario(wrong), Options()).check()
     assert error.value.problems[0].path == "variants[0].client_optimizer.name"

@@ -294,7 +294,7 @@ TALKATIVE = "import sflsim.progress; sflsim.progress.LINE_EVERY_S = 0.0; from sf
 
 @pytest.mark.parametrize(("workers", "everyone"), [(1, False), (2, True)])
 def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> None:
-    """Ctrl-C amid the second variant: code 1, status "interrupted", and all that was simulated so far.
+    """Ctrl-C amid the training: code 1, status "interrupted", and all that was simulated so far.
 
     A terminal sends it to every process of the group, workers included.
     """
@@ -306,17 +306,18 @@ def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> Non
     )
     try:
         assert process.stderr is not None
-        seen: set[str] = set()
+        under_way: set[str] = set()
         for line in process.stderr:
-            seen.add(line.partition("]")[2].split(" seed")[0].strip())
-            if "round 30" in line or len(seen) > 1:
+            if ": round " in line and ": round 0," not in line:
+                under_way.add(line.partition("] ")[2].partition(":")[0])
+            if len(under_way) == workers:
                 break
         time.sleep(0.2)
         if everyone:
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 1, errors

@@ -1,0 +1,126 @@
+"""GAS in a scenario: buffers that never fill are refused, time does not depend on the learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support import FREE, UNLIMITED, data, read
+
+from sflsim.errors import ScenarioError
+from sflsim.session import Options, Outcome, Session
+
+BUFFERS = {"q_s": 3, "q_c": 2, "local_iterations": 4}
+LIKE = {"name": "like", "device": {"compute": "8 FLOP/s"}, "link": {"up": "16 byte/s", "down": "16 byte/s"}}
+
+
+def problems(variant: dict[str, Any], **parts: Any) -> list[Any]:
+    fleet = {"clients": 4, "participants": 2, "groups": [LIKE]}
+    scenario = read(data(variants=[variant], fleet=fleet, **parts))
+    try:
+        Session(scenario, Options(timing_only=True)).check()
+    except ScenarioError as error:
+        return list(error.problems)
+    return []
+
+
+@pytest.mark.parametrize("algorithm", ["gas", "zo-gas"])
+def test_a_model_buffer_larger_than_the_active_clients_is_refused(algorithm: str) -> None:
+    """Each of them sends one part and waits: the third part never comes."""
+    (problem,) = problems({"algorithm": algorithm, **BUFFERS, "q_c": 3})
+
+    assert problem.path == "variants[0].q_c"
+    assert problem.line
+    assert "3 client parts" in problem.found
+    assert "at most fleet.participants, 2" in problem.allowed
+    assert "wait for ever" in problem.remedy
+    assert problems({"algorithm": algorithm, **BUFFERS}) == []
+
+
+def test_an_activation_buffer_that_a_run_cannot_fill_is_refused() -> None:
+    """One round of two clients with four iterations brings eight arrivals; a run by time brings any."""
+    (problem,) = problems({"algorithm": "gas", **BUFFERS, "q_s": 9})
+
+    assert problem.path == "variants[0].q_s"
+    assert "8 arrivals that 1 rounds bring" in problem.allowed
+    assert problems({"algorithm": "gas", **BUFFERS, "q_s": 8}) == []
+    assert problems({"algorithm": "gas", **BUFFERS, "q_s": 9}, stop={"rounds": 2}) == []
+    assert problems({"algorithm": "gas", **BUFFERS, "q_s": 99}, stop={"time": "9 s"}) == []
+
+
+def test_both_mistakes_of_two_variants_are_reported_at_once() -> None:
+    """As everywhere in a scenario."""
+    fleet = {"clients": 2, "groups": [LIKE]}
+    variants = [{"algorithm": "gas"}, {"algorithm": "zo-gas"}]
+    scenario = read(data(variants=variants, fleet=fleet))
+    with pytest.raises(ScenarioError) as caught:
+        Session(scenario, Options(timing_only=True)).check()
+
+    assert [problem.path for problem in caught.value.problems] == ["variants[0].q_c", "variants[1].q_c"]
+
+
+def test_an_argument_that_the_optimizer_does_not_take_is_refused() -> None:
+    """At its own key."""
+    (problem,) = problems({"algorithm": "gas", **BUFFERS, "server_optimizer": {"momentun": 0.9}})
+
+    assert problem.path == "server_optimizer.momentun"
+
+
+def run(variant: dict[str, Any], timing_only: bool, **parts: Any) -> Outcome:
+    fleet = {"clients": 4, "participants": 3, "groups": [LIKE]}
+    parts = {"stop": {"rounds": 3}, **parts}
+    session = Session(read(data(variants=[variant], fleet=fleet, **parts)), Options(timing_only=timing_only))
+    session.check()
+    return session.run(0, 0, lambda row: None)
+
+
+@pytest.mark.parametrize("algorithm", ["gas", "zo-gas"])
+def test_time_does_not_depend_on_the_learning(algorithm: str) -> None:
+    """Spans, rounds and server steps are the same whether anything is learned or not."""
+    variant = {"algorithm": algorithm, **BUFFERS}
+    learned, timed = run(variant, False), run(variant, True)
+
+    assert learned.spans == timed.spans
+    assert learned.time_s == timed.time_s
+    assert [row[:3] for row in learned.evaluations] == [row[:3] for row in timed.evaluations]
+    assert learned.evaluations[-1][2] > 0
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "up_bytes", "down_bytes", "client_flop", "server_flop"),
+    [("gas", 8 + 4, 8, 8 + 16, 3 + 25), ("zo-gas", 3 * 8 + 4, 4, 3 * 8, 2 * 3)],
+)
+def test_every_exchange_costs_what_it_says(
+    algorithm: str, up_bytes: float, down_bytes: float, client_flop: float, server_flop: float
+) -> None:
+    """One turn: the client part down and up, E exchanges; a server step counts its largest batch."""
+    outcome = run({"algorithm": algorithm, **BUFFERS, "q_c": 3}, True, stop={"rounds": 1})
+    arrivals = 3 * 4
+
+    def total(activity: str, column: int, client: bool = True) -> float:
+        return sum(span[column] for span in outcome.spans if span[1] == activity and bool(span[5]) == client)
+
+    assert total("uplink", 6) == 3 * 16 + arrivals * up_bytes
+    assert total("downlink", 6) == 3 * 16 + arrivals * down_bytes
+    assert total("compute", 7) == arrivals * client_flop
+    assert total("serve", 7) == arrivals * server_flop
+    assert total("serve", 7, client=False) == arrivals // 3 * (3 + 9) * server_flop
+
+
+def test_freed_places_go_to_any_idle_client() -> None:
+    """With free exchanges, every client of the fleet gets its turn in the end, and no place is lost."""
+    group = {**LIKE, "link": UNLIMITED}
+    scenario = read(
+        data(
+            workload={**data()["workload"], "costs": {**FREE, "client_forward": "8 FLOP"}},
+            fleet={"clients": 6, "participants": 2, "groups": [group]},
+            variants=[{"algorithm": "gas", "q_s": 2, "q_c": 2, "local_iterations": 1}],
+            stop={"rounds": 30},
+        )
+    )
+    outcome = Session(scenario, Options(timing_only=True)).run(0, 0, lambda row: None)
+    turns = [span[5] for span in outcome.spans if span[1] == "compute" and span[7]]
+
+    assert len(turns) == 60
+    assert len(set(turns)) == 6
+    assert all(turns[i] != turns[i + 1] for i in range(0, 60, 2))
