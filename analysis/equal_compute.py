@@ -60,18 +60,29 @@ def draw(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.0, 3.0), layout="constrained")
     panels = (("server_gflop", "server work (GFLOP)"), ("round", "rounds"))
     for axes, (column, label) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
-        for name, colour in zip(dict.fromkeys(table["variant"]), ("#56B4E9", "#D55E00", "#009E73", "#CC79A7"), strict=True):
-            curve = table[table["variant"] == name].groupby("round")[["accuracy", "server_gflop"]].mean().reset_index()
+        for name, colour in zip(
+            dict.fromkeys(table["variant"]), ("#56B4E9", "#D55E00", "#009E73", "#CC79A7"), strict=True
+        ):
+            curve = (
+                table[table["variant"] == name]
+                .groupby("round")[["accuracy", "server_gflop"]]
+                .mean()
+                .reset_index()
+            )
             axes.plot(curve[column], 100 * curve["accuracy"], color=colour, label=name)
         axes.set(xlabel=label)
     figure.axes[0].set_ylabel("test accuracy (%)")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8
+    )
     return figure
 
 
 def main() -> None:
     """Run the study and write its table and figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a small setting, for CI")
     parser.add_argument("--out", type=Path, default=Path("analysis/results"))
     arguments = parser.parse_args()

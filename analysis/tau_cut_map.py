@@ -86,7 +86,9 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def main() -> None:
     """Run the study and write its table and figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a small setting, for CI")
     parser.add_argument("--out", type=Path, default=Path("analysis/results"))
     arguments = parser.parse_args()
@@ -96,7 +98,9 @@ def main() -> None:
     draw(table).savefig(arguments.out / "tau_cut_map.png", dpi=200)
     for column in ("rounds", "time_s"):
         grid = table.pivot_table(index="cut", columns="tau", values=column, aggfunc="median")
-        print(f"{column} to {TARGET:.0%}, median over seeds (inf: not reached):\n{grid.round(0).to_string()}\n")
+        print(
+            f"{column} to {TARGET:.0%}, median over seeds (inf: not reached):\n{grid.round(0).to_string()}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -64,7 +64,10 @@ def study(delays: list[int], seeds: list[int], rounds: int) -> pd.DataFrame:
                     "trainings": run.manifest["computed_calls"].get("exchange", 0),
                 }
             )
-        print(f"delay {delay} steps: {run.manifest['computed_calls'].get('exchange', 0)} rounds trained", flush=True)
+        print(
+            f"delay {delay} steps: {run.manifest['computed_calls'].get('exchange', 0)} rounds trained",
+            flush=True,
+        )
     return pd.DataFrame(rows)
 
 
@@ -85,7 +88,9 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def main() -> None:
     """Run the study and write its table and figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a small setting, for CI")
     parser.add_argument("--out", type=Path, default=Path("analysis/results"))
     arguments = parser.parse_args()
@@ -93,7 +98,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "tau_vs_straggler.csv", index=False)
     draw(table).savefig(arguments.out / "tau_vs_straggler.png", dpi=200)
-    wide = table.pivot_table(index="delay_steps", columns="tau", values="time_steps", sort=False, dropna=False)
+    wide = table.pivot_table(
+        index="delay_steps", columns="tau", values="time_steps", sort=False, dropna=False
+    )
     print(f"time to {TARGET:.0%}, in server steps, mean over seeds:\n{wide.round(0).to_string()}")
 
 

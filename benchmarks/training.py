@@ -1,7 +1,8 @@
 """Training through sflsim, clock included, against the same mathematics in a loop by hand.
 
 Ratio: time through sflsim / time by hand; both evaluate in the same rounds and must agree on
-every accuracy and loss. Goals: at most 1.05 for the CNN, 1.00 for the MLP.
+every accuracy and loss. sflsim lays images out with their channels last; the loop is timed in torch's
+default layout and in that one. Goals: at most 1.05 for the CNN, 1.00 for the MLP.
 Run: `python benchmarks/training.py [--quick]`.
 """
 
@@ -28,6 +29,9 @@ from sflsim.streams import seed_of
 
 LR = 0.05
 EVERY_ROUNDS = 5
+TOLERANCE = 5e-6
+"""Of losses: rounding makes 4e-8 to 4e-6 here, a client left out once or a rate 1 % off 5e-5 or more;
+a single wrong sample makes 1e-6 to 1e-4 and is not always seen."""
 
 
 @sflsim.register_dataset
@@ -66,11 +70,12 @@ stop: {{rounds: {rounds}}}
 evaluate: {{every: {every} rounds}}
 """
 V1 = f"{{algorithm: splitfed-v1, client_optimizer: {{lr: {LR}}}, server_optimizer: {{lr: {LR}}}}}"
+GENTLE_V1 = V1.replace(str(LR), "0.01")  # at 0.05 the made-up images train unstably: one bit decides
 MU = "{algorithm: mu-splitfed, tau: 4}"
 
 CASES = [
     ("SplitFed V1, CNN, digits", "digits", "cnn", V1, 20, 1.05),
-    ("SplitFed V1, CNN, 3x32x32", "colours", "cnn", V1, 10, 1.05),
+    ("SplitFed V1, CNN, 3x32x32", "colours", "cnn", GENTLE_V1, 10, 1.05),
     ("SplitFed V1, MLP, digits", "digits", "mlp", V1, 80, 1.0),
     ("MU-SplitFed tau 4, MLP, digits", "digits", "mlp", MU, 40, 1.0),
 ]
@@ -84,10 +89,13 @@ def through_sflsim(session: Session) -> Evaluations:
     return [(row[3], row[4]) for row in outcome.evaluations]
 
 
-def experiment(session: Session) -> Experiment:
-    """Return what the loop by hand is given for the same scenario, seed 0."""
+def experiment(session: Session, channels_last: bool = False) -> Experiment:
+    """Return what the loop by hand is given for the same scenario, seed 0.
+
+    Images lie as torch makes them or, `channels_last`, as sflsim lays them out.
+    """
     scenario = session.scenario
-    data = scenario.workload.dataset.load()
+    data = session.data() if channels_last else scenario.workload.dataset.load()
     workload, fleet = scenario.workload, build_fleet(scenario.fleet, 0)
     blocks = build_blocks(workload.model, data.sample_shape, data.classes, 0)
     shards = [torch.from_numpy(shard) for shard in session.shards(0)]
@@ -112,9 +120,9 @@ def experiment(session: Session) -> Experiment:
     return Experiment(model, cut, *tensors, participants, batches, weights, EVERY_ROUNDS)
 
 
-def by_hand(session: Session) -> Callable[[], Evaluations]:
+def by_hand(session: Session, channels_last: bool = False) -> Callable[[], Evaluations]:
     """Return the loop by hand that does the work of the scenario's one variant."""
-    given, config = experiment(session), session.scenario.variants[0]
+    given, config = experiment(session, channels_last), session.scenario.variants[0]
     initial = copy.deepcopy(given.model.state_dict())
 
     @cache
@@ -125,7 +133,7 @@ def by_hand(session: Session) -> Callable[[], Evaluations]:
     def loop() -> Evaluations:
         given.model.load_state_dict(initial)
         if config.algorithm == "splitfed-v1":
-            return splitfed_v1(given, LR)
+            return splitfed_v1(given, config.client_optimizer.lr)
         return mu_splitfed(
             given, ZerothOrder(config.tau, config.eta_s, config.eta_c, config.eta_g, config.lam, seed)
         )
@@ -133,12 +141,16 @@ def by_hand(session: Session) -> Callable[[], Evaluations]:
     return loop
 
 
-def agree(ours: Evaluations, theirs: Evaluations) -> None:
-    """Refuse to compare what does not compute the same: losses agree to rounding, few samples may flip."""
+def agree(ours: Evaluations, theirs: Evaluations, tolerance: float = 1e-3) -> None:
+    """Refuse to compare what does not compute the same.
+
+    `tolerance` bounds the relative difference of losses, see TOLERANCE; one held-out sample of 200
+    may flip.
+    """
     assert len(ours) == len(theirs)
     for (accuracy, loss), (other_accuracy, other_loss) in zip(ours, theirs, strict=True):
-        assert abs(accuracy - other_accuracy) < 0.011, (ours, theirs)
-        assert abs(loss - other_loss) < 1e-3 * other_loss, (ours, theirs)
+        assert abs(accuracy - other_accuracy) < 0.006, (ours, theirs)
+        assert abs(loss - other_loss) < tolerance * other_loss, (ours, theirs)
 
 
 def main() -> None:
@@ -151,10 +163,12 @@ def main() -> None:
             every=EVERY_ROUNDS,
         )  # fmt: skip
         session = Session(sflsim.parse_scenario(text), Options())
-        loop = by_hand(session)
-        agree(through_sflsim(session), loop())
-        ratios = pair_ratios(lambda session=session: through_sflsim(session), loop, given.pairs)
-        comparisons.append(Comparison(name, ratios, goal))
+        layouts = (False, True) if model == "cnn" else (False,)
+        for channels_last in layouts:
+            loop = by_hand(session, channels_last)
+            agree(through_sflsim(session), loop(), TOLERANCE)
+            ratios = pair_ratios(lambda session=session: through_sflsim(session), loop, given.pairs)  # type: ignore[misc]
+            comparisons.append(Comparison(name + ", both channels last" * channels_last, ratios, goal))
     report("time through sflsim / time by hand", comparisons)
 
 

@@ -55,9 +55,9 @@ def run(
     """Simulate a scenario, show a summary and write the run folder."""
     with _errors():
         from sflsim.experiment import simulate
-        from sflsim.progress import shown
         from sflsim.report.summary import format_summary
         from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.progress import shown
 
         share = _share(target)
         loaded = load_scenario(scenario, set_ or [])
@@ -136,7 +136,7 @@ def summary(
 @app.command()
 def catalog() -> None:
     """List the devices and links that a scenario can name, with the source of every figure."""
-    from sflsim.report.catalog import format_catalog
+    from sflsim.terminal.catalog import format_catalog
 
     for table in format_catalog():
         out.print(table)

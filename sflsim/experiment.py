@@ -115,6 +115,7 @@ def _in_workers(
     context = multiprocessing.get_context("spawn")
     messages, halt = context.Queue(), context.Event()
     outcomes: dict[Job, Outcome] = {}
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _start_worker, (scenario, options, messages, halt))
     try:
         with _ignoring_interrupts():
@@ -134,7 +135,7 @@ def _in_workers(
         halt.set()
         pool.shutdown(wait=len(outcomes) == len(jobs), cancel_futures=True)
         if len(outcomes) < len(jobs):
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
     return outcomes
 

@@ -3,7 +3,7 @@
 The one visible place where the built-in ones are listed. A package of a third party adds its
 own through an entry point (group "sflsim.models", name = kind), a notebook or a test through
 `register_model(...)`. All are looked up when a scenario is read, so the order of imports
-decides nothing. Imports the listed components inside the functions only.
+decides nothing. Imports errors; the listed components are loaded when first asked for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
@@ -20,88 +21,71 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from sflsim.errors import SflsimError, did_you_mean
 
-if TYPE_CHECKING:
-    from sflsim.algorithms.base import Algorithm
-
 Component = TypeVar("Component", bound=type[Any])
+
+BUILT_IN = {
+    "algorithms": (
+        "sflsim.algorithms.fedavg:FedAvg",
+        "sflsim.algorithms.fedasync:FedAsync",
+        "sflsim.algorithms.fedbuff:FedBuff",
+        "sflsim.algorithms.sl:SL",
+        "sflsim.algorithms.splitfed_v1:SplitFedV1",
+        "sflsim.algorithms.splitfed_v2:SplitFedV2",
+        "sflsim.algorithms.mu_splitfed:MuSplitFed",
+        "sflsim.algorithms.zo_splitfed:ZoSplitFed",
+        "sflsim.algorithms.gas:Gas",
+        "sflsim.algorithms.zo_gas:ZoGas",
+        "sflsim.algorithms.ho_sfl:HoSfl",
+        "sflsim.algorithms.cse_fsl:CseFsl",
+        "sflsim.algorithms.heron_sfl:HeronSfl",
+        "sflsim.algorithms.frozen_client:FrozenClient",
+    ),
+    "models": ("sflsim.learning.models.mlp:MLP", "sflsim.learning.models.cnn:CNN"),
+    "datasets": ("sflsim.learning.data.digits:Digits",),
+    "partitions": ("sflsim.learning.data.partition:IID", "sflsim.learning.data.partition:Dirichlet"),
+    "distributions": tuple(
+        f"sflsim.fleet.distributions:{name}"
+        for name in (
+            "Constant",
+            "Uniform",
+            "Exponential",
+            "ShiftedExponential",
+            "Lognormal",
+            "Pareto",
+            "Weibull",
+            "Gamma",
+            "Empirical",
+        )
+    ),
+}
+"""The components of the package, named as entry points name those of others: "module:class"."""
 
 _registered: dict[str, list[type[Any]]] = {}  # group -> classes, in order; filled by register_* alone
 
 
-def algorithms() -> dict[str, type[Algorithm]]:
+def algorithms() -> dict[str, type[Any]]:
     """Return every algorithm (a class with a nested Config) by the name that a variant gives."""
-    from sflsim.algorithms.cse_fsl import CseFsl
-    from sflsim.algorithms.fedasync import FedAsync
-    from sflsim.algorithms.fedavg import FedAvg
-    from sflsim.algorithms.fedbuff import FedBuff
-    from sflsim.algorithms.frozen_client import FrozenClient
-    from sflsim.algorithms.gas import Gas
-    from sflsim.algorithms.heron_sfl import HeronSfl
-    from sflsim.algorithms.ho_sfl import HoSfl
-    from sflsim.algorithms.mu_splitfed import MuSplitFed
-    from sflsim.algorithms.sl import SL
-    from sflsim.algorithms.splitfed_v1 import SplitFedV1
-    from sflsim.algorithms.splitfed_v2 import SplitFedV2
-    from sflsim.algorithms.zo_gas import ZoGas
-    from sflsim.algorithms.zo_splitfed import ZoSplitFed
-
-    return _by_name(
-        "algorithms",
-        FedAvg,
-        FedAsync,
-        FedBuff,
-        SL,
-        SplitFedV1,
-        SplitFedV2,
-        MuSplitFed,
-        ZoSplitFed,
-        Gas,
-        ZoGas,
-        HoSfl,
-        CseFsl,
-        HeronSfl,
-        FrozenClient,
-    )
+    return _by_name("algorithms")
 
 
 def models() -> dict[str, type[Any]]:
     """Return every model (a Config) by its kind."""
-    from sflsim.learning.models.cnn import CNN
-    from sflsim.learning.models.mlp import MLP
-
-    return _by_name("models", MLP, CNN)
+    return _by_name("models")
 
 
 def datasets() -> dict[str, type[Any]]:
     """Return every dataset (a Config) by its kind."""
-    from sflsim.learning.data.digits import Digits
-
-    return _by_name("datasets", Digits)
+    return _by_name("datasets")
 
 
 def partitions() -> dict[str, type[Any]]:
     """Return every way to deal the samples to the clients (a Config) by its kind."""
-    from sflsim.learning.data.partition import IID, Dirichlet
-
-    return _by_name("partitions", IID, Dirichlet)
+    return _by_name("partitions")
 
 
 def distributions() -> dict[str, type[Any]]:
     """Return every random distribution (a Config) by its kind."""
-    from sflsim.fleet import distributions as fleet
-
-    return _by_name(
-        "distributions",
-        fleet.Constant,
-        fleet.Uniform,
-        fleet.Exponential,
-        fleet.ShiftedExponential,
-        fleet.Lognormal,
-        fleet.Pareto,
-        fleet.Weibull,
-        fleet.Gamma,
-        fleet.Empirical,
-    )
+    return _by_name("distributions")
 
 
 def register_algorithm(algorithm: Component) -> Component:
@@ -147,10 +131,10 @@ def name_of(component: type[Any]) -> str:
     raise SflsimError(f"{component.__qualname__} needs a field `kind: Literal['its-name']` (or `algorithm`)")
 
 
-def _by_name(group: str, *built_in: type[Any]) -> dict[str, Any]:
+def _by_name(group: str) -> dict[str, Any]:
     """Return built-in, installed and registered components by name; a name given twice is refused."""
     found: dict[str, Any] = {}
-    for component in (*built_in, *_installed(group), *_registered.get(group, ())):
+    for component in (*_built_in(group), *_installed(group), *_registered.get(group, ())):
         name = name_of(component)
         if found.setdefault(name, component) is not component:
             raise SflsimError(
@@ -167,6 +151,13 @@ def _register(group: str, component: Component) -> Component:
     known[:] = [one for one in known if name_of(one) != name or (one.__module__, one.__qualname__) != place]
     known.append(component)
     return component
+
+
+@cache
+def _built_in(group: str) -> tuple[type[Any], ...]:
+    """Load the package's own components of a group."""
+    places = (place.split(":") for place in BUILT_IN[group])
+    return tuple(getattr(import_module(module), name) for module, name in places)
 
 
 @cache

@@ -8,6 +8,7 @@ torch only where something is learned or its costs are derived.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -55,8 +56,8 @@ class Outcome:
     computed: dict[str, int] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
-    clients: list[tuple[str, str, float, float, int, int, float]] = field(default_factory=list)
-    """name, group, FLOP/s, memory bytes, samples, cut, peak memory bytes"""
+    clients: list[tuple[str, str, float, float, float, int, float]] = field(default_factory=list)
+    """name, group, FLOP/s, memory bytes, samples (NaN where no data is dealt), cut, peak memory bytes"""
 
 
 class Session:
@@ -84,7 +85,7 @@ class Session:
                 self._check_variant(config, number)
             except ScenarioError as error:
                 problems += [_below(problem, f"variants[{number}]") for problem in error.problems]
-        if not problems:
+        if not problems and not self.options.timing_only:
             try:
                 for seed in self.scenario.seeds:
                     self.shards(seed)
@@ -99,14 +100,13 @@ class Session:
         algorithm, fleet = self._algorithm(config), build_fleet(scenario.fleet, seed)
         cuts = self._cuts(config, number, algorithm, fleet)
         learning, computed = self._learning(cuts.cut, seed)
-        shards = self.shards(seed)
         sim = Simulation(
             fleet=fleet,
             participants=scenario.fleet.participants or scenario.fleet.clients,
             server=scenario.server,
             cuts=cuts,
             learning=learning,
-            samples=lambda client: len(shards[client]),
+            samples=lambda client: len(self.shards(seed)[client]),
             batch_size=scenario.workload.batch_size,
             classes=scenario.workload.dataset.classes,
             rules=_rules(scenario),
@@ -129,13 +129,14 @@ class Session:
         outcome.server_busy_s = sim.recorder.totals.server_busy_s
         outcome.spans, outcome.evaluations = sim.recorder.finished(), sim.evaluations
         outcome.computed = dict(computed)
+        shards = None if self.options.timing_only else self.shards(seed)
         outcome.clients = [
             (
                 client.name,
                 client.device.group,
                 client.device.flop_per_s,
                 math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
-                len(shards[client.index]),
+                math.nan if shards is None else float(len(shards[client.index])),
                 client.cut,
                 algorithm.client_memory_bytes(client.costs),
             )
@@ -251,7 +252,8 @@ class Session:
         return self._tasks[cut, seed]
 
     def _algorithm(self, config: AlgorithmConfig) -> Algorithm:
-        return algorithms()[config.algorithm](config)
+        algorithm: Algorithm = algorithms()[config.algorithm](config)
+        return algorithm
 
 
 def _rules(scenario: Scenario) -> Rules:
@@ -261,6 +263,6 @@ def _rules(scenario: Scenario) -> Rules:
 
 def _below(problem: Problem, path: str) -> Problem:
     """Put an algorithm's own path below that of its variant; paths from the root stay."""
-    if problem.path.startswith(("variants[", "workload", "fleet", "server", "stop")):
+    if re.split(r"[.[]", problem.path)[0] in ("variants", "workload", "fleet", "server", "stop"):
         return problem
     return replace(problem, path=f"{path}.{problem.path}")

@@ -42,7 +42,6 @@ def parse(text: str, unit: str) -> float:
         raise ValueError("is no number with a unit")
     if "**" in text or "^" in text or "(" in text:
         raise ValueError("is no number with a unit")
-    units = registry()
     try:
         number, _, name = _split(text.strip())
         value = float(number) * _factor(name, unit) if name else None
@@ -50,7 +49,15 @@ def parse(text: str, unit: str) -> float:
         raise ValueError("is in another unit of measure") from error
     except pint.UndefinedUnitError as error:
         raise ValueError(f"has an unknown unit {str(error).split(chr(39))[1]!r}") from error
-    except (ValueError, pint.PintError, TypeError, AttributeError, OverflowError, SyntaxError) as error:
+    except (
+        ValueError,
+        pint.PintError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        SyntaxError,
+        AssertionError,
+    ) as error:
         raise ValueError("is no number with a unit") from error
     if value is None:
         raise ValueError("has no unit")

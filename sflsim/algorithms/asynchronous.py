@@ -36,6 +36,7 @@ class Asynchronous(Algorithm):
         self._draws = 0
         active = sim.select(0)
         self._busy = {client.index for client in active}
+        self._freed: set[int] = set()
         self.open(sim)
         for client in active:
             sim.process(self._work(sim, client))
@@ -54,15 +55,19 @@ class Asynchronous(Algorithm):
         if len(self._busy) == len(sim.fleet):
             return client
         self._draws += 1
-        self._busy.discard(client.index)
+        if client.index in self._freed:  # and perhaps drawn again since
+            self._freed.discard(client.index)
+        else:
+            self._busy.discard(client.index)
         idle = [index for index in range(len(sim.fleet)) if index not in self._busy]
         (chosen,) = sim.fleet.select(self._draws, 1, idle)
         self._busy.add(chosen)
         return sim.client(chosen)
 
     def free(self, client: Client) -> None:
-        """Count a client as idle before its contribution ends: others may get drawn in its place."""
+        """Count a client as idle before its contribution ends, so that another place may draw it."""
         self._busy.discard(client.index)
+        self._freed.add(client.index)
 
     def publish(self, sim: Simulation, model: Handle, steps: int) -> None:
         """Make `model` the global one; `steps` is the number of server steps that led to it."""

@@ -157,9 +157,7 @@ def _only(kinds: tuple[type[nn.Module], ...], part: Part) -> bool:
     """Return whether every layer with parameters is of these kinds."""
     leaves = [module for _, block in part.blocks for module in block.modules()]
     return all(
-        isinstance(leaf, kinds)
-        for leaf in leaves
-        if next(leaf.parameters(recurse=False), None) is not None
+        isinstance(leaf, kinds) for leaf in leaves if next(leaf.parameters(recurse=False), None) is not None
     )
 
 

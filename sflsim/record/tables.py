@@ -51,7 +51,7 @@ CLIENTS = {
     "group": "str",
     "flop_per_s": "float64",
     "memory_bytes": "float64",
-    "samples": "int64",
+    "samples": "float64",
     "cut": "int64",
     "rounds": "int64",
     "dropped": "int64",

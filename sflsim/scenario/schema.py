@@ -34,6 +34,7 @@ from sflsim.units import PERIOD, Fraction, Period
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 ROUNDS = re.compile(r"([0-9]{1,9}) *rounds?", re.ASCII)
+SHORTEST_PERIOD_S = 1e-3
 EVERY = "a number of rounds or a simulated time, above zero, e.g. '10 rounds' or '30 s'"
 
 
@@ -70,8 +71,13 @@ class Evaluate(Part):
         if rounds and int(rounds[1]) > 0:
             return f"{int(rounds[1])} round{'s' if int(rounds[1]) > 1 else ''}"
         try:
-            return PERIOD.write(PERIOD.read(value))
+            every_s = PERIOD.read(value)
+            if every_s < SHORTEST_PERIOD_S:
+                raise mistake(repr(value), f"{SHORTEST_PERIOD_S} s or more, or a number of rounds")
+            return PERIOD.write(every_s)
         except PydanticCustomError as error:
+            if error.type == "mistake":
+                raise
             remedy = f"did you mean '{value} rounds'?" if isinstance(value, int) and value > 0 else ""
             raise mistake(repr(value), EVERY, remedy) from error
 

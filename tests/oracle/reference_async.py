@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
-
 from reference_losses import (
     Batch,
     Opt,
@@ -29,6 +27,7 @@ from reference_losses import (
     weighted_mean,
 )
 from reference_sync import local_steps
+from torch import Tensor
 
 
 def staleness_weight(

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
-
 from reference_losses import (
     Batch,
     Opt,
@@ -29,6 +27,7 @@ from reference_losses import (
     weighted_mean,
     whole,
 )
+from torch import Tensor
 
 LocalGradient = Callable[[int, int, int, Params, Batch], tuple[float, Params]]
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
-
 from reference_losses import (
     Batch,
     Opt,
@@ -37,6 +35,7 @@ from reference_losses import (
     shaped_direction,
     weighted_mean,
 )
+from torch import Tensor
 
 Rounds = Sequence[Sequence[Sequence[Batch]]]
 Participants = Sequence[Sequence[int]]

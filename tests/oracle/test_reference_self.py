@@ -114,7 +114,8 @@ def test_cross_entropy_is_torchs_and_takes_minus_infinity() -> None:
     ref.cross_entropy(leaf, y, offset).backward()
     other = logits[:, :2].clone().requires_grad_(True)
     torch.nn.functional.cross_entropy(other, y).backward()
-    assert leaf.grad is not None and other.grad is not None
+    assert leaf.grad is not None
+    assert other.grad is not None
     assert torch.allclose(leaf.grad[:, :2], other.grad)
     assert torch.equal(leaf.grad[:, 2], torch.zeros(6, dtype=DTYPE))
 
@@ -305,7 +306,8 @@ def test_fedlora_trains_the_adapters_on_a_frozen_base() -> None:
         model=model, base=base, x=adapters, batches=grid(2, 2, 2), participants=[[0, 1]] * 2, E=2, opt=PLAIN
     )
     assert all(torch.equal(a, b) for a, b in zip(base, X_C + X_S, strict=True))
-    assert len(got.x_c) == 2 and not close(got.x_c, adapters, 1e-3)
+    assert len(got.x_c) == 2
+    assert not close(got.x_c, adapters, 1e-3)
 
 
 # MU-SplitFed
@@ -618,7 +620,7 @@ def gas_run(**change: object) -> ref.Result:
         "active": [0, 1],
         "arrivals": [0, 1, 0, 1, 0, 0],
         "replacements": {},
-        "label_frequency": {k: even for k in range(4)},
+        "label_frequency": dict.fromkeys(range(4), even),
         "normal": lambda n, label, i: normals([torch.empty(CUT)], 81, n, label, i)[0],
         "E": 100,
         "Q_s": 100,
@@ -640,7 +642,8 @@ def test_gas_client_alone_is_training_through_a_fixed_server() -> None:
             model=lambda x, b: server(X_S, client(x, b)), x=X_C, batches=data, E=n, opt=SGD
         )
         assert close(got.extra["clients"][k], alone)
-    assert close(got.x_s, X_S, 0.0) and got.extra["waiting_activations"] == 6
+    assert close(got.x_s, X_S, 0.0)
+    assert got.extra["waiting_activations"] == 6
 
 
 def test_gas_logit_adjustment_is_torchs_loss_on_shifted_logits() -> None:
@@ -667,7 +670,8 @@ def test_gas_server_step_on_real_and_generated_activations() -> None:
     z = torch.cat([client(X_C, b[0]) for b in data])
     y = torch.cat([b[1] for b in data])
     counts = [int((y == label).sum()) for label in range(3)]
-    assert min(counts) >= 1 and sum(counts) == 12
+    assert min(counts) >= 1
+    assert sum(counts) == 12
     assert got.extra["top_ups"] == [[max(0, 6 - c) for c in counts]]
     zs, ys = [z], [y]
     for label in range(3):
@@ -689,7 +693,8 @@ def test_gas_model_buffer_and_replacements() -> None:
     early = gas_run(E=100, arrivals=[0, 0, 1, 1], Q_s=2)
     zero, one = early.extra["clients"][0], early.extra["clients"][1]
     assert close(got.x_c_rounds[0], [(a + b) / 2 for a, b in zip(zero, one, strict=True)])
-    assert list(got.extra["clients"]) == [3] and got.extra["waiting_models"] == [2]
+    assert list(got.extra["clients"]) == [3]
+    assert got.extra["waiting_models"] == [2]
     assert got.extra["server_steps"] == 3
     with pytest.raises(AssertionError):
         gas_run(E=1, arrivals=[0, 0])
@@ -730,7 +735,8 @@ def test_cse_fsl_client_side_is_fedavg_with_the_head() -> None:
         opt=SGD,
     )
     assert close(got.x_c + got.extra["x_a"], avg.x_c)
-    assert ref.sent_iterations(10, 5) == [4, 9] and ref.sent_iterations(10, 5, 0) == [0, 5]
+    assert ref.sent_iterations(10, 5) == [4, 9]
+    assert ref.sent_iterations(10, 5, 0) == [0, 5]
 
 
 def test_cse_fsl_server_steps_on_what_arrives() -> None:

@@ -25,7 +25,9 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[list[str]]:
     """Return the sflsim commands of the README, their comments and environment left out."""
-    lines = [line for block in blocks("") for line in block.splitlines() if line.startswith(".venv/bin/sflsim ")]
+    lines = [
+        line for block in blocks("") for line in block.splitlines() if line.startswith(".venv/bin/sflsim ")
+    ]
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 

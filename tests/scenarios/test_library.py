@@ -1,0 +1,47 @@
+"""Every scenario and every study of the repository runs, shortened, and says what it should."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sflsim
+
+ROOT = Path(__file__).parents[2]
+SCENARIOS = sorted((ROOT / "scenarios").rglob("*.yaml"))
+STUDIES = sorted((ROOT / "analysis").glob("[a-z]*.py"))
+
+
+def test_there_is_a_library() -> None:
+    """The two lists below are not empty by mistake."""
+    assert {"quickstart.yaml", "gas_wrtt.yaml", "ho_sfl.yaml"} <= {path.name for path in SCENARIOS}
+    assert {"tau_vs_straggler.py", "ho_sfl_on_the_clock.py"} <= {path.name for path in STUDIES}
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_scenario_runs(path: Path) -> None:
+    """Cut to a few rounds and one seed, every variant trains, evaluates and ends as asked."""
+    scenario = sflsim.load_scenario(path, ["stop={rounds: 3}", "seeds=[0]", "evaluate.every=1 round"])
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+    run = sflsim.simulate(scenario)
+
+    assert list(run.runs["status"]) == ["completed"] * len(scenario.variants)
+    assert set(run.runs["rounds"]) == {3}
+    assert run.evaluations.groupby("variant")["time_s"].is_monotonic_increasing.all()
+    assert run.evaluations["accuracy"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_makes_its_figure_and_its_table(path: Path, tmp_path: Path) -> None:
+    """On its small setting, a study writes one picture and one table with rows."""
+    done = subprocess.run(
+        [sys.executable, path, "--quick", "--out", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"{path.stem}.png").stat().st_size > 10_000
+    assert len(pd.read_csv(tmp_path / f"{path.stem}.csv")) > 3
