@@ -82,7 +82,7 @@ class MuSplitFed(Synchronous):
         for _ in range(2 * config.perturbations):
             yield client.compute(costs.client_forward_flop)
             embeddings.append(client.send_up(costs.activation_bytes))
-        yield sim.all_of(embeddings)
+        yield from sim.wait_for(embeddings)
         self._embeddings_in(sim)
         tau: int = yield steps
         yield sim.server.serve(

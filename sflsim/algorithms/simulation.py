@@ -167,6 +167,12 @@ class Simulation:
         """Forget the ended processes of a client whose work counts."""
         self._working.pop(client.index, None)
 
+    def wait_for(self, events: Iterable[Event]) -> Protocol:
+        """Wait until all of `events` have fired; cheaper than `all_of` where they fire about in order."""
+        for event in events:
+            if event.callbacks is not None:
+                yield event
+
     def all_of(self, events: Sequence[Event]) -> AllOf:
         """Return the event that fires when all of `events` have."""
         return AllOf(self.env, events)

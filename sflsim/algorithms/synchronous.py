@@ -49,13 +49,18 @@ class Synchronous(Algorithm):
         for round in count(1):
             asked = sim.select(round, self.config.over_selection)
             self.open_round(sim, model, asked, min(len(asked), sim.participants))
-            jobs = [sim.process(self._attend(sim, client, model, round), client) for client in asked]
+            jobs = [self._start(sim, client, model, round) for client in asked]
             yield from self._barrier(sim, jobs)
             lanes = self._close(sim, asked, jobs)
             yield from self.after_barrier(sim, lanes)
             steps = self.round_steps(lanes)
             model = self.aggregate(sim, model, lanes)
             sim.finish_round(model, steps)
+
+    def _start(self, sim: Simulation, client: Client, model: Handle, round: int) -> Process:
+        attending = self._attend(sim, client, model, round)
+        droppable = self.config.over_selection or self.config.deadline is not None
+        return sim.process(attending, client if droppable else None)
 
     def _attend(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
         client.begin(round)
@@ -65,7 +70,10 @@ class Synchronous(Algorithm):
     def _barrier(self, sim: Simulation, jobs: Sequence[Process]) -> Protocol:
         """Wait for all, or for the first `participants`, or for the deadline and at least one."""
         wanted = sim.participants
-        enough = sim.all_of(jobs) if len(jobs) <= wanted else Condition(sim.env, _count_of(wanted), jobs)
+        if self.config.deadline is None and len(jobs) <= wanted:
+            yield from sim.wait_for(jobs)
+            return
+        enough = Condition(sim.env, _count_of(min(wanted, len(jobs))), jobs)
         if self.config.deadline is None:
             yield enough
             return
