@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sflsim.errors import Problem, RunError, ScenarioError, SflsimError
     from sflsim.experiment import Progress, simulate
     from sflsim.learning.store import MemoryStore
+    from sflsim.planning.sweep import Sweep, SweepProgress, sweep
     from sflsim.registry import (
         register_algorithm,
         register_dataset,
@@ -35,6 +36,8 @@ __all__ = [
     "Scenario",
     "ScenarioError",
     "SflsimError",
+    "Sweep",
+    "SweepProgress",
     "load_scenario",
     "parse_scenario",
     "register_algorithm",
@@ -43,12 +46,14 @@ __all__ = [
     "register_model",
     "register_partition",
     "simulate",
+    "sweep",
 ]
 
 _HOMES = {
     "errors": ("Problem", "RunError", "ScenarioError", "SflsimError"),
     "experiment": ("Progress", "simulate"),
     "learning.store": ("MemoryStore",),
+    "planning.sweep": ("Sweep", "SweepProgress", "sweep"),
     "registry": (
         "register_algorithm",
         "register_dataset",

@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sflsim.algorithms.simulation import Evaluation
@@ -59,6 +60,7 @@ def simulate(
     timing_only: bool = False,
     progress: ProgressCallback | None = None,
     store: Store | None = None,
+    cache: str | Path | None = None,
 ) -> Run:
     """Run every variant under every seed and return the tables.
 
@@ -67,14 +69,15 @@ def simulate(
     learned, accuracies are NaN and a stop by accuracy never comes. An interrupt (Ctrl-C) ends the
     simulation and returns what there is, with the status "interrupted". Scenarios simulated with
     one `store` (and one worker) share what they learn alike: those that differ in timing alone
-    train once.
+    train once. A folder `cache` is a store on disk (see `DiskStore`), for any number of processes,
+    now and later: a run that was killed goes on where it was at its last evaluation.
 
     Raises:
         ScenarioError: the scenario fits no model, data or fleet.
         SflsimError: the device is not there, or a worker died.
     """
-    options = Options(device, timing_only)
-    _check_device(device, timing_only)
+    options = Options(device, timing_only, cache=None if cache is None else Path(cache))
+    check_device(device, timing_only)
     session = Session(scenario, options, store)
     session.check()
     jobs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
@@ -83,7 +86,10 @@ def simulate(
     if min(workers, len(jobs)) > 1:
         outcomes = _in_workers(scenario, options, min(workers, len(jobs)), jobs, report)
     else:
-        outcomes = _here(session, jobs, report)
+        try:
+            outcomes = _here(session, jobs, report)
+        finally:
+            session.close()
     manifest = {
         "device": device,
         "timing_only": timing_only,
@@ -200,7 +206,10 @@ def _work(job: Job) -> Outcome:
         if halt.is_set():
             raise KeyboardInterrupt
 
-    return session.run(number, seed, on_evaluation)
+    try:
+        return session.run(number, seed, on_evaluation)
+    finally:
+        session.close()
 
 
 class _Reporter:
@@ -233,7 +242,8 @@ class _Reporter:
         )
 
 
-def _check_device(device: str, timing_only: bool) -> None:
+def check_device(device: str, timing_only: bool) -> None:
+    """Refuse a device that is not there (raises SflsimError)."""
     if device not in ("cpu", "cuda"):
         raise SflsimError(f"--device: found {device!r}; allowed: cpu, cuda")
     if device == "cuda" and not timing_only:

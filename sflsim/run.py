@@ -144,8 +144,9 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
         manifest={
             "status": "completed" if whole else "interrupted",
             "scenario": hashlib.blake2b(scenario.to_yaml().encode(), digest_size=16).hexdigest(),
-            "versions": _versions(),
+            "versions": versions(),
             "computed_calls": _total([one.computed for one in outcomes]),
+            "values_from_cache": sum(one.read for one in outcomes),
             "real_s_by_run": {f"{one.variant} seed {one.seed}": round(one.real_s, 3) for one in outcomes},
             **manifest,
         },
@@ -154,7 +155,10 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
 
 def _clients(outcome: Outcome, spans: pd.DataFrame) -> pd.DataFrame:
     """Return the clients of one outcome: who they are and what they did."""
-    names = ["client", "group", "flop_per_s", "memory_bytes", "samples", "cut", "peak_memory_bytes"]
+    names = [
+        "client", "group", "flop_per_s", "up_bytes_per_s", "down_bytes_per_s", "memory_bytes", "samples",
+        "cut", "peak_memory_bytes",
+    ]  # fmt: skip
     frame = pd.DataFrame(outcome.clients, columns=names).set_index("client")
     frame = frame.join(tables.client_work(spans)).reset_index()
     frame = frame.assign(variant=outcome.variant, seed=outcome.seed)
@@ -168,7 +172,8 @@ def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return {name: sum(count.get(name, 0) for count in counts) for name in names}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of all that may change a result."""
     found = {"python": platform.python_version()}
     for package in ("sflsim", "torch", "numpy", "simpy", "pandas"):
         try:

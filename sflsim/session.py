@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sflsim.algorithms.base import Algorithm, AlgorithmConfig, PerClientCut, refuse
@@ -22,6 +23,7 @@ from sflsim.errors import Diverged, Problem, ScenarioError, did_you_mean
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.costs import Costs
+from sflsim.learning.disk_store import LIMIT_BYTES, DiskStore
 from sflsim.learning.store import MemoryStore, Store
 from sflsim.registry import algorithms
 from sflsim.scenario.schema import Scenario
@@ -38,6 +40,9 @@ class Options:
     device: str = "cpu"
     timing_only: bool = False
     threads: int = 1
+    cache: Path | None = None
+    """Folder of the store on disk, shared by all processes; None for none."""
+    cache_bytes: int = LIMIT_BYTES
 
 
 @dataclass
@@ -54,10 +59,15 @@ class Outcome:
     client_memory_bytes: float = 0.0
     real_s: float = 0.0
     computed: dict[str, int] = field(default_factory=dict)
+    read: int = 0
+    """Values that came from the store on disk."""
     spans: list[Span] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
-    clients: list[tuple[str, str, float, float, float, int, float]] = field(default_factory=list)
-    """name, group, FLOP/s, memory bytes, samples (NaN where no data is dealt), cut, peak memory bytes"""
+    clients: list[tuple[str, str, float, float, float, float, float, int, float]] = field(
+        default_factory=list
+    )
+    """name, group, FLOP/s, uplink and downlink bytes/s (of the first message; inf where unlimited),
+    memory bytes, samples (NaN where no data is dealt), cut, peak memory bytes"""
 
 
 class Session:
@@ -67,6 +77,7 @@ class Session:
         self.scenario = scenario
         self.options = options
         self.store = MemoryStore() if store is None else store
+        self.disk: DiskStore | None = None
         self._data: Data | None = None
         self._labels: Any = None
         self._shards: dict[int, list[Any]] = {}
@@ -114,6 +125,7 @@ class Session:
             on_evaluation=on_evaluation,
         )
         outcome = Outcome(config.name, seed)
+        read_before = self.disk.reads if self.disk is not None else 0
         started = time.perf_counter()
         try:
             sim.run(algorithm)
@@ -129,12 +141,15 @@ class Session:
         outcome.server_busy_s = sim.recorder.totals.server_busy_s
         outcome.spans, outcome.evaluations = sim.recorder.finished(), sim.evaluations
         outcome.computed = dict(computed)
+        outcome.read = self.disk.reads - read_before if self.disk is not None else 0
         shards = None if self.options.timing_only else self.shards(seed)
         outcome.clients = [
             (
                 client.name,
                 client.device.group,
                 client.device.flop_per_s,
+                client.device.link.up_bytes_per_s(0),
+                client.device.link.down_bytes_per_s(0),
                 math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
                 math.nan if shards is None else float(len(shards[client.index])),
                 client.cut,
@@ -230,22 +245,30 @@ class Session:
             return NoLearning(), {}
         from sflsim.learning.learner import Learner
 
-        learner = Learner(self._task(cut, seed), self.store)
+        if self.disk is None and self.options.cache is not None:
+            self.disk = DiskStore(self.options.cache, self.options.cache_bytes, self.options.device)
+        learner = Learner(self._task(cut, seed), self.store, self.disk)
         return learner, learner.executor.computed
+
+    def close(self) -> None:
+        """Close the store on disk, if there is one; the session can still be used."""
+        if self.disk is not None:
+            self.disk.close()
+            self.disk = None
 
     def _task(self, cut: int, seed: int) -> Task:
         if (cut, seed) not in self._tasks:
             import torch
 
+            from sflsim.learning.fingerprint import of_code
             from sflsim.learning.task import Task, build_blocks
 
             torch.set_num_threads(self.options.threads)
             workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
             blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed)
             shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
-            identity = repr(
-                (workload.model, workload.partition, self.scenario.fleet.clients, self.options.threads)
-            )
+            components = (workload.model, workload.dataset, workload.partition)
+            identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
             self._tasks[cut, seed] = Task(
                 data, blocks, cut, shards, workload.batch_size, seed, device, identity
             )

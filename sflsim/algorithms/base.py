@@ -65,6 +65,13 @@ class Algorithm(ABC):
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return the peak memory of a client's training."""
 
+    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
+        """Return the bytes of the models that the server holds at once; here its one server part.
+
+        Gradients and optimizer state are not counted.
+        """
+        return costs.server_model_bytes
+
     def check(self, costs: Costs) -> None:  # noqa: B027 (most have nothing to refuse)
         """Refuse a Config that does not fit the workload (raises ScenarioError)."""
 

@@ -48,6 +48,10 @@ class FrozenClient(Synchronous):
 
     per_client_cuts = ""
 
+    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
+        """Return the server model and a replica for everybody who is asked."""
+        return (1 + participants + self.config.over_selection) * costs.server_model_bytes
+
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""
         costs, batches, steps = client.costs, [], []

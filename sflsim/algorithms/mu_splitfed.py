@@ -139,6 +139,10 @@ class MuSplitFed(Synchronous):
             )
             raise refuse("deadline", "a deadline with tau: adaptive", "a deadline with a fixed tau", remedy)
 
+    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
+        """Return the server model and a replica for everybody who is asked."""
+        return (1 + participants + self.config.over_selection) * costs.server_model_bytes
+
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""
         return costs.zeroth_order_memory_bytes()

@@ -199,7 +199,7 @@ class Simulation:
         self.round += 1
         self.steps += steps
         self._model = model
-        self._recent[self.round] = model
+        self._recent[self.round] = model.quiet
         self._check_time()
         rules = self.rules
         last = self.round == rules.stop_rounds
@@ -225,7 +225,7 @@ class Simulation:
         """Publish a better model within a round: what is evaluated from now on; no round ends."""
         self.steps += steps
         self._model = model
-        self._recent[self.round + 1] = model
+        self._recent[self.round + 1] = model.quiet
 
     def run(self, algorithm: Algorithm) -> None:
         """Run the protocol to its stop.

@@ -18,6 +18,7 @@ from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average, by_cut, stack
+from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class SplitFedV1(FirstOrderAlgorithm, Synchronous):
         weighting: Weighting = Field(default="samples", description="how participants count in the averages")
 
     per_client_cuts = ""
+
+    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
+        """Return the server model and a replica for everybody who is asked."""
+        return (1 + participants + self.config.over_selection) * costs.server_model_bytes
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with a server replica."""

@@ -58,14 +58,11 @@ class Synchronous(Algorithm):
             sim.finish_round(model, steps)
 
     def _start(self, sim: Simulation, client: Client, model: Handle, round: int) -> Process:
-        attending = self._attend(sim, client, model, round)
-        droppable = self.config.over_selection or self.config.deadline is not None
-        return sim.process(attending, client if droppable else None)
-
-    def _attend(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
         client.begin(round)
-        lane = yield from self.participate(sim, client, model)
-        return sim.env.now, lane
+        droppable = self.config.over_selection or self.config.deadline is not None
+        job = sim.process(self.participate(sim, client, model), client if droppable else None)
+        job.callbacks.append(client.note_end)
+        return job
 
     def _barrier(self, sim: Simulation, jobs: Sequence[Process]) -> Protocol:
         """Wait for all, or for the first `participants`, or for the deadline and at least one."""
@@ -83,20 +80,16 @@ class Synchronous(Algorithm):
 
     def _close(self, sim: Simulation, asked: Sequence[Client], jobs: Sequence[Process]) -> list[Lane]:
         """Return the lanes that count, in the order of the fleet; drop the other participants."""
-        ended = [
-            (*cast("tuple[float, Lane]", job.value), client)
-            for job, client in zip(jobs, asked, strict=True)
-            if not job.is_alive
-        ]
-        first = sorted(ended, key=lambda one: (one[0], one[2].index))[: sim.participants]
-        counted = {client.index: (since_s, lane) for since_s, lane, client in first}
+        ended = [(client, job) for client, job in zip(asked, jobs, strict=True) if job.callbacks is None]
+        ended.sort(key=lambda one: (one[0].ended_s, one[0].index))
+        counted = {client.index: cast(Lane, job.value) for client, job in ended[: sim.participants]}
         for client in asked:
             if client.index in counted:
-                client.waited(counted[client.index][0])
+                client.waited(client.ended_s)
                 sim.release(client)
             else:
                 sim.drop(client)
-        return [counted[client.index][1] for client in asked if client.index in counted]
+        return [counted[client.index] for client in asked if client.index in counted]
 
     def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
         """Prepare what the participants of one round share; `wanted` of those asked will count."""

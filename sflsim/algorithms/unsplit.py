@@ -82,6 +82,10 @@ class Unsplit(Algorithm):
         """Return a client's peak memory: backpropagation through the whole model."""
         return costs.whole_memory_bytes(self.config.optimizer.state_copies)
 
+    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
+        """Return the whole model, once."""
+        return costs.client_model_bytes + costs.server_model_bytes
+
     def check(self, costs: Costs) -> None:
         """Refuse arguments that the optimizer does not take."""
         check_optimizer("optimizer", self.config.optimizer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sflsim.clock.engine import Activity, Environment
+from sflsim.clock.engine import Activity, Environment, Event
 from sflsim.clock.network import Channel
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
@@ -24,7 +24,7 @@ class Client:
 
     __slots__ = (
         "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_power_w", "_recorder", "_up",
-        "batches", "costs", "cut", "device", "index", "name", "round",
+        "batches", "costs", "cut", "device", "ended_s", "index", "name", "round",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,7 @@ class Client:
         self._factor = 1.0
         self.round = 0
         self.batches = 0
+        self.ended_s = 0.0
 
     def begin(self, round: int, exchange: int = 0) -> None:
         """Open exchange number `exchange` of round `round`: the slowdown drawn for it applies from here."""
@@ -106,6 +107,10 @@ class Client:
     def send_down(self, size_bytes: float) -> Activity:
         """Have the server send `size_bytes` to this client; fires on arrival here."""
         return self._down.send(size_bytes, self.round)
+
+    def note_end(self, event: Event) -> None:
+        """Note that this client has done its part of a round (a callback of its process)."""
+        self.ended_s = self._env.now
 
     def waited(self, since_s: float) -> None:
         """Record that this client has waited for the others since `since_s`."""

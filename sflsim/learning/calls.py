@@ -67,6 +67,11 @@ def _evaluate(task: Task, model: Model) -> tuple[float, float]:
     return right / size, mean if mean < float("inf") else float("inf")
 
 
+def is_finite(task: Task, lanes: Sequence[Lane]) -> list[tuple[float]]:
+    """Return (1.0,) for each lane whose `model` holds finite values alone, else (0.0,)."""
+    return [(float(all(bool(part.isfinite().all()) for part in lane["model"].values())),) for lane in lanes]
+
+
 def average(task: Task, lanes: Sequence[Lane], *, weighting: str, eta: float = 1.0) -> list[Model]:
     """Move both parts of `model` by `eta` towards the weighted mean of `models`, those of `clients`."""
     return [_average(task, lane, weighting, eta) for lane in lanes]

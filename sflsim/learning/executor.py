@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from sflsim.learning.lineage import Call, Handle, Value, substitute
 from sflsim.learning.store import Store
+from sflsim.learning.stored_form import settled
 
 
 class StackingTask(Protocol):
@@ -58,7 +59,8 @@ class Executor:
         lanes = [substitute(lane, values) for lane in call.lanes]
         step = self.task.lanes_at_once
         stacks = [lanes[start : start + step] for start in range(0, len(lanes), step)]
-        return [value for stack in stacks for value in call.function(self.task, stack, **call.shared)]
+        results = [call.function(self.task, stack, **call.shared) for stack in stacks]
+        return [settled(value) for values in results for value in values]
 
     def _pending(self, handles: Iterable[Handle], values: dict[str, Any]) -> list[Call]:
         """Return the calls that must be computed, inputs first; put what is known into `values`."""

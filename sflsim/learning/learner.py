@@ -1,30 +1,39 @@
 """The learning plane behind its port: handles made by call, values computed when they are needed.
 
-Imports torch through task; `NoLearning`, the port for timing-only runs lies in `absent`.
+With a store on disk, an evaluation is the moment at which what a resumed run goes on from is kept:
+its result and the weights of every handle that the protocol holds. Imports torch through task;
+`NoLearning`, the port for timing-only runs lies in `absent`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakSet
 
-from sflsim.learning.calls import evaluate, initial
+from sflsim.learning.calls import evaluate, initial, is_finite
 from sflsim.learning.executor import Executor
 from sflsim.learning.lineage import Call, Handle, Lane, MathFunction
-from sflsim.learning.store import Store
+from sflsim.learning.store import Levels, SharedStore, Store
 from sflsim.learning.task import Task
 
 
 class Learner:
-    """Learning by keyed calls on one task."""
+    """Learning by keyed calls on one task; `shared` outlives this process, if given."""
 
-    def __init__(self, task: Task, store: Store) -> None:
+    def __init__(self, task: Task, store: Store, shared: SharedStore | None = None) -> None:
         self.task = task
-        self.executor = Executor(task, store)
+        self.levels = Levels(store, shared) if shared is not None else None
+        self.executor = Executor(task, self.levels or store)
+        self._needed: WeakSet[Handle] = WeakSet()
 
     def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
         """Name `function` for every lane; nothing is computed yet."""
-        return list(Call(self.task.key, function, lanes, shared).handles)
+        call = Call(self.task.key, function, lanes, shared)
+        handles = [Handle(call, own.index, own.key) for own in call.handles]
+        self._needed.update(handles)
+        return handles
 
     def initial(self) -> Handle:
         """Return the untrained model."""
@@ -32,14 +41,25 @@ class Learner:
 
     def evaluate(self, model: Handle) -> tuple[float, float]:
         """Return (accuracy, loss) on the held-out data, computing whatever it takes."""
-        accuracy, loss = self.executor.resolve(self.call(evaluate, [{"model": model}], {}))[0]
+        accuracy, loss = self._numbers(self.call(evaluate, [{"model": model}], {})[0])
         return accuracy, loss
 
     def first_not_finite(self, models: Mapping[int, Handle]) -> int:
         """Return the first round whose model holds a value that is not finite, or gives such a loss."""
         for round, model in models.items():
-            (value,) = self.executor.resolve([model])
-            finite = all(bool(tensor.isfinite().all()) for tensor in value.values())
+            (finite,) = self._numbers(self.call(is_finite, [{"model": model}], {})[0])
             if not finite or math.isinf(self.evaluate(model)[1]):
                 return round
         return max(models, default=0)
+
+    def _numbers(self, handle: Handle) -> Any:
+        """Return a value of plain numbers; where processes share a store, one of them computes it."""
+        if self.levels is None:
+            return self.executor.resolve([handle])[0]
+        known = self.levels.get(handle.key)
+        if known is not None:
+            return known
+        with self.levels.shared.claim(handle.key):
+            (value,) = self.executor.resolve([handle])
+            self.levels.keep(needed.key for needed in list(self._needed))
+        return value

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -18,19 +19,30 @@ from pathlib import Path
 from typing import Any
 
 Lane = dict[str, Any]
+COVERED = ("sflsim", "torch", "pydantic", "builtins", "abc", "typing")
+"""Packages whose code is in every key already, or says nothing about a value."""
 Value = Any  # dict[str, Tensor], or a tuple of floats
 MathFunction = Callable[..., Sequence[Value]]
 
 
 class Handle:
-    """Stands for one value before it is known."""
+    """Stands for one value before it is known.
 
-    __slots__ = ("call", "index", "key")
+    A handle that a protocol holds says that its value may still be needed (a resumed run goes on
+    from there); calls refer to their inputs by `quiet` handles, which say nothing.
+    """
+
+    __slots__ = ("__weakref__", "call", "index", "key")
 
     def __init__(self, call: Call, index: int, key: str) -> None:
         self.call = call
         self.index = index
         self.key = key
+
+    @property
+    def quiet(self) -> Handle:
+        """Return the call's own handle of the same value."""
+        return self.call.handles[self.index]
 
 
 class Call:
@@ -40,9 +52,9 @@ class Call:
 
     def __init__(self, task_key: str, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> None:
         self.function = function
-        self.lanes = tuple(lanes)
+        self.lanes: tuple[Lane, ...] = tuple(_quiet(lane) for lane in lanes)
         self.shared = shared
-        self.inputs = tuple({handle.key: handle for lane in lanes for handle in _handles(lane)}.values())
+        self.inputs = tuple({handle.key: handle for lane in self.lanes for handle in _handles(lane)}.values())
         name = f"{function.__module__}.{function.__qualname__}"
         text = repr((task_key, name, source_version(function), _canonical(shared), _canonical(list(lanes))))
         self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -54,30 +66,66 @@ def source_version(function: MathFunction) -> str:
     """Return a hash of the source of the function's module and of all that the package's math rests on."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(_source(function).encode())
-    digest.update(_package_source())
+    digest.update(package_version(function.__module__))
+    digest.update(_own_source())
     return digest.hexdigest()
 
 
 @cache
-def _package_source() -> bytes:
+def package_version(module: str) -> bytes:
+    """Return a hash of the Python files that a third party's module may rest on: its package or its folder.
+
+    Empty for sflsim's own modules, whose math is in every key, and for what has no file.
+    """
+    name = module.partition(".")[0]
+    place = getattr(sys.modules.get(name), "__file__", None)
+    if name == "sflsim" or place is None:
+        return b""
+    folder = Path(place).parent
+    files = folder.rglob("*.py") if Path(place).name == "__init__.py" else folder.glob("*.py")
+    return _digest_of(sorted(files))
+
+
+@cache
+def _own_source() -> bytes:
     """Return a hash of the streams, the learning plane and the algorithms, which share their math."""
-    digest, package = hashlib.blake2b(digest_size=8), Path(__file__).parents[1]
-    for folder in ("learning", "algorithms"):
-        for path in sorted((package / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    digest.update((package / "streams.py").read_bytes())
+    package = Path(__file__).parents[1]
+    folders = [sorted((package / name).rglob("*.py")) for name in ("learning", "algorithms")]
+    return _digest_of([*folders[0], *folders[1], package / "streams.py"])
+
+
+def _digest_of(files: Sequence[Path]) -> bytes:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        digest.update(path.read_bytes())
     return digest.digest()
 
 
-def _source(function: MathFunction) -> str:
-    """Return the source of the function's module, or what can be had of one typed at a prompt."""
-    for thing in (sys.modules.get(function.__module__), function):
-        try:
-            return inspect.getsource(thing)  # type: ignore[arg-type]
-        except (OSError, TypeError):
-            continue
-    code = function.__code__
-    return repr((code.co_code, code.co_names, code.co_consts))
+def type_version(kind: type[Any]) -> str:
+    """Return a hash of the source behind a third party's class: its package, or its module."""
+    digest = hashlib.blake2b(digest_size=8)
+    for one in kind.__mro__:
+        if one.__module__.partition(".")[0] not in COVERED:
+            digest.update(f"{one.__module__}.{one.__qualname__}".encode())
+            digest.update(package_version(one.__module__) or _source(one).encode())
+    return digest.hexdigest()
+
+
+def _source(thing: Any) -> str:
+    """Return the source of the module of a function or class.
+
+    What was typed at a prompt rests on things that nobody can see from here, so its values are for
+    this process alone.
+    """
+    try:
+        return inspect.getsource(sys.modules[thing.__module__])
+    except (OSError, TypeError, KeyError):
+        return f"{_this_process()} {id(thing)}"
+
+
+@cache
+def _this_process() -> str:
+    return secrets.token_hex(16)
 
 
 def _handles(argument: Any) -> Iterator[Handle]:
@@ -89,6 +137,17 @@ def _handles(argument: Any) -> Iterator[Handle]:
     elif isinstance(argument, dict):
         for item in argument.values():
             yield from _handles(item)
+
+
+def _quiet(argument: Any) -> Any:
+    """Return `argument` with every handle replaced by its call's own."""
+    if isinstance(argument, Handle):
+        return argument.quiet
+    if isinstance(argument, (list, tuple)):
+        return type(argument)([_quiet(item) for item in argument])
+    if isinstance(argument, dict):
+        return {name: _quiet(item) for name, item in argument.items()}
+    return argument
 
 
 def substitute(argument: Any, values: dict[str, Value]) -> Any:

@@ -1,7 +1,7 @@
 """Any torch optimizer by its name, for one participant or for stacked ones. Torch lazily.
 
 Most optimizers treat every number alike, so one of them serves stacked lanes as it serves one;
-those that look at whole tensors (Adafactor, Muon) get one instance per lane.
+those that look at whole tensors (Adafactor) get one instance per lane.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAMES = (
     "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD",
     "Adafactor",
 )  # fmt: skip
-PER_TENSOR = {"Adafactor", "Muon"}
+PER_TENSOR = {"Adafactor"}
 
 
 class OptimizerConfig(BaseModel):
@@ -74,7 +74,7 @@ class OptimizerConfig(BaseModel):
         """Return how many further numbers the optimizer keeps for each parameter."""
         if self.name == "SGD":
             return 1 if self.arguments.get("momentum") else 0
-        return {"Adagrad": 1, "RMSprop": 1, "Adafactor": 0, "Muon": 1}.get(self.name, 2)
+        return {"Adagrad": 1, "RMSprop": 1, "Adafactor": 0}.get(self.name, 2)
 
     def plain(self) -> dict[str, Any]:
         """Return the Config as plain values, for a keyed call."""

@@ -1,12 +1,14 @@
 """Where values live under their keys, so that none is computed twice. Imports no torch.
 
-`Store` is the port; `MemoryStore` keeps the values of one process. A store on disk, which
-outlives the process, is another class with the same two methods.
+`Store` is the port; `MemoryStore` keeps the values of one process. `Levels` puts it in front of a
+`SharedStore`, which outlives the process and is shared with others (`disk_store`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sflsim.learning.lineage import Value
@@ -20,6 +22,16 @@ class Store(Protocol):
 
     def put(self, key: str, value: Value) -> None:
         """Keep a value, which nobody changes any more."""
+
+
+class SharedStore(Store, Protocol):
+    """A store that several processes use at once."""
+
+    def put_all(self, values: Mapping[str, Value]) -> None:
+        """Keep several values, all in one step or none."""
+
+    def claim(self, key: str) -> AbstractContextManager[None]:
+        """Wait until nobody else computes what is under `key`, and keep others waiting for it."""
 
 
 def size_bytes(value: Value) -> int:
@@ -56,3 +68,34 @@ class MemoryStore:
         self.held_bytes += size_bytes(value)
         while self.held_bytes > self.limit_bytes and len(self._weights) > 1:
             self.held_bytes -= size_bytes(self._weights.popitem(last=False)[1])
+
+
+class Levels:
+    """Memory in front of a shared store: reads fall through, values stay in memory until they are kept."""
+
+    def __init__(self, memory: Store, shared: SharedStore) -> None:
+        self.memory = memory
+        self.shared = shared
+        self._kept: set[str] = set()
+
+    def get(self, key: str) -> Value | None:
+        """Return the value under `key` from memory, else from the shared store."""
+        value = self.memory.get(key)
+        if value is None:
+            value = self.shared.get(key)
+            if value is not None:
+                self.memory.put(key, value)
+                self._kept.add(key)
+        return value
+
+    def put(self, key: str, value: Value) -> None:
+        """Keep a value in memory."""
+        self.memory.put(key, value)
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Put those of the values that are in memory into the shared store, too."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._kept]
+        values = {key: value for key in new if (value := self.memory.get(key)) is not None}
+        if values:
+            self.shared.put_all(values)
+            self._kept.update(values)

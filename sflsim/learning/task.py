@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.data.base import Data
+from sflsim.learning.fingerprint import of_machine, of_network, of_tensors
 from sflsim.learning.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.zeroth_order import Direction, Directions
 from sflsim.streams import generator, seed_of
@@ -58,7 +59,11 @@ class Task:
         self.seed = seed
         self.device = device
         self._permutations: dict[int, tuple[int, Tensor]] = {}
-        text = f"{identity}|{cut}|{batch_size}|{seed}|{device.type}|{torch.__version__}|{data.fingerprint}"
+        facts = (
+            *(identity, cut, batch_size, seed, data.classes, data.fingerprint),
+            *(of_tensors(shards), of_network(self.blocks), of_machine(device)),
+        )
+        text = "|".join(map(str, facts))
         self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def at(self, cut: int) -> Task:

@@ -6,6 +6,7 @@ All are tidy: one row per span, evaluation, client or (variant, seed). Imports p
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +51,8 @@ CLIENTS = {
     "client": "str",
     "group": "str",
     "flop_per_s": "float64",
+    "up_bytes_per_s": "float64",
+    "down_bytes_per_s": "float64",
     "memory_bytes": "float64",
     "samples": "float64",
     "cut": "int64",
@@ -88,6 +91,8 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "clients": CLIENTS,
     "runs": RUNS,
 }
+LATER = {"clients": ("up_bytes_per_s", "down_bytes_per_s")}
+"""Columns that run folders of version 0.1.0 may lack; they are read as NaN."""
 ACTIVITIES = ("compute", "slowdown", "uplink", "downlink", "wait")
 
 
@@ -155,6 +160,8 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
         raise RunError(f"{folder}: no {path.name}; is this the folder of a run?") from error
     except Exception as error:
         raise RunError(f"{path}: cannot be read as a table ({error})") from error
+    unknown = [column for column in LATER.get(name, ()) if column not in frame]
+    frame[unknown] = math.nan
     missing = [column for column in COLUMNS[name] if column not in frame]
     if missing:
         raise RunError(f"{path}: the columns {', '.join(missing)} are missing")

@@ -30,9 +30,10 @@ MARKS = 7
 TARGET_LINE: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
 
 
-def accuracy_band(evaluations: pd.DataFrame, against: Literal["time_s", "round"]) -> pd.DataFrame:
+def accuracy_band(evaluations: pd.DataFrame, against: str) -> pd.DataFrame:
     """Return mean, low and high over the seeds of one variant, indexed by `against`.
 
+    `against` is a column that never falls: time_s, round, or what was spent so far.
     Each seed is a step function: an evaluation holds until the next one, the last one to the end.
     The steps of all seeds are the grid, so the mean is exact; it begins where every seed has a value.
     """

@@ -7,6 +7,7 @@ import math
 NONE = "-"
 TIME_UNITS = (("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
 TIME_BOUNDS_S = (1.0, 120.0, 7200.0, 172800.0, math.inf)
+JOULE_UNITS = ("J", "kJ", "MJ", "GJ", "TJ")
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -33,6 +34,14 @@ def byte_unit(largest_bytes: float) -> tuple[str, float]:
     ):
         power += 1
     return BYTE_UNITS[power], 1024.0**power
+
+
+def joule_unit(largest_j: float) -> tuple[str, float]:
+    """Return name and size in joules of the unit in which energies up to `largest_j` read well."""
+    power = 0
+    while math.isfinite(largest_j) and largest_j >= 1000 ** (power + 1) and power < len(JOULE_UNITS) - 1:
+        power += 1
+    return JOULE_UNITS[power], 1000.0**power
 
 
 def target_text(fraction: float) -> str:

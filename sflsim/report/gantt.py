@@ -64,7 +64,7 @@ def gantt_figure(
     table = table[table["round"].isin(first) & np.isfinite(table["end_s"].astype(float))]
     if table.empty:
         return message_figure("no spans were recorded")
-    table = _with_rows(table)
+    table = with_rows(table)
     rows, note = _rows(table, max_clients, max_slots)
     figure = new_figure(DOUBLE_IN, 0.75 + 0.19 * len(rows))
     axes = figure.subplots()
@@ -81,7 +81,7 @@ def gantt_figure(
     return figure
 
 
-def _with_rows(table: pd.DataFrame) -> pd.DataFrame:
+def with_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return the spans with `row_of`, their actor's; a job at the server stands in its client's row too."""
     jobs = table[table["activity"].isin(["queue", "serve"])]
     jobs = jobs.assign(row_of=jobs["client"].fillna("").astype(str), activity="server")
@@ -91,20 +91,20 @@ def _with_rows(table: pd.DataFrame) -> pd.DataFrame:
 def _rows(table: pd.DataFrame, max_clients: int, max_slots: int) -> tuple[dict[str, int], str]:
     """Return the row number of each actor shown, clients first, and a note on those left out."""
     actors = [name for name in table["row_of"].unique() if name not in ("", "server")]
-    clients = sorted((name for name in actors if not re.fullmatch(SERVER, name)), key=_natural)
-    slots = sorted((name for name in actors if re.fullmatch(SERVER, name)), key=_natural)
+    clients = sorted((name for name in actors if not re.fullmatch(SERVER, name)), key=natural)
+    slots = sorted((name for name in actors if re.fullmatch(SERVER, name)), key=natural)
     parts = [(clients, max_clients, "clients"), (slots, max_slots, "server slots")]
     notes = [f"{most} of {len(names)} {what}" for names, most, what in parts if len(names) > most]
-    shown = _spread(clients, max_clients) + slots[:max_slots]
+    shown = spread(clients, max_clients) + slots[:max_slots]
     return {name: row for row, name in enumerate(shown)}, ", ".join(notes) + (" shown" if notes else "")
 
 
-def _spread(names: list[str], most: int) -> list[str]:
+def spread(names: list[str], most: int) -> list[str]:
     """Return at most `most` of `names`, spread evenly, so that every group of a large fleet is seen."""
     return names if len(names) <= most else [names[len(names) * place // most] for place in range(most)]
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key that puts phone-2 before phone-10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 

@@ -39,7 +39,12 @@ SUMMARY_COLUMNS = (
     "seeds_reached",
     *COSTS,
     "peak_memory_bytes",
+    "dropped",
+    "wasted_s",
+    "wasted_bytes",
 )
+
+WASTE = ("dropped", "wasted_s", "wasted_bytes")
 
 # column, header, and how its unit is chosen from the largest value
 COLUMNS = (
@@ -50,6 +55,7 @@ COLUMNS = (
     ("server_busy_s", "server busy", time_unit),
     ("peak_memory_bytes", "client memory", byte_unit),
 )
+WASTE_COLUMNS = (("wasted_s", "wasted time", time_unit), ("wasted_bytes", "wasted traffic", byte_unit))
 
 
 def summarize(
@@ -61,7 +67,8 @@ def summarize(
     evaluation of every seed, also of one that diverged. `rounds` to `server_busy_s` are means over the
     seeds that reached `target`, at their first evaluation at or above it, NaN where none did. Without a
     target, or when nothing was trained, they are means over all seeds at the end of the run, and
-    `target` and `seeds_reached` have no value.
+    `target` and `seeds_reached` have no value. `dropped` participations and what they did for nothing
+    (seconds at the device, bytes) are means over all seeds, of the whole run.
     """
     runs = with_columns(runs, RUN_COLUMNS)
     accuracies = measured(evaluations)
@@ -84,6 +91,7 @@ def summarize(
                 "seeds_reached": pd.NA if target is None else len(own_costs),
                 **{name: own_costs[column].astype(float).mean() for name, column in COSTS.items()},
                 "peak_memory_bytes": own["client_memory_bytes"].astype(float).max(),
+                **{name: own[name].astype(float).mean() for name in WASTE},
             }
         )
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(
@@ -123,6 +131,7 @@ def _status(statuses: pd.Series[str]) -> str:
 def format_summary(summary: pd.DataFrame) -> Table:
     """Return `summarize`'s table for a terminal: one unit per column, and a caption that explains it."""
     targets = summary["target"].dropna()
+    thrown_away = summary["dropped"].fillna(0).max() > 0
     target = float(targets.iloc[0]) if len(targets) else None
     columns = {"variant": [_name(row) for row in summary.to_dict("records")]}
     columns["final accuracy (%)"] = [
@@ -135,7 +144,7 @@ def format_summary(summary: pd.DataFrame) -> Table:
             f"{reached}/{seeds}" for reached, seeds in pairs
         ]
     columns["rounds"] = [count_text(rounds) for rounds in summary["rounds"]]
-    for column, header, unit_of in COLUMNS:
+    for column, header, unit_of in (*COLUMNS, *(WASTE_COLUMNS if thrown_away else ())):
         unit, size = unit_of(float(summary[column].max()))
         columns[f"{header} ({unit})" if summary[column].notna().any() else header] = [
             number_text(value / size) for value in summary[column].astype(float)
@@ -150,7 +159,10 @@ def format_summary(summary: pd.DataFrame) -> Table:
     # Only names wrap, so that eleven columns stay readable in a terminal of 80 characters.
     for header in columns:
         if header == "variant":
-            table.add_column(header, overflow="fold", vertical="bottom")
+            words = [len(word) for name in columns[header] for word in name.split()]
+            table.add_column(
+                header, overflow="fold", vertical="bottom", min_width=min(max(words, default=0), 24)
+            )
         else:
             table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
@@ -164,7 +176,7 @@ def _name(row: Mapping[Hashable, Any]) -> str:
 
 
 def _accuracy_text(mean: float, std: float) -> str:
-    spread = f" ± {100 * std:.1f}" if math.isfinite(std) else ""
+    spread = f" ±{100 * std:.1f}" if math.isfinite(std) else ""
     return f"{100 * mean:.1f}{spread}" if math.isfinite(mean) else NONE
 
 
@@ -174,6 +186,8 @@ def _caption(summary: pd.DataFrame, target: float | None) -> str:
     if summary["accuracy_mean"].notna().any():
         spread = ", mean ± standard deviation over seeds" if summary["accuracy_std"].notna().any() else ""
         lines = [f"Final accuracy: at the last evaluation{spread}."]
+    if summary["dropped"].fillna(0).max() > 0:
+        lines.append("Wasted: what dropped participants did, at the device, over the whole run.")
     if target is None:
         return "\n".join(
             [*lines, "Rounds to server busy: the whole run, mean over seeds. '-': not measured."]

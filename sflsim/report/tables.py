@@ -17,7 +17,18 @@ EVALUATION_COLUMNS = (
     "client_busy_s",
     "server_busy_s",
 )
-RUN_COLUMNS = ("variant", "seed", "status", "rounds", "time_s", "server_busy_s", "client_memory_bytes")
+RUN_COLUMNS = (
+    "variant",
+    "seed",
+    "status",
+    "rounds",
+    "time_s",
+    "server_busy_s",
+    "client_memory_bytes",
+    "dropped",
+    "wasted_s",
+    "wasted_bytes",
+)
 SPAN_COLUMNS = ("variant", "seed", "actor", "activity", "start_s", "end_s", "round", "client")
 
 

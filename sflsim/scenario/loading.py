@@ -6,6 +6,7 @@ Imports the schema.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sflsim.scenario import overrides as sets
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.source import Source
 from sflsim.scenario.translate import problems_of, shown
-from sflsim.scenario.yaml_lines import read_yaml
+from sflsim.scenario.yaml_lines import Document, read_yaml
 
 MAX_BYTES = 2**20
 
@@ -45,12 +46,36 @@ def parse_scenario(
         remedy = "start from one of the files in scenarios/"
         raise ScenarioError(Problem("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1))
     overridden = sets.apply(overrides, document)
-    return _validated(document.data, Source(file, document.lines, overridden), folder or Path())
+    return _validated(document.data, Source(file, document.lines, overridden, folder=folder or Path()))
 
 
-def _validated(data: dict[str, Any], source: Source, folder: Path) -> Scenario:
+def vary(scenario: Scenario, overrides: Sequence[str | sets.Override]) -> Scenario:
+    """Return the scenario as it would be with these overrides too, its `sweep` left out.
+
+    They change what was written, not what it was resolved to: a `tau: [1, 2]` set to 4 leaves
+    one variant.
+
+    Raises:
+        ScenarioError: as of `parse_scenario`.
+    """
+    source = scenario._source
+    data = deepcopy(written(scenario))
+    data.pop("sweep", None)
+    document = Document(data, dict(source.lines))
+    overridden = {**source.overridden, **sets.apply(overrides, document)}
+    return _validated(data, replace(source, lines=document.lines, overridden=overridden, origins={}))
+
+
+def written(scenario: Scenario) -> dict[str, Any]:
+    """Return the data that the scenario was made from, not to be changed."""
+    data = scenario._source.data
+    resolved: dict[str, Any] = read_yaml(scenario.to_yaml(), "<scenario>").data if data is None else data
+    return resolved
+
+
+def _validated(data: dict[str, Any], source: Source) -> Scenario:
     """Return the scenario that `data` describes; errors point into `source`."""
-    context: dict[str, Any] = {"base_dir": folder}
+    context: dict[str, Any] = {"base_dir": source.folder}
     problems: Sequence[Problem] = ()
     scenario = None
     try:
@@ -60,7 +85,7 @@ def _validated(data: dict[str, Any], source: Source, folder: Path) -> Scenario:
         problems = problems_of(error, resolved, Scenario.model_json_schema)
     except ScenarioError as error:
         problems = error.problems
-    source = replace(source, origins=context.get("origins", {}))
+    source = replace(source, origins=context.get("origins", {}), data=data)
     if scenario is None:
         raise source.located(ScenarioError(problems))
     scenario._source = source

@@ -1,4 +1,8 @@
-"""`--set path=value`: changes to a scenario's data before it is checked. Imports errors only."""
+"""`--set path=value`: changes to a scenario's data before it is checked. Imports errors only.
+
+An entry of a list is named by its index, or by a word: a variant's name or algorithm, a group's
+name or device, or what only one of these words begins with ("variants[mu].tau").
+"""
 
 from __future__ import annotations
 
@@ -33,22 +37,28 @@ def parse_override(text: str) -> Override:
     Raises:
         ScenarioError: no path, no "=", or a value that is no YAML.
     """
+    steps, rest = read_path(text)
+    if not steps or not rest.startswith("="):
+        raise ScenarioError(Problem("", repr(shorten(text)), FORM, "", "--set"))
+    file = f"--set {shorten(text)}"
+    try:
+        return Override(file, steps, read_yaml(rest[1:], file).data)
+    except ScenarioError as error:
+        raise ScenarioError([replace(problem, path="", line=None) for problem in error.problems]) from error
+
+
+def read_path(text: str) -> tuple[tuple[str, ...], str]:
+    """Return the steps of the path that `text` begins with, and what follows it."""
     position, steps = 0, []
     while match := STEP.match(text, position):
         if position == 0 and match.group(0).startswith("."):
             break
         steps.append((match.group(1) or match.group(2)).strip())
         position = match.end()
-    if not steps or text[position : position + 1] != "=":
-        raise ScenarioError(Problem("", repr(shorten(text)), FORM, "", "--set"))
-    file = f"--set {shorten(text)}"
-    try:
-        return Override(file, tuple(steps), read_yaml(text[position + 1 :], file).data)
-    except ScenarioError as error:
-        raise ScenarioError([replace(problem, path="", line=None) for problem in error.problems]) from error
+    return tuple(steps), text[position:]
 
 
-def apply(overrides: Sequence[str], document: Document) -> dict[str, str]:
+def apply(overrides: Sequence[str | Override], document: Document) -> dict[str, str]:
     """Change `document` as the overrides say, in order; return who set which path.
 
     A key that is absent is made (the schema refuses it later if it knows no such key); an entry
@@ -59,9 +69,9 @@ def apply(overrides: Sequence[str], document: Document) -> dict[str, str]:
     """
     problems: list[Problem] = []
     overridden: dict[str, str] = {}
-    for text in overrides:
+    for one in overrides:
         try:
-            override = parse_override(text)
+            override = parse_override(one) if isinstance(one, str) else one
             for path in list(_set(document.data, "", override, override.steps)):
                 _forget(document.lines, path)
                 _forget(overridden, path)
@@ -90,6 +100,7 @@ def _set(data: Any, path: str, override: Override, steps: Sequence[str]) -> Iter
             continue
         if isinstance(data, dict) and data.get(key) is None:
             data[key] = {}
+            yield below
         yield from _set(data[key], below, override, rest)
 
 
@@ -109,12 +120,24 @@ def _keys(data: Any, path: str, override: Override, step: str) -> list[Any]:
             path, f"[{step}]", f"[0] to [{len(data) - 1}]" if data else "no entry: the list is empty"
         )
     names = [_names(entry) for entry in data]
-    found = [index for index, known in enumerate(names) if step in known]
-    if not found:
-        known = list(dict.fromkeys(name for entry in names for name in entry))
-        allowed = ", ".join([*known, f"[0] to [{len(data) - 1}]"]) if data else "no entry: the list is empty"
-        raise override.refuse(path, f"[{step}]", allowed, did_you_mean(step, known))
-    return found
+    words = list(dict.fromkeys(name for entry in names for name in entry))
+    meant = _meant(step, words)
+    if len(meant) != 1:
+        allowed = ", ".join([*words, f"[0] to [{len(data) - 1}]"]) if data else "no entry: the list is empty"
+        remedy = f"it may mean {' or '.join(meant)}" if meant else did_you_mean(step, words)
+        raise override.refuse(path, f"[{step}]", allowed, remedy)
+    return [index for index, known in enumerate(names) if meant[0] in known]
+
+
+def _meant(step: str, words: Sequence[str]) -> list[str]:
+    """Return the word that is `step`, or those that begin with it.
+
+    A name made of another word, "mu-splitfed tau=4", goes with that word.
+    """
+    if step in words:
+        return [step]
+    begun = sorted((word for word in words if word.startswith(step)), key=len)
+    return [word for place, word in enumerate(begun) if not word.startswith(tuple(f"{one} " for one in begun[:place]))]
 
 
 def _names(entry: Any) -> list[str]:

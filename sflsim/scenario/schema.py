@@ -23,11 +23,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from sflsim.algorithms.base import AlgorithmConfig
 from sflsim.clock.server import ServerConfig
-from sflsim.errors import ScenarioError
+from sflsim.errors import ScenarioError, did_you_mean
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
 from sflsim.registry import OneOf, algorithms, config_of
 from sflsim.scenario.expand import expands, resolve
+from sflsim.scenario.over import mistakes
+from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.source import Source
 from sflsim.scenario.yaml_lines import write_yaml
 from sflsim.units import PERIOD, Fraction, Period
@@ -120,6 +122,13 @@ class Scenario(Part):
         default_factory=_stop_accuracy,
         description="for time-to-accuracy in tables and plots; that of 'stop' by default",
     )
+    sweep: dict[str, list[Any]] | None = Field(
+        default=None,
+        description="for 'sflsim sweep': paths as after --set, each with the list of values that it takes",
+        examples=[{"fleet.straggler.mean": ["1 s", "5 s"], "variants[mu-splitfed].tau": [1, 4]}],
+    )
+
+    plan: PlanConfig | None = Field(default=None, description="for 'sflsim plan': what to decide, and by what")
 
     _source: Source = PrivateAttr(default_factory=Source)
 
@@ -146,13 +155,44 @@ class Scenario(Part):
         _refuse_twice(seeds, (), "the seed", "leave one out")
         return seeds
 
+    @field_validator("sweep")
+    @classmethod
+    def _sweepable(cls, sweep: dict[str, list[Any]] | None) -> dict[str, list[Any]] | None:
+        details = [
+            InitErrorDetails(type=mistake(one.found, one.allowed, one.remedy), loc=one.place, input=sweep)
+            for one in (() if sweep is None else mistakes(sweep))
+        ]
+        if details:
+            raise ValidationError.from_exception_data("Scenario", details)
+        return sweep
+
+    @field_validator("plan")
+    @classmethod
+    def _priced(cls, plan: PlanConfig | None, info: ValidationInfo) -> PlanConfig | None:
+        fleet = info.data.get("fleet")
+        if plan is not None and fleet is not None:
+            known = fleet.group_names()
+            wrong = [name for name in plan.prices.groups if name not in known]
+            details = [
+                InitErrorDetails(
+                    type=mistake(f"the group {name!r}", ", ".join(known), did_you_mean(name, known)),
+                    loc=("prices", "groups", name),
+                    input=name,
+                )
+                for name in wrong
+            ]
+            if details:
+                raise ValidationError.from_exception_data("Scenario", details)
+        return plan
+
     def located(self, error: ScenarioError) -> ScenarioError:
         """Return an error met later (a cut that is impossible) with file and lines of this scenario."""
         return self._source.located(error)
 
     def to_yaml(self) -> str:
         """Return the scenario with every default and every variant written out; it loads to an equal one."""
-        return write_yaml(self.model_dump(mode="json", by_alias=True))
+        absent = {name for name in ("sweep", "plan") if getattr(self, name) is None}
+        return write_yaml(self.model_dump(mode="json", by_alias=True, exclude=absent))
 
 
 def json_schema() -> dict[str, Any]:

@@ -7,6 +7,8 @@ the "variants[1].tau[2]" that the user wrote.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.scenario.yaml_lines import parent
@@ -20,6 +22,8 @@ class Source:
     lines: dict[str, int] = field(default_factory=dict, compare=False)
     overridden: dict[str, str] = field(default_factory=dict, compare=False)  # path -> "--set path=value"
     origins: dict[str, str] = field(default_factory=dict, compare=False)  # resolved path -> written path
+    data: dict[str, Any] | None = field(default=None, compare=False)  # as written, overrides followed
+    folder: Path = field(default=Path(), compare=False)  # where files that it names are looked for
 
     def written(self, path: str) -> str:
         """Return the path that the user wrote for a path of the resolved scenario."""

@@ -250,7 +250,6 @@ def test_unknown_arguments_are_scenario_errors(
         {"name": "SGD", "momentum": "much"},
         {"name": "Adam", "betas": 0.9},
         {"name": "Adam", "betas": [0.9, 1.5]},
-        {"name": "Muon"},
     ],
     ids=str,
 )

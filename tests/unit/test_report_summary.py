@@ -140,7 +140,7 @@ def test_the_terminal_table_has_units_and_explains_the_dash() -> None:
     slow = next(line for line in lines if line.startswith("slow")).split()
     bad = next(line for line in lines if line.startswith("bad"))
 
-    assert slow[1:] == ["90.0", "±", "14.1", "2/2", "15", "2.67", "15.0", "7.50", "30.0", "45.0", "2.00"]
+    assert slow[1:] == ["90.0", "±14.1", "2/2", "15", "2.67", "15.0", "7.50", "30.0", "45.0", "2.00"]
     assert ["(diverged)", "20.0", "0/1", *"------", "2.00"] == bad.split()[1:]
     assert "'-': not reached by any seed." in [line.strip() for line in lines]
 
@@ -152,7 +152,7 @@ def test_a_terminal_of_80_characters_breaks_no_number() -> None:
     )
 
     assert max(len(line) for line in text.splitlines()) <= 80
-    assert all(word in text for word in ("90.0 ± 14.1", "accuracy", "downlink", "7.50", "tau=adaptive"))
+    assert all(word in text for word in ("90.0 ±14.1", "accuracy", "downlink", "7.50", "tau=adaptive"))
 
 
 def test_amounts_read_in_the_unit_that_fits() -> None:
@@ -183,3 +183,18 @@ def test_amounts_read_in_the_unit_that_fits() -> None:
     ]
     assert [count_text(number) for number in (93.33, 300, math.nan)] == ["93.3", "300", "-"]
     assert [target_text(target) for target in (0.9, 0.925)] == ["90 %", "92.5 %"]
+
+
+def test_waste_shows_where_there_is_any() -> None:
+    """Dropped participants add two columns and a line that explains them; without any there is neither."""
+    rows = [("v", 0, "completed", 10, 60.0, 1.0, 2**20, dropped, 30.0 * dropped, 2**20) for dropped in (0, 4)]
+    columns = ["variant", "seed", "status", "rounds", "time_s", "server_busy_s", "client_memory_bytes"]
+    texts = []
+    for row in rows:
+        runs = pd.DataFrame([row], columns=[*columns, "dropped", "wasted_s", "wasted_bytes"])
+        summary = summarize(None, runs)
+        texts.append(rendered(summary, width=140))
+        assert summary["wasted_s"].tolist() == [30.0 * row[7]]
+    assert "wasted" not in texts[0].lower()
+    assert "traffic" in texts[1]
+    assert "2.00" in texts[1]

@@ -25,7 +25,7 @@ class Data:
         if not self.fingerprint:
             digest = hashlib.blake2b(digest_size=16)
             for tensor in (self.train_x, self.train_y, self.test_x, self.test_y):
-                digest.update(str(tuple(tensor.shape)).encode())
+                digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().cpu().numpy().data)
             object.__setattr__(self, "fingerprint", digest.hexdigest())
 

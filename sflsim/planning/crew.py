@@ -1,0 +1,148 @@
+"""Workers of a sweep behind one port: this process itself, or processes beside it.
+
+A crew hires workers, gives them tasks and reports what happens to them, deaths included; who does
+what is not its affair. Imports jobs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple, Protocol
+
+from sflsim.planning.jobs import Desk, Result
+from sflsim.scenario.schema import Scenario
+
+HERE = "here"
+
+
+class Task(NamedTuple):
+    """What a worker needs to know of a job."""
+
+    scenario: Scenario
+    variant: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a worker: ready at a place, done with a result, or (neither) dead."""
+
+    worker: int
+    place: str = ""
+    result: Result | None = None
+
+    @property
+    def death(self) -> bool:
+        """Whether the worker is gone."""
+        return not self.place and self.result is None
+
+
+class Crew(Protocol):
+    """Workers that do one task at a time."""
+
+    def hire(self) -> None:
+        """Start one more worker; an event tells when it is ready."""
+
+    def give(self, worker: int, task: Task) -> None:
+        """Let a worker that is ready or done begin a task."""
+
+    def events(self) -> list[Event]:
+        """Wait until something happens, or a little while, and return what did."""
+
+    def close(self) -> None:
+        """Let all workers go, also those at work."""
+
+
+class Alone:
+    """This process does all tasks itself, one after another."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._events: deque[Event] = deque()
+
+    def hire(self) -> None:
+        """Be ready."""
+        self._events.append(Event(0, HERE))
+
+    def give(self, worker: int, task: Task) -> None:
+        """Do the task at once."""
+        self._events.append(Event(worker, result=self._desk.run(*task)))
+
+    def events(self) -> list[Event]:
+        """Return what was done."""
+        happened = list(self._events)
+        self._events.clear()
+        return happened
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class Processes:
+    """Worker processes of this machine, started afresh so that they share no state with this one."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[int, tuple[Any, Connection]] = {}
+        self._hired = 0
+
+    def hire(self) -> None:
+        """Start a process."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self._desk), daemon=True)
+        process.start()
+        theirs.close()
+        self._workers[self._hired] = (process, ours)
+        self._hired += 1
+
+    def give(self, worker: int, task: Task) -> None:
+        """Send a task; that its process is dead shows in the next events."""
+        try:
+            self._workers[worker][1].send(task)
+        except OSError:
+            pass
+
+    def events(self) -> list[Event]:
+        """Return results, and the deaths of those whose pipe has broken."""
+        workers = {pipe: worker for worker, (_, pipe) in self._workers.items()}
+        return [self._event(workers[pipe], pipe) for pipe in wait(list(workers), 0.5)]  # type: ignore[index, arg-type]
+
+    def _event(self, worker: int, pipe: Connection) -> Event:
+        try:
+            message = pipe.recv()
+        except (EOFError, OSError):
+            process, _ = self._workers.pop(worker)
+            process.join()
+            pipe.close()
+            return Event(worker)
+        return Event(worker, HERE) if message == HERE else Event(worker, result=message)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes at work."""
+        return [process.pid for process, _ in self._workers.values()]
+
+    def close(self) -> None:
+        """End all processes."""
+        for process, pipe in self._workers.values():
+            process.terminate()
+            pipe.close()
+        for process, _ in self._workers.values():
+            process.join()
+        self._workers.clear()
+
+
+def _serve(pipe: Connection, desk: Desk) -> None:
+    """Do tasks until the pipe is closed; Ctrl-C is the parent's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pipe.send(HERE)
+        while True:
+            pipe.send(desk.run(*pipe.recv()))
+    except (EOFError, OSError):
+        return

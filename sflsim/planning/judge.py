@@ -1,0 +1,193 @@
+"""What a point is worth: its objectives and how far it breaks a constraint, as far as is known.
+
+What is not known is bounded from below: time, money, energy and bytes only grow from one evaluation
+to the next, so a run that has not reached the target by one evaluation costs at least as much as
+it has at the next. Imports timing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sflsim.planning.timing import Known, Numbers, Timing
+from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.schema import Scenario
+
+HOUR_S, GIGABYTE, KILOWATT_HOUR_J, TERA = 3600.0, 1e9, 3.6e6, 1e12
+INFINITE = float("inf")
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where a run reaches the target: the row of the evaluation, and what is sure about it."""
+
+    row: int
+    settled: bool
+    """Whether this is it; else the target is reached there at the earliest."""
+    reached: bool
+    best: float = 0.0
+    """The best accuracy known."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Objectives and excesses of a point: what they are where `settled`, else what they are at least."""
+
+    values: Numbers
+    excess: dict[str, float]
+    """By constraint, how far it is broken, as a share of its limit; kept constraints are not listed."""
+    settled: bool
+    facts: dict[str, float]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether no constraint is broken, or known to be."""
+        return not self.excess
+
+
+def reach(timing: Timing, known: Known, target: float | None, earliest: int = 0) -> Reach:
+    """Return where a timed run reaches the target; not before row `earliest` where that is open."""
+    last = len(timing.keys) - 1
+    if target is None:
+        return Reach(last, True, True)
+    best = 0.0
+    for row, key in enumerate(timing.keys):
+        if key not in known:
+            return Reach(min(max(row, earliest), last), False, True, best)
+        accuracy, loss = known[key]
+        if not math.isfinite(loss):
+            return Reach(last, True, False, best)
+        best = max(best, accuracy)
+        if accuracy >= target:
+            return Reach(row, True, True, best)
+    return Reach(last, True, False, best)
+
+
+class Judge:
+    """Turns timings into estimates, as a plan's objectives, prices and constraints have it."""
+
+    def __init__(self, plan: PlanConfig, target: float | None) -> None:
+        self.plan = plan
+        self.target = target
+
+    def money(self, scenario: Scenario, timing: Timing) -> Numbers:
+        """Return what the run is charged up to each evaluation."""
+        prices, fleet, server = self.plan.prices, scenario.fleet, scenario.server
+        names, counts = fleet.group_names(), fleet.group_counts()
+
+        def each(name: str) -> Numbers:
+            own = [getattr(prices.groups.get(group), name, None) for group in names]
+            return np.array([getattr(prices, name) if price is None else price for price in own])
+
+        tflops = prices.tflops_hour * server.slots * server.compute / TERA if prices.tflops_hour else 0.0
+        total: Numbers = timing.time_s / HOUR_S * (prices.server_hour + tflops)
+        total = total + timing.up_bytes @ each("gigabyte_up") / GIGABYTE
+        total = total + timing.down_bytes @ each("gigabyte_down") / GIGABYTE
+        total = total + timing.energy_j / KILOWATT_HOUR_J * prices.kilowatt_hour
+        return total + float(each("device") @ np.array(counts, dtype=np.float64))
+
+    def table(self, scenario: Scenario, timing: Timing) -> dict[str, Numbers]:
+        """Return every figure that an objective or a constraint may ask for, by evaluation."""
+        both = timing.up_bytes.sum(axis=1) + timing.down_bytes.sum(axis=1)
+        return {
+            "time": timing.time_s,
+            "cost": self.money(scenario, timing),
+            "energy": timing.energy_j,
+            "bytes": both / scenario.fleet.clients,
+            "busiest": timing.busiest_bytes,
+        }
+
+    def estimate(
+        self, tables: Sequence[dict[str, Numbers]], timings: Sequence[Timing], reaches: Sequence[Reach]
+    ) -> Estimate:
+        """Return what a point is worth, from a table, a timing and a reach for each seed.
+
+        Objectives are means over the seeds; a seed that never reaches the target counts with all that
+        its run took.
+        """
+        rows = [one.row for one in reaches]
+        mean = {
+            name: float(np.mean([table[name][row] for table, row in zip(tables, rows, strict=True)]))
+            for name in ("time", "cost", "energy", "bytes")
+        }
+        busiest = max(table["busiest"][row] for table, row in zip(tables, rows, strict=True))
+        times = [
+            table["time"][one.row] if one.reached else INFINITE
+            for table, one in zip(tables, reaches, strict=True)
+        ]
+        excess = self._excess(mean, times, float(busiest), timings, reaches)
+        facts = {
+            **mean,
+            "rounds": float(np.mean([timing.rounds[row] for timing, row in zip(timings, rows, strict=True)])),
+            "busiest_client_bytes": float(busiest),
+            "memory_share": max(timing.memory_share for timing in timings),
+            "server_memory_bytes": max(timing.server_memory_bytes for timing in timings),
+            "seeds_reached": float(sum(one.reached and one.settled for one in reaches)),
+            "accuracy": float(np.mean([one.best for one in reaches])),
+        }
+        values = np.array([mean[name] for name in self.plan.objectives])
+        return Estimate(values, excess, all(one.settled for one in reaches), facts)
+
+    def _excess(
+        self,
+        mean: dict[str, float],
+        times: Sequence[float],
+        busiest: float,
+        timings: Sequence[Timing],
+        reaches: Sequence[Reach],
+    ) -> dict[str, float]:
+        rules = self.plan.constraints
+        needed = math.ceil((rules.deadline.probability if rules.deadline else 1.0) * len(times) - 1e-9)
+        slowest = sorted(times)[needed - 1]
+        shares = {
+            "bytes_per_client": (busiest, rules.bytes_per_client),
+            "bytes_per_client_and_month": (
+                busiest * self.plan.runs_per_month,
+                rules.bytes_per_client_and_month,
+            ),
+            "server_memory": (
+                max(timing.server_memory_bytes for timing in timings),
+                rules.server_memory,
+            ),
+            "device_memory": (
+                max(timing.memory_share for timing in timings),
+                1.0 if rules.device_memory else None,
+            ),
+            "budget": (mean["cost"], rules.budget),
+        }
+        if slowest == INFINITE:
+            best = sorted((one.best for one in reaches), reverse=True)[needed - 1]
+            shares["target"] = (self.target or 1.0, max(best, 1e-3))
+        elif rules.deadline:
+            shares["deadline"] = (slowest, rules.deadline.within)
+        broken = {
+            name: (found, limit) for name, (found, limit) in shares.items() if limit is not None and found > limit
+        }
+        return {name: found / limit - 1.0 if limit else INFINITE for name, (found, limit) in broken.items()}
+
+
+def weigh(
+    values: Numbers, weights: Sequence[float], best: Numbers | None = None, worst: Numbers | None = None
+) -> npt.NDArray[np.float64]:
+    """Return how far each row is from the best of each objective, in weighted powers; less is better.
+
+    The score is the weighted mean of log(value / best), so that twice the best time weighs as much
+    as twice the lowest cost. An objective whose best is nought goes by its place between best and worst.
+    """
+    best = values.min(axis=0) if best is None else best
+    worst = values.max(axis=0) if worst is None else worst
+    share = np.array(weights) / sum(weights)
+    score = np.zeros(len(values))
+    for column in range(values.shape[1]):
+        if best[column] > 0:
+            score += share[column] * np.log(np.maximum(values[:, column], 1e-300) / best[column])
+        elif worst[column] > best[column]:
+            score += share[column] * (values[:, column] - best[column]) / (worst[column] - best[column])
+    return score
+
+

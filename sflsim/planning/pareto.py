@@ -1,0 +1,41 @@
+"""What is better than what when several things count: domination, fronts, hypervolume. Less is better.
+
+Values are rows [n, objectives]. Imports numpy only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+
+def dominated(row: Values, others: Values) -> bool:
+    """Tell whether one of `others` is nowhere worse than `row` and better somewhere."""
+    if not len(others):
+        return False
+    return bool(np.any(np.all(others <= row, axis=1) & np.any(others < row, axis=1)))
+
+
+def front(values: Values) -> npt.NDArray[np.bool_]:
+    """Return which rows no other row dominates; equal rows stand or fall together."""
+    return np.array([not dominated(row, values) for row in values], dtype=bool)
+
+
+def hypervolume(values: Values, reference: Values) -> float:
+    """Return the volume that the rows dominate below `reference` (computed exactly, slice by slice)."""
+    inside = values[np.all(values < reference, axis=1)]
+    if not len(inside):
+        return 0.0
+    inside = np.unique(inside[front(inside)], axis=0)  # sorted by the first objective
+    if inside.shape[1] == 1:
+        return float(reference[0] - inside[0, 0])
+    edges = np.append(inside[:, 0], reference[0])
+    return float(
+        sum(
+            (edges[place + 1] - edges[place]) * hypervolume(inside[: place + 1, 1:], reference[1:])
+            for place in range(len(inside))
+            if edges[place + 1] > edges[place]
+        )
+    )

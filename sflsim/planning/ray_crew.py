@@ -1,0 +1,150 @@
+"""Workers of a sweep on a Ray cluster (the extra `ray`): an actor each, replaced when it dies.
+
+Every machine of the cluster needs sflsim installed. Imports crew; Ray when a crew is made.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sflsim.errors import SflsimError
+from sflsim.planning.crew import HERE, Event, Task
+from sflsim.planning.jobs import Desk, Result
+from sflsim.scenario.schema import Scenario
+
+WAIT_S = 0.5
+
+
+class RayCrew:
+    """Actors on the Ray cluster at `address`: "auto" finds one that runs, "local" starts one here."""
+
+    def __init__(self, address: str, desk: Desk, workers: int | None) -> None:
+        self._ray = _ray()
+        self._started = not self._ray.is_initialized()
+        if self._started:
+            _connect(self._ray, address, workers)
+        self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        self._desk = desk
+        self._actor = self._ray.remote(num_cpus=1, max_restarts=0)(Clerk)
+        self._token = _token(desk.cache)
+        self._actors: dict[int, Any] = {}
+        self._pending: dict[Any, int] = {}  # what is awaited -> whose it is
+        self._hired = 0
+
+    def hire(self) -> None:
+        """Start an actor as soon as the cluster has a CPU for it."""
+        actor = self._actor.remote(self._desk, self._token)
+        self._actors[self._hired] = actor
+        self._pending[actor.place.remote()] = self._hired
+        self._hired += 1
+
+    def give(self, worker: int, task: Task) -> None:
+        """Send a task; that its actor is dead shows in the next events."""
+        self._pending[self._actors[worker].run.remote(*task)] = worker
+
+    def events(self) -> list[Event]:
+        """Return results, and the deaths of actors."""
+        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=WAIT_S)
+        return [self._event(one, self._pending.pop(one)) for one in ready]
+
+    def _event(self, awaited: Any, worker: int) -> Event:
+        try:
+            message = self._ray.get(awaited)
+        except self._ray.exceptions.RayError as error:
+            if isinstance(error, self._ray.exceptions.RayTaskError):
+                raise SflsimError(f"a Ray worker cannot work: {error.cause}") from error
+            del self._actors[worker]
+            return Event(worker)
+        return Event(worker, result=message) if isinstance(message, Result) else Event(worker, message)
+
+    def close(self) -> None:
+        """Let the actors go, and the cluster if it was reached for this sweep."""
+        for actor in self._actors.values():
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(actor)
+        self._actors.clear()
+        self._pending.clear()
+        if self._token is not None:
+            self._token.unlink(missing_ok=True)
+        if self._started:
+            self._ray.shutdown()
+
+
+class Clerk:
+    """The actor: a desk on some machine of the cluster."""
+
+    def __init__(self, desk: Desk, token: Path | None) -> None:
+        self._desk = desk
+        self._shared = token is not None and token.exists()
+
+    def place(self) -> str:
+        """Return where this desk's store is: with the sweep's own process, or on this machine alone."""
+        if self._shared:
+            return HERE
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+    def run(self, scenario: Scenario, variant: int, seed: int) -> Result:
+        """Do a task."""
+        return self._desk.run(scenario, variant, seed)
+
+
+def refuse_main(components: Iterable[type[Any]]) -> None:
+    """Refuse components of the script at hand, which other machines cannot import.
+
+    Raises:
+        SflsimError: a component is defined in `__main__`.
+    """
+    for component in components:
+        if component.__module__ == "__main__":
+            raise SflsimError(
+                f"--ray: {component.__qualname__} is defined in the script itself, where Ray's workers cannot "
+                "import it; put it into a module that is installed on every machine"
+            )
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a sweep tells nobody
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise SflsimError("--ray needs the package ray: pip install 'sflsim[ray]'") from error
+    return ray
+
+
+def _connect(ray: Any, address: str, workers: int | None) -> None:
+    """Reach the cluster.
+
+    Raises:
+        SflsimError: there is none at this address.
+    """
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == "local":
+            ray.init(address="local", num_cpus=workers or os.cpu_count(), include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise SflsimError(
+            f"--ray {address}: no Ray cluster can be reached there ({reason}); "
+            "start one with 'ray start --head', or use --ray local"
+        ) from error
+
+
+def _token(cache: Path | None) -> Path | None:
+    """Leave a mark in the store's folder, by which an actor sees whether the folder is the same."""
+    if cache is None:
+        return None
+    cache.mkdir(parents=True, exist_ok=True)
+    token = cache / f".sweep-{uuid4().hex}"
+    token.touch()
+    return token

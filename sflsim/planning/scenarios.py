@@ -1,0 +1,34 @@
+"""Scenarios made from scenarios: changed data, read again; other stops and seeds. Imports scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from sflsim.errors import ScenarioError
+from sflsim.scenario.schema import Scenario
+from sflsim.scenario.translate import problems_of
+
+
+def rebuilt(scenario: Scenario, data: dict[str, Any]) -> Scenario:
+    """Return the scenario that `data` describes; files that it names are looked for as in `scenario`.
+
+    Raises:
+        ScenarioError: it describes none.
+    """
+    try:
+        return Scenario.model_validate(data, context={"base_dir": scenario._source.folder})
+    except ValidationError as error:
+        raise ScenarioError(problems_of(error, data, Scenario.model_json_schema)) from error
+
+
+def changed(
+    scenario: Scenario, *, accuracy: float | None, seeds: Sequence[int], rounds: int | None = None
+) -> Scenario:
+    """Return the scenario under these seeds, ended by `accuracy` and by its own stop, or after `rounds`."""
+    stop = {"accuracy": accuracy, **({} if rounds is None else {"rounds": rounds})}
+    return scenario.model_copy(
+        update={"stop": scenario.stop.model_copy(update=stop), "seeds": list(seeds), "plan": None}
+    )

@@ -1,0 +1,374 @@
+"""A sweep: one scenario at every combination of some fields' values, in one table.
+
+    sweep = sflsim.sweep(scenario, {"fleet.straggler.mean": ["1 s", "5 s"], "variants[mu].tau": [1, 4]})
+    sweep.table.groupby(["fleet.straggler.mean", "variant"])["time_s"].mean()
+
+Runs that learn alike train once, whatever the worker; a broken point stands in the table with its
+error. Imports the other modules of planning, scenario and record's writing of tables.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sflsim.errors import RunError, SflsimError
+from sflsim.experiment import check_device
+from sflsim.planning.crew import Alone, Crew, Event, Processes, Task
+from sflsim.planning.jobs import Desk, Job, Result, failed, learning_key
+from sflsim.planning.points import Point, merged, points
+from sflsim.planning.schedule import MAX_DEATHS, Schedule
+from sflsim.planning.sweep_table import FIGURES, summarize_sweep, sweep_table
+from sflsim.record import tables
+from sflsim.registry import algorithms
+from sflsim.run import versions
+from sflsim.scenario.loading import parse_scenario, written
+from sflsim.scenario.over import Over
+from sflsim.scenario.schema import Scenario
+from sflsim.scenario.yaml_lines import write_yaml
+from sflsim.session import Options
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """How far a sweep is: a run has just ended."""
+
+    points_done: int
+    points: int
+    runs_done: int
+    runs: int
+    trainings: int
+    """Runs that trained something, so far; the other `shared` found all that they need."""
+    shared: int
+    broken: int
+    """Runs that failed or diverged."""
+    workers_lost: int
+    real_s: float
+    left_s: float
+    """Real time left, as far as one can know; NaN before the first run has ended."""
+
+
+SweepCallback = Callable[[SweepProgress], None]
+
+
+class Sweep:
+    """The table of a sweep, with the scenario it started from and what was varied.
+
+    `table` has a row per point, variant and seed: `point`, a column for each path of `over`, then
+    the columns of `sflsim.planning.sweep_table.FIGURES`. `manifest` says how it was computed.
+    """
+
+    def __init__(
+        self, scenario: Scenario, over: Mapping[str, list[Any]], table: pd.DataFrame, manifest: dict[str, Any]
+    ) -> None:
+        self.scenario = scenario
+        self.over = dict(over)
+        self.table = table
+        self.manifest = manifest
+
+    @property
+    def status(self) -> str:
+        """Return "completed" or "interrupted"; a single point may still be broken (`table.status`)."""
+        return str(self.manifest["status"])
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row per point and variant: means over the seeds."""
+        return summarize_sweep(self.table, list(self.over))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write scenario.yaml, sweep.parquet, sweep.csv and, last, the manifest sweep.json.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made ({error})") from error
+        tables.write_whole(folder / "scenario.yaml", _writer(_resolved(self.scenario, self.over)))
+        tables.write_table(self.table, folder / "sweep.parquet")
+        tables.write_whole(folder / "sweep.csv", _writer(self.table.to_csv(index=False, lineterminator="\n")))
+        tables.write_json({**self.manifest, "over": self.over}, folder / "sweep.json")
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Sweep:
+        """Return the sweep that `save` wrote to `folder`.
+
+        Raises:
+            RunError: it is no folder of a sweep, or a file in it is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+            over = {str(path): list(values) for path, values in manifest.pop("over").items()}
+            text = (folder / "scenario.yaml").read_text(encoding="utf-8")
+            table = pd.read_parquet(folder / "sweep.parquet")
+            missing = {"point", *over, *FIGURES} - set(table)
+        except FileNotFoundError as error:
+            name = Path(error.filename).name
+            raise RunError(f"{folder}: no {name}; is this the folder of a sweep?") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{folder}: the sweep in it cannot be read ({error})") from error
+        if missing:
+            raise RunError(f"{folder}/sweep.parquet: the columns {', '.join(sorted(missing))} are missing")
+        return cls(parse_scenario(text, str(folder / "scenario.yaml")), over, table, manifest)
+
+
+def sweep(
+    scenario: Scenario,
+    over: Over | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    cache: str | Path | None = None,
+    progress: SweepCallback | None = None,
+    *,
+    device: str = "cpu",
+    timing_only: bool = False,
+) -> Sweep:
+    """Simulate a scenario at every combination of the values in `over` and return one table of all.
+
+    `over` maps paths, as after `--set`, to lists of values; it adds to the scenario's own `sweep:`
+    block. One worker (the default) is this process; more are processes of their own (a script must
+    then guard its main part with `if __name__ == "__main__"`). `ray` is "auto", the address of a
+    Ray cluster, or "local"; all its CPUs work unless `workers` says how many. What is trained is
+    kept in the folder `cache`, on Ray best one that all machines share; without it, for the time
+    of the sweep. The table depends on none of these.
+
+    Raises:
+        ScenarioError: a path or a value that no combination can take.
+        SflsimError: no device, no Ray cluster, or workers that cannot start.
+    """
+    over = merged(scenario, over)
+    options = Options(device, timing_only)
+    check_device(device, timing_only)
+    found = points(scenario, over, options)
+    jobs = _jobs(found)
+    started = time.perf_counter()
+    with _folder(cache, needed=(ray is not None or (workers or 1) > 1) and not timing_only) as folder:
+        crew, count = _crew(Desk(options, folder), workers, ray, found)
+        foreman = _Foreman(found, jobs, crew, min(count, len(jobs)), progress)
+        try:
+            foreman.work()
+        finally:
+            crew.close()
+    results = foreman.results
+    manifest = {
+        **foreman.counts(),
+        "status": "completed" if len(results) == len(jobs) else "interrupted",
+        "device": device,
+        "timing_only": timing_only,
+        "workers": count,
+        "ray": ray or "",
+        "real_s": round(time.perf_counter() - started, 3),
+        "versions": versions(),
+    }
+    return Sweep(scenario, over, sweep_table(over, _rows(found, jobs, results)), manifest)
+
+
+def _jobs(found: Sequence[Point]) -> list[Job]:
+    """Return the runs of all points that can be simulated, in the order of the table."""
+    runs = [
+        (point.number, variant, seed, learning_key(point.scenario, variant, seed))
+        for point in found
+        if not point.problems
+        for variant in range(len(point.scenario.variants))
+        for seed in point.scenario.seeds
+    ]
+    return [Job(number, *run) for number, run in enumerate(runs)]
+
+
+def _rows(
+    found: Sequence[Point], jobs: Sequence[Job], results: Mapping[Job, Result]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows in order: those of each point's runs, or one per run that a broken point lacks."""
+    by_point: dict[int, list[Result]] = {}
+    for job in jobs:
+        if job in results:
+            by_point.setdefault(job.point, []).append(results[job])
+    for point in found:
+        own = by_point.get(point.number, [])
+        if point.problems:
+            scenario = point.scenario
+            runs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
+            own = [failed(scenario, *run, point.error) for run in runs]
+        for result in own:
+            yield {"point": point.number, "values": point.values, **result.row}
+
+
+@contextmanager
+def _folder(cache: str | Path | None, needed: bool) -> Iterator[Path | None]:
+    """Yield the folder in which workers share what they learn: the user's, or one for the moment."""
+    if cache is not None or not needed:
+        yield None if cache is None else Path(cache).absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="sflsim-sweep-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _crew(desk: Desk, workers: int | None, ray: str | None, found: Sequence[Point]) -> tuple[Crew, int]:
+    if ray is None:
+        count = workers or 1
+        return (Processes(desk) if count > 1 else Alone(desk)), count
+    from sflsim.planning.ray_crew import RayCrew, refuse_main
+
+    known = algorithms()
+    refuse_main(known[one.algorithm] for point in found for one in point.scenario.variants)
+    crew = RayCrew(ray, desk, workers)
+    return crew, crew.workers
+
+
+class _Foreman:
+    """Gives the runs to the workers, takes in what comes of them, replaces who dies."""
+
+    def __init__(
+        self,
+        found: Sequence[Point],
+        jobs: Sequence[Job],
+        crew: Crew,
+        workers: int,
+        progress: SweepCallback | None,
+    ) -> None:
+        self.results: dict[Job, Result] = {}
+        self._points = found
+        self._jobs = jobs
+        self._crew = crew
+        self._workers = workers
+        self._progress = progress
+        self._schedule = Schedule(jobs, close=workers == 1)
+        self._places: dict[int, str] = {}
+        self._working: dict[int, Job] = {}
+        self._open = Counter(job.point for job in jobs)
+        self._tally = _Tally(points_done=sum(bool(point.problems) for point in found))
+        self._stillborn = 0
+        self._lost = 0
+        self._started = time.perf_counter()
+
+    def work(self) -> None:
+        """Do all runs, or as many as there are before an interrupt."""
+        try:
+            for _ in range(self._workers):
+                self._crew.hire()
+            while self._schedule.left:
+                for event in self._crew.events():
+                    self._take(event)
+                self._assign()
+        except KeyboardInterrupt:
+            return
+
+    def _assign(self) -> None:
+        for worker, place in self._places.items():
+            if worker not in self._working and (job := self._schedule.next(place)) is not None:
+                self._working[worker] = job
+                self._crew.give(worker, Task(self._points[job.point].scenario, job.variant, job.seed))
+
+    def _take(self, event: Event) -> None:
+        if event.place:
+            self._stillborn = 0
+            self._places[event.worker] = event.place
+        elif event.result is not None:
+            job = self._working.pop(event.worker)
+            self._schedule.done(job, event.result.trained)
+            self._note(job, event.result)
+        else:
+            self._bury(event.worker)
+
+    def _bury(self, worker: int) -> None:
+        """Hire another in place of a dead worker, and let what it did be done again."""
+        self._lost += 1
+        place, job = self._places.pop(worker, None), self._working.pop(worker, None)
+        if place is None:
+            self._stillborn += 1
+            if self._stillborn == MAX_DEATHS:
+                raise SflsimError(
+                    "worker processes die as they start (out of memory, or the main part of the script "
+                    "is not guarded with if __name__ == '__main__')"
+                )
+        elif place not in self._places.values():
+            self._schedule.lost(place)
+        if job is not None and not self._schedule.died(job):
+            scenario = self._points[job.point].scenario
+            error = f"its worker process died {MAX_DEATHS} times (out of memory, or killed)"
+            self._note(job, failed(scenario, job.variant, job.seed, error))
+        if self._schedule.left > len(self._working):
+            self._crew.hire()
+
+    def _note(self, job: Job, result: Result) -> None:
+        self.results[job] = result
+        self._open[job.point] -= 1
+        self._tally.add(result, last_of_its_point=not self._open[job.point])
+        if self._progress is not None:
+            self._progress(self._so_far())
+
+    def counts(self) -> dict[str, Any]:
+        """Return what the sweep took: runs, trainings, calls computed, workers lost."""
+        now = self._so_far()
+        counted = ("points", "runs", "trainings", "shared", "broken", "workers_lost")
+        calls = dict(sorted(self._tally.calls.items()))
+        return {**{name: getattr(now, name) for name in counted}, "computed_calls": calls}
+
+    def _so_far(self) -> SweepProgress:
+        tally, left = self._tally, self._schedule.left
+        to_train = min(left, self._schedule.trainings_left)
+        train_s = tally.training_s / tally.trainings if tally.trainings else math.nan
+        share_s = tally.sharing_s / tally.shared if tally.shared else 0.0
+        train_left_s = to_train * train_s if to_train else 0.0
+        return SweepProgress(
+            points_done=tally.points_done,
+            points=len(self._points),
+            runs_done=len(self.results),
+            runs=len(self._jobs),
+            trainings=tally.trainings,
+            shared=tally.shared,
+            broken=tally.broken,
+            workers_lost=self._lost,
+            real_s=time.perf_counter() - self._started,
+            left_s=(train_left_s + (left - to_train) * share_s) / max(1, self._workers),
+        )
+
+
+@dataclass
+class _Tally:
+    """What the runs that have ended came to."""
+
+    points_done: int
+    trainings: int = 0
+    training_s: float = 0.0
+    shared: int = 0
+    sharing_s: float = 0.0
+    broken: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: Result, last_of_its_point: bool) -> None:
+        """Count a run."""
+        self.points_done += last_of_its_point
+        self.broken += result.row["status"] != "completed"
+        self.calls.update(result.computed)
+        if result.trained:
+            self.trainings += 1
+            self.training_s += result.real_s
+        elif result.row["status"] != "failed":
+            self.shared += 1
+            self.sharing_s += result.real_s
+
+
+def _resolved(scenario: Scenario, over: Mapping[str, list[Any]]) -> str:
+    """Return the scenario with every default, its variants as written (paths lead to those), its sweep."""
+    content = scenario.model_dump(mode="json", by_alias=True)
+    content |= {"variants": written(scenario)["variants"], "sweep": dict(over)}
+    return write_yaml({name: value for name, value in content.items() if value is not None})
+
+
+def _writer(text: str) -> Callable[[str], Any]:
+    return lambda part: Path(part).write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,187 @@
+"""The report of a run: its tables as one HTML page. Imports report modules only."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from sflsim.report.amounts import (
+    NONE,
+    byte_unit,
+    count_text,
+    joule_unit,
+    number_text,
+    seconds_text,
+    time_unit,
+)
+from sflsim.report.attribution import COLORS, LABELS, where_time_goes
+from sflsim.report.html import Section, folded, page, short, table_html
+from sflsim.report.html_curves import curves, looks
+from sflsim.report.html_fleet import fleet
+from sflsim.report.html_gantt import gantt
+from sflsim.report.summary import summarize
+from sflsim.report.tables import variants_of, with_columns
+
+ACCURACY = (
+    "Mean over seeds; the band spans the lowest and the highest seed, a cross marks a seed that diverged. "
+    "Drag the dashed line or type a target: the table says what each variant took to reach it."
+)
+GANTT = (
+    "Who computes, sends, waits and serves. A client's row has two lanes, since a radio works beside "
+    "the processor: the processor above, the radio below."
+)
+TIME = (
+    "Mean time of a participant's round. Where activities overlap, an instant goes to the first of "
+    "client compute, slowdown, uplink, downlink, server, waiting: what is hidden behind work costs nothing."
+)
+FLEET = "Devices by speed and bandwidth; alike devices are one point, its area their number."
+SUMMARY = "Whole runs, mean over seeds; client figures are sums over all clients, energy is above idling."
+
+
+def run_report(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    name: str,
+    description: str = "",
+    scenario: str = "",
+    manifest: Mapping[str, Any] | None = None,
+    target: float | None = None,
+) -> str:
+    """Return the page of a run from `tables` (evaluations, runs, spans, clients), as far as they have data.
+
+    `scenario` is the resolved scenario in YAML. Equal tables and manifest give equal pages.
+
+    Raises:
+        SflsimError: plotly is not installed.
+    """
+    evaluations, runs, spans, clients = (
+        tables.get(part) for part in ("evaluations", "runs", "spans", "clients")
+    )
+    names = variants_of(runs, evaluations, spans)
+    data = {
+        "variants": looks(names),
+        "accuracy": curves(evaluations, runs, target),
+        "gantt": gantt(spans, names),
+        "time": time_bars(spans, names),
+        "fleet": fleet(clients),
+    }
+    nothing = "Nothing was learned in this run, so there is no accuracy."
+    sections = [
+        _drawn(data, "accuracy", "Accuracy", ACCURACY, nothing),
+        Section("summary", "Summary", SUMMARY, summary_html(evaluations, runs, clients)),
+        _drawn(data, "gantt", "Rounds in detail", GANTT, "No spans were recorded."),
+        _drawn(data, "time", "Where the time goes", TIME, "No spans were recorded."),
+        _drawn(data, "fleet", "Fleet", FLEET, "This run has no record of its devices' bandwidth."),
+        Section("origin", "Origin", "", origin_html(scenario, manifest)),
+    ]
+    return page(name, description, _facts(names, runs, clients, manifest or {}), sections, data)
+
+
+def _drawn(data: Mapping[str, Any], id: str, title: str, lead: str, nothing: str) -> Section:
+    """Return a section that a script fills, or one that says why there is nothing to draw."""
+    return Section(id, title, lead, drawn=True) if data[id] else Section(id, title, nothing)
+
+
+def time_bars(spans: pd.DataFrame | None, names: list[str]) -> dict[str, Any] | None:
+    """Return mean seconds of a participant's round by cause, one number per variant in each."""
+    means = where_time_goes(spans)
+    if means.empty:
+        return None
+    shown = [part for part in LABELS if means[part].max() > 1e-9 * means.sum(axis=1).max()]
+    return {
+        "variants": [names.index(str(name)) for name in means.index],
+        "parts": [
+            {
+                "label": LABELS[part],
+                "color": COLORS[part],
+                "seconds": [short(seconds) for seconds in means[part]],
+            }
+            for part in shown
+        ],
+    }
+
+
+def summary_html(
+    evaluations: pd.DataFrame | None, runs: pd.DataFrame | None, clients: pd.DataFrame | None
+) -> str:
+    """Return the table of whole runs: one row per variant, one unit per column."""
+    summary = summarize(evaluations, runs).set_index("variant")
+    work = with_columns(clients, ("variant", "seed", "energy_j", "dropped", "wasted_s", "wasted_bytes"))
+    spent = work.groupby(["variant", "seed"], sort=False).sum(min_count=1)
+    means = spent.groupby("variant").mean().reindex(summary.index).astype(float)
+    accuracies = [
+        _percent(mean, std)
+        for mean, std in zip(summary["accuracy_mean"], summary["accuracy_std"], strict=True)
+    ]
+    columns: dict[str, list[str]] = {
+        "variant": [str(name) for name in summary.index],
+        "status": [str(status) for status in summary["status"]],
+        "seeds": [str(seeds) for seeds in summary["seeds"]],
+        "final accuracy (%)": accuracies,
+        "rounds": [count_text(float(rounds)) for rounds in summary["rounds"]],
+    }
+    whole = summary.join(means)
+    for column, header, unit_of in (
+        ("time_s", "time", time_unit),
+        ("uplink_bytes", "uplink", byte_unit),
+        ("downlink_bytes", "downlink", byte_unit),
+        ("client_busy_s", "client busy", time_unit),
+        ("server_busy_s", "server busy", time_unit),
+        ("energy_j", "energy", joule_unit),
+        ("peak_memory_bytes", "client memory", byte_unit),
+        ("wasted_s", "wasted", time_unit),
+    ):
+        values = whole[column].astype(float)
+        if column == "wasted_s" and not values.max() > 0:
+            continue
+        unit, size = unit_of(float(values.max()))
+        columns[f"{header} ({unit})" if values.notna().any() else header] = [
+            number_text(value / size) for value in values
+        ]
+    return table_html(list(columns), list(zip(*columns.values(), strict=True)), text_columns=2)
+
+
+def _percent(mean: float, std: float) -> str:
+    spread = f" ± {100 * std:.1f}" if math.isfinite(std) else ""
+    return f"{100 * mean:.1f}{spread}" if math.isfinite(mean) else NONE
+
+
+def origin_html(scenario: str, manifest: Mapping[str, Any] | None) -> str:
+    """Return the resolved scenario and the manifest, to open where wanted."""
+    body = folded("Resolved scenario (every default written out)", scenario) if scenario else ""
+    if manifest:
+        text = json.dumps(manifest, indent=2, sort_keys=True, default=str, ensure_ascii=False)
+        body += folded("Manifest (versions, settings, what was computed)", text)
+    return body
+
+
+def _facts(
+    names: list[str],
+    runs: pd.DataFrame | None,
+    clients: pd.DataFrame | None,
+    manifest: Mapping[str, Any],
+) -> list[str]:
+    seeds = with_columns(runs, ("seed",))["seed"].nunique()
+    devices = with_columns(clients, ("client",))["client"].nunique()
+    facts = [
+        counted(len(names), "variant"),
+        counted(seeds, "seed"),
+        f"{counted(devices, 'client')} took part",
+    ]
+    if manifest.get("status") not in (None, "completed"):
+        facts.append(str(manifest["status"]))
+    if manifest.get("timing_only"):
+        facts.append("timing only: nothing was learned")
+    real_s = manifest.get("real_s")
+    if isinstance(real_s, (int, float)):
+        facts.append(f"computed in {seconds_text(float(real_s))}")
+    return facts
+
+
+def counted(number: int, what: str) -> str:
+    """Return "1 seed" or "3 seeds"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}".replace(",", " ")

@@ -1,0 +1,153 @@
+"""Bytes and FLOP of one participation, for every algorithm, against the cost lines of ALGORITHMS.md.
+
+Each row of the table is read off that page: what one client computes, sends and receives in a
+round and what the server computes for it, in the page's own symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import sflsim
+from sflsim.registry import algorithms
+from sflsim.session import Options, Session
+
+SCENARIO = """
+name: costs
+workload: {{model: {{kind: cnn, channels: [4, 8]}}, cut: 2, batch_size: 8}}
+fleet: {{clients: 3, groups: [{{device: raspberry-pi-4, link: wifi}}]}}
+variants: [{{algorithm: {algorithm}, {settings}}}]
+stop: {{rounds: 9}}
+"""
+E, P, TAU = 4, 3, 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """An algorithm, its settings, and (client FLOP, up, down, server FLOP) of one participation."""
+
+    algorithm: str
+    settings: str
+    expected: Callable[[Any], tuple[float, float, float, float]]
+
+
+def first_order(c: Any) -> tuple[float, float, float, float]:
+    """E iterations of forward, |z| + |y| up, server step, |z| down, backward; |x_c| down and up."""
+    return (
+        E * (c.fwd_c + c.bwd_c),
+        E * (c.z + c.y) + c.x_c,
+        E * c.z + c.x_c,
+        E * (c.fwd_s + c.bwd_s),
+    )
+
+
+def unsplit(c: Any) -> tuple[float, float, float, float]:
+    """E iterations of the whole model at the client; the whole model down and up."""
+    return E * (c.fwd_c + c.bwd_c + c.fwd_s + c.bwd_s), c.x_c + c.x_s, c.x_c + c.x_s, 0.0
+
+
+def zeroth_order(tau: int, perturbations: int) -> Callable[[Any], tuple[float, float, float, float]]:
+    """(1 + 2P) forwards and activations, one scalar per perturbation; 2 tau P and 2P server forwards."""
+    both = 2 * perturbations
+    return lambda c: (
+        (1 + both) * c.fwd_c,
+        (1 + both) * c.z + c.y + c.x_c,
+        4 * perturbations + c.x_c,
+        (tau * both + both) * c.fwd_s,
+    )
+
+
+TABLE = [
+    Row("fedavg", f"local_iterations: {E}", unsplit),
+    Row("fedasync", f"local_iterations: {E}", unsplit),
+    Row("fedbuff", f"local_iterations: {E}, b: 3", unsplit),
+    Row("sl", f"local_iterations: {E}", first_order),
+    Row("splitfed-v1", f"local_iterations: {E}", first_order),
+    Row("splitfed-v2", f"local_iterations: {E}", first_order),
+    Row("mu-splitfed", f"tau: {TAU}", zeroth_order(TAU, 1)),
+    Row("mu-splitfed", f"tau: {TAU}, perturbations: {P}", zeroth_order(TAU, P)),
+    Row("mu-splitfed", f"tau: {TAU}, client_feedback: joint", zeroth_order(TAU, 1)),
+    Row("zo-splitfed", "", zeroth_order(1, 1)),
+    Row("gas", f"local_iterations: {E}, q_c: 3, q_s: 3", first_order),
+    Row(
+        "zo-gas",
+        f"local_iterations: {E}, q_c: 3, q_s: 3",
+        lambda c: (E * 3 * c.fwd_c, E * (3 * c.z + c.y) + c.x_c, E * 4 + c.x_c, E * 2 * c.fwd_s),
+    ),
+    Row(
+        "ho-sfl",
+        f"perturbations: {P}",
+        lambda c: ((1 + P) * c.fwd_c, c.z + c.y + 4 * P, c.z + 4 * P + 4 * P, c.fwd_s + c.bwd_s),
+    ),
+    Row(
+        "cse-fsl",
+        f"local_iterations: {E}, q: 2",
+        lambda c: (
+            E * (c.fwd_c + c.bwd_c + c.fwd_a + c.bwd_a),
+            E // 2 * (c.z + c.y) + c.x_c + c.x_a,
+            c.x_c + c.x_a,
+            E // 2 * (c.fwd_s + c.bwd_s),
+        ),
+    ),
+    Row(
+        "heron-sfl",
+        f"local_iterations: {E}, q: 2",
+        lambda c: (
+            E * 2 * (c.fwd_c + c.fwd_a),
+            E // 2 * (c.z + c.y) + c.x_c + c.x_a,
+            c.x_c + c.x_a,
+            E // 2 * (c.fwd_s + c.bwd_s),
+        ),
+    ),
+    Row(
+        "frozen-client",
+        f"local_iterations: {E}",
+        lambda c: (E * c.fwd_c, E * (c.z + c.y), 0.0, E * (c.fwd_s + c.bwd_s)),
+    ),
+]
+
+
+def test_every_algorithm_is_in_the_table() -> None:
+    """A new algorithm needs a row."""
+    assert set(algorithms()) == {row.algorithm for row in TABLE}
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.algorithm} {row.settings}".strip())
+def test_a_participation_costs_what_the_page_says(row: Row) -> None:
+    """Summed over the spans of one client in its second round."""
+    scenario = sflsim.parse_scenario(SCENARIO.format(algorithm=row.algorithm, settings=row.settings))
+    session = Session(scenario, Options(timing_only=True))
+    costs = session.costs(2)
+    symbols = SimpleNamespace(
+        fwd_c=costs.client_forward_flop,
+        bwd_c=costs.client_backward_flop,
+        fwd_s=costs.server_forward_flop,
+        bwd_s=costs.server_backward_flop,
+        fwd_a=costs.auxiliary_forward_flop,
+        bwd_a=costs.auxiliary_backward_flop,
+        z=costs.activation_bytes,
+        y=costs.labels_bytes,
+        x_c=costs.client_model_bytes,
+        x_s=costs.server_model_bytes,
+        x_a=costs.auxiliary_model_bytes,
+    )
+    spans = sflsim.simulate(scenario, timing_only=True).spans
+    client = "raspberry-pi-4-1"
+    spans = spans[(spans["client"] == client) & (spans["round"] == 2)]
+
+    def total(activity: str, column: str) -> float:
+        return float(spans.loc[spans["activity"] == activity, column].sum())
+
+    found = (
+        total("compute", "flop"),
+        total("uplink", "bytes"),
+        total("downlink", "bytes"),
+        total("serve", "flop"),
+    )
+
+    assert found == pytest.approx(row.expected(symbols), rel=1e-12)
