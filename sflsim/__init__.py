@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sflsim.errors import Problem, RunError, ScenarioError, SflsimError
     from sflsim.experiment import Progress, simulate
+    from sflsim.learning.disk_store import DiskStore, StoreWarning
     from sflsim.learning.store import MemoryStore
+    from sflsim.planning.plan import Plan, plan
     from sflsim.planning.sweep import Sweep, SweepProgress, sweep
     from sflsim.registry import (
         register_algorithm,
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from sflsim.scenario.schema import Scenario
 
 __all__ = [
+    "DiskStore",
     "MemoryStore",
+    "Plan",
     "Problem",
     "Progress",
     "Run",
@@ -36,10 +40,12 @@ __all__ = [
     "Scenario",
     "ScenarioError",
     "SflsimError",
+    "StoreWarning",
     "Sweep",
     "SweepProgress",
     "load_scenario",
     "parse_scenario",
+    "plan",
     "register_algorithm",
     "register_dataset",
     "register_distribution",
@@ -52,7 +58,9 @@ __all__ = [
 _HOMES = {
     "errors": ("Problem", "RunError", "ScenarioError", "SflsimError"),
     "experiment": ("Progress", "simulate"),
+    "learning.disk_store": ("DiskStore", "StoreWarning"),
     "learning.store": ("MemoryStore",),
+    "planning.plan": ("Plan", "plan"),
     "planning.sweep": ("Sweep", "SweepProgress", "sweep"),
     "registry": (
         "register_algorithm",

@@ -1,4 +1,4 @@
-"""The command line: run, validate, schema, plot, summary, catalog. No logic of its own.
+"""The command line: run, sweep, plan, validate, schema, plot, report, summary, catalog. No logic of its own.
 
 Exit codes: 0 done, 1 sflsim failed or was interrupted, 2 the input cannot be used. Imports the
 public API; the heavy part of it only in the commands that need it.
@@ -25,6 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cache_app = typer.Typer(
+    help="Show or prune what has been computed and is kept for later runs.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(cache_app, name="cache")
 out = Console(soft_wrap=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
@@ -32,6 +38,10 @@ ScenarioFile = Annotated[Path, typer.Argument(help="a scenario in YAML", show_de
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 (typer reads this form)
     typer.Option("--set", metavar="PATH=VALUE", help="override a field, e.g. --set stop.rounds=50"),
+]
+Cache = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--cache", metavar="DIR", help="the store; in the user's cache directory by default"),
 ]
 Target = Annotated[Optional[str], typer.Option("--target", help="target accuracy, e.g. 90%")]  # noqa: UP045
 
@@ -50,6 +60,10 @@ def run(
     timing_only: Annotated[
         bool, typer.Option("--timing-only", help="the clock alone: nothing is learned")
     ] = False,
+    cache: Cache = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="compute everything anew, and store nothing")
+    ] = False,
     target: Target = None,
 ) -> None:
     """Simulate a scenario, show a summary and write the run folder."""
@@ -64,9 +78,70 @@ def run(
         place = _new_folder(folder, loaded.name)
         with shown(err) as progress:
             result = simulate(
-                loaded, workers=workers, device=device, timing_only=timing_only, progress=progress
+                loaded,
+                workers=workers,
+                device=device,
+                timing_only=timing_only,
+                progress=progress,
+                cache=_cache_folder(cache, no_cache),
             )
         out.print(format_summary(result.summary(share)))
+        result.save(place)
+        out.print(f"{result.status}; written to {place}", highlight=False, soft_wrap=True)
+        if result.status == "interrupted":
+            raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    scenario: ScenarioFile,
+    over: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--over", metavar="PATH=V1,V2,...", help="a field and the values that it takes"),
+    ] = None,
+    set_: Overrides = None,
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="folder; runs/<scenario name>-sweep by default, numbered if it exists"),
+    ] = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="processes that compute side by side; all CPUs by default"),
+    ] = None,
+    ray: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="auto|local|ADDRESS", help="compute on a Ray cluster: one running, new, or at"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    timing_only: Annotated[
+        bool, typer.Option("--timing-only", help="the clock alone: nothing is learned")
+    ] = False,
+    cache: Cache = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this sweep alone")] = False,
+) -> None:
+    """Simulate a scenario at every combination of some fields' values; write one table of all."""
+    with _errors():
+        from sflsim.planning.sweep import sweep as run_sweep
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.scenario.over import read_over
+        from sflsim.terminal.sweep import format_sweep, sweep_shown
+
+        loaded = load_scenario(scenario, set_ or [])
+        values = read_over(over or [])
+        place = _new_folder(folder, f"{loaded.name}-sweep")
+        count = workers if ray or workers else os.cpu_count()
+        with sweep_shown(err) as progress:
+            result = run_sweep(
+                loaded,
+                values,
+                workers=count,
+                ray=ray,
+                cache=_cache_folder(cache, no_cache),
+                progress=progress,
+                device=device,
+                timing_only=timing_only,
+            )
+        out.print(format_sweep(result))
         result.save(place)
         out.print(f"{result.status}; written to {place}", highlight=False, soft_wrap=True)
         if result.status == "interrupted":
@@ -121,6 +196,20 @@ def plot(
 
 
 @app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="the folder of a run, a sweep or a plan", show_default=False)],
+    to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/report.html by default")] = None,  # noqa: UP045
+    target: Target = None,
+) -> None:
+    """Write one HTML page to look at and to play with, from the tables alone; it needs no network."""
+    with _errors():
+        from sflsim.terminal.reports import write_report
+
+        path = write_report(folder, to or folder / "report.html", _share(target))
+        out.print(path, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def summary(
     folder: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
     target: Target = None,
@@ -140,6 +229,70 @@ def catalog() -> None:
 
     for table in format_catalog():
         out.print(table)
+
+
+@app.command()
+def plan(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="folder; runs/<scenario name>-plan by default, numbered if it exists"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    cache: Cache = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this plan alone")] = False,
+) -> None:
+    """Search the decisions of a scenario's 'plan:' block, recommend one point and say why."""
+    with _errors():
+        from sflsim.planning.plan import plan as make_plan
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.plan import format_pareto, plan_shown
+
+        loaded = load_scenario(scenario, set_ or [])
+        place = _new_folder(folder, f"{loaded.name}-plan")
+        with plan_shown(err) as progress:
+            result = make_plan(
+                loaded, device=device, cache=_cache_folder(cache, no_cache), progress=progress
+            )
+        out.print(result.explanation, highlight=False, markup=False, soft_wrap=True)
+        if (table := format_pareto(result)) is not None:
+            out.print("\nThe points that nothing beats:")
+            out.print(table)
+        result.save(place)
+        out.print(f"written to {place}", highlight=False, soft_wrap=True)
+
+
+@cache_app.callback()
+def cache_(context: typer.Context, cache: Cache = None) -> None:
+    """Show or prune what has been computed and is kept for later runs."""
+    context.obj = cache
+    if context.invoked_subcommand is None:
+        show(context)
+
+
+@cache_app.command()
+def show(context: typer.Context, cache: Cache = None) -> None:
+    """Show where the store lies, its size, its entries and how often they were of use."""
+    with _errors():
+        from sflsim.terminal.cache import format_cache
+
+        for line in format_cache(cache or context.obj):
+            out.print(line, highlight=False, soft_wrap=True)
+
+
+@cache_app.command()
+def prune(
+    context: typer.Context,
+    size: Annotated[Optional[str], typer.Option(help="what may stay, e.g. '1 GiB'; oldest go first")] = None,  # noqa: UP045
+    age: Annotated[Optional[str], typer.Option(help="how long unused may stay, e.g. '30 days'")] = None,  # noqa: UP045
+    cache: Cache = None,
+) -> None:
+    """Remove stored values, those not used for longest first."""
+    with _errors():
+        from sflsim.terminal.cache import prune_cache
+
+        out.print(prune_cache(cache or context.obj, size, age), highlight=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -178,13 +331,30 @@ def _share(target: str | None) -> float | None:
         ) from None
 
 
+def _cache_folder(cache: Path | None, no_cache: bool) -> Path | None:
+    if no_cache and cache is not None:
+        raise SflsimError("--cache and --no-cache: give one of them")
+    if no_cache or cache is not None:
+        return cache
+    from sflsim.learning.disk_store import default_folder
+
+    return default_folder()
+
+
 def _new_folder(folder: Path | None, name: str) -> Path:
     """Return a folder that does not exist yet; it is made when there is something to write."""
     if folder is not None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not _unfinished(folder):
             raise SflsimError(
                 f"--out {folder}: exists already; name a new folder, so that no run is overwritten"
             )
         return folder
     tries = [Path("runs") / name, *(Path("runs") / f"{name}-{number}" for number in range(2, 10_000))]
-    return next(place for place in tries if not place.exists())
+    return next(place for place in tries if not place.exists() or _unfinished(place))
+
+
+def _unfinished(folder: Path) -> bool:
+    """Tell whether a folder is empty, or what a run that was killed while it was written has left."""
+    from sflsim.record.tables import is_unfinished
+
+    return folder.is_dir() and is_unfinished(folder)

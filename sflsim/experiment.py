@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import multiprocessing.connection
+import os
 import queue
 import signal
 import threading
@@ -192,7 +194,16 @@ _worker: tuple[Session, Any, Any] | None = None  # set once in each worker proce
 def _start_worker(scenario: Scenario, options: Options, messages: Any, halt: Any) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the parent was no main thread
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = (Session(scenario, options), messages, halt)
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent has been killed: nobody waits for what it computes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work(job: Job) -> Outcome:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.record import tables
+from sflsim.report.html_run import run_report
 from sflsim.report.plots import plot_all
 from sflsim.report.summary import summarize
 from sflsim.scenario.loading import parse_scenario
@@ -65,6 +66,23 @@ class Run:
         frames = {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
         return plot_all(frames, folder, self._target(target))
 
+    def report(self, file: str | Path, target: float | None = None) -> Path:
+        """Write the run as one HTML page that needs nothing beside it, and return its path.
+
+        Raises:
+            SflsimError: plotly is not installed (extra "report"), or the file cannot be written.
+        """
+        frames = {name: getattr(self, name) for name in ("spans", "evaluations", "clients", "runs")}
+        text = run_report(
+            frames,
+            name=self.scenario.name,
+            description=self.scenario.description,
+            scenario=self.scenario.to_yaml(),
+            manifest=self.manifest,
+            target=self._target(target),
+        )
+        return tables.write_text(text, file)
+
     def _target(self, target: float | None) -> float | None:
         return self.scenario.target_accuracy if target is None else target
 
@@ -81,6 +99,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{folder}: cannot be made ({error})") from error
+        tables.begin_folder(folder)
         text = self.scenario.to_yaml()
         tables.write_whole(
             folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8")
@@ -88,7 +107,10 @@ class Run:
         for name in ("spans", "evaluations", "clients"):
             tables.write_table(getattr(self, name), folder / f"{name}.parquet")
         if plots:
-            self.plot(folder / "plots")
+            try:
+                self.plot(folder / "plots")
+            except OSError as error:
+                raise RunError(f"{folder / 'plots'}: cannot be written ({error})") from error
         content = {
             **self.manifest,
             "runs": json.loads(self.runs.to_json(orient="records", double_precision=15)),

@@ -50,7 +50,8 @@ class FrozenClient(Synchronous):
 
     def server_memory_bytes(self, costs: Costs, participants: int) -> float:
         """Return the server model and a replica for everybody who is asked."""
-        return (1 + participants + self.config.over_selection) * costs.server_model_bytes
+        asked: int = participants + self.config.over_selection
+        return (1 + asked) * costs.server_model_bytes
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""

@@ -141,7 +141,8 @@ class MuSplitFed(Synchronous):
 
     def server_memory_bytes(self, costs: Costs, participants: int) -> float:
         """Return the server model and a replica for everybody who is asked."""
-        return (1 + participants + self.config.over_selection) * costs.server_model_bytes
+        asked: int = participants + self.config.over_selection
+        return (1 + asked) * costs.server_model_bytes
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""

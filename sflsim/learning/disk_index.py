@@ -19,6 +19,8 @@ FORMAT = 1
 ENTRY_BYTES = 200  # what a row takes beside its content
 BUSY_S = 60.0
 DISK_TROUBLE = ("FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "BUSY", "LOCKED", "NOMEM", "PROTOCOL")
+TROUBLE = (OSError, sqlite3.Error, ValueError, TypeError)
+"""What using a damaged table may raise: sqlite3's own errors, and those of text or numbers that are none."""
 ADD = """INSERT OR IGNORE INTO entries (key, kind, content, bytes, checksum, used)
     VALUES (?, ?, ?, ?, ?, ?)"""
 SCHEMA = (
@@ -69,19 +71,19 @@ def checksum(key: str, kind: int, content: bytes) -> bytes:
 def is_damage(error: Exception) -> bool:
     """Tell whether an error comes from what the file holds, not from the disk or from a crowd."""
     if not isinstance(error, sqlite3.Error):
-        return False
+        return not isinstance(error, OSError)
     name: str = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
     return not name.removeprefix("SQLITE_").startswith(DISK_TROUBLE)
 
 
 class Index:
-    """The open table. Every method may raise `sqlite3.Error`."""
+    """The open table. Every method may raise one of `TROUBLE`."""
 
     def __init__(self, file: Path) -> None:
         self.writable = True
         try:
             self._db = _opened(file)
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             if is_damage(error):
                 raise
             self._db = _opened_to_read(file)
@@ -184,7 +186,7 @@ def _opened_to_read(file: Path) -> sqlite3.Connection:
             db.execute("PRAGMA trusted_schema = OFF")
             _check_format(db)
             return db
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             db.close()
             if is_damage(error):
                 raise
@@ -193,6 +195,8 @@ def _opened_to_read(file: Path) -> sqlite3.Connection:
 
 def _check_format(db: sqlite3.Connection) -> None:
     (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found == 0:
+        raise OSError("there was no room to make it")
     if found != FORMAT:
         raise sqlite3.DatabaseError(f"its format is {found}, not {FORMAT}")
     db.execute("SELECT entries, bytes, hits, misses FROM totals").fetchone()

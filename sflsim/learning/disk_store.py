@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 import tempfile
 import time
 import warnings
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from sflsim.errors import SflsimError
 from sflsim.learning.claims import claimed
-from sflsim.learning.disk_index import ENTRY_BYTES, FORMAT, Index, Row, checksum, is_damage
+from sflsim.learning.disk_index import ENTRY_BYTES, FORMAT, TROUBLE, Index, Row, checksum, is_damage
 from sflsim.learning.lineage import Value
 from sflsim.learning.stored_form import Kind, decode, encode
 
@@ -101,7 +100,7 @@ class DiskStore:
             return None
         try:
             return self._index.get(key)
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._trouble(error)
             return None
 
@@ -147,7 +146,7 @@ class DiskStore:
             if excess_bytes > 0:
                 self._note_reads()
                 self._remove(self._index.oldest(excess_bytes + int((1 - PRUNED_TO) * self.limit_bytes)))
-        except (OSError, sqlite3.Error) as error:
+        except TROUBLE as error:
             self._trouble(error)
 
     def _written(self, key: str, kind: Kind, content: bytes, durable: bool) -> Row:
@@ -177,7 +176,7 @@ class DiskStore:
             self._index.remove(keys)
             for key in keys:
                 self._file(key).unlink(missing_ok=True)
-        except (OSError, sqlite3.Error) as error:
+        except TROUBLE as error:
             self._trouble(error)
 
     def _file(self, key: str) -> Path:
@@ -207,7 +206,7 @@ class DiskStore:
         try:
             index = self._required()
             sizes, totals = index.sizes(), index.totals()
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise SflsimError(self._message(f"cannot be read ({error})")) from error
         counts = [sizes.get(kind, (0, 0))[0] for kind in (Kind.NUMBERS, Kind.WEIGHTS)]
         return Contents(self.folder, counts[0], counts[1], totals.bytes, totals.hits, totals.misses)
@@ -230,7 +229,7 @@ class DiskStore:
                 self._remove(index.oldest(index.totals().bytes - int(size_bytes)))
             self._remove_strays(index)
             after = index.totals()
-        except (OSError, sqlite3.Error) as error:
+        except TROUBLE as error:
             raise SflsimError(self._message(f"cannot be pruned ({error})")) from error
         return before.entries - after.entries, before.bytes - after.bytes
 
@@ -249,7 +248,7 @@ class DiskStore:
         """Note what was read, and close the files."""
         self._note_reads()
         if self._index is not None:
-            with suppress(sqlite3.Error):
+            with suppress(*TROUBLE):
                 self._index.close()
             self._index = None
 
@@ -260,7 +259,7 @@ class DiskStore:
         if self._index is not None and self._writes and (used or misses):
             try:
                 self._index.count(used, misses)
-            except sqlite3.Error as error:
+            except TROUBLE as error:
                 self._trouble(error)
 
     # Trouble.
@@ -276,12 +275,12 @@ class DiskStore:
                     continue
                 try:
                     return Index(file)
-                except sqlite3.Error as error:
+                except TROUBLE as error:
                     if not is_damage(error):
                         raise
                     self._tell(f"has a damaged table ({error}); a new one is begun")
                     file.with_suffix(".damaged").touch()
-        except (OSError, sqlite3.Error) as error:
+        except TROUBLE as error:
             self._tell(f"cannot be opened ({error}); nothing is stored")
         return None
 

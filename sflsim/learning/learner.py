@@ -1,14 +1,14 @@
 """The learning plane behind its port: handles made by call, values computed when they are needed.
 
 With a store on disk, an evaluation is the moment at which what a resumed run goes on from is kept:
-its result and the weights of every handle that the protocol holds. Imports torch through task;
-`NoLearning`, the port for timing-only runs lies in `absent`.
+its result, and the weights that all handles which the protocol holds can be computed from. Imports
+torch through task; `NoLearning`, the port for timing-only runs lies in `absent`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -61,5 +61,19 @@ class Learner:
             return known
         with self.levels.shared.claim(handle.key):
             (value,) = self.executor.resolve([handle])
-            self.levels.keep(needed.key for needed in list(self._needed))
+            self.levels.keep(_frontier(self._needed, self.levels))
         return value
+
+
+def _frontier(needed: Iterable[Handle], levels: Levels) -> list[str]:
+    """Return the keys of the known values that all that is needed can be computed from."""
+    stack, seen, known = list(needed), set(), []
+    while stack:
+        handle = stack.pop()
+        if handle.key not in seen:
+            seen.add(handle.key)
+            if levels.knows(handle.key):
+                known.append(handle.key)
+            else:
+                stack.extend(handle.call.inputs)
+    return known

@@ -92,6 +92,10 @@ class Levels:
         """Keep a value in memory."""
         self.memory.put(key, value)
 
+    def knows(self, key: str) -> bool:
+        """Tell whether there is a value under `key`."""
+        return key in self._kept or self.get(key) is not None
+
     def keep(self, keys: Iterable[str]) -> None:
         """Put those of the values that are in memory into the shared store, too."""
         new = [key for key in dict.fromkeys(keys) if key not in self._kept]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +18,7 @@ from sflsim.planning.jobs import Desk, Result
 from sflsim.scenario.schema import Scenario
 
 HERE = "here"
+CLOSING_S = 5.0
 
 
 class Task(NamedTuple):
@@ -79,7 +81,8 @@ class Alone:
         return happened
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Close the store."""
+        self._desk.close()
 
 
 class Processes:
@@ -89,6 +92,7 @@ class Processes:
         self._desk = desk
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[int, tuple[Any, Connection]] = {}
+        self._busy: set[int] = set()
         self._hired = 0
 
     def hire(self) -> None:
@@ -102,10 +106,9 @@ class Processes:
 
     def give(self, worker: int, task: Task) -> None:
         """Send a task; that its process is dead shows in the next events."""
-        try:
+        self._busy.add(worker)
+        with suppress(OSError):
             self._workers[worker][1].send(task)
-        except OSError:
-            pass
 
     def events(self) -> list[Event]:
         """Return results, and the deaths of those whose pipe has broken."""
@@ -113,6 +116,7 @@ class Processes:
         return [self._event(workers[pipe], pipe) for pipe in wait(list(workers), 0.5)]  # type: ignore[index, arg-type]
 
     def _event(self, worker: int, pipe: Connection) -> Event:
+        self._busy.discard(worker)
         try:
             message = pipe.recv()
         except (EOFError, OSError):
@@ -128,11 +132,14 @@ class Processes:
         return [process.pid for process, _ in self._workers.values()]
 
     def close(self) -> None:
-        """End all processes."""
-        for process, pipe in self._workers.values():
-            process.terminate()
+        """End all processes: those at work at once, the others when they have closed their stores."""
+        for worker, (process, pipe) in self._workers.items():
             pipe.close()
+            if worker in self._busy:
+                process.terminate()
         for process, _ in self._workers.values():
+            process.join(CLOSING_S)
+            process.terminate()
             process.join()
         self._workers.clear()
 
@@ -145,4 +152,4 @@ def _serve(pipe: Connection, desk: Desk) -> None:
         while True:
             pipe.send(desk.run(*pipe.recv()))
     except (EOFError, OSError):
-        return
+        desk.close()

@@ -10,12 +10,11 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sflsim.algorithms.simulation import Evaluation
 from sflsim.errors import SflsimError
-from sflsim.learning.store import Levels, MemoryStore, Store
+from sflsim.learning.store import MemoryStore
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
 
@@ -61,12 +60,11 @@ def learning_key(scenario: Scenario, number: int, seed: int) -> str:
 
 
 class Desk:
-    """Does the jobs of one process, with one store for all of them."""
+    """Does the jobs of one process: what it learns stays in memory, and in the store that `options` name."""
 
-    def __init__(self, options: Options, cache: Path | None) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
-        self.cache = cache
-        self._store: Store | None = None
+        self._memory = MemoryStore()
         self._session: Session | None = None
 
     def run(self, scenario: Scenario, number: int, seed: int) -> Result:
@@ -83,22 +81,18 @@ class Desk:
             raise KeyboardInterrupt
         return Result(_row(scenario, number, outcome), outcome.computed, outcome.real_s)
 
+    def close(self) -> None:
+        """Close the store on disk."""
+        if self._session is not None:
+            self._session.close()
+
     def _at(self, scenario: Scenario) -> Session:
         """Return the session of a scenario; the last one is kept for the point's next run."""
-        if self._store is None:
-            self._store = open_store(self.cache, self.options.device)
         if self._session is None or self._session.scenario != scenario:
-            self._session = Session(scenario, self.options, self._store)
+            session = Session(scenario, self.options, self._memory)
+            session.disk = self._session.disk if self._session is not None else None
+            self._session = session
         return self._session
-
-
-def open_store(cache: Path | None, device: str) -> Store:
-    """Return the memory of this process, with the store of a folder behind it if there is one."""
-    if cache is None:
-        return MemoryStore()
-    from sflsim.learning.disk_store import DiskStore
-
-    return Levels(MemoryStore(), DiskStore(cache, device=device))
 
 
 def failed(scenario: Scenario, number: int, seed: int, error: str) -> Result:

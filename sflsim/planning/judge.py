@@ -166,7 +166,9 @@ class Judge:
         elif rules.deadline:
             shares["deadline"] = (slowest, rules.deadline.within)
         broken = {
-            name: (found, limit) for name, (found, limit) in shares.items() if limit is not None and found > limit
+            name: (found, limit)
+            for name, (found, limit) in shares.items()
+            if limit is not None and found > limit
         }
         return {name: found / limit - 1.0 if limit else INFINITE for name, (found, limit) in broken.items()}
 
@@ -189,5 +191,3 @@ def weigh(
         elif worst[column] > best[column]:
             score += share[column] * (values[:, column] - best[column]) / (worst[column] - best[column])
     return score
-
-

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sflsim.errors import ScenarioError
 from sflsim.experiment import simulate
 from sflsim.learning.store import MemoryStore
 from sflsim.planning.judge import Estimate, Judge, Reach, reach
-from sflsim.planning.pareto import Values, dominated
+from sflsim.planning.pareto import Values, dominated, stacked
 from sflsim.planning.scenarios import changed
 from sflsim.planning.space import Point
 from sflsim.planning.timing import Numbers, Shared, Timer, Timing
@@ -72,7 +70,7 @@ class Knowledge:
         """Return the objectives of the settled feasible points."""
         settled = [self.estimate(point) for point in self.timed]
         rows = [one.values for one in settled if one.settled and one.feasible]
-        return np.array(rows).reshape(len(rows), len(self.judge.plan.objectives))
+        return stacked(rows, len(self.judge.plan.objectives))
 
     @property
     def timed(self) -> list[Point]:
@@ -131,9 +129,7 @@ class Knowledge:
     def train(self, point: Point, front: Values | None) -> None:
         """Learn a point's next unsettled seed, as far as it may matter (or to its end without a front)."""
         timings = self.timings[point.number]
-        place = next(
-            place for place, one in enumerate(self.reaches(timings)) if not one.settled
-        )
+        place = next(place for place, one in enumerate(self.reaches(timings)) if not one.settled)
         timing, start = timings[place], self.reaches(timings)[place].row
         last = len(timing.keys) - 1 if front is None else self._worth(point, place, front)
         assert last >= start

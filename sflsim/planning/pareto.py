@@ -5,10 +5,17 @@ Values are rows [n, objectives]. Imports numpy only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
+
+
+def stacked(rows: Sequence[Values], columns: int) -> Values:
+    """Return rows as one array [n, columns], of no rows too."""
+    return np.array(rows, dtype=np.float64).reshape(len(rows), columns)
 
 
 def dominated(row: Values, others: Values) -> bool:

@@ -53,7 +53,10 @@ def merged(scenario: Scenario, over: Over | None) -> dict[str, list[Any]]:
         raise ScenarioError(problems)
     both = {path: [_plain(value) for value in values] for path, values in written.items()}
     if not both:
-        found, allowed = "nothing to sweep", "a block 'sweep:' in the scenario, or --over PATH=VALUE,VALUE,..."
+        found, allowed = (
+            "nothing to sweep",
+            "a block 'sweep:' in the scenario, or --over PATH=VALUE,VALUE,...",
+        )
         remedy = "e.g. sweep: {fleet.straggler.mean: [1 s, 2 s]}"
         raise scenario.located(ScenarioError(Problem("sweep", found, allowed, remedy)))
     wrong = [

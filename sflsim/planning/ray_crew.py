@@ -32,7 +32,7 @@ class RayCrew:
         self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._desk = desk
         self._actor = self._ray.remote(num_cpus=1, max_restarts=0)(Clerk)
-        self._token = _token(desk.cache)
+        self._token = _token(desk.options.cache)
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, int] = {}  # what is awaited -> whose it is
         self._hired = 0

@@ -16,7 +16,8 @@ import numpy as np
 from sflsim.errors import SflsimError
 from sflsim.planning.judge import weigh
 from sflsim.planning.knowledge import Knowledge
-from sflsim.planning.pareto import Values
+from sflsim.planning.pareto import Values, dominated
+from sflsim.planning.selection import weights_of
 from sflsim.planning.space import Axis, Point, Space
 from sflsim.scenario.plan_block import Search
 
@@ -37,7 +38,7 @@ def settle(points: Sequence[Point], knowledge: Knowledge, limit: int | None, gue
         still = [point for point in points if knowledge.can_win(point, front, guess)]
         if not still:
             return
-        knowledge.train(_most_promising(still, knowledge, front), front)
+        knowledge.train(_most_promising(still, knowledge), front)
 
 
 def nearest(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> Point | None:
@@ -68,7 +69,8 @@ def sampled(space: Space, knowledge: Knowledge, search: Search) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     population = max(8, min(50, search.timings // 10))
     sampler = optuna.samplers.NSGAIISampler(seed=search.seed, population_size=population)
-    directions = ["minimize"] * len(knowledge.judge.plan.objectives)
+    minimize = optuna.study.StudyDirection.MINIMIZE
+    directions = [minimize] * len(knowledge.judge.plan.objectives)
     study = optuna.create_study(directions=directions, sampler=sampler)
     half, tries = search.timings // 2, 0
     while knowledge.counts.timed < half and tries < 10 * search.timings:
@@ -111,8 +113,6 @@ def _walk(space: Space, knowledge: Knowledge, search: Search) -> None:
 
 
 def _on(point: Point, knowledge: Knowledge, front: Values) -> bool:
-    from sflsim.planning.pareto import dominated
-
     estimate = knowledge.estimate(point)
     return estimate.settled and estimate.feasible and not dominated(estimate.values, front)
 
@@ -123,8 +123,7 @@ def _by_score(points: Sequence[Point], knowledge: Knowledge) -> list[Point]:
     return [points[place] for place in np.argsort(score, kind="stable")]
 
 
-def _most_promising(points: Sequence[Point], knowledge: Knowledge, front: Values) -> Point:
+def _most_promising(points: Sequence[Point], knowledge: Knowledge) -> Point:
     """Return the point whose bound, guessed from its like, lies nearest to the best of everything."""
     values = np.array([knowledge.estimate(point, guess=True).values for point in points])
-    weights = [knowledge.judge.plan.weights.get(name, 1.0) for name in knowledge.judge.plan.objectives]
-    return points[int(np.argmin(weigh(values, weights)))]
+    return points[int(np.argmin(weigh(values, weights_of(knowledge.judge))))]

@@ -125,11 +125,15 @@ class Space:
         """
         problems: list[Problem] = []
         for number, axis in enumerate(self.axes[1:], 1):
-            wrong = [(place, error) for place in range(len(axis.values)) if (error := self._wrong(number, place))]
+            wrong = [
+                (place, error) for place in range(len(axis.values)) if (error := self._wrong(number, place))
+            ]
             alike = {(one.found, one.path) for _, error in wrong for one in error.problems}
             if len(wrong) == len(axis.values) and len(alike) == 1 and len(wrong) > 1:
                 wrong = wrong[:1]
-            problems += [self._placed(axis, place, one) for place, error in wrong for one in error.problems[:1]]
+            problems += [
+                self._placed(axis, place, one) for place, error in wrong for one in error.problems[:1]
+            ]
         if problems:
             raise self.scenario.located(ScenarioError(problems))
 
@@ -149,7 +153,9 @@ class Space:
         concerned = [at for at, variant in enumerate(self._variants) if axis.concerns(variant)]
         if not concerned:
             known = ", ".join(dict.fromkeys(one["algorithm"] for one in self._variants))
-            problem = Problem(f"plan.decisions.{axis.name}", f"a decision on '{axis.name}'", f"variants: {known}")
+            problem = Problem(
+                f"plan.decisions.{axis.name}", f"a decision on '{axis.name}'", f"variants: {known}"
+            )
             raise self.scenario.located(ScenarioError(problem))
         start = [0] * len(self.axes)
         start[0], start[number] = concerned[0], place
@@ -177,9 +183,13 @@ class Space:
                 own[".".join(steps[2:])] = value
             apply([Override(f"plan.decisions {axis.name}", steps, value)], Document(data))
         if own:
-            data["variants"][0]["name"] += "".join(f" {key}={shorten(str(value))}" for key, value in own.items())
+            data["variants"][0]["name"] += "".join(
+                f" {key}={shorten(str(value))}" for key, value in own.items()
+            )
         scenario = rebuilt(self.scenario, data)
-        key = json.dumps({**data, "variants": {**data["variants"][0], "name": ""}}, sort_keys=True, default=str)
+        key = json.dumps(
+            {**data, "variants": {**data["variants"][0], "name": ""}}, sort_keys=True, default=str
+        )
         known = self._numbers.get(key)
         if known is not None:
             return known
@@ -216,7 +226,9 @@ def text_of(value: Any) -> str:
 def _steps(path: str) -> tuple[str, ...]:
     steps, rest = read_path(path)
     if not steps or rest:
-        allowed = "a path of the scenario, e.g. server.compute, fleet.groups[0].link or variants[mu-splitfed].tau"
+        allowed = (
+            "a path of the scenario, e.g. server.compute, fleet.groups[0].link or variants[mu-splitfed].tau"
+        )
         raise ScenarioError(Problem(f"plan.decisions.{path}", repr(path), allowed))
     return steps
 
@@ -228,7 +240,8 @@ def _differing(variants: Sequence[dict[str, Any]]) -> list[str]:
         for other in variants:
             if one["algorithm"] == other["algorithm"]:
                 differing |= {
-                    key: None for key in one if key not in ("name", "algorithm") and one[key] != other.get(key)
+                    key: None
+                    for key in one
+                    if key not in ("name", "algorithm") and one[key] != other.get(key)
                 }
     return list(differing)
-

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from sflsim.planning.schedule import MAX_DEATHS, Schedule
 from sflsim.planning.sweep_table import FIGURES, summarize_sweep, sweep_table
 from sflsim.record import tables
 from sflsim.registry import algorithms
+from sflsim.report.html_points import sweep_report
 from sflsim.run import versions
 from sflsim.scenario.loading import parse_scenario, written
 from sflsim.scenario.over import Over
@@ -84,6 +85,18 @@ class Sweep:
     def summary(self) -> pd.DataFrame:
         """Return one row per point and variant: means over the seeds."""
         return summarize_sweep(self.table, list(self.over))
+
+    def report(self, file: str | Path) -> Path:
+        """Write the sweep as one HTML page that needs nothing beside it, and return its path."""
+        text = sweep_report(
+            self.table,
+            list(self.over),
+            name=self.scenario.name,
+            description=self.scenario.description,
+            scenario=_resolved(self.scenario, self.over),
+            manifest=self.manifest,
+        )
+        return tables.write_text(text, file)
 
     def save(self, folder: str | Path) -> Path:
         """Write scenario.yaml, sweep.parquet, sweep.csv and, last, the manifest sweep.json.
@@ -157,7 +170,7 @@ def sweep(
     jobs = _jobs(found)
     started = time.perf_counter()
     with _folder(cache, needed=(ray is not None or (workers or 1) > 1) and not timing_only) as folder:
-        crew, count = _crew(Desk(options, folder), workers, ray, found)
+        crew, count = _crew(Desk(replace(options, cache=folder)), workers, ray, found)
         foreman = _Foreman(found, jobs, crew, min(count, len(jobs)), progress)
         try:
             foreman.work()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -165,7 +166,7 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS[name] if column not in frame]
     if missing:
         raise RunError(f"{path}: the columns {', '.join(missing)} are missing")
-    return frame.astype(dict(COLUMNS[name]))
+    return frame[list(COLUMNS[name])].astype(dict(COLUMNS[name]))
 
 
 def write_json(content: Any, path: Path) -> None:
@@ -174,15 +175,57 @@ def write_json(content: Any, path: Path) -> None:
     write_whole(path, lambda part: Path(part).write_text(text + "\n", encoding="utf-8"))
 
 
-def write_whole(path: Path, write: Any) -> None:
-    """Let `write` fill a file beside `path`, then put it in place of `path` in one step."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+def write_text(text: str, file: str | Path) -> Path:
+    """Write a text file whole or not at all, its folder first where there is none; return its path."""
+    path = Path(file)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be made ({error})") from error
+    write_whole(path, lambda part: Path(part).write_text(text, encoding="utf-8", newline="\n"))
+    return path
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Let `write` fill a file beside `path`, then put it in place of `path` in one step.
+
+    Raises:
+        RunError: the disk is full or cannot be written; what was at `path` is as it was.
+    """
+    part = ""
+    try:
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
         write(part)
+        with open(part, "rb") as written:  # on the disk before its name is: a power cut leaves no half
+            os.fsync(written.fileno())
         os.chmod(part, 0o644)
         os.replace(part, path)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error})") from error
     finally:
-        Path(part).unlink(missing_ok=True)
+        if part:
+            Path(part).unlink(missing_ok=True)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but what a killed `Run.save` has left: no manifest, our files."""
+    ours = {"scenario.yaml", "plots", *(f"{name}.parquet" for name in COLUMNS)}
+    names = {path.name for path in folder.iterdir()}
+    return all(name in ours or _part_of(name) is not None for name in names)
+
+
+def begin_folder(folder: Path) -> None:
+    """Take away the manifest of an older run, so that no mixture looks whole, and what a kill has left."""
+    try:
+        (folder / "run.json").unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if _part_of(path.name) is not None:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error})") from error
+
+
+def _part_of(name: str) -> re.Match[str] | None:
+    """Return a match for the name of a file that `write_whole` had not finished."""
+    return re.fullmatch(r"\.(scenario\.yaml|run\.json|[a-z]+\.parquet)\..+", name)

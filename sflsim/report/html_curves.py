@@ -69,7 +69,7 @@ def curves(
             for axis in axes
         },
         "seeds": [
-            [_records(own) for _, own in by_name[name].groupby("seed", sort=False, observed=True)]
+            [_records(own) for _, own in by_name[name].groupby("seed", observed=True)]
             for name in names
         ],
         "started": [

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from sflsim.report.html import short
-from sflsim.report.style import PALETTE, look
+from sflsim.report.html_curves import SYMBOLS
+from sflsim.report.style import look
 from sflsim.report.tables import with_columns
 
 KEYS = ["group", "flop_per_s", "up_bytes_per_s", "down_bytes_per_s", "memory_bytes"]
@@ -30,41 +31,34 @@ def fleet(clients: pd.DataFrame | None) -> dict[str, Any] | None:
     seeds = list(table["seed"].unique())[:MOST_SEEDS]
     return {
         "groups": [
-            {"name": name, "color": PALETTE[place % len(PALETTE)], "symbol": _symbol(place)}
+            {"name": name, "color": look(place).color, "symbol": SYMBOLS[look(place).marker]}
             for place, name in enumerate(groups)
         ],
         "seeds": [{"seed": int(seed), **_devices(table[table["seed"] == seed], groups)} for seed in seeds],
     }
 
 
-def _symbol(place: int) -> str:
-    from sflsim.report.html_curves import SYMBOLS
-
-    return SYMBOLS[look(place).marker]
-
-
 def _devices(table: pd.DataFrame, groups: list[str]) -> dict[str, Any]:
     """Return the devices of one seed as points, at most `MOST_POINTS`, spread over the fleet."""
-    alike = table.groupby(KEYS, sort=False, dropna=False, observed=True)["client"].agg(
-        ["size", lambda names: list(names.iloc[:MOST_NAMES])]
-    )
+    alike = list(table.groupby(KEYS, sort=False, dropna=False, observed=True)["client"])
     every = -(-len(alike) // MOST_POINTS)
-    points = [
-        {
-            "group": groups.index(str(group)),
-            "flop_per_s": _rate(flop_per_s),
-            "up": _rate(up),
-            "down": _rate(down),
-            "memory_bytes": short(memory),
-            "count": int(count),
-            "names": [str(name) for name in names],
-        }
-        for (group, flop_per_s, up, down, memory), (count, names) in zip(
-            alike.index[::every], alike.iloc[::every].itertuples(index=False, name=None), strict=True
-        )
-    ]
+    points = [_point(key, names, groups) for key, names in alike[::every]]
     shown = sum(point["count"] for point in points)
     return {"points": points, "devices": len(table), "shown": shown}
+
+
+def _point(key: Any, names: pd.Series[str], groups: list[str]) -> dict[str, Any]:
+    """Return the point of devices that are alike: their KEYS, their number and the first names."""
+    group, flop_per_s, up, down, memory_bytes = key
+    return {
+        "group": groups.index(str(group)),
+        "flop_per_s": _rate(flop_per_s),
+        "up": _rate(up),
+        "down": _rate(down),
+        "memory_bytes": short(memory_bytes),
+        "count": len(names),
+        "names": [str(name) for name in names.iloc[:MOST_NAMES]],
+    }
 
 
 def _rate(value: float) -> float | str | None:

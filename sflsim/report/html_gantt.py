@@ -36,11 +36,10 @@ def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) 
     each = room // (len(variants) * len(kept))
     runs = [
         {"variant": names.index(variant), "seed": int(seed), **_run(own, each)}
-        for (variant, seed), own in table[table["seed"].isin(kept)].groupby(
-            ["variant", "seed"], sort=False, observed=True
-        )
+        for variant in variants
+        for seed in kept
+        if not (own := table[(table["variant"] == variant) & (table["seed"] == seed)]).empty
     ]
-    runs.sort(key=lambda run: run["variant"])
     return {
         "activities": [
             {"name": name, "label": label, "color": color, "top": top, "bottom": bottom}

@@ -76,7 +76,7 @@ def run_report(
         _drawn(data, "gantt", "Rounds in detail", GANTT, "No spans were recorded."),
         _drawn(data, "time", "Where the time goes", TIME, "No spans were recorded."),
         _drawn(data, "fleet", "Fleet", FLEET, "This run has no record of its devices' bandwidth."),
-        Section("origin", "Origin", "", origin_html(scenario, manifest)),
+        *origin(scenario, manifest),
     ]
     return page(name, description, _facts(names, runs, clients, manifest or {}), sections, data)
 
@@ -110,9 +110,9 @@ def summary_html(
 ) -> str:
     """Return the table of whole runs: one row per variant, one unit per column."""
     summary = summarize(evaluations, runs).set_index("variant")
-    work = with_columns(clients, ("variant", "seed", "energy_j", "dropped", "wasted_s", "wasted_bytes"))
-    spent = work.groupby(["variant", "seed"], sort=False).sum(min_count=1)
-    means = spent.groupby("variant").mean().reindex(summary.index).astype(float)
+    work = with_columns(clients, ("variant", "seed", "energy_j"))
+    spent_j = work.groupby(["variant", "seed"], sort=False)["energy_j"].sum(min_count=1)
+    whole = summary.assign(energy_j=spent_j.groupby("variant").mean().reindex(summary.index))
     accuracies = [
         _percent(mean, std)
         for mean, std in zip(summary["accuracy_mean"], summary["accuracy_std"], strict=True)
@@ -124,7 +124,6 @@ def summary_html(
         "final accuracy (%)": accuracies,
         "rounds": [count_text(float(rounds)) for rounds in summary["rounds"]],
     }
-    whole = summary.join(means)
     for column, header, unit_of in (
         ("time_s", "time", time_unit),
         ("uplink_bytes", "uplink", byte_unit),
@@ -150,13 +149,13 @@ def _percent(mean: float, std: float) -> str:
     return f"{100 * mean:.1f}{spread}" if math.isfinite(mean) else NONE
 
 
-def origin_html(scenario: str, manifest: Mapping[str, Any] | None) -> str:
-    """Return the resolved scenario and the manifest, to open where wanted."""
+def origin(scenario: str, manifest: Mapping[str, Any] | None) -> list[Section]:
+    """Return the section with the resolved scenario and the manifest, as far as they are there."""
     body = folded("Resolved scenario (every default written out)", scenario) if scenario else ""
     if manifest:
         text = json.dumps(manifest, indent=2, sort_keys=True, default=str, ensure_ascii=False)
         body += folded("Manifest (versions, settings, what was computed)", text)
-    return body
+    return [Section("origin", "Origin", "", body)] if body else []
 
 
 def _facts(

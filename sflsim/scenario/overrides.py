@@ -137,7 +137,11 @@ def _meant(step: str, words: Sequence[str]) -> list[str]:
     if step in words:
         return [step]
     begun = sorted((word for word in words if word.startswith(step)), key=len)
-    return [word for place, word in enumerate(begun) if not word.startswith(tuple(f"{one} " for one in begun[:place]))]
+    return [
+        word
+        for place, word in enumerate(begun)
+        if not word.startswith(tuple(f"{one} " for one in begun[:place]))
+    ]
 
 
 def _names(entry: Any) -> list[str]:

@@ -128,7 +128,9 @@ class Scenario(Part):
         examples=[{"fleet.straggler.mean": ["1 s", "5 s"], "variants[mu-splitfed].tau": [1, 4]}],
     )
 
-    plan: PlanConfig | None = Field(default=None, description="for 'sflsim plan': what to decide, and by what")
+    plan: PlanConfig | None = Field(
+        default=None, description="for 'sflsim plan': what to decide, and by what"
+    )
 
     _source: Source = PrivateAttr(default_factory=Source)
 

@@ -43,7 +43,7 @@ class _Estimate:
     def left(self, step: Progress) -> str:
         self._shares[step.variant, step.seed] = step.share
         done = sum(self._shares.values()) / step.runs
-        return _duration(step.real_s * (1 - done) / done) if done > 0 else "?"
+        return duration(step.real_s * (1 - done) / done) if done > 0 else "?"
 
 
 class _Bars:
@@ -87,9 +87,10 @@ class _Lines:
 
 def _facts(step: Progress) -> str:
     accuracy = "" if math.isnan(step.accuracy) else f", accuracy {step.accuracy:.1%}"
-    return f"round {step.round}, simulated {_duration(step.time_s)}{accuracy}"
+    return f"round {step.round}, simulated {duration(step.time_s)}{accuracy}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in one fitting unit."""
     unit, length_s = time_unit(seconds)
     return f"{number_text(seconds / length_s)} {unit}"

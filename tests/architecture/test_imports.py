@@ -31,11 +31,23 @@ ARROWS: dict[str, set[str]] = {
     "algorithms": {*BASE, *PARTS},
     "scenario": {*BASE, *PARTS, "registry", "algorithms"},
     "record": {"errors"},
-    "report": {"record"},
+    "report": {"errors", "record"},
     "session": {*BASE, *PARTS, "registry", "algorithms", "scenario"},
     "run": {"errors", "record", "report", "scenario", "session"},
     "experiment": {*BASE, *PARTS, "algorithms", "scenario", "session", "run"},
-    "terminal": {"experiment", "fleet", "report"},
+    "planning": {
+        *BASE,
+        *PARTS,
+        "registry",
+        "algorithms",
+        "scenario",
+        "record",
+        "report",
+        "session",
+        "run",
+        "experiment",
+    },
+    "terminal": {"errors", "units", "learning", "experiment", "fleet", "report", "run", "planning", "scenario"},
     "cli": {
         *BASE,
         *PARTS,
@@ -46,9 +58,10 @@ ARROWS: dict[str, set[str]] = {
         "session",
         "run",
         "experiment",
+        "planning",
         "terminal",
     },
-    "__init__": {"errors", "learning", "registry", "scenario", "run", "experiment"},
+    "__init__": {"errors", "learning", "registry", "scenario", "run", "experiment", "planning"},
     "__main__": {"cli"},
 }
 # Where an outside library may be imported at all, and where it must not be loaded on import.
@@ -57,10 +70,15 @@ HOMES: dict[str, set[str]] = {
     "torch": {"learning", "algorithms", "session", "experiment"},
     "pint": {"units"},
     "matplotlib": {"report"},
+    "plotly": {"report"},
     "typer": {"cli"},
     "scipy": set(),
+    "sqlite3": {"learning"},
+    "ray": {"planning"},
+    "optuna": {"planning"},
+    "safetensors": {"learning"},
 }
-LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")}
+LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {("plotly", "report"), ("optuna", "planning")}
 # Of learning, what a scenario is made of: read without torch.
 TORCH_FREE = (
     "absent",
@@ -69,6 +87,9 @@ TORCH_FREE = (
     "executor",
     "lineage",
     "store",
+    "stored_form",
+    "claims",
+    "disk_",
     "calls",
     "optimizers",
     "models/",
@@ -211,6 +232,8 @@ def test_libraries_stay_at_home(imports: list[Import]) -> None:
         ("fleet/devices.py", "def f():\n    import simpy.events as e"),
         ("fleet/devices.py", "import importlib\nimportlib.import_module('torch')"),
         ("report/plots.py", "from sflsim import run"),
+        ("report/html.py", "import plotly"),
+        ("run.py", "def f():\n    import plotly"),
         ("report/plots.py", "from sflsim.run import Run"),
         ("record/tables.py", "import torch"),
         ("registry.py", "from sflsim.algorithms.base import Algorithm"),

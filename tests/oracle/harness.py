@@ -15,6 +15,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import torch
 from oracle import reference as ref
@@ -182,10 +183,17 @@ class Training:
             assert dropped or numbers == list(range(len(numbers)))
 
 
-def train(variant: dict[str, Any], *, rounds: int = 3, seed: int = 0, **parts: Any) -> Training:
-    """Simulate one variant on the small scenario and return what it did."""
+def train(
+    variant: dict[str, Any], *, rounds: int = 3, seed: int = 0, stacks_images: bool = False, **parts: Any
+) -> Training:
+    """Simulate one variant on the small scenario and return what it did.
+
+    Digits are small enough for their convolutions to be stacked; they are looped here unless told
+    otherwise, as those of larger images are, so that both ways are tried.
+    """
     session = RecordingSession(scenario(variant, rounds=rounds, **parts))
-    outcome = session.run(0, seed, lambda row: None)
+    with mock.patch("sflsim.learning.task.STACKED_PIXELS", 64 if stacks_images else 0):
+        outcome = session.run(0, seed, lambda row: None)
     assert outcome.status == "completed"
     task = session.learner.task
     parts_of = [nn.Sequential(*[block for _, block in part.blocks]) for part in (task.client, task.server)]

@@ -215,7 +215,15 @@ def test_mu_splitfed(settings: dict[str, Any], workload: dict[str, Any]) -> None
     """Both parts move by two-sided estimates along the very directions, then by eta_g to the mean."""
     settings = {**MU, **settings}
     run = train({"algorithm": "mu-splitfed", **settings}, workload=workload)
-    assert (run.session.learner.task.lanes_at_once == 1) == (workload == CNN)
+
+    run.check(mu_oracle(run, **settings))
+
+
+def test_mu_splitfed_with_stacked_convolutions() -> None:
+    """Convolutions of several participants at once equal those of one after another."""
+    settings = {**MU, "tau": 2, "client_feedback": "joint"}
+    run = train({"algorithm": "mu-splitfed", **settings}, workload=CNN, stacks_images=True)
+    assert run.session.learner.task.lanes_at_once > 1
 
     run.check(mu_oracle(run, **settings))
 

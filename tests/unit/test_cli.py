@@ -289,7 +289,7 @@ def test_divergence_ends_its_variant_alone() -> None:
     assert saved.evaluations["loss"].notna().all()
 
 
-TALKATIVE = "import sflsim.progress; sflsim.progress.LINE_EVERY_S = 0.0; from sflsim.cli import main; main()"
+TALKATIVE = "import sflsim.terminal.progress as p; p.LINE_EVERY_S = 0.0; from sflsim.cli import main; main()"
 
 
 @pytest.mark.parametrize(("workers", "everyone"), [(1, False), (2, True)])

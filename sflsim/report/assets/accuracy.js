@@ -7,6 +7,7 @@ function accuracy(section) {
     class: "handle", role: "slider", tabindex: "0", "aria-label": "target accuracy, in percent",
     "aria-valuemin": "0", "aria-valuemax": "100", title: "drag: another target",
   });
+  const grip = el("div", {class: "grip", "aria-hidden": "true"});
   const input = el("input", {id: "target", inputmode: "decimal", placeholder: "e.g. 90", "aria-label": "target accuracy in percent"});
   const table = el("div", {class: "scroll", id: "time-to-target"});
   const note = el("p", {class: "note"});
@@ -54,10 +55,12 @@ function accuracy(section) {
 
   function place() { // the handle stands at the line's right end, as far as the line is in view
     const inside = chart._fullLayout, y = inside.yaxis;
-    handle.hidden = state.target === null;
+    handle.hidden = grip.hidden = state.target === null;
     if (handle.hidden) return;
     const at = Math.min(Math.max(y.c2p(state.target), 0), y._length);
-    handle.style.top = `${y._offset + at}px`;
+    handle.style.top = grip.style.top = `${y._offset + at}px`;
+    grip.style.left = `${inside.xaxis._offset}px`;
+    grip.style.width = `${inside.xaxis._length}px`;
     handle.style.left = `${inside.xaxis._offset + inside.xaxis._length + 3}px`;
     handle.textContent = percentText(state.target);
     handle.setAttribute("aria-valuenow", Number((100 * state.target).toPrecision(6)));
@@ -87,12 +90,14 @@ function accuracy(section) {
     const step = Math.round(Math.min(Math.max(share, state.range[0], 0.001), state.range[1], 1) * 1000) / 1000;
     if (step !== state.target) aim(step, "drag");
   }
-  handle.addEventListener("pointerdown", (event) => {
-    handle.setPointerCapture(event.pointerId);
-    handle.addEventListener("pointermove", dragged);
-    event.preventDefault();
-  });
-  handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", dragged));
+  for (const part of [handle, grip]) {
+    part.addEventListener("pointerdown", (event) => {
+      part.setPointerCapture(event.pointerId);
+      part.addEventListener("pointermove", dragged);
+      event.preventDefault();
+    });
+    part.addEventListener("lostpointercapture", () => part.removeEventListener("pointermove", dragged));
+  }
   handle.addEventListener("keydown", (event) => {
     const step = {ArrowUp: 0.01, ArrowDown: -0.01, PageUp: 0.05, PageDown: -0.05}[event.key];
     if (!step) return;
@@ -151,7 +156,7 @@ function accuracy(section) {
     legend(data.variants, state.shown, () => { draw(); tabulate(); }), chart, table, note);
   settle();
   drawn(draw);
-  chart.append(handle);
+  chart.append(grip, handle);
   chart.on("plotly_afterplot", place);
   drawers.push(tabulate);
   aim(state.target, "start");

@@ -5,8 +5,8 @@ const drawers = [];
 const touch = matchMedia("(pointer: coarse)").matches;
 const narrow = () => document.documentElement.clientWidth < 640;
 const CONFIG = {
-  responsive: true, displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+  responsive: true, displaylogo: false, displayModeBar: !touch && !narrow(),
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
 const TIMES = [["ms", 1e-3, 1], ["s", 1, 120], ["min", 60, 7200], ["h", 3600, 172800], ["d", 86400, Infinity]];
 const UNITS = {
@@ -137,18 +137,25 @@ function pick(name, options, chosen, change) {
   return el("label", {class: "control"}, name, select);
 }
 
-// A line and its symbol as they are drawn, for legends and tables.
+const MARKS = {
+  "circle": "M12 1.5a4.5 4.5 0 1 0 .01 0z", "square": "M8 2h8v8h-8z", "diamond": "M12 0l6 6-6 6-6-6z",
+  "triangle-up": "M12 1l5.5 9.5h-11z", "triangle-down": "M12 11l5.5-9.5h-11z", "cross": "M10 1h4v3h3v4h-3v3h-4v-3h-3v-4h3z",
+  "star": "M12 0l1.7 4h4.3l-3.4 2.7 1.3 4.3-3.9-2.6-3.9 2.6 1.3-4.3-3.4-2.7h4.3z", "x-thin": "M8 2l8 8m0-8l-8 8",
+  "box": "M6 0h12v12h-12z",
+};
+
+// The line, the mark or the box that stands for something in legends and tables.
 function swatch({color, dash, symbol}) {
   const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  const line = document.createElementNS(space, dash ? "line" : "rect");
-  const place = dash ? {x1: 0, x2: 24, y1: 6, y2: 6, stroke: tone(color), "stroke-width": 2.5}
-    : {x: 6, y: 0, width: 12, height: 12, rx: 2, fill: tone(color), stroke: faint("#888888", 0.7)};
+  const svg = document.createElementNS(space, "svg"), path = document.createElementNS(space, "path");
+  const stroked = dash || symbol === "x-thin";
+  const place = {d: dash ? "M0 6h24" : MARKS[symbol ?? "box"] ?? MARKS.circle, fill: stroked ? "none" : tone(color),
+    stroke: stroked ? tone(color) : color === "#ffffff" ? colors().muted : "none", "stroke-width": dash ? 2.5 : 1};
   if (dash && dash !== "solid") place["stroke-dasharray"] = dash.replaceAll("px", "");
-  svg.setAttribute("class", "swatch");
-  for (const [name, value] of Object.entries({width: 24, height: 12, "aria-hidden": "true"})) svg.setAttribute(name, value);
-  for (const [name, value] of Object.entries(place)) line.setAttribute(name, value);
-  svg.append(line);
+  const set = (element, values) => Object.entries(values).forEach(([name, value]) => element.setAttribute(name, value));
+  set(svg, {class: "swatch", width: 24, height: 12, "aria-hidden": "true"});
+  set(path, place);
+  svg.append(path);
   return svg;
 }
 

@@ -52,12 +52,12 @@ function gantt(section) {
     const clients = used.filter((row) => row < run.clients).length;
     if (clients && clients < used.length) shapes.push({type: "line", xref: "paper", x0: 0, x1: 1, y0: clients - 0.5, y1: clients - 0.5,
       line: {color: muted, width: 0.7}});
-    const width = narrow() ? 12 : 28;
+    const width = narrow() ? 16 : 28;
     Plotly.react(chart, traces, layout({
       height: 86 + Math.max(3, used.length) * 28, barmode: "overlay", bargap: 0, shapes, annotations: labels, margin: {l: 10, r: 14, t: 24, b: 10},
       xaxis: axis(`simulated time (${unit})`, {range: [start / size, start / size + 1.005 * (end - start) / size || 1]}),
       yaxis: axis("", {tickvals: used.map((_, at) => at), ticktext: used.map((row) => wrapped(run.rows[row], width)), range: [used.length - 0.5, -0.5],
-        ticks: "", showgrid: false, showline: false, fixedrange: true}),
+        tickcolor: "rgba(0,0,0,0)", showgrid: false, showline: false, fixedrange: true}),
     }), CONFIG);
     const notes = [...run.notes.map((text) => `In this file: ${text}.`), own.note && `Of each variant: ${own.note}.`,
       kept.length < asked && `Rounds ${kept[0]} to ${kept[kept.length - 1]} are drawn: more would be too many bars.`];

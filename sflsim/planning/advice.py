@@ -1,0 +1,165 @@
+"""The plan in plain words: what is recommended, why, what else there is, what is in the way.
+
+Imports alternatives, bottleneck, selection and wording, and takes sensitivity's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from sflsim.planning.alternatives import SAME, Alternatives
+from sflsim.planning.bottleneck import bottleneck, describe
+from sflsim.planning.judge import Estimate
+from sflsim.planning.knowledge import Knowledge
+from sflsim.planning.selection import Selection
+from sflsim.planning.space import VARIANT, Point, Space, text_of
+from sflsim.planning.wording import LIMITS, WORDS, amounts, bytes_text, change_text, count, listed
+from sflsim.report.amounts import count_text, number_text, seconds_text, target_text
+
+
+def explain(
+    space: Space, knowledge: Knowledge, selection: Selection, table: pd.DataFrame, nearest: Point | None
+) -> str:
+    """Return the whole explanation; `nearest` is the point to speak of where nothing is feasible."""
+    chosen = selection.recommended
+    lines = _infeasible(knowledge, nearest) if chosen is None else _recommended(knowledge, selection)
+    about = chosen or nearest
+    if about is not None:
+        found = bottleneck(about.scenario, knowledge.timings_of(about.scenario, keep=True))
+        binding = ([describe(found)] if found else []) + list(_helps(table))
+        lines += _section("What binds there:", binding)
+    if chosen is not None:
+        decisions = Alternatives(space, knowledge, chosen).lines()
+        lines += _section("Each decision, all else as recommended:", decisions)
+        lines += _section("How sure that is:", list(_sure(table, selection, knowledge)))
+    if knowledge.judge.target is None:
+        lines += ["", "No target accuracy: points are compared by what equal numbers of rounds take."]
+    return "\n".join([*lines, "", _effort(space, knowledge)])
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return ["", title, *(f"  - {line}" for line in lines)] if lines else []
+
+
+def _effort(space: Space, knowledge: Knowledge) -> str:
+    counts = knowledge.counts
+    impossible = len(space.refused) + len(knowledge.impossible)
+    text = f"{counts.timed} of {count(space.combinations, 'combination')} timed"
+    text += f", {impossible} impossible" if impossible else ""
+    return f"{text}; {count(counts.trainings, 'training')}, {count(counts.rounds, 'round')} in all."
+
+
+def _recommended(knowledge: Knowledge, selection: Selection) -> list[str]:
+    point, plan, target = selection.pareto[0], knowledge.judge.plan, knowledge.judge.target
+    estimate = knowledge.estimate(point)
+    names = list(dict.fromkeys([*plan.objectives, "time"]))
+    what = "Its rounds take" if target is None else f"To {target_text(target)} accuracy it takes"
+    seeds = f"means over {len(knowledge.seeds)} seeds" if len(knowledge.seeds) > 1 else "one seed"
+    lines = [
+        f"Recommended: {point.label}",
+        f"  {what} {amounts(estimate.facts, names, plan.prices.currency)}, "
+        f"in {count_text(estimate.facts['rounds'])} rounds ({seeds}).",
+    ]
+    if len(selection.pareto) == 1:
+        return [*lines, "  No other feasible point is better in anything that counts."]
+    ratios = []
+    for column, name in enumerate(plan.objectives):
+        best = min(knowledge.estimate(other).values[column] for other in selection.pareto)
+        ratio = estimate.values[column] / best if best else 1.0
+        ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {WORDS[name]}")
+    others = f"the best balance of {len(selection.pareto)} points that nothing beats"
+    return [*lines, f"  It has {listed(ratios)}: {others}."]
+
+
+def _infeasible(knowledge: Knowledge, nearest: Point | None) -> list[str]:
+    broken = [knowledge.estimate(point).excess for point in knowledge.timed]
+    lines = [f"Nothing is feasible: each of {count(len(broken), 'point')} breaks a constraint."]
+    names = list(dict.fromkeys(name for one in broken for name in one))
+    for name in sorted(names, key=lambda name: -sum(name in one for one in broken)):
+        alone = sum(set(one) == {name} for one in broken)
+        only = f", and {alone} of them break nothing else" if len(names) > 1 else ""
+        lines.append(
+            f"  - In the way: {LIMITS[name]}; {sum(name in one for one in broken)} points break it{only}."
+        )
+    if nearest is not None:
+        lines += [f"Nearest: {nearest.label}"]
+        lines += [f"  - {line}" for line in _needs(knowledge, knowledge.estimate(nearest))]
+    return lines
+
+
+def _needs(knowledge: Knowledge, estimate: Estimate) -> Iterator[str]:
+    """Yield what would have to give for a point to be feasible, the worst first."""
+    plan, facts = knowledge.judge.plan, estimate.facts
+    rules, least = plan.constraints, "" if estimate.settled else "at least "
+    for name, excess in sorted(estimate.excess.items(), key=lambda item: -item[1]):
+        if name == "target":
+            best = target_text(round(facts["accuracy"], 3))
+            yield (
+                f"In {count_text(facts['rounds'])} rounds its accuracy comes to {best} at best: "
+                "raise 'stop', or lower the target."
+            )
+        elif name == "deadline" and rules.deadline:
+            share, limit = target_text(rules.deadline.probability), seconds_text(rules.deadline.within)
+            needed = seconds_text(rules.deadline.within * (1 + excess))
+            yield f"It needs {least}{needed} in {share} of the seeds; the deadline is {limit}."
+        elif name == "device_memory":
+            yield f"Its training takes {1 + excess:.3g} times the memory of a device."
+        elif name == "budget":
+            money = amounts(facts, ["cost"], plan.prices.currency)
+            yield f"It costs {least}{money}; the budget is {number_text(rules.budget or 0.0)}."
+        else:
+            limit_bytes: float = getattr(rules, name)
+            needed, limit = bytes_text(limit_bytes * (1 + excess)), bytes_text(limit_bytes)
+            yield f"{LIMITS[name].capitalize()}: {least}{needed}, where {limit} are allowed."
+
+
+def _helps(table: pd.DataFrame) -> Iterator[str]:
+    """Yield which better device or link would shorten the time of the recommended point most."""
+    better = table["change"].str.startswith("+") != (table["assumption"] == "stragglers")
+    rows = table[(table["kind"] == "fleet") & better]
+    if rows.empty:
+        return
+    best = rows.sort_values("time_ratio", kind="stable").iloc[0]
+    if best["time_ratio"] > 1 - SAME:
+        yield "No device's or link's rate and not the server's, a quarter higher, saves 2 % of the time."
+        return
+    saved = change_text(float(best["time_ratio"]))
+    yield f"What helps most: {best['assumption']} {best['change']} makes the time {saved}."
+    nothing = [str(name) for name in rows.loc[(rows["time_ratio"] - 1).abs() < 0.005, "assumption"]]
+    if nothing:
+        yield f"What would not help: more {listed(nothing, 'or')}."
+
+
+def _other(knowledge: Knowledge, chosen: Point, number: int) -> str:
+    """Return what the answer would be in place of the recommended point: only what is different."""
+    if number < 0:
+        return "Nothing would be feasible"
+    other = knowledge.points[number]
+    if other.choices[VARIANT] != chosen.choices[VARIANT]:
+        return f"The answer would be {other.label}"
+    differing = [name for name in chosen.choices if chosen.choices[name] != other.choices[name]]
+    parts = (
+        f"{name} {text_of(other.choices[name])} instead of {text_of(chosen.choices[name])}"
+        for name in differing
+    )
+    return f"The answer would be {listed(parts)}"
+
+
+def _sure(table: pd.DataFrame, selection: Selection, knowledge: Knowledge) -> Iterator[str]:
+    changes = table[table["changes"]]
+    for number, rows in changes.groupby("recommended", sort=False):
+        causes = listed((f"{row.assumption} {row.change}" for row in rows.itertuples()), "or")
+        doubt = "" if rows["certain"].all() else " (some as far as can be told without more training)"
+        yield f"{_other(knowledge, selection.pareto[0], int(str(number)))} with {causes}{doubt}."
+    doubtful = int((~table["certain"] & ~table["changes"]).sum())
+    kept = f"{len(table) - len(changes)} of {count(len(table), 'small change')} of an assumption"
+    doubt = f", {doubtful} of them as far as can be told without more training" if doubtful else ""
+    yield f"{kept} leave the recommendation as it is{doubt}."
+    if selection.open:
+        yield f"{count(len(selection.open), 'point')} might still be better, and had to stay untrained."
+    deadline, seeds = knowledge.judge.plan.constraints.deadline, len(knowledge.seeds)
+    if deadline and deadline.probability < 1 and seeds * (1 - deadline.probability) < 1 - 1e-9:
+        share = target_text(deadline.probability)
+        yield f"{share} of {count(seeds, 'seed')} are all of them: more 'seeds' would say more."

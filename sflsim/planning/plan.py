@@ -1,0 +1,280 @@
+"""A plan: which point of a fleet's decisions to take, and why. `sflsim.plan(scenario) -> Plan`.
+
+Imports search, selection, sensitivity and advice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sflsim.errors import Problem, RunError, ScenarioError
+from sflsim.planning.advice import explain
+from sflsim.planning.judge import Judge
+from sflsim.planning.knowledge import Knowledge
+from sflsim.planning.search import exact, nearest, sampled
+from sflsim.planning.selection import Selection, select
+from sflsim.planning.sensitivity import COLUMNS as SENSITIVITY
+from sflsim.planning.sensitivity import sensitivity
+from sflsim.planning.space import VARIANT, Point, Space, text_of
+from sflsim.record import tables
+from sflsim.report.html_points import plan_report
+from sflsim.scenario.loading import parse_scenario
+from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.schema import Scenario
+
+FACTS = {
+    "time": "time_s",
+    "cost": "cost",
+    "energy": "energy_j",
+    "bytes": "bytes_per_client",
+    "rounds": "rounds",
+    "accuracy": "accuracy",
+    "seeds_reached": "seeds_reached",
+    "busiest_client_bytes": "busiest_client_bytes",
+    "memory_share": "memory_share",
+    "server_memory_bytes": "server_memory_bytes",
+}
+FLAGS = ("settled", "feasible", "pareto", "recommended")
+
+
+class Plan:
+    """The points of a plan, which of them nothing beats, and which one to take.
+
+    `points`: a row for each point that was timed: its number, its variant, what was decided, and what
+    it takes to the target, as means over the seeds (`memory_share`, `busiest_client_bytes`: the worst).
+    Where `settled` is false the point was not trained to the end, because it cannot win; its figures
+    are then what it takes at least. `broken` names the constraints that it breaks.
+    `sensitivity`: a row for each small change of an assumption (`sflsim.planning.sensitivity.COLUMNS`).
+    `explanation`: the answer in words. `manifest`: what the search did (`trainings`, `timed`, ...).
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        points: pd.DataFrame,
+        sensitivity: pd.DataFrame,
+        explanation: str,
+        manifest: dict[str, Any],
+    ) -> None:
+        self.scenario = scenario
+        self.points = points
+        self.sensitivity = sensitivity
+        self.explanation = explanation
+        self.manifest = manifest
+
+    @property
+    def pareto(self) -> pd.DataFrame:
+        """The points that are feasible and that no feasible point beats."""
+        return self.points[self.points["pareto"]].reset_index(drop=True)
+
+    @property
+    def recommended(self) -> pd.Series | None:
+        """The point to take; None where nothing is feasible (`nearest` then says what comes closest)."""
+        rows = self.points[self.points["recommended"]]
+        return None if rows.empty else rows.iloc[0]
+
+    @property
+    def nearest(self) -> pd.Series | None:
+        """Where nothing is feasible, the point that breaks the constraints least."""
+        rows = self.points[self.points["point"] == self.manifest["nearest"]]
+        return None if rows.empty else rows.iloc[0]
+
+    def report(self, file: str | Path) -> Path:
+        """Write the plan as one HTML page that needs nothing beside it, and return its path."""
+        columns = [str(name) for name in self.points.columns]
+        decided = columns[1 : min(columns.index(name) for name in FACTS.values() if name in columns)]
+        text = plan_report(
+            self.points,
+            decisions=decided,
+            objectives=[FACTS[name] for name in self.manifest["objectives"]],
+            units={"cost": str(self.manifest["currency"])},
+            name=self.scenario.name,
+            description=self.scenario.description,
+            reasons=[line for line in self.explanation.splitlines() if line.strip()],
+            tables={"Sensitivity": self.sensitivity},
+            scenario=self.scenario.to_yaml(),
+            manifest=self.manifest,
+        )
+        return tables.write_text(text, file)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the plan's folder: scenario.yaml, points.parquet, sensitivity.parquet, plan.json (last).
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made ({error})") from error
+        text = self.scenario.to_yaml()
+        tables.write_whole(
+            folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8")
+        )
+        tables.write_table(self.points, folder / "points.parquet")
+        tables.write_table(self.sensitivity, folder / "sensitivity.parquet")
+        tables.write_json({**self.manifest, "explanation": self.explanation}, folder / "plan.json")
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Plan:
+        """Return the plan that `save` wrote to `folder`.
+
+        Raises:
+            RunError: it is no plan's folder, or a file in it is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+            text = (folder / "scenario.yaml").read_text(encoding="utf-8")
+            explanation = str(manifest.pop("explanation"))
+        except FileNotFoundError as error:
+            missing = Path(error.filename).name
+            raise RunError(f"{folder}: no {missing}; is this the folder of a plan?") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
+        frames = {name: _read(folder / f"{name}.parquet") for name in ("points", "sensitivity")}
+        missing_columns = [name for name in ("point", VARIANT, *FLAGS) if name not in frames["points"]]
+        missing_columns += [name for name in SENSITIVITY if name not in frames["sensitivity"]]
+        if missing_columns:
+            raise RunError(f"{folder}: the columns {', '.join(missing_columns)} are missing")
+        scenario = parse_scenario(text, str(folder / "scenario.yaml"))
+        return cls(scenario, explanation=explanation, manifest=manifest, **frames)
+
+
+def plan(
+    scenario: Scenario,
+    *,
+    device: str = "cpu",
+    cache: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Plan:
+    """Search the scenario's `plan:` for the points that nothing beats, and recommend one.
+
+    With a target accuracy (the scenario's) a point is judged by what it takes to get there; what learns
+    alike is trained once, in this process, whatever the number of points. Without one nothing is trained
+    and a point is judged by what its rounds take. `cache` is a folder of results as of `simulate`.
+
+    Raises:
+        ScenarioError: there is no plan, or it is of no use with this scenario.
+        SflsimError: a large space, and Optuna is not installed.
+    """
+    block = _checked(scenario)
+    space = Space(scenario, block)
+    space.check()
+    judge = Judge(block, scenario.target_accuracy)
+    knowledge = Knowledge(judge, scenario.seeds, device=device, cache=cache, tell=progress)
+    method = "exact" if space.combinations <= block.search.exact_up_to else "sampled"
+    if method == "exact":
+        exact(space, knowledge, block.search.trainings)
+    else:
+        sampled(space, knowledge, block.search)
+    if not knowledge.timings:
+        errors = [*space.refused.values(), *knowledge.impossible.values()]
+        raise scenario.located(errors[0])
+    estimates = {point.number: knowledge.estimate(point) for point in knowledge.timed}
+    selection = select(knowledge.timed, estimates, judge)
+    closest = None
+    if selection.recommended is None:
+        closest = nearest(knowledge.timed, knowledge, block.search.trainings)
+    changes = sensitivity(knowledge, selection)
+    explanation = explain(space, knowledge, selection, changes, closest)
+    return Plan(
+        scenario,
+        points=_table(space, knowledge, selection),
+        sensitivity=changes,
+        explanation=explanation,
+        manifest=_manifest(scenario, space, knowledge, method, closest),
+    )
+
+
+def _checked(scenario: Scenario) -> PlanConfig:
+    problems = []
+    if scenario.plan is None:
+        remedy = "e.g. plan: {decisions: {server.slots: [1, 2, 4]}, objectives: [time]}"
+        problems.append(Problem("plan", "nothing", "a mapping: decisions, objectives, constraints", remedy))
+    if scenario.evaluate.every_rounds is None and scenario.target_accuracy is not None:
+        remedy = "evaluations by time would differ from point to point, and nothing could be shared"
+        problems.append(
+            Problem("evaluate.every", repr(scenario.evaluate.every), "rounds, e.g. '10 rounds'", remedy)
+        )
+    if scenario.target_accuracy is None and scenario.stop.rounds is None:
+        remedy = "without a target accuracy points are compared by what their rounds take"
+        problems.append(Problem("stop.rounds", "nothing, and no target_accuracy", "one of the two", remedy))
+    if problems:
+        raise scenario.located(ScenarioError(problems))
+    assert scenario.plan is not None
+    return scenario.plan
+
+
+def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataFrame:
+    pareto = {point.number for point in selection.pareto}
+    rows = []
+    for point in knowledge.timed:
+        estimate = knowledge.estimate(point)
+        recommended = selection.recommended is not None and point.number == selection.recommended.number
+        rows.append(
+            {
+                "point": point.number,
+                **point.fields,
+                **point.choices,
+                **{column: estimate.facts[name] for name, column in FACTS.items()},
+                "broken": ", ".join(estimate.excess),
+                "settled": estimate.settled,
+                "feasible": estimate.settled and estimate.feasible,
+                "pareto": point.number in pareto,
+                "recommended": recommended,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    decided = [VARIANT, "algorithm", *space.differing, *(axis.name for axis in space.axes[1:])]
+    for name in dict.fromkeys(decided):
+        if not all(type(value) is int for value in frame[name]) and not pd.api.types.is_float_dtype(
+            frame[name]
+        ):
+            frame[name] = [text_of(value) for value in frame[name]]
+    first = ["point", *dict.fromkeys(decided)]
+    return frame[[*first, *(name for name in frame if name not in first)]]
+
+
+def _manifest(
+    scenario: Scenario, space: Space, knowledge: Knowledge, method: str, closest: Point | None
+) -> dict[str, Any]:
+    counts, block = knowledge.counts, knowledge.judge.plan
+    try:
+        package = version("sflsim")
+    except PackageNotFoundError:
+        package = "not installed"
+    return {
+        "method": method,
+        "combinations": space.combinations,
+        "impossible": len(knowledge.impossible) + len(space.refused),
+        "timed": counts.timed,
+        "trainings": counts.trainings,
+        "rounds_trained": counts.rounds,
+        "seeds": len(scenario.seeds),
+        "objectives": list(block.objectives),
+        "currency": block.prices.currency,
+        "target_accuracy": scenario.target_accuracy,
+        "nearest": -1 if closest is None else closest.number,
+        "scenario": hashlib.blake2b(scenario.to_yaml().encode(), digest_size=16).hexdigest(),
+        "version": package,
+    }
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise RunError(f"{path.parent}: no {path.name}; is this the folder of a plan?") from error
+    except Exception as error:
+        raise RunError(f"{path}: cannot be read as a table ({error})") from error

@@ -1,0 +1,86 @@
+"""A plan on the terminal: its explanation, and the points that nothing beats. Imports planning and rich."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sflsim.planning.plan import Plan
+from sflsim.report.amounts import byte_unit, joule_unit, number_text, time_unit
+from sflsim.scenario.yaml_lines import shorten
+
+SHOWN = 12
+WIDTH = 24
+LINE_EVERY_S = 5.0
+UNITS = {
+    "time": ("time_s", time_unit),
+    "energy": ("energy_j", joule_unit),
+    "bytes": ("bytes_per_client", byte_unit),
+}
+
+
+def format_pareto(plan: Plan) -> Table | None:
+    """Return the points of the front, the recommended one marked; None where nothing is feasible."""
+    rows = plan.pareto.sort_values("recommended", ascending=False, kind="stable").head(SHOWN)
+    if rows.empty:
+        return None
+    names = [str(name) for name in rows.columns]
+    choices = names[names.index("point") + 1 : names.index("time_s")]
+    paths = [] if plan.scenario.plan is None else list(plan.scenario.plan.decisions)
+    decided = [name for name in choices if rows[name].nunique() > 1]
+    columns = {
+        name: [_text(value) for value in rows[name]] for name in decided if name in ("variant", *paths)
+    }
+    for objective in plan.manifest["objectives"]:
+        columns |= _amounts(plan, rows, objective)
+    more = len(plan.pareto) - len(rows)
+    caption = "* recommended" + (f"; {more} more in points.parquet" if more else "")
+    table = Table(
+        box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", show_edge=False, padding=(0, 1)
+    )
+    table.add_column("")
+    for name in columns:
+        side: Literal["left", "right"] = "left" if name in shown else "right"
+        head = name.replace(".", ".\n").replace("[", "\n[") if name in paths else name.replace(" ", "\n")
+        table.add_column(escape(head), justify=side, vertical="bottom", no_wrap=True)
+    for mark, *cells in zip(rows["recommended"], *columns.values(), strict=True):
+        table.add_row("*" if mark else "", *map(escape, cells))
+    return table
+
+
+@contextmanager
+def plan_shown(console: Console) -> Iterator[Callable[[str], None]]:
+    """Yield a progress callback that keeps one line on a terminal, and prints one now and then elsewhere."""
+    if console.is_terminal:
+        with console.status("planning") as status:
+            yield lambda text: status.update(escape(text))
+        return
+    last_s = time.monotonic()
+
+    def line(text: str) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= LINE_EVERY_S:
+            last_s = time.monotonic()
+            console.print(text, highlight=False, markup=False)
+
+    yield line
+
+
+def _amounts(plan: Plan, rows: pd.DataFrame, objective: str) -> dict[str, list[str]]:
+    if objective == "cost":
+        return {f"cost ({plan.manifest['currency']})": [number_text(value) for value in rows["cost"]]}
+    column, unit_of = UNITS[objective]
+    unit, size = unit_of(float(rows[column].max()))
+    return {f"{objective} ({unit})": [number_text(value / size) for value in rows[column]]}
+
+
+def _text(value: object) -> str:
+    return number_text(value) if isinstance(value, float) else shorten(str(value), WIDTH)

@@ -1,0 +1,35 @@
+"""The page of whatever a folder holds: a run, a sweep or a plan. Imports run and planning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sflsim.errors import RunError, SflsimError
+
+
+def write_report(folder: Path, file: Path, target: float | None = None) -> Path:
+    """Write the page of the run, sweep or plan in `folder` to `file` and return its path.
+
+    `target` is the target accuracy that the page of a run opens with.
+
+    Raises:
+        RunError: the folder holds none of them.
+        SflsimError: plotly is not installed, or a target is given for what has its own.
+    """
+    if (folder / "run.json").is_file():
+        from sflsim.run import Run
+
+        return Run.load(folder).report(file, target)
+    if target is not None:
+        raise SflsimError("--target: only the report of a run takes one; a sweep and a plan have their own")
+    if (folder / "sweep.json").is_file():
+        from sflsim.planning.sweep import Sweep
+
+        return Sweep.load(folder).report(file)
+    if (folder / "plan.json").is_file():
+        from sflsim.planning.plan import Plan
+
+        return Plan.load(folder).report(file)
+    raise RunError(
+        f"{folder}: no run.json, sweep.json or plan.json; is this the folder of a run, a sweep or a plan?"
+    )
