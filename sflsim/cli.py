@@ -154,6 +154,7 @@ def validate(
     set_: Overrides = None,
 ) -> None:
     """Check scenarios without running them; report every mistake in every file."""
+    from sflsim.planning.points import points
     from sflsim.scenario.loading import load_scenario
     from sflsim.session import Options, Session
 
@@ -163,6 +164,8 @@ def validate(
             with _errors():
                 loaded = load_scenario(path, set_ or [])
                 Session(loaded, Options()).check()
+                if loaded.sweep:
+                    points(loaded, loaded.sweep, Options())
                 out.print(
                     f"{path}: ok, {len(loaded.variants)} variants x {len(loaded.seeds)} seeds",
                     highlight=False,
@@ -197,7 +200,7 @@ def plot(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="the folder of a run, a sweep or a plan", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="folder of a run, a sweep or a plan", show_default=False)],
     to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/report.html by default")] = None,  # noqa: UP045
     target: Target = None,
 ) -> None:
@@ -252,9 +255,7 @@ def plan(
         loaded = load_scenario(scenario, set_ or [])
         place = _new_folder(folder, f"{loaded.name}-plan")
         with plan_shown(err) as progress:
-            result = make_plan(
-                loaded, device=device, cache=_cache_folder(cache, no_cache), progress=progress
-            )
+            result = make_plan(loaded, device=device, cache=_cache_folder(cache, no_cache), progress=progress)
         out.print(result.explanation, highlight=False, markup=False, soft_wrap=True)
         if (table := format_pareto(result)) is not None:
             out.print("\nThe points that nothing beats:")

@@ -26,6 +26,7 @@ Component = TypeVar("Component", bound=type[Any])
 BUILT_IN = {
     "algorithms": (
         "sflsim.algorithms.fedavg:FedAvg",
+        "sflsim.algorithms.fedlora:FedLora",
         "sflsim.algorithms.fedasync:FedAsync",
         "sflsim.algorithms.fedbuff:FedBuff",
         "sflsim.algorithms.sl:SL",

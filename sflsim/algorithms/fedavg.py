@@ -20,14 +20,14 @@ from sflsim.learning.calls import average
 from sflsim.learning.lineage import Handle
 
 
-class FedAvg(Unsplit, Synchronous):
-    """Federated averaging."""
+class FedAvgConfig(UnsplitConfig, SynchronousConfig):
+    """Local training and how its results are averaged."""
 
-    class Config(UnsplitConfig, SynchronousConfig):
-        """Local training and how its results are averaged."""
+    weighting: Weighting = Field(default="samples", description="how participants count in the average")
 
-        algorithm: Literal["fedavg"] = "fedavg"
-        weighting: Weighting = Field(default="samples", description="how participants count in the average")
+
+class Averaging(Unsplit, Synchronous):
+    """A round of local training and its mean, of whatever parameters the model has."""
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the round's model on the client's own samples."""
@@ -39,3 +39,12 @@ class FedAvg(Unsplit, Synchronous):
         trained = sim.learn(train, lanes, optimizer=self.config.optimizer.plain())
         together = {"model": model, "models": trained, "clients": [lane["client"] for lane in lanes]}
         return sim.learn(average, [together], weighting=self.config.weighting)[0]
+
+
+class FedAvg(Averaging):
+    """Federated averaging."""
+
+    class Config(FedAvgConfig):
+        """Everything is said in `FedAvgConfig`."""
+
+        algorithm: Literal["fedavg"] = "fedavg"

@@ -38,6 +38,9 @@ class Costs:
     """Of a linear head on the activation, for algorithms whose clients have a loss of their own."""
     auxiliary_backward_flop: float
     auxiliary_model_bytes: float
+    client_frozen_bytes: float = 0.0
+    """Weights that the client part holds and nobody trains or sends (the base under adapters)."""
+    server_frozen_bytes: float = 0.0
     scalar_bytes: float = 4.0
 
     def first_order_memory_bytes(self, optimizer_states: int) -> float:
@@ -47,17 +50,19 @@ class Costs:
         for backward and what a forward pass holds alive.
         """
         copies = 2 + optimizer_states
-        return copies * self.client_model_bytes + max(self.client_saved_bytes, self.client_live_bytes)
+        weights_bytes = copies * self.client_model_bytes + self.client_frozen_bytes
+        return weights_bytes + max(self.client_saved_bytes, self.client_live_bytes)
 
     def whole_memory_bytes(self, optimizer_states: int) -> float:
         """Return a client's peak memory when it trains the unsplit model by backpropagation."""
         model_bytes = self.client_model_bytes + self.server_model_bytes
         activation_bytes = max(self.whole_saved_bytes, self.whole_live_bytes)
-        return (2 + optimizer_states) * model_bytes + activation_bytes
+        frozen_bytes = self.client_frozen_bytes + self.server_frozen_bytes
+        return (2 + optimizer_states) * model_bytes + frozen_bytes + activation_bytes
 
     def zeroth_order_memory_bytes(self) -> float:
         """Return a client's peak memory when it only runs forward passes: parameters and activations."""
-        return self.client_model_bytes + self.client_live_bytes
+        return self.client_model_bytes + self.client_frozen_bytes + self.client_live_bytes
 
 
 class CostOverrides(BaseModel):
@@ -82,6 +87,10 @@ class CostOverrides(BaseModel):
     auxiliary_forward: Flop | None = Field(default=None, description="linear head on the activation")
     auxiliary_backward: Flop | None = None
     auxiliary_model: Traffic | None = None
+    client_frozen: Traffic | None = Field(
+        default=None, description="held by the client, never trained or sent"
+    )
+    server_frozen: Traffic | None = None
     scalar: Traffic | None = Field(default=None, description="one scalar on the wire")
 
     def figures(self) -> dict[str, float]:

@@ -116,7 +116,8 @@ class DiskStore:
         except OSError as error:
             self._tell(f"cannot be read ({error})")
             return None
-        if isinstance(content, bytes) and checksum(key, row.kind, content) == row.checksum:
+        known_kind = row.kind in tuple(Kind)
+        if known_kind and isinstance(content, bytes) and checksum(key, row.kind, content) == row.checksum:
             return content
         self._tell(f"holds a damaged entry ({key}); it is computed again")
         self._remove([key])

@@ -49,11 +49,17 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
         auxiliary_forward_flop=float(head_forward),
         auxiliary_backward_flop=float(head_backward),
         auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),
+        client_frozen_bytes=float(_frozen_bytes(client)),
+        server_frozen_bytes=float(_frozen_bytes(server)),
     )
 
 
 def _meta(part: Part) -> list[Tensor]:
     return [torch.empty(shape, device="meta", requires_grad=True) for shape in part.shapes]
+
+
+def _frozen_bytes(part: Part) -> int:
+    return sum(_bytes(buffer) for _, block in part.blocks for buffer in block.buffers())
 
 
 def _bytes(tensor: Tensor) -> int:
@@ -62,7 +68,8 @@ def _bytes(tensor: Tensor) -> int:
 
 def _train(part: Part, parameters: list[Tensor], x: Tensor) -> tuple[Tensor, int, int, int]:
     """Return (output, forward FLOP, backward FLOP, bytes saved for backward) of one pass."""
-    own = {tensor.untyped_storage()._cdata for tensor in parameters}
+    frozen = [buffer for _, block in part.blocks for buffer in block.buffers()]
+    own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *frozen]}
     saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

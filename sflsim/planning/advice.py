@@ -45,9 +45,13 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 def _effort(space: Space, knowledge: Knowledge) -> str:
     counts = knowledge.counts
-    impossible = len(space.refused) + len(knowledge.impossible)
+    errors = [*space.refused.values(), *knowledge.impossible.values()]
     text = f"{counts.timed} of {count(space.combinations, 'combination')} timed"
-    text += f", {impossible} impossible" if impossible else ""
+    if errors:
+        reason = errors[0].problems[0]
+        text += (
+            f", {len(errors)} impossible (such as {reason.path} {reason.found}; allowed: {reason.allowed})"
+        )
     return f"{text}; {count(counts.trainings, 'training')}, {count(counts.rounds, 'round')} in all."
 
 
@@ -79,7 +83,7 @@ def _infeasible(knowledge: Knowledge, nearest: Point | None) -> list[str]:
     names = list(dict.fromkeys(name for one in broken for name in one))
     for name in sorted(names, key=lambda name: -sum(name in one for one in broken)):
         alone = sum(set(one) == {name} for one in broken)
-        only = f", and {alone} of them break nothing else" if len(names) > 1 else ""
+        only = f", {alone or 'none'} of them nothing else" if len(names) > 1 else ""
         lines.append(
             f"  - In the way: {LIMITS[name]}; {sum(name in one for one in broken)} points break it{only}."
         )
@@ -101,9 +105,11 @@ def _needs(knowledge: Knowledge, estimate: Estimate) -> Iterator[str]:
                 "raise 'stop', or lower the target."
             )
         elif name == "deadline" and rules.deadline:
-            share, limit = target_text(rules.deadline.probability), seconds_text(rules.deadline.within)
+            limit = seconds_text(rules.deadline.within)
             needed = seconds_text(rules.deadline.within * (1 + excess))
-            yield f"It needs {least}{needed} in {share} of the seeds; the deadline is {limit}."
+            share = rules.deadline.probability
+            seeds = "" if share == 1 else f" in {target_text(share)} of the seeds"
+            yield f"It needs {least}{needed}{seeds}; the deadline is {limit}."
         elif name == "device_memory":
             yield f"Its training takes {1 + excess:.3g} times the memory of a device."
         elif name == "budget":

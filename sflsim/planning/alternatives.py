@@ -98,7 +98,12 @@ class Alternatives:
         )
         below = [one[1:] for one in sized if one[0] < here]
         above = [one[1:] for one in sized if one[0] > here]
-        lines = [self._instead(name, chosen, *below[-1])] if below else []
+        lines = []
+        enough = [one for one in below if self._as_good(one[1])]
+        if enough:
+            lines.append(f"{name} {text_of(enough[0][0])} would do as well: {self._effect(enough[0][1])}.")
+        elif below:
+            lines.append(self._instead(name, chosen, *below[-1]))
         if above and all(self._buys_nothing(other) for _, other in above):
             value, other = above[0]
             lines.append(
@@ -115,6 +120,11 @@ class Alternatives:
         """Tell whether another point is better in nothing by more than SAME, whatever training would show."""
         mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
         return not theirs.feasible or bool((theirs.values >= mine.values * (1 - SAME)).all())
+
+    def _as_good(self, other: Point) -> bool:
+        """Tell whether another point is feasible, and worse in nothing by more than SAME."""
+        mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
+        return theirs.settled and theirs.feasible and bool((theirs.values <= mine.values * (1 + SAME)).all())
 
     def _effect(self, other: Point) -> str:
         """Return what becomes of the objectives: "time +30 %, cost -5 %"."""

@@ -98,15 +98,15 @@ def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | No
 def describe(found: Bottleneck) -> str:
     """Return in a sentence or two what binds."""
     group, share = str(found.groups.index[0]), float(found.groups.iloc[0])
-    often = found.last_alone and len(found.fleet) > 1 and found.stands_out
+    often = len(found.fleet) > 1 and found.stands_out
     whose = f" of group {group}" if found.cause in OF_DEVICES and often else ""
     parts = [
         f"{_named(str(cause))} {100 * part:.0f} %" for cause, part in found.shares.items() if part >= 0.05
     ]
+    if not found.last_alone:
+        return f"Nobody waits for others. A participant's time goes to: {', '.join(parts)}."
     clear = float(found.shares.iloc[0]) >= CLEAR
     text = f"{CAUSES[found.cause].capitalize()}{whose} binds." if clear else "Nothing binds alone."
-    if not found.last_alone:
-        return f"{text} A participant's time goes to: {', '.join(parts)}; nobody waits for others."
     text += f" The time of the one whom a round waits for goes to: {', '.join(parts)}."
     if often:
         rounds = f"{100 * share:.0f} % of the rounds" if share < 1 else "every round"

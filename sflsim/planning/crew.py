@@ -60,7 +60,7 @@ class Crew(Protocol):
 
 
 class Alone:
-    """This process does all tasks itself, one after another."""
+    """The process at hand does all tasks itself, one after another."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

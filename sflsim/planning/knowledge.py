@@ -18,8 +18,8 @@ from sflsim.learning.store import MemoryStore
 from sflsim.planning.judge import Estimate, Judge, Reach, reach
 from sflsim.planning.pareto import Values, dominated, stacked
 from sflsim.planning.scenarios import changed
-from sflsim.planning.space import Point
-from sflsim.planning.timing import Numbers, Shared, Timer, Timing
+from sflsim.planning.space import VARIANT, Point
+from sflsim.planning.timing import Known, Numbers, Shared, Timer, Timing
 from sflsim.scenario.schema import Scenario
 
 
@@ -33,6 +33,19 @@ class Counts:
     """Runs (a way to learn, under one seed) that were trained, each counted once."""
     rounds: int = 0
     """Rounds trained in them."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An estimate that holds until one of the evaluations that it waits for (`open`) is known."""
+
+    estimate: Estimate
+    earliest: int
+    open: tuple[str, ...]
+
+    def holds(self, known: Known, earliest: int) -> bool:
+        """Tell whether nothing that it rests on has changed."""
+        return not self.open or (self.earliest == earliest and not any(key in known for key in self.open))
 
 
 class Knowledge:
@@ -56,8 +69,8 @@ class Knowledge:
         self.tables: dict[int, list[dict[str, Numbers]]] = {}
         self.impossible: dict[int, ScenarioError] = {}
         self.needed: dict[str, int] = {}
-        """By algorithm, the fewest evaluations after which any of its trainings was at the target."""
-        self._settled: dict[int, Estimate] = {}
+        """By variant, the evaluation up to which none of its trainings was at the target: what to guess."""
+        self._kept: dict[tuple[int, bool], _Kept] = {}
         self._promised: set[str] = set()
         self._shared = Shared()
         self._simulate: dict[str, Any] = {"device": device, "store": MemoryStore()}
@@ -112,13 +125,19 @@ class Knowledge:
     def estimate(self, point: Point, guess: bool = False) -> Estimate:
         """Return what is known of a timed point; with `guess`, that it needs as much as its like did."""
         number = point.number
-        if number in self._settled:
-            return self._settled[number]
-        earliest = self.needed.get(_algorithm(point), 0) if guess else 0
+        earliest = self.needed.get(str(point.choices[VARIANT]), 0) if guess else 0
+        kept = self._kept.get((number, guess))
+        if (
+            kept is not None
+            and (not kept.open or kept.earliest == earliest)
+            and not any(key in self.known for key in kept.open)
+        ):
+            return kept.estimate
         timings = self.timings[number]
         estimate = self.judge.estimate(self.tables[number], timings, self.reaches(timings, earliest))
-        if estimate.settled:
-            self._settled[number] = estimate
+        first = [reach(timing, self.known, self.judge.target) for timing in timings]
+        missing = [t.keys[one.row] for t, one in zip(timings, first, strict=True) if not one.settled]
+        self._kept[number, guess] = _Kept(estimate, earliest, tuple(missing))
         return estimate
 
     def can_win(self, point: Point, front: Values, guess: bool = False) -> bool:
@@ -188,16 +207,11 @@ class Knowledge:
         after = min(shown, len(timing.keys)) - 1
         self.counts.rounds += int(timing.rounds[after] - timing.rounds[min(max(before - 1, 0), after)])
         found = reach(timing, self.known, self.judge.target)
-        if found.settled and found.reached:
-            name = _algorithm(point)
-            self.needed[name] = min(self.needed.get(name, found.row), found.row)
+        name = str(point.choices[VARIANT])
+        self.needed[name] = min(self.needed.get(name, found.row), found.row)
 
     def extend(self, point: Point, target: float) -> None:
         """Train a settled point's runs on to another target."""
         for timing in self.timings_of(point.scenario, target=target):
             if not reach(timing, self.known, target).settled:
                 self._learn(point, timing, len(timing.keys) - 1, target)
-
-
-def _algorithm(point: Point) -> str:
-    return point.scenario.variants[0].algorithm

@@ -16,6 +16,7 @@ import pandas as pd
 
 from sflsim.errors import Problem, RunError, ScenarioError
 from sflsim.planning.advice import explain
+from sflsim.planning.check import check
 from sflsim.planning.judge import Judge
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.search import exact, nearest, sampled
@@ -93,13 +94,13 @@ class Plan:
         decided = columns[1 : min(columns.index(name) for name in FACTS.values() if name in columns)]
         text = plan_report(
             self.points,
-            decisions=decided,
+            decisions=[name for name in decided if name != "algorithm"],
             objectives=[FACTS[name] for name in self.manifest["objectives"]],
             units={"cost": str(self.manifest["currency"])},
             name=self.scenario.name,
             description=self.scenario.description,
             reasons=[line for line in self.explanation.splitlines() if line.strip()],
-            tables={"Sensitivity": self.sensitivity},
+            tables={"Sensitivity": self.sensitivity.drop(columns="recommended", errors="ignore")},
             scenario=self.scenario.to_yaml(),
             manifest=self.manifest,
         )
@@ -170,7 +171,7 @@ def plan(
     """
     block = _checked(scenario)
     space = Space(scenario, block)
-    space.check()
+    check(space)
     judge = Judge(block, scenario.target_accuracy)
     knowledge = Knowledge(judge, scenario.seeds, device=device, cache=cache, tell=progress)
     method = "exact" if space.combinations <= block.search.exact_up_to else "sampled"

@@ -55,7 +55,7 @@ def merged(scenario: Scenario, over: Over | None) -> dict[str, list[Any]]:
     if not both:
         found, allowed = (
             "nothing to sweep",
-            "a block 'sweep:' in the scenario, or --over PATH=VALUE,VALUE,...",
+            "a block 'sweep:' in the scenario, or --over PATH=V1,V2,...",
         )
         remedy = "e.g. sweep: {fleet.straggler.mean: [1 s, 2 s]}"
         raise scenario.located(ScenarioError(Problem("sweep", found, allowed, remedy)))

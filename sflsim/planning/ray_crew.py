@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from sflsim.planning.jobs import Desk, Result
 from sflsim.scenario.schema import Scenario
 
 WAIT_S = 0.5
+KNOCK_S = 10.0
 
 
 class RayCrew:
@@ -105,8 +107,8 @@ def refuse_main(components: Iterable[type[Any]]) -> None:
     for component in components:
         if component.__module__ == "__main__":
             raise SflsimError(
-                f"--ray: {component.__qualname__} is defined in the script itself, where Ray's workers cannot "
-                "import it; put it into a module that is installed on every machine"
+                f"--ray: {component.__qualname__} is defined in the script itself, where Ray's workers "
+                "cannot import it; put it into a module that is installed on every machine"
             )
 
 
@@ -127,6 +129,7 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
         SflsimError: there is none at this address.
     """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    _refuse_deaf(address)
     try:
         if address == "local":
             ray.init(address="local", num_cpus=workers or os.cpu_count(), include_dashboard=False, **quiet)
@@ -138,6 +141,17 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
             f"--ray {address}: no Ray cluster can be reached there ({reason}); "
             "start one with 'ray start --head', or use --ray local"
         ) from error
+
+
+def _refuse_deaf(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself would try for ten minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("auto", "local") or not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise SflsimError(f"--ray {address}: nobody answers there ({error})") from error
 
 
 def _token(cache: Path | None) -> Path | None:

@@ -18,7 +18,7 @@ from sflsim.planning.judge import weigh
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.pareto import Values, dominated
 from sflsim.planning.selection import weights_of
-from sflsim.planning.space import Axis, Point, Space
+from sflsim.planning.space import VARIANT, Axis, Point, Space
 from sflsim.scenario.plan_block import Search
 
 STEPS = 50
@@ -32,13 +32,17 @@ def exact(space: Space, knowledge: Knowledge, limit: int | None) -> None:
 
 
 def settle(points: Sequence[Point], knowledge: Knowledge, limit: int | None, guess: bool = False) -> None:
-    """Train, most promising first, until none of `points` could still win."""
+    """Train, most promising first, until none of `points` could still win.
+
+    With `guess` a point is taken to need as long as its variant did before, so each variant is tried first.
+    """
     while limit is None or knowledge.counts.trainings < limit:
         front = knowledge.front
         still = [point for point in points if knowledge.can_win(point, front, guess)]
         if not still:
             return
-        knowledge.train(_most_promising(still, knowledge), front)
+        fresh = [point for point in still if guess and point.choices[VARIANT] not in knowledge.needed]
+        knowledge.train(_most_promising(fresh or still, knowledge), front)
 
 
 def nearest(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> Point | None:
@@ -72,19 +76,35 @@ def sampled(space: Space, knowledge: Knowledge, search: Search) -> None:
     minimize = optuna.study.StudyDirection.MINIMIZE
     directions = [minimize] * len(knowledge.judge.plan.objectives)
     study = optuna.create_study(directions=directions, sampler=sampler)
-    half, tries = search.timings // 2, 0
-    while knowledge.counts.timed < half and tries < 10 * search.timings:
-        tries += 1
+    half, before = search.timings // 2, -1
+    while before < knowledge.counts.timed < half:
+        before = knowledge.counts.timed
+        _generation(study, space, knowledge, search, min(population, half - before))
+    _walk(space, knowledge, search)
+
+
+def _generation(study: Any, space: Space, knowledge: Knowledge, search: Search, size: int) -> None:
+    """Time as many new points as Optuna proposes, then train the most promising first, then tell it all."""
+    asked: list[tuple[Any, Point | None]] = []
+    enough = knowledge.counts.timed + size
+    while knowledge.counts.timed < enough and len(asked) < 10 * size:
         trial = study.ask()
         point = space.at(tuple(_suggested(trial, axis) for axis in space.axes))
-        if point is None or not knowledge.time(point):
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        asked.append((trial, point if point is not None and knowledge.time(point) else None))
+    settle([point for _, point in asked if point], knowledge, search.trainings, guess=True)
+    for trial, point in asked:
+        if point is None:
+            study.tell(trial, state=_failed())
             continue
-        settle([point], knowledge, search.trainings, guess=True)
         estimate = knowledge.estimate(point, guess=True)
         penalty = 1.0 + 10.0 * sum(estimate.excess.values())
         study.tell(trial, [float(value) * penalty for value in estimate.values])
-    _walk(space, knowledge, search)
+
+
+def _failed() -> Any:
+    import optuna
+
+    return optuna.trial.TrialState.FAIL
 
 
 def _suggested(trial: Any, axis: Axis) -> int:

@@ -7,7 +7,7 @@ a point that differs from another in such a decision alone is the same point. Im
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
@@ -26,7 +26,7 @@ Places = tuple[int, ...]
 VARIANT = "variant"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Axis:
     """One thing to decide: the variant, or the values under a path of the scenario."""
 
@@ -73,10 +73,10 @@ class Space:
         self.scenario = scenario
         self._data = scenario.model_dump(mode="json", by_alias=True) | {"plan": None, "sweep": None}
         self._data = {key: value for key, value in self._data.items() if value is not None}
-        self._variants: list[dict[str, Any]] = self._data.pop("variants")
-        self.differing = _differing(self._variants)
-        names = tuple(variant["name"] for variant in self._variants)
-        decided = (Axis(path, tuple(plan.values(path)), _steps(path)) for path in plan.decisions)
+        self.variants: list[dict[str, Any]] = self._data.pop("variants")
+        self.differing = _differing(self.variants)
+        names = tuple(variant["name"] for variant in self.variants)
+        decided = (Axis(path, tuple(plan.values(path)), self._steps(path)) for path in plan.decisions)
         self.axes = (Axis(VARIANT, names), *decided)
         self.refused: dict[Places, ScenarioError] = {}
         self._points: dict[Places, Point] = {}
@@ -95,7 +95,7 @@ class Space:
 
     def at(self, places: Places) -> Point | None:
         """Return the point at these places, or None where they make no scenario."""
-        variant = self._variants[places[0]]
+        variant = self.variants[places[0]]
         places = tuple(
             place if axis.concerns(variant) else 0 for axis, place in zip(self.axes, places, strict=True)
         )
@@ -117,87 +117,46 @@ class Space:
                 if other is not None and other.number != point.number:
                     yield axis, other
 
-    def check(self) -> None:
-        """Refuse a value that makes a scenario with no value of any other one decision.
+    def _steps(self, path: str) -> tuple[str, ...]:
+        steps, rest = read_path(path)
+        if not steps or rest:
+            allowed = "a path, e.g. server.compute, fleet.groups[0].link or variants[mu-splitfed].tau"
+            problem = Problem(f"plan.decisions.{path}", repr(path), allowed)
+            raise self.scenario.located(ScenarioError(problem))
+        return steps
+
+    def combined(self, variant: dict[str, Any], chosen: Mapping[Axis, int]) -> dict[str, Any]:
+        """Return the data of a scenario: one variant, and the values at these places of some axes.
 
         Raises:
-            ScenarioError: at the line of the value.
+            ScenarioError: a path leads nowhere.
         """
-        problems: list[Problem] = []
-        for number, axis in enumerate(self.axes[1:], 1):
-            wrong = [
-                (place, error) for place in range(len(axis.values)) if (error := self._wrong(number, place))
-            ]
-            alike = {(one.found, one.path) for _, error in wrong for one in error.problems}
-            if len(wrong) == len(axis.values) and len(alike) == 1 and len(wrong) > 1:
-                wrong = wrong[:1]
-            problems += [
-                self._placed(axis, place, one) for place, error in wrong for one in error.problems[:1]
-            ]
-        if problems:
-            raise self.scenario.located(ScenarioError(problems))
-
-    def _wrong(self, number: int, place: int) -> ScenarioError | None:
-        """Return why a value is possible nowhere, from trying it with each value of each other axis."""
-        first = self._start(number, place)
-        if self.at(first):
-            return None
-        for other, axis in enumerate(self.axes):
-            for value in range(len(axis.values) if other != number else 0):
-                if self.at((*first[:other], value, *first[other + 1 :])):
-                    return None
-        return self.refused.get(first)
-
-    def _start(self, number: int, place: int) -> Places:
-        axis = self.axes[number]
-        concerned = [at for at, variant in enumerate(self._variants) if axis.concerns(variant)]
-        if not concerned:
-            known = ", ".join(dict.fromkeys(one["algorithm"] for one in self._variants))
-            problem = Problem(
-                f"plan.decisions.{axis.name}", f"a decision on '{axis.name}'", f"variants: {known}"
-            )
-            raise self.scenario.located(ScenarioError(problem))
-        start = [0] * len(self.axes)
-        start[0], start[number] = concerned[0], place
-        return tuple(start)
-
-    def _placed(self, axis: Axis, place: int, problem: Problem) -> Problem:
-        path = f"plan.decisions.{axis.name}"
-        unknown = problem.found.startswith("the unknown key") or problem.file.startswith("plan.decisions")
-        path = path if unknown else f"{path}[{place}]"
-        remedy = f"{problem.path}: {problem.remedy}" if problem.remedy else f"at {problem.path or axis.name}"
-        return Problem(path, problem.found, problem.allowed, remedy)
-
-    def _made(self, places: Places, variant: dict[str, Any]) -> Point:
         data = deepcopy(self._data) | {"variants": [deepcopy(variant)]}
-        choices: dict[str, Any] = {VARIANT: variant["name"]}
-        own: dict[str, Any] = {}
-        for axis, place in list(zip(self.axes, places, strict=True))[1:]:
-            if not axis.concerns(variant):
-                choices[axis.name] = None
-                continue
+        for axis, place in chosen.items():
             steps, value = axis.steps, deepcopy(axis.values[place])
-            choices[axis.name] = axis.values[place]
             if steps[0] == "variants":
                 steps = ("variants", "0", *steps[2:])
-                own[".".join(steps[2:])] = value
-            apply([Override(f"plan.decisions {axis.name}", steps, value)], Document(data))
-        if own:
-            data["variants"][0]["name"] += "".join(
-                f" {key}={shorten(str(value))}" for key, value in own.items()
-            )
+                data["variants"][0]["name"] += f" {'.'.join(steps[2:])}={shorten(str(value))}"
+            apply([Override(f"plan.decisions.{axis.name}", steps, value)], Document(data))
+        return data
+
+    def _made(self, places: Places, variant: dict[str, Any]) -> Point:
+        chosen = {
+            axis: place
+            for axis, place in zip(self.axes[1:], places[1:], strict=True)
+            if axis.concerns(variant)
+        }
+        data = self.combined(variant, chosen)
         scenario = rebuilt(self.scenario, data)
-        key = json.dumps(
-            {**data, "variants": {**data["variants"][0], "name": ""}}, sort_keys=True, default=str
-        )
-        known = self._numbers.get(key)
-        if known is not None:
-            return known
-        fields = {"algorithm": variant["algorithm"]}
-        fields |= {name: scenario.variants[0].model_dump(mode="json").get(name) for name in self.differing}
-        point = Point(len(self._numbers), places, choices, fields, scenario)
-        self._numbers[key] = point
-        return point
+        nameless = data | {"variants": [data["variants"][0] | {"name": ""}]}
+        key = json.dumps(nameless, sort_keys=True, default=str)
+        if key not in self._numbers:
+            choices = {VARIANT: variant["name"]} | dict.fromkeys(axis.name for axis in self.axes[1:])
+            choices |= {axis.name: axis.values[place] for axis, place in chosen.items()}
+            written = data["variants"][0]
+            fields = {name: written.get(name) for name in ("algorithm", *self.differing)}
+            self._numbers[key] = Point(len(self._numbers), places, choices, fields, scenario)
+        return self._numbers[key]
 
 
 def size_of(value: Any) -> float | None:
@@ -221,16 +180,6 @@ def text_of(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return shorten(json.dumps(value).replace('"', ""))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _steps(path: str) -> tuple[str, ...]:
-    steps, rest = read_path(path)
-    if not steps or rest:
-        allowed = (
-            "a path of the scenario, e.g. server.compute, fleet.groups[0].link or variants[mu-splitfed].tau"
-        )
-        raise ScenarioError(Problem(f"plan.decisions.{path}", repr(path), allowed))
-    return steps
 
 
 def _differing(variants: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ error. Imports the other modules of planning, scenario and record's writing of t
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import tempfile
@@ -127,7 +128,7 @@ class Sweep:
             manifest = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
             over = {str(path): list(values) for path, values in manifest.pop("over").items()}
             text = (folder / "scenario.yaml").read_text(encoding="utf-8")
-            table = pd.read_parquet(folder / "sweep.parquet")
+            table = pd.read_parquet(io.BytesIO((folder / "sweep.parquet").read_bytes()))
             missing = {"point", *over, *FIGURES} - set(table)
         except FileNotFoundError as error:
             name = Path(error.filename).name

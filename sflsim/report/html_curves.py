@@ -69,8 +69,7 @@ def curves(
             for axis in axes
         },
         "seeds": [
-            [_records(own) for _, own in by_name[name].groupby("seed", observed=True)]
-            for name in names
+            [_records(own) for _, own in by_name[name].groupby("seed", observed=True)] for name in names
         ],
         "started": [
             max(runs.loc[runs["variant"] == name, "seed"].nunique(), by_name[name]["seed"].nunique())

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sflsim.report.html import Section, escape, page, short, table_html
@@ -32,6 +33,11 @@ NAMES = {
     "server_busy_s": "server busy",
     "energy_j": "energy",
     "peak_memory_bytes": "client memory",
+    "bytes_per_client": "bytes per client",
+    "busiest_client_bytes": "bytes of the busiest client",
+    "memory_share": "share of memory",
+    "server_memory_bytes": "server memory",
+    "seeds_reached": "seeds there",
     "run_rounds": "rounds of the whole run",
     "run_time_s": "time of the whole run",
 }
@@ -126,11 +132,12 @@ def plan_report(
         },
     }
     facts = [counted(len(points), "point"), f"{int(_flag(points, 'pareto').sum())} on the front"]
-    if "feasible" in points:
-        facts.append(f"{int(_flag(points, 'feasible').sum())} keep all constraints")
+    broken, open_ = ~_flag(points, "feasible", True), ~_flag(points, "settled", True)
+    facts += [f"{int(open_.sum())} given up early, for they cannot win"] if open_.any() else []
+    facts += [f"{int((broken & ~open_).sum())} break a constraint"] if (broken & ~open_).any() else []
     if len(kept) < len(points):
         facts.append(f"{len(kept)} of them are in this file")
-    answer = "".join(f'<p class="answer">{escape(text)}</p>' for text in reasons)
+    answer = "".join(_reason(text) for text in reasons)
     sections = [
         *([Section("answer", "Answer", "", answer)] if reasons else []),
         Section("plan", "Front", FRONT, drawn=True),
@@ -141,6 +148,13 @@ def plan_report(
         *origin(scenario, manifest),
     ]
     return page(name, description, facts, sections, data)
+
+
+def _reason(text: str) -> str:
+    """Return one line of the answer; "- " opens an item below the line before."""
+    text = text.strip()
+    kind = "answer item" if text.startswith("- ") else "answer"
+    return f'<p class="{kind}">{escape(text.removeprefix("- "))}</p>'
 
 
 def _columns(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -167,8 +181,10 @@ def _numbers(column: pd.Series[Any], name: str) -> dict[str, Any]:
 
 def kind_of(name: str) -> str:
     """Return what a column of figures measures, by the unit in its name: s, byte, J, share, or nothing."""
-    if "accuracy" in name:
+    if "accuracy" in name or name.endswith("_share"):
         return "share"
+    if name.startswith("bytes_"):
+        return "byte"
     ends = {"_s": "s", "_bytes": "byte", "_j": "J"}
     return next((kind for end, kind in ends.items() if name.endswith(end)), "")
 
@@ -191,6 +207,8 @@ def _plain_table(frame: pd.DataFrame) -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return "-" if value != value else f"{value:.4g}"
     return str(value)

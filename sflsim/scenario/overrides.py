@@ -136,12 +136,8 @@ def _meant(step: str, words: Sequence[str]) -> list[str]:
     """
     if step in words:
         return [step]
-    begun = sorted((word for word in words if word.startswith(step)), key=len)
-    return [
-        word
-        for place, word in enumerate(begun)
-        if not word.startswith(tuple(f"{one} " for one in begun[:place]))
-    ]
+    begun = [word for word in words if word.startswith(step)]
+    return [word for word in begun if not word.startswith(tuple(f"{other} " for other in begun))]
 
 
 def _names(entry: Any) -> list[str]:

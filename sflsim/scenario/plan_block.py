@@ -9,7 +9,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.units import Bytes, Fraction, Period
@@ -27,11 +27,14 @@ class Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
+End = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | str
+
+
 class Range(Block):
     """Values from one number to another, both included; with a unit if the field has one."""
 
-    from_: int | float | str = Field(alias="from", union_mode="left_to_right")
-    to: int | float | str = Field(union_mode="left_to_right")
+    from_: End = Field(alias="from")
+    to: End
     steps: int | None = Field(
         default=None, strict=True, ge=2, le=MAX_VALUES, description="how many; 5, or every whole number"
     )
@@ -123,10 +126,17 @@ class Search(Block):
     seed: int = Field(default=0, strict=True, ge=0, lt=2**32)
 
 
+Values = Annotated[
+    Annotated[list[Any], Field(min_length=1, max_length=MAX_VALUES), Tag("list")]
+    | Annotated[Range, Tag("range")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "range"),
+]
+
+
 class PlanConfig(Block):
     """Decisions span the points, one for each of their combinations and variants of the scenario."""
 
-    decisions: dict[str, Annotated[list[Any], Field(min_length=1, max_length=MAX_VALUES)] | Range] = Field(
+    decisions: dict[str, Values] = Field(
         default_factory=dict, description="a path of the scenario and its values: " + RANGE
     )
     objectives: list[Objective] = Field(default=["time"], min_length=1)

@@ -36,9 +36,8 @@ def format_pareto(plan: Plan) -> Table | None:
     choices = names[names.index("point") + 1 : names.index("time_s")]
     paths = [] if plan.scenario.plan is None else list(plan.scenario.plan.decisions)
     decided = [name for name in choices if rows[name].nunique() > 1]
-    columns = {
-        name: [_text(value) for value in rows[name]] for name in decided if name in ("variant", *paths)
-    }
+    shown = [name for name in decided if name in ("variant", *paths)]
+    columns = {name: [_text(value) for value in rows[name]] for name in shown}
     for objective in plan.manifest["objectives"]:
         columns |= _amounts(plan, rows, objective)
     more = len(plan.pareto) - len(rows)

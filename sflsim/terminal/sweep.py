@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from sflsim.planning.sweep import Sweep, SweepProgress
 from sflsim.report.amounts import NONE, byte_unit, number_text, target_text, time_unit
@@ -63,16 +64,16 @@ def format_sweep(sweep: Sweep) -> Table:
     """Return the sweep's summary for a terminal: a row per point and variant, at most ROWS_SHOWN."""
     rows = sweep.summary()
     columns = _columns(sweep, rows.head(ROWS_SHOWN))
-    caption = _caption(sweep, len(rows))
+    caption = Text(_caption(sweep, len(rows)))  # Text: paths have brackets, which are no markup
     table = Table(box=box.SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left", show_edge=False)
     swept = {"point", *sweep.over, "variant"}
     for header in columns:
         if header in swept:
-            table.add_column(header, overflow="fold", vertical="bottom")
+            table.add_column(Text(header), overflow="fold", vertical="bottom")
         else:
-            table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
+            table.add_column(Text(header.replace(" ", "\n")), justify="right", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))
     return table
 
 
@@ -98,9 +99,7 @@ def _caption(sweep: Sweep, rows: int) -> str:
     if len(broken):
         first = broken.iloc[0]
         why = first["error"] or f"{first['status']} {first['reason']}"
-        lines.append(
-            f"{len(broken)} of {len(sweep.table)} runs broken, the first (point {first['point']}): {why}"
-        )
+        lines.append(f"{len(broken)} of {len(sweep.table)} runs broken, first point {first['point']}: {why}")
     if rows > ROWS_SHOWN:
         lines.append(f"The first {ROWS_SHOWN} of {rows} rows; all are in sweep.csv.")
     done = sweep.manifest

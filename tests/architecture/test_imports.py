@@ -47,7 +47,17 @@ ARROWS: dict[str, set[str]] = {
         "run",
         "experiment",
     },
-    "terminal": {"errors", "units", "learning", "experiment", "fleet", "report", "run", "planning", "scenario"},
+    "terminal": {
+        "errors",
+        "units",
+        "learning",
+        "experiment",
+        "fleet",
+        "report",
+        "run",
+        "planning",
+        "scenario",
+    },
     "cli": {
         *BASE,
         *PARTS,
@@ -78,7 +88,10 @@ HOMES: dict[str, set[str]] = {
     "optuna": {"planning"},
     "safetensors": {"learning"},
 }
-LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {("plotly", "report"), ("optuna", "planning")}
+LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {
+    ("plotly", "report"),
+    ("optuna", "planning"),
+}
 # Of learning, what a scenario is made of: read without torch.
 TORCH_FREE = (
     "absent",

@@ -19,7 +19,7 @@ from sflsim.session import Options, Session
 
 SCENARIO = """
 name: costs
-workload: {{model: {{kind: cnn, channels: [4, 8]}}, cut: 2, batch_size: 8}}
+workload: {{model: {model}, cut: 2, batch_size: 8}}
 fleet: {{clients: 3, groups: [{{device: raspberry-pi-4, link: wifi}}]}}
 variants: [{{algorithm: {algorithm}, {settings}}}]
 stop: {{rounds: 9}}
@@ -34,6 +34,7 @@ class Row:
     algorithm: str
     settings: str
     expected: Callable[[Any], tuple[float, float, float, float]]
+    model: str = "{kind: cnn, channels: [4, 8]}"
 
 
 def first_order(c: Any) -> tuple[float, float, float, float]:
@@ -64,6 +65,7 @@ def zeroth_order(tau: int, perturbations: int) -> Callable[[Any], tuple[float, f
 
 TABLE = [
     Row("fedavg", f"local_iterations: {E}", unsplit),
+    Row("fedlora", f"local_iterations: {E}", unsplit, "{kind: mlp, hidden: [16, 8], adapters: {rank: 2}}"),
     Row("fedasync", f"local_iterations: {E}", unsplit),
     Row("fedbuff", f"local_iterations: {E}, b: 3", unsplit),
     Row("sl", f"local_iterations: {E}", first_order),
@@ -120,7 +122,7 @@ def test_every_algorithm_is_in_the_table() -> None:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.algorithm} {row.settings}".strip())
 def test_a_participation_costs_what_the_page_says(row: Row) -> None:
     """Summed over the spans of one client in its second round."""
-    scenario = sflsim.parse_scenario(SCENARIO.format(algorithm=row.algorithm, settings=row.settings))
+    scenario = sflsim.parse_scenario(SCENARIO.format(**vars(row)))
     session = Session(scenario, Options(timing_only=True))
     costs = session.costs(2)
     symbols = SimpleNamespace(

@@ -12,9 +12,12 @@ import os
 import signal
 import sys
 
+import pyarrow.parquet  # noqa: F401 (loaded before the children are made, like the next)
+import sklearn.datasets  # noqa: F401
 import torch
 
 import sflsim
+import sflsim.experiment
 from sflsim.scenario import parse_scenario
 
 

@@ -51,6 +51,8 @@ def test_mlp_cut_after_its_first_layer() -> None:
         "auxiliary_forward_flop": 2 * B * 48 * 10,
         "auxiliary_backward_flop": 2 * 2 * B * 48 * 10,
         "auxiliary_model_bytes": 4 * (48 * 10 + 10),
+        "client_frozen_bytes": 0,
+        "server_frozen_bytes": 0,
         "scalar_bytes": 4,
     }
 

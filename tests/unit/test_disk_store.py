@@ -148,6 +148,19 @@ def test_a_damaged_entry_warns_and_is_made_anew(tmp_path: Path) -> None:
     assert same(store.get("a"), weights())
 
 
+@pytest.mark.parametrize("field", ["kind = 7", "kind = x'00'", "content = 'text'", "checksum = 1"])
+def test_a_field_of_another_type_is_damage(tmp_path: Path, field: str) -> None:
+    """A damaged table may hold anything anywhere."""
+    store = DiskStore(tmp_path)
+    store.put("a", (1.0,))
+    (file,) = tmp_path.glob("*.sqlite")
+    with sqlite3.connect(file) as db:
+        db.execute(f"UPDATE entries SET {field}")
+    db.close()
+    with pytest.warns(StoreWarning, match="damaged entry"):
+        assert store.get("a") is None
+
+
 def test_an_entry_under_another_key_is_damage(tmp_path: Path) -> None:
     """Whole content under the wrong name is not taken for the right one."""
     store = DiskStore(tmp_path)

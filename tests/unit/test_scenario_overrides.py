@@ -113,3 +113,16 @@ def test_paths_that_lead_nowhere(override: str, allowed: str, remedy: str) -> No
 def test_all_at_once() -> None:
     """Every override without a place is reported."""
     assert len(problems("nothing", "variants[7].tau=3")) == 2
+
+
+def test_what_only_one_word_begins_with() -> None:
+    """A prefix names an entry, or all of one algorithm; one that fits two words is refused with both."""
+    variant: Any = read("variants[mu].tau=4").variants[1]
+    assert variant.tau == 4
+    resolved = read("variants[mi].tau=[1, 2]").to_yaml()
+    both: Any = parse_scenario(resolved, "x.yaml", ["variants[mu].lam=0.5"]).variants[1:]
+    assert [one.lam for one in both] == [0.5, 0.5]
+    (problem,) = problems("variants[m].tau=4")
+    assert (problem.found, problem.remedy) == ("[m]", "it may mean mine or mu-splitfed")
+    (problem,) = problems("variants[MU].tau=4")
+    assert problem.found == "[MU]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+class Adapters(BaseModel):
+    """Low-rank adapters (LoRA); the defaults are HO-SFL's and FedLoRA's settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rank: int = Field(default=8, ge=1, strict=True)
+    alpha: float = Field(default=16.0, gt=0)
+
+
 class MLP(BaseModel):
     """Blocks hidden-1 ... hidden-n (linear, ReLU) and output (linear); cuts 1 to n."""
 
@@ -20,6 +30,10 @@ class MLP(BaseModel):
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Width, ...] = Field(
         default=(64, 64), min_length=1, description="width of each hidden layer"
+    )
+
+    adapters: Adapters | None = Field(
+        default=None, description="low-rank adapters on every layer, the weights under them frozen (fedlora)"
     )
 
     @property
@@ -34,10 +48,16 @@ class MLP(BaseModel):
 
         from torch import nn
 
-        widths = [prod(sample_shape), *self.hidden]
-        blocks: list[nn.Module] = [
-            nn.Sequential(nn.Linear(before, after), nn.ReLU()) for before, after in pairwise(widths)
-        ]
+        widths = [prod(sample_shape), *self.hidden, classes]
+        layers = self._adapted([nn.Linear(before, after) for before, after in pairwise(widths)])
+        blocks: list[nn.Module] = [nn.Sequential(layer, nn.ReLU()) for layer in layers[:-1]]
         blocks[0] = nn.Sequential(nn.Flatten(), *blocks[0].children())
-        blocks.append(nn.Linear(widths[-1], classes))
-        return list(zip(self.block_names, blocks, strict=True))
+        return list(zip(self.block_names, [*blocks, layers[-1]], strict=True))
+
+    def _adapted(self, layers: list[nn.Linear]) -> Sequence[nn.Module]:
+        """Return the layers under adapters, if any: made last, so that the base is the plain model."""
+        if self.adapters is None:
+            return layers
+        from sflsim.learning.adapters import LoraLinear
+
+        return [LoraLinear(layer, self.adapters.rank, self.adapters.alpha) for layer in layers]

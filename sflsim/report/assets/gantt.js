@@ -2,7 +2,8 @@
 function gantt(section) {
   const own = data.gantt;
   const MOST_BARS = 6000;
-  const state = {run: own.runs[0], from: 0, count: Math.min(3, own.runs[0].rounds.length), shown: own.legend.map(() => true)};
+  const MOST_ROWS = 30; // of the rounds shown at first
+  const state = {run: own.runs[0], from: 0, count: 3, shown: own.legend.map(() => true)};
   const chart = el("div", {class: "chart", id: "gantt-chart"});
   const note = el("p", {class: "note"});
   const seedBox = el("span");
@@ -18,6 +19,11 @@ function gantt(section) {
     const kept = rounds.filter((round, at) => (bars += per.get(round)) <= MOST_BARS || at === 0);
     const set = new Set(kept);
     return {kept, asked: rounds.length, spans: run.round.map((_, at) => at).filter((at) => set.has(run.round[at]))};
+  }
+
+  function start() { // three rounds, or fewer of a large fleet
+    const rowsIn = () => new Set(inView().spans.map((at) => state.run.row[at])).size;
+    while (state.count > 1 && rowsIn() > MOST_ROWS) state.count -= 1;
   }
 
   function draw() {
@@ -59,7 +65,7 @@ function gantt(section) {
       yaxis: axis("", {tickvals: used.map((_, at) => at), ticktext: used.map((row) => wrapped(run.rows[row], width)), range: [used.length - 0.5, -0.5],
         tickcolor: "rgba(0,0,0,0)", showgrid: false, showline: false, fixedrange: true}),
     }), CONFIG);
-    const notes = [...run.notes.map((text) => `In this file: ${text}.`), own.note && `Of each variant: ${own.note}.`,
+    const notes = [run.notes.length && `In this file: ${run.notes.join("; ")}.`, own.note && `Of each variant: ${own.note}.`,
       kept.length < asked && `Rounds ${kept[0]} to ${kept[kept.length - 1]} are drawn: more would be too many bars.`];
     note.textContent = notes.filter(Boolean).join(" ");
   }
@@ -103,5 +109,6 @@ function gantt(section) {
         el("button", {type: "button", onclick: () => step(1), "aria-label": "later rounds"}, "\u2192"))),
     legend(items.map((item) => ({name: item.label, color: item.color})), state.shown, draw), chart, note);
   drawers.push(draw);
+  start();
   choose(state.run.variant, state.run.seed);
 }

@@ -56,7 +56,7 @@ def scenario(**fields: Any) -> sflsim.Scenario:
         fleet={"clients": 6, "groups": GROUPS, "straggler": {"kind": "exponential", "mean": "0.4 s"}},
         server={"compute": "100 GFLOP/s"},
         variants=VARIANTS,
-        stop={"rounds": 24},
+        stop={"rounds": 18},
         evaluate={"every": "2 rounds"},
         target_accuracy=TARGET,
     )
@@ -90,7 +90,10 @@ def figures(run: sflsim.Run, variant: str, tflops: float) -> dict[str, float | b
     spans = spans[spans["activity"].isin(["uplink", "downlink"])]
     up = spans[spans["activity"] == "uplink"]
     slow = up["client"].str.startswith("slow")
-    cost = time_s / 3600 * (0.4 + 3.0 * tflops) + (2 * up["bytes"][~slow].sum() + 40 * up["bytes"][slow].sum()) / 1e9
+    cost = (
+        time_s / 3600 * (0.4 + 3.0 * tflops)
+        + (2 * up["bytes"][~slow].sum() + 40 * up["bytes"][slow].sum()) / 1e9
+    )
     busiest = spans.groupby("client")["bytes"].sum().max()
     return {"time_s": time_s, "cost": cost, "feasible": time_s <= 70 and busiest <= 12e6}
 
@@ -116,8 +119,6 @@ def test_the_front_is_that_of_brute_force(found: Plan) -> None:
     score = np.log(best["time_s"] / best["time_s"].min()) + np.log(best["cost"] / best["cost"].min())
     assert found.recommended is not None
     assert found.recommended["time_s"] == pytest.approx(best["time_s"][score.idxmin()], rel=1e-9)
-    settled = found.points[found.points["settled"]]
-    assert not settled["feasible"].sum() > len(feasible)
 
 
 def test_points_that_differ_in_timing_share_one_training(found: Plan) -> None:
@@ -128,27 +129,34 @@ def test_points_that_differ_in_timing_share_one_training(found: Plan) -> None:
 
 @pytest.mark.slow
 def test_a_large_space_is_sampled_to_nearly_the_whole_front() -> None:
-    """Hypervolume within 2 % of brute force's, with a tenth of its trainings."""
+    """Hypervolume within 2 % of that of all points, with a tenth of a training for each point.
+
+    Also with at most half of the trainings that all points take when those that learn alike share one.
+    """
     pytest.importorskip("optuna")
     large = {
         "decisions": {
             "workload.cut": [1, 2],
-            "workload.batch_size": [8, 16, 32],
-            "fleet.participants": [1, 2, 3, 4],
+            "workload.batch_size": [16, 32],
+            "fleet.participants": [2, 3, 4, 6],
             "server.compute": {"from": "10 GFLOP/s", "to": "640 GFLOP/s", "steps": 7, "scale": "log"},
             "server.slots": [1, 2, 4],
             "fleet.groups[slow].link": ["wifi", SLOW_LINK],
         },
         "objectives": ["time", "cost"],
-        "prices": PRICES,
+        "prices": PRICES | {"tflops_hour": 100.0},
     }
-    variants = [VARIANTS[0] | {"local_iterations": [1, 2, 4, 8]}, VARIANTS[2] | {"tau": [1, 4]}]
-    whole = plan(scenario(variants=variants, plan=large | {"search": {"exact_up_to": 10_000}}))
-    some = plan(scenario(variants=variants, plan=large | {"search": {"exact_up_to": 0, "timings": 500}}))
+    variants = [VARIANTS[0] | {"local_iterations": [1, 2, 4]}, VARIANTS[2]]
+    fields = {"variants": variants, "target_accuracy": 0.6}
+    whole = plan(scenario(**fields, plan=large | {"search": {"exact_up_to": 10_000}}))
+    some = plan(scenario(**fields, plan=large | {"search": {"exact_up_to": 0, "timings": 500}}))
     values = [one.pareto[["time_s", "cost"]].to_numpy() for one in (whole, some)]
     reference = values[0].max(axis=0) * 1.1
     assert hypervolume(values[1], reference) >= 0.98 * hypervolume(values[0], reference)
+    assert whole.manifest["combinations"] > 2500
+    assert some.manifest["timed"] <= 500
     assert some.manifest["trainings"] <= whole.manifest["combinations"] / 10
+    assert some.manifest["trainings"] <= whole.manifest["trainings"] / 2
 
 
 def test_saved_and_loaded_it_is_the_same(found: Plan, tmp_path: Path) -> None:
