@@ -52,13 +52,13 @@ class FirstOrderAlgorithm(Algorithm):
         `exclusive` and `on_arrival` are those of `exchange_gradients`; the latter gets the batch.
         """
         batches: list[BatchName] = []
-        yield client.send_down(client.costs.client_model_bytes)
+        yield client.pull(client.costs.client_model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
             arrived = on_arrival and partial(on_arrival, batches[-1])
             yield from exchange_gradients(sim, client, exclusive, arrived)
-        yield client.send_up(client.costs.client_model_bytes)
+        yield client.push(client.costs.client_model_bytes)
         return batches
 
     def optimizers(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def exchange_gradients(
     the batch takes its place in the server's queue.
     """
     costs = client.costs
-    yield client.compute(costs.client_forward_flop)
+    yield client.forward(costs.client_forward_flop)
     yield client.send_up(costs.activation_bytes + costs.labels_bytes)
     if on_arrival is not None:
         on_arrival()

@@ -59,7 +59,7 @@ class FrozenClient(Synchronous):
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
-            yield client.compute(costs.client_forward_flop)
+            yield client.forward(costs.client_forward_flop)
             arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
             steps.append(sim.process(self._serve(sim, client, arrival), client))
         yield sim.all_of(steps)

@@ -85,11 +85,11 @@ class Buffers(Asynchronous):
             own, fresh = sim.learn(function, [lane], **settings)[0], False
             self._buffer_activation(sim, own)
 
-        yield client.send_down(client.costs.client_model_bytes)
+        yield client.pull(client.costs.client_model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             yield from self.iterate(sim, client, partial(arrived, client.next_batch()))
-        yield client.send_up(client.costs.client_model_bytes)
+        yield client.push(client.costs.client_model_bytes)
         since_s = sim.env.now
         yield self._buffer_part(sim, client, own)
         client.waited(since_s)

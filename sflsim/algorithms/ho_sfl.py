@@ -79,12 +79,12 @@ class HoSfl(Synchronous):
         missed = client.round - 1 - self._known.get(client.index, 0)
         self._known[client.index] = client.round - 1
         yield client.send_down(scalars_bytes + missed * 2 * scalars_bytes)
-        yield client.compute(costs.client_forward_flop)
+        yield client.forward(costs.client_forward_flop)
         yield client.send_up(costs.activation_bytes + costs.labels_bytes)
         gradient_flop = costs.server_forward_flop + costs.server_backward_flop
         yield sim.server.serve(gradient_flop, client.name, client.round)
         yield client.send_down(costs.activation_bytes)
-        yield client.compute(perturbations * costs.client_forward_flop)
+        yield client.forward(perturbations * costs.client_forward_flop)
         yield client.send_up(scalars_bytes)
         return {"client": client.index, "batch": batch}
 

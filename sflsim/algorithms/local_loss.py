@@ -88,16 +88,16 @@ class LocalLoss(Synchronous):
         """Pull part and head, train them, send every q-th activation without waiting, send both back."""
         costs, lane = client.costs, self._training[client.index]
         model_bytes = costs.client_model_bytes + costs.auxiliary_model_bytes
-        yield client.send_down(model_bytes)
+        yield client.pull(model_bytes)
         for exchange, batch in enumerate(lane["batches"]):
             client.begin(client.round, exchange)
-            yield client.compute(costs.client_forward_flop)
+            yield client.forward(costs.client_forward_flop)
             if is_sent(exchange, self.config.q):
                 arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
                 sent = {"trained": lane["trained"], "exchange": exchange, "batch": batch}
                 sim.process(self._serve(sim, client, arrival, sent), client)
             yield client.compute(self.step_flop(costs))
-        yield client.send_up(model_bytes)
+        yield client.push(model_bytes)
         return lane
 
     def _serve(self, sim: Simulation, client: Client, arrival: Event, sent: Lane) -> Protocol:

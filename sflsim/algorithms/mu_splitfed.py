@@ -75,12 +75,12 @@ class MuSplitFed(Synchronous):
         """Pull the client part, send z, z+ and z-, wait for the scalar, step, send the client part back."""
         costs, config = client.costs, self.config
         batch = client.next_batch()
-        yield client.send_down(costs.client_model_bytes)
-        yield client.compute(costs.client_forward_flop)
+        yield client.pull(costs.client_model_bytes)
+        yield client.forward(costs.client_forward_flop)
         embeddings: list[Event] = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
         steps = sim.process(self._serve_steps(sim, client, embeddings[0]), client)
         for _ in range(2 * config.perturbations):
-            yield client.compute(costs.client_forward_flop)
+            yield client.forward(costs.client_forward_flop)
             embeddings.append(client.send_up(costs.activation_bytes))
         yield from sim.wait_for(embeddings)
         self._embeddings_in(sim)
@@ -89,7 +89,7 @@ class MuSplitFed(Synchronous):
             2 * config.perturbations * costs.server_forward_flop, client.name, client.round
         )
         yield client.send_down(config.perturbations * costs.scalar_bytes)
-        yield client.send_up(costs.client_model_bytes)
+        yield client.push(costs.client_model_bytes)
         return {"start": model, "client": client.index, "cut": client.cut, "batch": batch, "tau": tau}
 
     def _embeddings_in(self, sim: Simulation) -> None:

@@ -66,9 +66,9 @@ class Unsplit(Algorithm):
         forward_flop = costs.client_forward_flop + costs.server_forward_flop
         backward_flop = costs.client_backward_flop + costs.server_backward_flop
         batches = [client.next_batch() for _ in range(self._iterations(sim, client))]
-        yield client.send_down(model_bytes)
+        yield client.pull(model_bytes)
         yield client.compute(len(batches) * (forward_flop + backward_flop))
-        yield client.send_up(model_bytes)
+        yield client.push(model_bytes)
         return batches
 
     def _iterations(self, sim: Simulation, client: Client) -> int:

@@ -57,10 +57,10 @@ class ZoGas(Buffers):
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
         """Send z, z+ and z- of one batch; wait for the scalars and step."""
         costs, perturbations = client.costs, self.config.perturbations
-        yield client.compute(costs.client_forward_flop)
+        yield client.forward(costs.client_forward_flop)
         embeddings = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
         for _ in range(2 * perturbations):
-            yield client.compute(costs.client_forward_flop)
+            yield client.forward(costs.client_forward_flop)
             embeddings.append(client.send_up(costs.activation_bytes))
         yield sim.all_of(embeddings)
         arrived()

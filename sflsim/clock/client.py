@@ -91,6 +91,10 @@ class Client:
         )  # fmt: skip
         return Activity(self._env, self._recorder, delay_s, span)
 
+    def forward(self, flop: float) -> Activity:
+        """Compute `flop` of forward passes."""
+        return self.compute(flop)
+
     def _stall(self, now: float, start: float) -> float:
         """Record the straggler's delay before its first work; return when it is over."""
         delay_s = start - now + self._delay_s
@@ -107,6 +111,14 @@ class Client:
     def send_down(self, size_bytes: float) -> Activity:
         """Have the server send `size_bytes` to this client; fires on arrival here."""
         return self._down.send(size_bytes, self.round)
+
+    def pull(self, size_bytes: float) -> Activity:
+        """Have the Fed Server send `size_bytes` of the model to this client; fires on arrival here."""
+        return self.send_down(size_bytes)
+
+    def push(self, size_bytes: float) -> Activity:
+        """Send `size_bytes` of the model to the Fed Server; fires on arrival there."""
+        return self.send_up(size_bytes)
 
     def note_end(self, event: Event) -> None:
         """Note that this client has done its part of a round (a callback of its process)."""
