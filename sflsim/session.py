@@ -210,9 +210,9 @@ class Session:
 
     def _derived(self, cut: int) -> Costs:
         workload = self.scenario.workload
-        figures = workload.costs.figures()
-        if set(figures) == set(Costs.__dataclass_fields__):
-            return Costs(**figures)
+        given = workload.costs.complete()
+        if given is not None:
+            return given
         import torch
 
         from sflsim.learning.measure import derive_costs
@@ -221,7 +221,7 @@ class Session:
         with torch.device("meta"):
             blocks = workload.model.build(workload.dataset.sample_shape, workload.dataset.classes)
         derived = derive_costs(*cut_blocks(blocks, cut), workload.dataset.sample_shape, workload.batch_size)
-        return replace(derived, **figures)
+        return workload.costs.applied(derived)
 
     def data(self) -> Data:
         """Return the data on the device; loaded once."""

@@ -7,7 +7,7 @@ how torch's FlopCounterMode counts. A scenario may override any figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,23 +42,32 @@ class Costs:
     """Weights that the client part holds and nobody trains or sends (the base under adapters)."""
     server_frozen_bytes: float = 0.0
     scalar_bytes: float = 4.0
+    client_step_bytes: float | None = None
+    """What a training step of the client part holds at its worst moment beside the parameters: gradients
+    so far, what is still saved, temporaries, the input. None where the figures above are given by hand."""
+    whole_step_bytes: float | None = None
+    """The same for the unsplit network."""
 
     def first_order_memory_bytes(self, optimizer_states: int) -> float:
         """Return a client's peak memory when it trains by backpropagation.
 
-        Parameters, gradients, `optimizer_states` further copies, and the larger of what is saved
-        for backward and what a forward pass holds alive.
+        Parameters, `optimizer_states` further copies, and the worst moment of a training step; where
+        that is unknown, all gradients and the larger of what is saved for backward and what a forward
+        pass holds alive, which is never less.
         """
-        copies = 2 + optimizer_states
-        weights_bytes = copies * self.client_model_bytes + self.client_frozen_bytes
-        return weights_bytes + max(self.client_saved_bytes, self.client_live_bytes)
+        step_bytes = self.client_step_bytes
+        if step_bytes is None:
+            step_bytes = self.client_model_bytes + max(self.client_saved_bytes, self.client_live_bytes)
+        return (1 + optimizer_states) * self.client_model_bytes + self.client_frozen_bytes + step_bytes
 
     def whole_memory_bytes(self, optimizer_states: int) -> float:
         """Return a client's peak memory when it trains the unsplit model by backpropagation."""
         model_bytes = self.client_model_bytes + self.server_model_bytes
-        activation_bytes = max(self.whole_saved_bytes, self.whole_live_bytes)
+        step_bytes = self.whole_step_bytes
+        if step_bytes is None:
+            step_bytes = model_bytes + max(self.whole_saved_bytes, self.whole_live_bytes)
         frozen_bytes = self.client_frozen_bytes + self.server_frozen_bytes
-        return (2 + optimizer_states) * model_bytes + frozen_bytes + activation_bytes
+        return (1 + optimizer_states) * model_bytes + frozen_bytes + step_bytes
 
     def zeroth_order_memory_bytes(self) -> float:
         """Return a client's peak memory when it only runs forward passes: parameters and activations."""
@@ -92,11 +101,39 @@ class CostOverrides(BaseModel):
     )
     server_frozen: Traffic | None = None
     scalar: Traffic | None = Field(default=None, description="one scalar on the wire")
+    client_step: Bytes | None = Field(
+        default=None, description="worst moment of the client's training step beside its parameters"
+    )
+    whole_step: Bytes | None = Field(default=None, description="the same, of the unsplit network")
 
     def figures(self) -> dict[str, float]:
         """Return the overridden figures by the field names of `Costs`."""
         given = {name: getattr(self, name) for name in type(self).model_fields}
         return {name + _suffix(name): value for name, value in given.items() if value is not None}
+
+    def complete(self) -> Costs | None:
+        """Return the costs where all are given, so that no model has to be asked."""
+        figures = self.figures()
+        needed = {field.name for field in fields(Costs) if field.default is not None}
+        return Costs(**figures) if needed <= set(figures) else None
+
+    def applied(self, derived: Costs) -> Costs:
+        """Return `derived` with the given figures; a step's memory goes with figures that contradict it."""
+        figures = self.figures()
+        outdated = {name: None for name, parts in STEP_PARTS.items() if parts & set(figures)}
+        return replace(derived, **{**outdated, **figures})
+
+
+STEP_PARTS = {
+    "client_step_bytes": {"client_model_bytes", "client_saved_bytes", "client_live_bytes"},
+    "whole_step_bytes": {
+        "client_model_bytes",
+        "server_model_bytes",
+        "whole_saved_bytes",
+        "whole_live_bytes",
+    },
+}
+"""The figures that the memory of a training step rests on."""
 
 
 def _suffix(name: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sflsim.learning.costs import Costs
+from sflsim.learning.peak_memory import Storages
 from sflsim.learning.split import Part, auxiliary_head
 
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
@@ -20,14 +17,14 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
     """Return the costs of a cut: `client` and `server` are its two parts, on any device."""
     x = torch.empty(batch_size, *sample_shape, device="meta")
     client_parameters, server_parameters = _meta(client), _meta(server)
-    with torch.no_grad(), LiveBytes() as live, FlopCounterMode(display=False) as forward:
+    with torch.no_grad(), Storages() as live, FlopCounterMode(display=False) as forward:
         client.apply(client_parameters, x)
     z, client_forward, client_backward, saved_bytes = _train(client, client_parameters, x)
     assert client_forward == forward.get_total_flops()
     z = z.detach().requires_grad_()
     out, server_forward, server_backward, _ = _train(server, server_parameters, z)
     whole = Part([*client.blocks, *server.blocks])
-    with torch.no_grad(), LiveBytes() as whole_live:
+    with torch.no_grad(), Storages() as whole_live:
         whole.apply([*client_parameters, *server_parameters], x)
     *_, whole_saved_bytes = _train(whole, [*client_parameters, *server_parameters], x)
     head = auxiliary_head(tuple(z.shape[1:]), out.shape[-1])
@@ -51,7 +48,17 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
         auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),
         client_frozen_bytes=float(_frozen_bytes(client)),
         server_frozen_bytes=float(_frozen_bytes(server)),
+        client_step_bytes=float(_step_bytes(client, client_parameters, x)),
+        whole_step_bytes=float(_step_bytes(whole, [*client_parameters, *server_parameters], x)),
     )
+
+
+def _step_bytes(part: Part, parameters: list[Tensor], x: Tensor) -> int:
+    """Return what one training step holds at its worst moment beside the parameters; its input included."""
+    with Storages() as storages:
+        out = part.apply(parameters, x)
+        gradients = torch.autograd.grad(out, parameters, torch.empty_like(out))
+    return storages.peak(gradients).total_bytes + _bytes(x)
 
 
 def _meta(part: Part) -> list[Tensor]:
@@ -86,41 +93,3 @@ def _train(part: Part, parameters: list[Tensor], x: Tensor) -> tuple[Tensor, int
     with FlopCounterMode(display=False) as backward:
         out.backward(torch.empty_like(out))
     return out, forward.get_total_flops(), backward.get_total_flops(), sum(saved.values())
-
-
-class LiveBytes(TorchDispatchMode):
-    """Follows the bytes of the tensors that operations make, from their birth to their last view's death."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live_bytes = 0
-        self.peak_bytes = 0
-        self._views: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = {
-            tensor.untyped_storage()._cdata
-            for tensor in torch.utils._pytree.tree_leaves((args, kwargs))
-            if isinstance(tensor, Tensor)
-        }
-        out = func(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata in self._views or storage._cdata not in known:
-                    self._follow(tensor, storage._cdata, storage.nbytes())
-        return out
-
-    def _follow(self, tensor: Tensor, storage: int, size_bytes: int) -> None:
-        if storage not in self._views:
-            self._views[storage] = 0
-            self.live_bytes += size_bytes
-            self.peak_bytes = max(self.peak_bytes, self.live_bytes)
-        self._views[storage] += 1
-        weakref.finalize(tensor, self._forget, storage, size_bytes)
-
-    def _forget(self, storage: int, size_bytes: int) -> None:
-        self._views[storage] -= 1
-        if not self._views[storage]:
-            del self._views[storage]
-            self.live_bytes -= size_bytes

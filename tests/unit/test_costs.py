@@ -14,10 +14,11 @@ import torch
 from oracle.harness import scenario
 from torch import nn
 
-from sflsim.learning.costs import Costs
-from sflsim.learning.measure import LiveBytes, derive_costs
+from sflsim.learning.costs import CostOverrides, Costs
+from sflsim.learning.measure import derive_costs
 from sflsim.learning.models.cnn import CNN
 from sflsim.learning.models.mlp import MLP
+from sflsim.learning.peak_memory import Storages
 from sflsim.learning.split import cut_blocks
 from sflsim.session import Options, Session
 
@@ -54,6 +55,11 @@ def test_mlp_cut_after_its_first_layer() -> None:
         "client_frozen_bytes": 0,
         "server_frozen_bytes": 0,
         "scalar_bytes": 4,
+        # The input, ReLU's output and its gradient from the server, the gradients by ReLU's input and the layer.
+        "client_step_bytes": 4 * B * (64 + 3 * 48) + 4 * (64 * 48 + 48),
+        # The last gradients: input, logits and their gradient, that of the first layer's output, all layers'.
+        "whole_step_bytes": 4 * B * (64 + 10 + 10 + 48)
+        + 4 * (64 * 48 + 48 + 48 * 32 + 32 + 32 * 10 + 10),
     }
 
 
@@ -100,14 +106,27 @@ def test_cnn_memory() -> None:
 
 
 def test_peak_memory_of_clients() -> None:
-    """First order: parameters, gradients, optimizer states, what is saved; zeroth order: a forward pass."""
+    """First order: parameters, optimizer states, a training step; zeroth order: a forward pass."""
     costs = costs_of(CNN().build((1, 8, 8), 10), (1, 8, 8), 2)
     model, saved, live = costs.client_model_bytes, costs.client_saved_bytes, costs.client_live_bytes
+    step = costs.client_step_bytes
 
-    assert saved > live
-    assert costs.first_order_memory_bytes(0) == 2 * model + saved
-    assert costs.first_order_memory_bytes(2) == 4 * model + saved
+    assert step is not None
+    assert saved < step
+    assert costs.first_order_memory_bytes(0) == model + step
+    assert costs.first_order_memory_bytes(2) == 3 * model + step
     assert costs.zeroth_order_memory_bytes() == model + live
+
+
+def test_peak_memory_from_figures_given_by_hand() -> None:
+    """Where a scenario gives what a step rests on, all gradients and the activations stand for it."""
+    derived = costs_of(CNN().build((1, 8, 8), 10), (1, 8, 8), 2)
+    costs = CostOverrides(client_saved="8 MiB", client_live="1 MiB").applied(derived)  # type: ignore[arg-type]
+
+    assert costs.first_order_memory_bytes(1) == 3 * costs.client_model_bytes + 8 * 2**20
+    assert costs.whole_step_bytes == derived.whole_step_bytes
+    told = CostOverrides(client_saved="8 MiB", client_step="9 MiB").applied(derived)  # type: ignore[arg-type]
+    assert told.first_order_memory_bytes(1) == 2 * costs.client_model_bytes + 9 * 2**20
 
 
 # AlexNet for CIFAR-10 as GAS and MU-SplitFed use it: their published figures.
@@ -147,13 +166,16 @@ def test_alexnet_has_its_papers_figures() -> None:
 
 
 def test_costs_are_those_of_one_batch() -> None:
-    """All but the parameters grow with the batch; the models' own weights stay as they are."""
+    """All but parameters and their gradients grow with the batch; the models' own weights stay as they are."""
     blocks = CNN().build((1, 8, 8), 10)
     before = [parameter.clone() for _, block in blocks for parameter in block.parameters()]
     one, four = asdict(costs_of(blocks, (1, 8, 8), 1, 1)), asdict(costs_of(blocks, (1, 8, 8), 1, 4))
     fixed = {"client_model_bytes", "server_model_bytes", "auxiliary_model_bytes", "scalar_bytes"}
 
+    steps = {name: (one.pop(name), four.pop(name)) for name in ("client_step_bytes", "whole_step_bytes")}
+
     assert {name: value * (1 if name in fixed else 4) for name, value in one.items()} == four
+    assert all(small < large <= 4 * small for small, large in steps.values())
     after = [parameter for _, block in blocks for parameter in block.parameters()]
     assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
@@ -179,7 +201,7 @@ def test_overrides_replace_single_figures() -> None:
 def test_live_bytes_of_a_hand_traced_chain() -> None:
     """Births and deaths of four tensors of 400, 800, 400 and 4 bytes; views keep their storage alive."""
     x = torch.zeros(100)
-    with LiveBytes() as live:
+    with Storages() as live:
         a = x + 1
         assert (live.live_bytes, live.peak_bytes) == (400, 400)
         b = torch.cat([a, a])
