@@ -64,6 +64,7 @@ MEANING = {
     "wait_s": "from its own end to the end of the round",
     "wasted_s": "seconds of clients in dropped participations",
     "wasted_bytes": "bytes of dropped participations",
+    "left_out": "groups that took no part as their memory is too small (fleet.on_oom: exclude)",
     "peak_memory_bytes": "that the training takes on the device",
     "algorithm": "name of the algorithm",
     "status": "completed, diverged, interrupted; in a sweep also failed",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sflsim.experiment import Progress, simulate
     from sflsim.learning.disk_store import DiskStore, StoreWarning
     from sflsim.learning.store import MemoryStore
+    from sflsim.planning.memory import Memory, memory
     from sflsim.planning.plan import Plan, plan
     from sflsim.planning.sweep import Sweep, SweepProgress, sweep
     from sflsim.registry import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiskStore",
+    "Memory",
     "MemoryStore",
     "Plan",
     "Problem",
@@ -44,6 +46,7 @@ __all__ = [
     "Sweep",
     "SweepProgress",
     "load_scenario",
+    "memory",
     "parse_scenario",
     "plan",
     "register_algorithm",
@@ -60,6 +63,7 @@ _HOMES = {
     "experiment": ("Progress", "simulate"),
     "learning.disk_store": ("DiskStore", "StoreWarning"),
     "learning.store": ("MemoryStore",),
+    "planning.memory": ("Memory", "memory"),
     "planning.plan": ("Plan", "plan"),
     "planning.sweep": ("Sweep", "SweepProgress", "sweep"),
     "registry": (

@@ -69,6 +69,7 @@ def run(
     """Simulate a scenario, show a summary and write the run folder."""
     with _errors():
         from sflsim.experiment import simulate
+        from sflsim.planning.memory import left_out
         from sflsim.report.summary import format_summary
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.progress import shown
@@ -76,6 +77,8 @@ def run(
         share = _share(target)
         loaded = load_scenario(scenario, set_ or [])
         place = _new_folder(folder, loaded.name)
+        for line in left_out(loaded):
+            err.print(line)
         with shown(err) as progress:
             result = simulate(
                 loaded,
@@ -232,6 +235,31 @@ def catalog() -> None:
 
     for table in format_catalog():
         out.print(table)
+
+
+@app.command()
+def memory(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    precision: Annotated[str, typer.Option(help="of all numbers: fp32, bf16 or fp16")] = "fp32",
+    batch_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--batch-size", min=1, help="in place of the scenario's"),
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="print the second table as CSV")] = False,
+) -> None:
+    """Show what every cut and algorithm needs in memory, and which groups of devices are too small."""
+    with _errors():
+        from sflsim.planning.memory import memory as memory_of
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.memory import format_memory
+
+        found = memory_of(load_scenario(scenario, set_ or []), precision=precision, batch_size=batch_size)
+        if csv:
+            typer.echo(found.needs.to_csv(index=False), nl=False)
+        else:
+            for table in format_memory(found):
+                out.print(table)
 
 
 @app.command()

@@ -153,6 +153,7 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
         (
             one.variant, one.seed, algorithm[one.variant], one.status, one.reason, one.rounds, one.time_s,
             one.server_busy_s, one.client_memory_bytes, *(own[name].sum() for name in WASTE),
+            one.left_out,
         )
         for one, own in zip(outcomes, clients, strict=True)
     ]  # fmt: skip

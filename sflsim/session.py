@@ -57,6 +57,8 @@ class Outcome:
     time_s: float = 0.0
     server_busy_s: float = 0.0
     client_memory_bytes: float = 0.0
+    left_out: str = ""
+    """Groups that take no part, as their memory is too small."""
     real_s: float = 0.0
     computed: dict[str, int] = field(default_factory=dict)
     read: int = 0
@@ -108,7 +110,9 @@ class Session:
     def run(self, number: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
         """Simulate variant `number` under `seed`; an interrupt leaves what there is so far."""
         scenario, config = self.scenario, self.scenario.variants[number]
-        algorithm, fleet = self._algorithm(config), build_fleet(scenario.fleet, seed)
+        algorithm = self._algorithm(config)
+        small = self.too_small(number) if scenario.fleet.on_oom == "exclude" else {}
+        fleet = build_fleet(scenario.fleet, seed, small)
         cuts = self._cuts(config, number, algorithm, fleet)
         learning, computed = self._learning(cuts.cut, seed)
         sim = Simulation(
@@ -124,7 +128,7 @@ class Session:
             seed=seed,
             on_evaluation=on_evaluation,
         )
-        outcome = Outcome(config.name, seed)
+        outcome = Outcome(config.name, seed, left_out="; ".join(self.left_out(number)))
         read_before = self.disk.reads if self.disk is not None else 0
         started = time.perf_counter()
         try:
@@ -167,10 +171,55 @@ class Session:
             raise refuse("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
         algorithm.check(self.costs(self.cut(config, number)))
         fleet = self.scenario.fleet
+        self._check_memory(number)
+        clients = self._eligible(number)
         algorithm.check_fleet(
-            participants=fleet.participants_per_round,
-            clients=fleet.clients,
+            participants=min(fleet.participants_per_round, clients),
+            clients=clients,
             rounds=self.scenario.stop.rounds,
+        )
+
+    def too_small(self, number: int) -> dict[int, float]:
+        """Return the groups whose devices cannot hold variant `number`: place -> bytes that it needs there."""
+        config = self.scenario.variants[number]
+        cut = 1 if isinstance(config.cut, PerClientCut) else self.cut(config, number)
+        needed_bytes = self._algorithm(config).client_memory_bytes(self.costs(cut))
+        return dict.fromkeys(self.scenario.fleet.too_small(needed_bytes), needed_bytes)
+
+    def left_out(self, number: int) -> list[str]:
+        """Return a line for each group that variant `number` has to do without, and by how much."""
+        fleet, names = self.scenario.fleet, self.scenario.fleet.group_names()
+        if fleet.on_oom != "exclude":
+            return []
+        return [
+            f"{names[place]} (needs {_size_text(needed_bytes)}, "
+            f"has {_size_text(fleet.groups[place].device.memory or 0)})"
+            for place, needed_bytes in self.too_small(number).items()
+        ]
+
+    def _eligible(self, number: int) -> int:
+        """Return how many clients of the fleet may take part in variant `number`."""
+        fleet = self.scenario.fleet
+        small = self.too_small(number) if fleet.on_oom == "exclude" else {}
+        return sum(count for place, count in enumerate(fleet.group_counts()) if place not in small)
+
+    def _check_memory(self, number: int) -> None:
+        """Refuse devices whose memory is too small, or a fleet of which none is left without them."""
+        fleet = self.scenario.fleet
+        small = self.too_small(number) if fleet.on_oom != "ignore" else {}
+        if not small or (fleet.on_oom == "exclude" and len(small) < len(fleet.groups)):
+            return
+        remedy = "cut earlier, take a smaller batch or a zeroth-order algorithm, or set fleet.on_oom: exclude"
+        raise ScenarioError(
+            [
+                Problem(
+                    f"fleet.groups[{place}].device",
+                    f"{_size_text(fleet.groups[place].device.memory or 0)} of memory",
+                    f"{_size_text(needed_bytes)} or more, for {self.scenario.variants[number].name}",
+                    remedy,
+                )
+                for place, needed_bytes in small.items()
+            ]
         )
 
     def _cuts(
@@ -213,14 +262,9 @@ class Session:
         given = workload.costs.complete()
         if given is not None:
             return given
-        import torch
+        from sflsim.learning.measure import workload_costs
 
-        from sflsim.learning.measure import derive_costs
-        from sflsim.learning.split import cut_blocks
-
-        with torch.device("meta"):
-            blocks = workload.model.build(workload.dataset.sample_shape, workload.dataset.classes)
-        derived = derive_costs(*cut_blocks(blocks, cut), workload.dataset.sample_shape, workload.batch_size)
+        derived = workload_costs(workload, cut)
         return workload.costs.applied(derived)
 
     def data(self) -> Data:
@@ -277,6 +321,14 @@ class Session:
     def _algorithm(self, config: AlgorithmConfig) -> Algorithm:
         algorithm: Algorithm = algorithms()[config.algorithm](config)
         return algorithm
+
+
+def _size_text(size_bytes: float) -> str:
+    """Return a size as a scenario would write it."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.4g} {unit}"
+    return f"{size_bytes:.0f} byte"
 
 
 def _rules(scenario: Scenario) -> Rules:

@@ -25,7 +25,7 @@ COSTS = {  # every figure, so that nothing is derived from the model; those not 
     name: GIVEN.get(name, "4 FLOP" if name.endswith(("forward", "backward")) else "4 byte")
     for name in CostOverrides.model_fields
 }
-SIZES = {name for name in COSTS if name.endswith(("saved", "live"))}  # of memory, above zero
+SIZES = {name for name in COSTS if name.endswith(("saved", "live", "step"))}  # of memory, above zero
 FREE = {name: figure if name in SIZES else f"0 {figure.split()[1]}" for name, figure in COSTS.items()}
 UNLIMITED = {"up": "unlimited", "down": "unlimited"}
 

@@ -52,7 +52,7 @@ class Asynchronous(Algorithm):
 
     def _next(self, sim: Simulation, client: Client) -> Client:
         """Return the client that takes the place of one that has contributed."""
-        if len(self._busy) == len(sim.fleet):
+        if len(self._busy) == sim.fleet.eligible:
             return client
         self._draws += 1
         if client.index in self._freed:  # and perhaps drawn again since

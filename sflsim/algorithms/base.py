@@ -22,7 +22,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 class PerClientCut(BaseModel):
     """A cut of its own for every client: weak devices hold fewer layers.
 
-    Each gets the deepest cut, up to `deepest`, that its memory holds (`by: memory`), or whose
+    Each gets the deepest cut, up to `deepest`, that its memory holds (`by: memory`), and whose
     computing takes it at most `within` times as long as the fastest device of the fleet needs for
     `deepest` (`by: compute`); never less than one block.
     """

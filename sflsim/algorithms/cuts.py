@@ -55,9 +55,9 @@ class CutByDevice:
         return 1, self._costs_at(1)
 
     def _bears(self, device: Device, costs: Costs) -> bool:
-        if self._rule.by == "memory":
-            return device.memory_bytes is None or self._memory_bytes(costs) <= device.memory_bytes
-        return _work_flop(costs) / device.flop_per_s <= self._bearable_s
+        if device.memory_bytes is not None and self._memory_bytes(costs) > device.memory_bytes:
+            return False
+        return self._rule.by == "memory" or _work_flop(costs) / device.flop_per_s <= self._bearable_s
 
 
 def _work_flop(costs: Costs) -> float:

@@ -6,7 +6,7 @@ Imports the fleet's other Configs, units and mistakes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -52,6 +52,10 @@ class FleetConfig(BaseModel):
     participants: Count | None = None
     groups: tuple[GroupConfig, ...] = Field(json_schema_extra={"minItems": 1})
     straggler: Straggler | None = None
+    on_oom: Literal["refuse", "exclude", "ignore"] = Field(
+        default="refuse",
+        description="groups whose memory is too small for a variant: refuse to run, leave them out, or run",
+    )
 
     @property
     def participants_per_round(self) -> int:
@@ -84,6 +88,11 @@ class FleetConfig(BaseModel):
         for place in by_remainder[:left]:
             rounded[place] += 1
         return rounded
+
+    def too_small(self, needed_bytes: float) -> list[int]:
+        """Return the places of the groups whose devices hold less than `needed_bytes`."""
+        sizes = [group.device.memory for group in self.groups]
+        return [place for place, size in enumerate(sizes) if size is not None and size < needed_bytes]
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -8,7 +8,7 @@ changes nobody else's draws. Imports the rest of fleet, units and streams.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -22,6 +22,7 @@ from sflsim.streams import generator
 
 __all__ = ["Fleet", "FleetConfig", "Group", "GroupConfig", "build_fleet"]
 
+NEVER = 2.0  # a priority above all that are drawn
 KEPT = 1 << 16  # devices kept once made; all can be made again, equal to the last draw
 
 
@@ -42,19 +43,28 @@ class Group:
 
 
 class Fleet:
-    """All devices of a scenario under one seed; index 0 to len - 1, group after group."""
+    """All devices of a scenario under one seed; index 0 to len - 1, group after group.
 
-    __slots__ = ("_devices", "_firsts", "_size", "groups", "seed")
+    Groups at the places `excluded` take part in nothing; they change nobody else's draws.
+    """
 
-    def __init__(self, groups: Sequence[Group], seed: int) -> None:
+    __slots__ = ("_devices", "_firsts", "_size", "excluded", "groups", "seed")
+
+    def __init__(self, groups: Sequence[Group], seed: int, excluded: Collection[int] = ()) -> None:
         self.groups = tuple(groups)
         self.seed = seed
+        self.excluded = frozenset(excluded)
         self._firsts = [group.first for group in groups]
         self._size = sum(group.count for group in groups)
         self._devices: dict[int, Device] = {}
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def eligible(self) -> int:
+        """Number of devices that may take part."""
+        return sum(group.count for place, group in enumerate(self.groups) if place not in self.excluded)
 
     def device(self, index: int) -> Device:
         """Return the device with this index.
@@ -100,16 +110,20 @@ class Fleet:
         candidates = None if available is None else np.asarray(available, dtype=np.int64)
         if candidates is not None:
             priorities = priorities[candidates]
+        if self.excluded:
+            k = min(k, int(np.count_nonzero(priorities < NEVER)))
         chosen = _smallest(priorities, k)
         indices: list[int] = np.sort(chosen if candidates is None else candidates[chosen]).tolist()
         return indices
 
     def _priorities(self, round: int) -> npt.NDArray[np.float64]:
-        """Return a uniform number for every device, shape (len,)."""
+        """Return a uniform number for every device, shape (len,); `NEVER` for those excluded."""
         return np.concatenate(
             [
-                generator(self.seed, "participation", group.name, round).random(group.count)
-                for group in self.groups
+                np.full(group.count, NEVER)
+                if place in self.excluded
+                else generator(self.seed, "participation", group.name, round).random(group.count)
+                for place, group in enumerate(self.groups)
             ]
         )
 
@@ -125,9 +139,9 @@ def _smallest(priorities: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int
     return low[np.argpartition(priorities[low], k - 1)[:k]] if len(low) > k else low
 
 
-def build_fleet(config: FleetConfig, seed: int) -> Fleet:
-    """Return the fleet that `config` describes under the scenario seed `seed`."""
+def build_fleet(config: FleetConfig, seed: int, excluded: Collection[int] = ()) -> Fleet:
+    """Return the fleet that `config` describes under the scenario seed `seed`, without some groups."""
     counts = config.group_counts()
     firsts = [0, *accumulate(counts)]
     members = zip(config.group_names(), config.groups, firsts, counts, strict=False)
-    return Fleet([Group(*member, config.straggler) for member in members], seed)
+    return Fleet([Group(*member, config.straggler) for member in members], seed, excluded)

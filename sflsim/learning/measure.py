@@ -6,17 +6,35 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
 from sflsim.learning.peak_memory import Storages
-from sflsim.learning.split import Part, auxiliary_head
+from sflsim.learning.split import Part, auxiliary_head, cut_blocks
 
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
-def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batch_size: int) -> Costs:
+def workload_costs(workload: Workload, cut: int, dtype_name: str = "float32") -> Costs:
+    """Return the costs of a workload cut after `cut` blocks, its numbers held as torch's `dtype_name`."""
+    dtype: torch.dtype = getattr(torch, dtype_name)
+    with torch.device("meta"):
+        blocks = workload.model.build(workload.dataset.sample_shape, workload.dataset.classes)
+    for _, block in blocks:
+        block.to(dtype)
+    client, server = cut_blocks(blocks, cut)
+    return derive_costs(client, server, workload.dataset.sample_shape, workload.batch_size, dtype)
+
+
+def derive_costs(
+    client: Part,
+    server: Part,
+    sample_shape: tuple[int, ...],
+    batch_size: int,
+    dtype: torch.dtype = torch.float32,
+) -> Costs:
     """Return the costs of a cut: `client` and `server` are its two parts, on any device."""
-    x = torch.empty(batch_size, *sample_shape, device="meta")
-    client_parameters, server_parameters = _meta(client), _meta(server)
+    x = torch.empty(batch_size, *sample_shape, device="meta", dtype=dtype)
+    client_parameters, server_parameters = _meta(client, dtype), _meta(server, dtype)
     with torch.no_grad(), Storages() as live, FlopCounterMode(display=False) as forward:
         client.apply(client_parameters, x)
     z, client_forward, client_backward, saved_bytes = _train(client, client_parameters, x)
@@ -28,7 +46,7 @@ def derive_costs(client: Part, server: Part, sample_shape: tuple[int, ...], batc
         whole.apply([*client_parameters, *server_parameters], x)
     *_, whole_saved_bytes = _train(whole, [*client_parameters, *server_parameters], x)
     head = auxiliary_head(tuple(z.shape[1:]), out.shape[-1])
-    head_parameters = _meta(head)
+    head_parameters = _meta(head, dtype)
     _, head_forward, head_backward, _ = _train(head, head_parameters, z)
     return Costs(
         client_forward_flop=float(client_forward),
@@ -61,8 +79,8 @@ def _step_bytes(part: Part, parameters: list[Tensor], x: Tensor) -> int:
     return storages.peak(gradients).total_bytes + _bytes(x)
 
 
-def _meta(part: Part) -> list[Tensor]:
-    return [torch.empty(shape, device="meta", requires_grad=True) for shape in part.shapes]
+def _meta(part: Part, dtype: torch.dtype) -> list[Tensor]:
+    return [torch.empty(shape, device="meta", dtype=dtype, requires_grad=True) for shape in part.shapes]
 
 
 def _frozen_bytes(part: Part) -> int:

@@ -170,7 +170,7 @@ def plan(
         SflsimError: a large space, and Optuna is not installed.
     """
     block = _checked(scenario)
-    space = Space(scenario, block)
+    space = Space(_unrefused(scenario), block)
     check(space)
     judge = Judge(block, scenario.target_accuracy)
     knowledge = Knowledge(judge, scenario.seeds, device=device, cache=cache, tell=progress)
@@ -196,6 +196,14 @@ def plan(
         explanation=explanation,
         manifest=_manifest(scenario, space, knowledge, method, closest),
     )
+
+
+def _unrefused(scenario: Scenario) -> Scenario:
+    """Return the scenario so that devices that are too small break a constraint instead of the run."""
+    if scenario.fleet.on_oom != "refuse":
+        return scenario
+    fleet = scenario.fleet.model_copy(update={"on_oom": "ignore"})
+    return scenario.model_copy(update={"fleet": fleet})
 
 
 def _checked(scenario: Scenario) -> PlanConfig:

@@ -85,6 +85,7 @@ RUNS = {
     "dropped": "int64",
     "wasted_s": "float64",
     "wasted_bytes": "float64",
+    "left_out": "str",
 }
 COLUMNS: dict[str, Mapping[str, str]] = {
     "spans": SPANS,
@@ -92,8 +93,8 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "clients": CLIENTS,
     "runs": RUNS,
 }
-LATER = {"clients": ("up_bytes_per_s", "down_bytes_per_s")}
-"""Columns that run folders of version 0.1.0 may lack; they are read as NaN."""
+LATER = {"clients": ("up_bytes_per_s", "down_bytes_per_s"), "runs": ("left_out",)}
+"""Columns that run folders of version 0.1.0 may lack; they are read as NaN, or as no text."""
 ACTIVITIES = ("compute", "slowdown", "uplink", "downlink", "wait")
 
 
@@ -162,7 +163,8 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
     except Exception as error:
         raise RunError(f"{path}: cannot be read as a table ({error})") from error
     unknown = [column for column in LATER.get(name, ()) if column not in frame]
-    frame[unknown] = math.nan
+    for column in unknown:
+        frame[column] = "" if COLUMNS[name][column] == "str" else math.nan
     missing = [column for column in COLUMNS[name] if column not in frame]
     if missing:
         raise RunError(f"{path}: the columns {', '.join(missing)} are missing")

@@ -1,0 +1,125 @@
+"""What every cut and algorithm of a scenario needs in memory, and which devices hold it.
+
+Nothing is trained and no weights are touched. Imports session, scenario and pandas; torch lazily.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from sflsim.algorithms.base import Algorithm, AlgorithmConfig
+from sflsim.algorithms.unsplit import Unsplit
+from sflsim.errors import SflsimError
+from sflsim.fleet.population import FleetConfig
+from sflsim.learning.costs import Costs
+from sflsim.registry import algorithms
+from sflsim.scenario.schema import Scenario
+from sflsim.session import Options, Session
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+CUTS = (
+    "cut", "last_block", "batch_size", "precision", "client_parameters_bytes", "client_frozen_bytes",
+    "saved_bytes", "live_bytes", "activation_bytes", "server_parameters_bytes",
+)  # fmt: skip
+NEEDS = (
+    "variant", "algorithm", "cut", "last_block", "batch_size", "precision", "client_bytes", "server_bytes",
+    "too_small",
+)  # fmt: skip
+WHOLE = "whole model"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Two tables: `cuts`, what a cut means whatever the algorithm; `needs`, peaks by variant and cut.
+
+    `cuts`: the client part's parameters and frozen weights, what it saves for backward, the most
+    that is alive in its forward pass, the activation it sends, the server part's parameters.
+    `needs`: peak of a client and of the server, and the groups whose devices hold less.
+    """
+
+    cuts: pd.DataFrame
+    needs: pd.DataFrame
+
+
+def memory(scenario: Scenario, *, precision: str = "fp32", batch_size: int | None = None) -> Memory:
+    """Return what the scenario's variants need at every cut of its model.
+
+    `precision` is that of weights, gradients, optimizer states and activations; `batch_size` stands
+    in place of the scenario's.
+
+    Raises:
+        SflsimError: the precision is unknown.
+    """
+    if precision not in get_args(Precision):
+        raise SflsimError(f"precision: found {precision!r}; allowed: {', '.join(get_args(Precision))}")
+    workload = scenario.workload
+    if batch_size is not None:
+        workload = workload.model_copy(update={"batch_size": batch_size})
+    names = list(workload.model.block_names)[:-1]
+    costs = {cut: _costs(workload, cut, precision) for cut in range(1, len(names) + 1)}
+    about = (workload.batch_size, precision)
+    cuts = [_cut_row(cut, names[cut - 1], about, of_cut) for cut, of_cut in costs.items()]
+    needs = [
+        row
+        for variant in scenario.variants
+        for row in _need_rows(variant, names, about, costs, scenario.fleet)
+    ]
+    return Memory(pd.DataFrame(cuts, columns=list(CUTS)), pd.DataFrame(needs, columns=list(NEEDS)))
+
+
+def left_out(scenario: Scenario) -> list[str]:
+    """Return a line for every variant that has to do without some groups of devices (on_oom: exclude)."""
+    session = Session(scenario, Options(timing_only=True))
+    lines = []
+    for number, variant in enumerate(scenario.variants):
+        groups = session.left_out(number)
+        if groups:
+            lines.append(f"{variant.name}: left out for want of memory: {', '.join(groups)}")
+    return lines
+
+
+def _costs(workload: Any, cut: int, precision: str) -> Costs:
+    given: Costs | None = workload.costs.complete()
+    if given is not None:
+        return given
+    from sflsim.learning.measure import workload_costs
+
+    derived = workload_costs(workload, cut, DTYPES[precision])
+    applied: Costs = workload.costs.applied(derived)
+    return applied
+
+
+def _cut_row(cut: int, block: str, about: tuple[int, str], costs: Costs) -> tuple[Any, ...]:
+    return (
+        cut, block, *about, costs.client_model_bytes, costs.client_frozen_bytes, costs.client_saved_bytes,
+        costs.client_live_bytes, costs.activation_bytes, costs.server_model_bytes,
+    )  # fmt: skip
+
+
+def _need_rows(
+    variant: AlgorithmConfig,
+    names: Sequence[str],
+    about: tuple[int, str],
+    costs: dict[int, Costs],
+    fleet: FleetConfig,
+) -> list[tuple[Any, ...]]:
+    """Return a row for every cut; one alone for algorithms that do not cut the model."""
+    algorithm: Algorithm = algorithms()[variant.algorithm](variant)
+    whole = isinstance(algorithm, Unsplit)
+    rows = []
+    for cut, of_cut in costs.items():
+        client_bytes = algorithm.client_memory_bytes(of_cut)
+        server_bytes = algorithm.server_memory_bytes(of_cut, fleet.participants_per_round)
+        small = ", ".join(fleet.group_names()[place] for place in fleet.too_small(client_bytes))
+        where = (0, WHOLE) if whole else (cut, names[cut - 1])
+        rows.append((variant.name, variant.algorithm, *where, *about, client_bytes, server_bytes, small))
+        if whole:
+            break
+    return rows
+
