@@ -180,7 +180,7 @@ class Session:
         )
 
     def too_small(self, number: int) -> dict[int, float]:
-        """Return the groups whose devices cannot hold variant `number`: place -> bytes that it needs there."""
+        """Return the groups whose devices cannot hold variant `number`: place -> bytes that it needs."""
         config = self.scenario.variants[number]
         cut = 1 if isinstance(config.cut, PerClientCut) else self.cut(config, number)
         needed_bytes = self._algorithm(config).client_memory_bytes(self.costs(cut))

@@ -8,6 +8,7 @@ how torch's FlopCounterMode counts. A scenario may override any figure.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -120,7 +121,7 @@ class CostOverrides(BaseModel):
     def applied(self, derived: Costs) -> Costs:
         """Return `derived` with the given figures; a step's memory goes with figures that contradict it."""
         figures = self.figures()
-        outdated = {name: None for name, parts in STEP_PARTS.items() if parts & set(figures)}
+        outdated: dict[str, Any] = {name: None for name, parts in STEP_PARTS.items() if parts & set(figures)}
         return replace(derived, **{**outdated, **figures})
 
 

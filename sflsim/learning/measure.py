@@ -88,7 +88,7 @@ def _frozen_bytes(part: Part) -> int:
 
 
 def _bytes(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes()
+    return int(tensor.untyped_storage().nbytes())
 
 
 def _train(part: Part, parameters: list[Tensor], x: Tensor) -> tuple[Tensor, int, int, int]:

@@ -102,7 +102,7 @@ class FirstBlock(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return hidden states (and the mask, for text) [B, L, H + 1] of inputs as the skeleton takes them."""
+        """Return hidden states (and the mask, for text) [B, L, H + 1] of what the skeleton takes."""
         hidden, mask, (args, kwargs) = self.embeddings.enter(x)
         return packed(_first(self.layer(hidden, *args, **kwargs)), mask)
 
@@ -221,7 +221,7 @@ def _take_tail(skeleton: Skeleton, x: Tensor) -> list[nn.Module]:
     A pooler goes: the head has a classifier of its own.
     """
     if getattr(skeleton.model, "pooler", None) is not None:
-        skeleton.model.pooler = None
+        setattr(skeleton.model, "pooler", None)  # noqa: B010 (torch types it as a module)
     order: list[nn.Module] = []
     leaves = [module for module in skeleton.model.modules() if not list(module.children())]
     hooks = [leaf.register_forward_hook(lambda leaf, args, output: order.append(leaf)) for leaf in leaves]

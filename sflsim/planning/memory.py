@@ -122,4 +122,3 @@ def _need_rows(
         if whole:
             break
     return rows
-

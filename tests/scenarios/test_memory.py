@@ -57,7 +57,12 @@ def stated_bytes(workload: dict[str, Any], order: str) -> float:
     return MuSplitFed(MuSplitFed.Config()).client_memory_bytes(costs)
 
 
-WIDE = {"dataset": "digits", "model": {"kind": "mlp", "hidden": [4096, 2048, 64]}, "cut": 3, "batch_size": 512}
+WIDE = {
+    "dataset": "digits",
+    "model": {"kind": "mlp", "hidden": [4096, 2048, 64]},
+    "cut": 3,
+    "batch_size": 512,
+}
 LARGE_IMAGES = {
     "dataset": "digits",
     "model": {"kind": "cnn", "channels": [256, 512], "dense": 64},

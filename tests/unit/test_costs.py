@@ -55,11 +55,10 @@ def test_mlp_cut_after_its_first_layer() -> None:
         "client_frozen_bytes": 0,
         "server_frozen_bytes": 0,
         "scalar_bytes": 4,
-        # The input, ReLU's output and its gradient from the server, the gradients by ReLU's input and the layer.
+        # Input, ReLU's output, the gradients by it (from the server) and by ReLU's input, the layer's.
         "client_step_bytes": 4 * B * (64 + 3 * 48) + 4 * (64 * 48 + 48),
         # The last gradients: input, logits and their gradient, that of the first layer's output, all layers'.
-        "whole_step_bytes": 4 * B * (64 + 10 + 10 + 48)
-        + 4 * (64 * 48 + 48 + 48 * 32 + 32 + 32 * 10 + 10),
+        "whole_step_bytes": 4 * B * (64 + 10 + 10 + 48) + 4 * (64 * 48 + 48 + 48 * 32 + 32 + 32 * 10 + 10),
     }
 
 
@@ -166,7 +165,7 @@ def test_alexnet_has_its_papers_figures() -> None:
 
 
 def test_costs_are_those_of_one_batch() -> None:
-    """All but parameters and their gradients grow with the batch; the models' own weights stay as they are."""
+    """All but parameters and gradients grow with the batch; the models' own weights stay as they are."""
     blocks = CNN().build((1, 8, 8), 10)
     before = [parameter.clone() for _, block in blocks for parameter in block.parameters()]
     one, four = asdict(costs_of(blocks, (1, 8, 8), 1, 1)), asdict(costs_of(blocks, (1, 8, 8), 1, 4))
