@@ -22,19 +22,21 @@ def workload_costs(workload: Workload, cut: int, dtype_name: str = "float32") ->
     for _, block in blocks:
         block.to(dtype)
     client, server = cut_blocks(blocks, cut)
-    return derive_costs(client, server, workload.dataset.sample_shape, workload.batch_size, dtype)
+    return derive_costs(client, server, _sample(workload, dtype), workload.batch_size)
 
 
-def derive_costs(
-    client: Part,
-    server: Part,
-    sample_shape: tuple[int, ...],
-    batch_size: int,
-    dtype: torch.dtype = torch.float32,
-) -> Costs:
-    """Return the costs of a cut: `client` and `server` are its two parts, on any device."""
-    x = torch.empty(batch_size, *sample_shape, device="meta", dtype=dtype)
-    client_parameters, server_parameters = _meta(client, dtype), _meta(server, dtype)
+def _sample(workload: Workload, dtype: torch.dtype) -> Tensor:
+    """Return one input on the meta device: numbers as `dtype`, token ids as they are."""
+    dataset = workload.dataset
+    if getattr(dataset, "sample_dtype", "float32") == "int64":
+        dtype = torch.int64
+    return torch.empty(dataset.sample_shape, device="meta", dtype=dtype)
+
+
+def derive_costs(client: Part, server: Part, sample: Tensor, batch_size: int) -> Costs:
+    """Return the costs of a cut: `client` and `server` are its two parts, `sample` is one input."""
+    x = torch.empty(batch_size, *sample.shape, device="meta", dtype=sample.dtype)
+    client_parameters, server_parameters = _meta(client), _meta(server)
     with torch.no_grad(), Storages() as live, FlopCounterMode(display=False) as forward:
         client.apply(client_parameters, x)
     z, client_forward, client_backward, saved_bytes = _train(client, client_parameters, x)
@@ -46,7 +48,7 @@ def derive_costs(
         whole.apply([*client_parameters, *server_parameters], x)
     *_, whole_saved_bytes = _train(whole, [*client_parameters, *server_parameters], x)
     head = auxiliary_head(tuple(z.shape[1:]), out.shape[-1])
-    head_parameters = _meta(head, dtype)
+    head_parameters = _meta(head, z.dtype)
     _, head_forward, head_backward, _ = _train(head, head_parameters, z)
     return Costs(
         client_forward_flop=float(client_forward),
@@ -79,8 +81,13 @@ def _step_bytes(part: Part, parameters: list[Tensor], x: Tensor) -> int:
     return storages.peak(gradients).total_bytes + _bytes(x)
 
 
-def _meta(part: Part, dtype: torch.dtype) -> list[Tensor]:
-    return [torch.empty(shape, device="meta", dtype=dtype, requires_grad=True) for shape in part.shapes]
+def _meta(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
+    """Return a part's parameters on the meta device, as `dtype` or as they are."""
+    own = [parameter for _, block in part.blocks for parameter in block.parameters()]
+    return [
+        torch.empty(parameter.shape, device="meta", dtype=dtype or parameter.dtype, requires_grad=True)
+        for parameter in own
+    ]
 
 
 def _frozen_bytes(part: Part) -> int:

@@ -26,7 +26,7 @@ B = 32
 
 
 def costs_of(blocks: list[tuple[str, nn.Module]], shape: tuple[int, ...], cut: int, batch: int = B) -> Costs:
-    return derive_costs(*cut_blocks(blocks, cut), shape, batch)
+    return derive_costs(*cut_blocks(blocks, cut), torch.empty(shape), batch)
 
 
 # A perceptron 64 - 48 - 32 - 10.
