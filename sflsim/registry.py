@@ -41,7 +41,11 @@ BUILT_IN = {
         "sflsim.algorithms.heron_sfl:HeronSfl",
         "sflsim.algorithms.frozen_client:FrozenClient",
     ),
-    "models": ("sflsim.learning.models.mlp:MLP", "sflsim.learning.models.cnn:CNN"),
+    "models": (
+        "sflsim.learning.models.mlp:MLP",
+        "sflsim.learning.models.cnn:CNN",
+        "sflsim.learning.models.transformer:Transformer",
+    ),
     "datasets": ("sflsim.learning.data.digits:Digits",),
     "partitions": ("sflsim.learning.data.partition:IID", "sflsim.learning.data.partition:Dirichlet"),
     "distributions": tuple(

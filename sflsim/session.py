@@ -309,7 +309,7 @@ class Session:
 
             torch.set_num_threads(self.options.threads)
             workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
-            blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed)
+            blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed, cut)
             shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
             components = (workload.model, workload.dataset, workload.partition)
             identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"

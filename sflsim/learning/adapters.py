@@ -1,33 +1,71 @@
-"""Low-rank adapters (LoRA, Hu et al., arXiv 2106.09685) for linear layers. Imports torch."""
+"""Puts low-rank adapters on the layers of blocks and freezes the rest. Imports torch, and peft lazily."""
 
 from __future__ import annotations
 
-from math import sqrt
+import re
+from collections.abc import Sequence
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
+
+from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
+from sflsim.learning.models.lora import Adapters
+
+ATTENTION = ("q_proj", "v_proj", "query", "value", "c_attn", "qkv_proj", "query_key_value")
+"""Names of the layers that make queries and values, in the architectures of transformers."""
+
+Blocks = list[tuple[str, nn.Module]]
 
 
-class LoraLinear(nn.Module):
-    """A frozen linear layer plus alpha / rank * B A, of which only A and B are parameters.
+def adapted(blocks: Sequence[tuple[str, nn.Module]], adapters: Adapters, cut: int, head: str = "") -> Blocks:
+    """Return the blocks with adapters on those that are adapted; there, all else is frozen.
 
-    A [rank, in] starts as torch starts a linear layer, B [out, rank] at nought, so that the layer
-    starts as the one it is made from.
+    Parameters whose names match the pattern `head` (a classifier that starts at random) stay trained.
+
+    Raises:
+        ScenarioError: no layer has such a name.
+        SflsimError: peft is not installed.
     """
+    chosen = {"both": slice(None), "client": slice(cut), "server": slice(cut, None)}[adapters.on]
+    holder = nn.Module()
+    for name, block in blocks[chosen]:
+        holder.add_module(name, block)
+    _inject(holder, adapters, _targets(holder, adapters.targets))
+    for name, parameter in holder.named_parameters():
+        if head and re.fullmatch(head, name):
+            parameter.requires_grad_(True)
+    return [(name, getattr(holder, name, block)) for name, block in blocks]
 
-    weight: Tensor
-    bias: Tensor
 
-    def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
-        super().__init__()
-        self.register_buffer("weight", linear.weight.detach())
-        self.register_buffer("bias", linear.bias.detach())
-        self.scale = alpha / rank
-        self.a = nn.Parameter(torch.empty(rank, linear.in_features))
-        self.b = nn.Parameter(torch.zeros(linear.out_features, rank))
-        nn.init.kaiming_uniform_(self.a, a=sqrt(5))
+def _targets(holder: nn.Module, wanted: tuple[str, ...] | None) -> list[str]:
+    """Return the full names of the layers to adapt."""
+    layers = [name for name, module in holder.named_modules() if _is_linear(module)]
+    words = wanted or ATTENTION
+    found = [name for name in layers if any(name == word or name.endswith(f".{word}") for word in words)]
+    if found or wanted is None:
+        return found or layers
+    endings = sorted({name.rpartition(".")[2] for name in layers})
+    remedy = did_you_mean(wanted[0], endings)
+    raise ScenarioError(
+        Problem("workload.model.adapters.targets", repr(list(wanted)), ", ".join(endings), remedy)
+    )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output [..., out] for x [..., in]."""
-        return F.linear(x, self.weight, self.bias) + self.scale * F.linear(F.linear(x, self.a), self.b)
+
+def _is_linear(module: nn.Module) -> bool:
+    """Tell a linear layer, GPT-2's among them, which it calls a convolution."""
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _inject(holder: nn.Module, adapters: Adapters, targets: list[str]) -> None:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise SflsimError("adapters need peft: pip install 'sflsim[llm]'") from error
+    fan_in_fan_out = any(type(holder.get_submodule(name)).__name__ == "Conv1D" for name in targets)
+    config: Any = LoraConfig(
+        r=adapters.rank,
+        lora_alpha=adapters.alpha,  # type: ignore[arg-type]
+        target_modules="|".join(re.escape(name) for name in targets),
+        fan_in_fan_out=fan_in_fan_out,
+    )
+    inject_adapter_in_model(config, holder)

@@ -10,6 +10,7 @@ from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
 from sflsim.learning.peak_memory import Storages
 from sflsim.learning.split import Part, auxiliary_head, cut_blocks
+from sflsim.learning.task import built
 
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
@@ -18,7 +19,7 @@ def workload_costs(workload: Workload, cut: int, dtype_name: str = "float32") ->
     """Return the costs of a workload cut after `cut` blocks, its numbers held as torch's `dtype_name`."""
     dtype: torch.dtype = getattr(torch, dtype_name)
     with torch.device("meta"):
-        blocks = workload.model.build(workload.dataset.sample_shape, workload.dataset.classes)
+        blocks = built(workload.model, workload.dataset.sample_shape, workload.dataset.classes, cut)
     for _, block in blocks:
         block.to(dtype)
     client, server = cut_blocks(blocks, cut)
@@ -83,7 +84,9 @@ def _step_bytes(part: Part, parameters: list[Tensor], x: Tensor) -> int:
 
 def _meta(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
     """Return a part's parameters on the meta device, as `dtype` or as they are."""
-    own = [parameter for _, block in part.blocks for parameter in block.parameters()]
+    own = [
+        parameter for _, block in part.blocks for parameter in block.parameters() if parameter.requires_grad
+    ]
     return [
         torch.empty(parameter.shape, device="meta", dtype=dtype or parameter.dtype, requires_grad=True)
         for parameter in own
@@ -91,7 +94,13 @@ def _meta(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
 
 
 def _frozen_bytes(part: Part) -> int:
-    return sum(_bytes(buffer) for _, block in part.blocks for buffer in block.buffers())
+    return sum(_bytes(tensor) for tensor in _frozen(part))
+
+
+def _frozen(part: Part) -> list[Tensor]:
+    """Return what a part holds and nobody trains."""
+    held = [tensor for _, block in part.blocks for tensor in (*block.parameters(), *block.buffers())]
+    return [tensor for tensor in held if not tensor.requires_grad]
 
 
 def _bytes(tensor: Tensor) -> int:
@@ -100,8 +109,7 @@ def _bytes(tensor: Tensor) -> int:
 
 def _train(part: Part, parameters: list[Tensor], x: Tensor) -> tuple[Tensor, int, int, int]:
     """Return (output, forward FLOP, backward FLOP, bytes saved for backward) of one pass."""
-    frozen = [buffer for _, block in part.blocks for buffer in block.buffers()]
-    own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *frozen]}
+    own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *_frozen(part)]}
     saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Part:
         for name, block in self.blocks:
             for layer_name, layer in _layers(name, block):
                 start = len(self.shapes)
-                for parameter_name, parameter in layer.named_parameters():
+                for parameter_name, parameter in trained(layer):
                     self.names.append(f"{layer_name}.{parameter_name}")
                     self.shapes.append(parameter.shape)
                 self._layers.append((layer, slice(start, len(self.shapes))))
@@ -44,7 +44,7 @@ class Part:
     def initial(self) -> Tensor:
         """Return the blocks' own parameters as one vector [d]."""
         parameters = [
-            parameter.detach().reshape(-1) for layer, _ in self._layers for parameter in layer.parameters()
+            parameter.detach().reshape(-1) for layer, _ in self._layers for _, parameter in trained(layer)
         ]
         return torch.cat(parameters) if parameters else torch.empty(0)
 
@@ -93,16 +93,22 @@ def _layers(name: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, block)]
 
 
+def trained(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters of a layer that are trained, by name; the frozen ones stay in the module."""
+    return [(name, parameter) for name, parameter in layer.named_parameters() if parameter.requires_grad]
+
+
 def _single(layer: nn.Module, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
     """Apply a layer with the given parameters to [B, ...]; the common ones without functional_call's cost."""
     if not parameters:
         return layer(x)  # type: ignore[no-any-return]
-    if type(layer) is nn.Linear:
+    whole = len(parameters) == len(layer._parameters)
+    if type(layer) is nn.Linear and whole:
         return F.linear(x, *parameters)
-    if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
+    if type(layer) is nn.Conv2d and whole and layer.padding_mode == "zeros":
         bias = parameters[1] if len(parameters) > 1 else None
         return F.conv2d(x, parameters[0], bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-    names = [name for name, _ in layer.named_parameters()]
+    names = [name for name, _ in trained(layer)]
     result: Tensor = functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
     return result
 
@@ -112,7 +118,7 @@ def _stacked(layer: nn.Module, parameters: Sequence[Tensor], x: Tensor) -> Tenso
     if not parameters:
         lanes, batch = x.shape[:2]
         return layer(x.flatten(0, 1)).unflatten(0, (lanes, batch))  # type: ignore[no-any-return]
-    if type(layer) is nn.Linear and x.dim() == 3:
+    if type(layer) is nn.Linear and x.dim() == 3 and len(parameters) == len(layer._parameters):
         if len(parameters) > 1:
             return torch.baddbmm(parameters[1].unsqueeze(1), x, parameters[0].mT)
         return torch.bmm(x, parameters[0].mT)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sflsim.learning.adapters import adapted
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.data.base import Data
 from sflsim.learning.fingerprint import of_machine, of_network, of_tensors
@@ -49,7 +50,7 @@ class Task:
         identity: str,
     ) -> None:
         self.data = data
-        self.blocks = list(blocks)
+        self.blocks = [(name, block.to(device)) for name, block in blocks]
         self.cut = cut
         self.client, self.server = cut_blocks(blocks, cut)
         self.whole = Part(blocks)
@@ -167,9 +168,21 @@ def _only(kinds: tuple[type[nn.Module], ...], part: Part) -> bool:
 
 
 def build_blocks(
-    model: Any, sample_shape: tuple[int, ...], classes: int, seed: int
+    model: Any, sample_shape: tuple[int, ...], classes: int, seed: int, cut: int = 1
 ) -> list[tuple[str, nn.Module]]:
-    """Return the blocks of a model with weights drawn under the key (seed, "weights")."""
+    """Return the blocks of a model with weights drawn under the key (seed, "weights").
+
+    Adapters are put on last, so that the weights under them are those of the plain model.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of((seed, "weights")))
-        return list(model.build(sample_shape, classes))
+        return built(model, sample_shape, classes, cut)
+
+
+def built(
+    model: Any, sample_shape: tuple[int, ...], classes: int, cut: int
+) -> list[tuple[str, nn.Module]]:
+    """Return the blocks of a model, under its adapters if it has any."""
+    blocks: list[tuple[str, nn.Module]] = list(model.build(sample_shape, classes))
+    adapters = getattr(model, "adapters", None)
+    return blocks if adapters is None else adapted(blocks, adapters, cut, getattr(model, "trained_head", ""))

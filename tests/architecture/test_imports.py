@@ -87,10 +87,14 @@ HOMES: dict[str, set[str]] = {
     "ray": {"planning"},
     "optuna": {"planning"},
     "safetensors": {"learning"},
+    "transformers": {"learning"},
+    "peft": {"learning"},
 }
 LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {
     ("plotly", "report"),
     ("optuna", "planning"),
+    ("transformers", "learning"),
+    ("peft", "learning"),
 }
 # Of learning, what a scenario is made of: read without torch.
 TORCH_FREE = (

@@ -34,7 +34,8 @@ def test_fedlora_equals_its_oracle() -> None:
     run = train({"algorithm": "fedlora", "optimizer": SGD, "local_iterations": 3}, workload=ADAPTED)
     lanes = run.lanes("train")
     participants = [[lane["client"] for lane in of_round] for of_round in lanes]
-    base = [buffer.double() for _, block in run.session.learner.task.blocks for buffer in block.buffers()]
+    held = [parameter for _, block in run.session.learner.task.blocks for parameter in block.parameters()]
+    base = [parameter.double() for parameter in held if not parameter.requires_grad]
     assert len(base) == 6
 
     result = ref.fedlora(

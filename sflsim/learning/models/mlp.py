@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from sflsim.learning.models.lora import Adapters
 
 if TYPE_CHECKING:
     from torch import nn
 
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class Adapters(BaseModel):
-    """Low-rank adapters (LoRA); the defaults are HO-SFL's and FedLoRA's settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    rank: int = Field(default=8, ge=1, strict=True)
-    alpha: float = Field(default=16.0, gt=0)
 
 
 class MLP(BaseModel):
@@ -49,15 +41,7 @@ class MLP(BaseModel):
         from torch import nn
 
         widths = [prod(sample_shape), *self.hidden, classes]
-        layers = self._adapted([nn.Linear(before, after) for before, after in pairwise(widths)])
+        layers = [nn.Linear(before, after) for before, after in pairwise(widths)]
         blocks: list[nn.Module] = [nn.Sequential(layer, nn.ReLU()) for layer in layers[:-1]]
         blocks[0] = nn.Sequential(nn.Flatten(), *blocks[0].children())
         return list(zip(self.block_names, [*blocks, layers[-1]], strict=True))
-
-    def _adapted(self, layers: list[nn.Linear]) -> Sequence[nn.Module]:
-        """Return the layers under adapters, if any: made last, so that the base is the plain model."""
-        if self.adapters is None:
-            return layers
-        from sflsim.learning.adapters import LoraLinear
-
-        return [LoraLinear(layer, self.adapters.rank, self.adapters.alpha) for layer in layers]

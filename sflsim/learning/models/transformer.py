@@ -13,12 +13,13 @@ import socket
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
+from sflsim.learning.models.lora import Adapters
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,9 +47,15 @@ class Transformer(BaseModel):
     labels: tuple[str, ...] | None = Field(
         default=None, description="with `name`: a word for each class, e.g. [' terrible', ' great']"
     )
+    adapters: Adapters | None = Field(
+        default=None, description="low-rank adapters; all but they and the classifier is frozen then"
+    )
     attention: Literal["eager", "sdpa"] = Field(
         default="eager", description="'sdpa' keeps no matrix of attention, which costs do not know"
     )
+
+    trained_head: ClassVar[str] = r"head\.score\..*"
+    """Names of the parameters that are trained beside adapters."""
 
     @field_validator("name")
     @classmethod
