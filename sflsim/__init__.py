@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sflsim.experiment import Progress, simulate
     from sflsim.learning.disk_store import DiskStore, StoreWarning
     from sflsim.learning.store import MemoryStore
+    from sflsim.planning.explain import Explanation, explain
     from sflsim.planning.memory import Memory, memory
     from sflsim.planning.plan import Plan, plan
     from sflsim.planning.sweep import Sweep, SweepProgress, sweep
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiskStore",
+    "Explanation",
     "Memory",
     "MemoryStore",
     "Plan",
@@ -45,6 +47,7 @@ __all__ = [
     "StoreWarning",
     "Sweep",
     "SweepProgress",
+    "explain",
     "load_scenario",
     "memory",
     "parse_scenario",
@@ -63,6 +66,7 @@ _HOMES = {
     "experiment": ("Progress", "simulate"),
     "learning.disk_store": ("DiskStore", "StoreWarning"),
     "learning.store": ("MemoryStore",),
+    "planning.explain": ("Explanation", "explain"),
     "planning.memory": ("Memory", "memory"),
     "planning.plan": ("Plan", "plan"),
     "planning.sweep": ("Sweep", "SweepProgress", "sweep"),

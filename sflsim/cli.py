@@ -1,4 +1,4 @@
-"""The command line: run, sweep, plan, validate, schema, plot, report, summary, catalog. No logic of its own.
+"""The command line: run, sweep, plan, explain, trace and what shows or checks. No logic of its own.
 
 Exit codes: 0 done, 1 sflsim failed or was interrupted, 2 the input cannot be used. Imports the
 public API; the heavy part of it only in the commands that need it.
@@ -226,6 +226,47 @@ def summary(
         from sflsim.run import Run
 
         out.print(format_summary(Run.load(folder).summary(_share(target))))
+
+
+@app.command()
+def explain(
+    folder: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
+    variant: Annotated[Optional[str], typer.Option(help="one variant; all by default")] = None,  # noqa: UP045
+    what_if: Annotated[
+        bool, typer.Option("--what-if/--no-what-if", help="simulate what twice as fast would save")
+    ] = True,
+    csv: Annotated[bool, typer.Option("--csv", help="print all tables as one CSV")] = False,
+) -> None:
+    """Say where the time of a run's rounds goes, by their critical paths, and what would help."""
+    with _errors():
+        from sflsim.planning.explain import explain as explain_run
+        from sflsim.run import Run
+        from sflsim.terminal.explain import as_csv, format_explanation
+
+        found = explain_run(Run.load(folder), variant=variant, what_if=what_if)
+        if csv:
+            typer.echo(as_csv(found), nl=False)
+        else:
+            for part in format_explanation(found):
+                out.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+
+
+@app.command()
+def trace(
+    folder: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
+    variant: Annotated[Optional[str], typer.Option(help="one variant; all by default")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(help="one seed; all by default")] = None,  # noqa: UP045
+    rounds: Annotated[Optional[str], typer.Option(help="e.g. 3, or 1-10; all by default")] = None,  # noqa: UP045
+    to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/trace.json by default")] = None,  # noqa: UP045
+) -> None:
+    """Write the spans of a run as a trace that Perfetto and about://tracing open."""
+    with _errors():
+        from sflsim.run import Run
+        from sflsim.terminal.explain import read_rounds
+
+        chosen = read_rounds(rounds)
+        path = Run.load(folder).trace(to or folder / "trace.json", variant=variant, seed=seed, rounds=chosen)
+        out.print(path, highlight=False, soft_wrap=True)
 
 
 @app.command()

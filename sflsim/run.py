@@ -18,6 +18,7 @@ import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.record import tables
+from sflsim.record.trace import MODERATE, chosen, write_trace
 from sflsim.report.html_run import run_report
 from sflsim.report.plots import plot_all
 from sflsim.report.summary import summarize
@@ -83,13 +84,30 @@ class Run:
         )
         return tables.write_text(text, file)
 
+    def trace(
+        self,
+        file: str | Path,
+        *,
+        variant: str | None = None,
+        seed: int | None = None,
+        rounds: tuple[int, int] | None = None,
+    ) -> Path:
+        """Write the spans (of one variant, one seed, rounds from - to) for Perfetto; return the path.
+
+        Raises:
+            RunError: nothing of the kind was recorded, or the file cannot be written.
+        """
+        write_trace(chosen(self.spans, variant, seed, rounds), Path(file))
+        return Path(file)
+
     def _target(self, target: float | None) -> float | None:
         return self.scenario.target_accuracy if target is None else target
 
     def save(self, folder: str | Path, plots: bool = True) -> Path:
         """Write the run folder: scenario, manifest, tables and, unless told otherwise, pictures.
 
-        The manifest comes last, so a folder that has one is whole.
+        With the pictures comes a trace for Perfetto, where the run is not too large for one. The
+        manifest comes last, so a folder that has one is whole.
 
         Raises:
             RunError: the folder cannot be written.
@@ -111,6 +129,8 @@ class Run:
                 self.plot(folder / "plots")
             except OSError as error:
                 raise RunError(f"{folder / 'plots'}: cannot be written ({error})") from error
+            if 0 < len(self.spans) <= MODERATE:
+                write_trace(self.spans, folder / "trace.json")
         content = {
             **self.manifest,
             "runs": json.loads(self.runs.to_json(orient="records", double_precision=15)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,7 +17,9 @@ from sflsim.learning.task import built
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
-def workload_costs(workload: Workload, cut: int, dtype_name: str = "float32") -> Costs:
+def workload_costs(
+    workload: Workload, cut: int, dtype_name: str = "float32", whole: Whole | None = None
+) -> Costs:
     """Return the costs of a workload cut after `cut` blocks, its numbers held as torch's `dtype_name`."""
     dtype: torch.dtype = getattr(torch, dtype_name)
     with torch.device("meta"):
@@ -23,7 +27,7 @@ def workload_costs(workload: Workload, cut: int, dtype_name: str = "float32") ->
     for _, block in blocks:
         block.to(dtype)
     client, server = cut_blocks(blocks, cut)
-    return derive_costs(client, server, _sample(workload, dtype), workload.batch_size)
+    return derive_costs(client, server, _sample(workload, dtype), workload.batch_size, whole)
 
 
 def _sample(workload: Workload, dtype: torch.dtype) -> Tensor:
@@ -34,52 +38,107 @@ def _sample(workload: Workload, dtype: torch.dtype) -> Tensor:
     return torch.empty(dataset.sample_shape, device="meta", dtype=dtype)
 
 
-def derive_costs(client: Part, server: Part, sample: Tensor, batch_size: int) -> Costs:
-    """Return the costs of a cut: `client` and `server` are its two parts, `sample` is one input."""
-    x = torch.empty(batch_size, *sample.shape, device="meta", dtype=sample.dtype)
-    client_parameters, server_parameters = _meta(client), _meta(server)
+def derive_costs(
+    client: Part, server: Part, sample: Tensor, batch_size: int, whole: Whole | None = None
+) -> Costs:
+    """Return the costs of a cut: `client` and `server` are its two parts, `sample` is one input.
+
+    `whole`, the figures of the uncut network, saves their derivation where many cuts are asked for.
+    """
+    x = _batch(sample, batch_size)
+    client_parameters = _meta(client)
     with torch.no_grad(), Storages() as live, FlopCounterMode(display=False) as forward:
         client.apply(client_parameters, x)
-    z, client_forward, client_backward, saved_bytes = _train(client, client_parameters, x)
-    assert client_forward == forward.get_total_flops()
-    z = z.detach().requires_grad_()
-    out, server_forward, server_backward, _ = _train(server, server_parameters, z)
-    whole = Part([*client.blocks, *server.blocks])
-    with torch.no_grad(), Storages() as whole_live:
-        whole.apply([*client_parameters, *server_parameters], x)
-    *_, whole_saved_bytes = _train(whole, [*client_parameters, *server_parameters], x)
-    head = auxiliary_head(tuple(z.shape[1:]), out.shape[-1])
+    of_client = _train(client, client_parameters, x)
+    assert of_client.forward_flop == forward.get_total_flops()
+    z = of_client.out.detach().requires_grad_()
+    of_server = _train(server, _meta(server), z)
+    whole = whole or derive_whole(Part([*client.blocks, *server.blocks]), sample, batch_size)
+    head = auxiliary_head(tuple(z.shape[1:]), of_server.out.shape[-1])
     head_parameters = _meta(head, z.dtype)
-    _, head_forward, head_backward, _ = _train(head, head_parameters, z)
+    of_head = _train(head, head_parameters, z.detach().requires_grad_())
     return Costs(
-        client_forward_flop=float(client_forward),
-        client_backward_flop=float(client_backward),
-        server_forward_flop=float(server_forward),
-        server_backward_flop=float(server_backward),
+        client_forward_flop=float(of_client.forward_flop),
+        client_backward_flop=float(of_client.backward_flop),
+        server_forward_flop=float(of_server.forward_flop),
+        server_backward_flop=float(of_server.backward_flop),
         activation_bytes=float(_bytes(z)),
         labels_bytes=float(LABEL_BYTES * batch_size),
         client_model_bytes=float(sum(_bytes(tensor) for tensor in client_parameters)),
-        server_model_bytes=float(sum(_bytes(tensor) for tensor in server_parameters)),
-        client_saved_bytes=float(saved_bytes),
+        server_model_bytes=float(sum(_bytes(tensor) for tensor in _meta(server))),
+        client_saved_bytes=float(of_client.saved_bytes),
         client_live_bytes=float(live.peak_bytes + _bytes(x)),
-        whole_saved_bytes=float(whole_saved_bytes),
-        whole_live_bytes=float(whole_live.peak_bytes + _bytes(x)),
-        auxiliary_forward_flop=float(head_forward),
-        auxiliary_backward_flop=float(head_backward),
+        whole_saved_bytes=float(whole.saved_bytes),
+        whole_live_bytes=float(whole.live_bytes),
+        auxiliary_forward_flop=float(of_head.forward_flop),
+        auxiliary_backward_flop=float(of_head.backward_flop),
         auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),
         client_frozen_bytes=float(_frozen_bytes(client)),
         server_frozen_bytes=float(_frozen_bytes(server)),
-        client_step_bytes=float(_step_bytes(client, client_parameters, x)),
-        whole_step_bytes=float(_step_bytes(whole, [*client_parameters, *server_parameters], x)),
+        client_step_bytes=float(of_client.step_bytes),
+        whole_step_bytes=float(whole.step_bytes),
     )
 
 
-def _step_bytes(part: Part, parameters: list[Tensor], x: Tensor) -> int:
-    """Return what one training step holds at its worst moment beside the parameters; its input included."""
+@dataclass(frozen=True)
+class Whole:
+    """What the uncut network holds, wherever it is cut (see `Costs`)."""
+
+    saved_bytes: int
+    live_bytes: int
+    step_bytes: int
+
+
+def derive_whole(network: Part, sample: Tensor, batch_size: int) -> Whole:
+    """Return the figures of the uncut network."""
+    x, parameters = _batch(sample, batch_size), _meta(network)
+    with torch.no_grad(), Storages() as live:
+        network.apply(parameters, x)
+    trained = _train(network, parameters, x)
+    return Whole(trained.saved_bytes, live.peak_bytes + _bytes(x), trained.step_bytes)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training step: its output, its FLOP, and the bytes that it holds."""
+
+    out: Tensor
+    forward_flop: int
+    backward_flop: int
+    saved_bytes: int
+    """Saved for the backward pass."""
+    step_bytes: int
+    """At the worst moment beside the parameters; the input included."""
+
+
+def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
+    """Run one forward and backward pass."""
+    own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *_frozen(part)]}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
     with Storages() as storages:
-        out = part.apply(parameters, x)
-        gradients = torch.autograd.grad(out, parameters, torch.empty_like(out))
-    return storages.peak(gradients).total_bytes + _bytes(x)
+        with (
+            FlopCounterMode(display=False) as forward,
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+        ):
+            out = part.apply(parameters, x)
+        wanted = [tensor for tensor in (*parameters, x) if tensor.requires_grad]
+        with FlopCounterMode(display=False) as backward:
+            gradients = torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True)
+    step_bytes = storages.peak([one for one in gradients if one is not None]).total_bytes + _bytes(x)
+    return Trained(
+        out, forward.get_total_flops(), backward.get_total_flops(), sum(saved.values()), step_bytes
+    )
+
+
+def _batch(sample: Tensor, batch_size: int) -> Tensor:
+    return torch.empty(batch_size, *sample.shape, device="meta", dtype=sample.dtype)
 
 
 def _meta(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
@@ -105,24 +164,3 @@ def _frozen(part: Part) -> list[Tensor]:
 
 def _bytes(tensor: Tensor) -> int:
     return int(tensor.untyped_storage().nbytes())
-
-
-def _train(part: Part, parameters: list[Tensor], x: Tensor) -> tuple[Tensor, int, int, int]:
-    """Return (output, forward FLOP, backward FLOP, bytes saved for backward) of one pass."""
-    own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *_frozen(part)]}
-    saved: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            saved[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with (
-        FlopCounterMode(display=False) as forward,
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
-    ):
-        out = part.apply(parameters, x)
-    with FlopCounterMode(display=False) as backward:
-        out.backward(torch.empty_like(out))
-    return out, forward.get_total_flops(), backward.get_total_flops(), sum(saved.values())

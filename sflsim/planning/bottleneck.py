@@ -1,21 +1,23 @@
-"""What binds: where the time of those whom a round waits for goes.
+"""What binds: where the time of those whom a round waits for goes, by its critical path.
 
-Imports record, report's attribution and algorithms.
+Imports record, report's critical path and algorithms.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from sflsim.algorithms.synchronous import Synchronous
+from sflsim.algorithms.asynchronous import Asynchronous
+from sflsim.algorithms.base import AlgorithmConfig
+from sflsim.fleet.population import FleetConfig
 from sflsim.planning.timing import Timing
 from sflsim.record import tables
 from sflsim.registry import algorithms
-from sflsim.report.attribution import CATEGORIES, attribute
+from sflsim.report.critical_path import critical_path
 from sflsim.scenario.schema import Scenario
 
 CAUSES = {
@@ -25,16 +27,17 @@ CAUSES = {
     "downlink": "the downlink",
     "server": "the server",
     "queue": "the wait for a server slot",
-    "other": "the latency of the link",
+    "wait": "the wait for the deadline",
+    "other": "time in which nobody was at work",
 }
-OF_DEVICES = ("compute", "slowdown", "uplink", "downlink", "other")
+OF_DEVICES = ("compute", "slowdown", "uplink", "downlink")
 CLEAR = 0.45
 """From this share of its time on, one cause is said to bind."""
 
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """Shares of the time of the last participant of each round (of all, where nobody waits for anybody)."""
+    """Shares of the time on the critical paths: of rounds, or from arrival to arrival where nobody waits."""
 
     shares: pd.Series
     """By cause of `CAUSES`, largest first; they sum to 1."""
@@ -60,39 +63,50 @@ class Bottleneck:
         return share >= 0.5 and share > fleet + 3 * spread
 
 
+def has_rounds(config: AlgorithmConfig) -> bool:
+    """Tell whether the algorithm of a variant is made of rounds, which all that count end together."""
+    return not issubclass(algorithms()[config.algorithm], Asynchronous)
+
+
 def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | None:
     """Return what binds in the timed runs of a point, whose spans were kept; None without spans."""
     config = scenario.variants[0]
-    rows = []
-    groups: dict[str, str] = {}
+    rows: list[tuple[object, ...]] = []
+    rounds, groups = [], dict[str, str]()
     for timing in timings:
         assert timing.outcome is not None
-        spans = tables.table("spans", [(config.name, timing.seed, *span) for span in timing.outcome.spans])
-        shared = attribute(spans[spans["outcome"] != "wasted"])
-        queue = spans[spans["activity"] == "queue"]
-        waited = (
-            queue.assign(queue=queue["end_s"] - queue["start_s"]).groupby(["round", "client"])["queue"].sum()
-        )
-        rows.append(shared.join(waited, on=["round", "client"]).fillna({"queue": 0.0}))
+        rows += [(config.name, timing.seed, *span) for span in timing.outcome.spans]
+        rounds.append((config.name, timing.seed, timing.outcome.rounds))
         groups |= {client[0]: client[1] for client in timing.outcome.clients}
-    table = pd.concat(rows, ignore_index=True)
-    if table.empty:
-        return None
-    barrier = issubclass(algorithms()[config.algorithm], Synchronous)
-    if barrier:  # whoever waits least is whom the others wait for
-        table = table.loc[table.groupby(["seed", "round"])["wait"].idxmin()]
-    table["queue"] = table[["queue", "server"]].min(axis=1)
-    table["server"] -= table["queue"]
-    causes = [name for name in (*CATEGORIES, "queue") if name != "wait"]
-    sums = table[causes].sum()
+    barrier = has_rounds(config)
+    runs = pd.DataFrame(rounds, columns=["variant", "seed", "rounds"])
+    path = critical_path(tables.table("spans", rows), runs, {config.name: barrier})
+    return of_path(path, groups, scenario.fleet, barrier)
+
+
+def of_path(
+    path: pd.DataFrame, groups: Mapping[str, str], fleet: FleetConfig, barrier: bool
+) -> Bottleneck | None:
+    """Return what binds on the critical paths of one variant; None where they take no time."""
+    length_s = path["end_s"] - path["start_s"]
+    sums = length_s.groupby(path["activity"].replace("serve", "server")).sum()
     total = float(sums.sum())
     if total <= 0:
         return None
     shares = (sums / total).sort_values(ascending=False, kind="stable")
-    of_group = table["client"].map(groups).value_counts(normalize=True, sort=True)
-    names, counts = scenario.fleet.group_names(), scenario.fleet.group_counts()
-    fleet = {name: count / sum(counts) for name, count in zip(names, counts, strict=True)}
-    return Bottleneck(shares, of_group, fleet, barrier, len(table))
+    last = path.drop_duplicates(["seed", "round"])["last"]
+    of_group = last.map(groups).value_counts(normalize=True, sort=True)
+    names, counts = fleet.group_names(), fleet.group_counts()
+    parts = {name: count / sum(counts) for name, count in zip(names, counts, strict=True)}
+    return Bottleneck(shares, of_group, parts, barrier, len(last))
+
+
+def headline(shares: pd.DataFrame) -> str:
+    """Return "41 % of the time is uplink of group phones." for the largest part of one variant's shares."""
+    largest = shares.iloc[0]
+    whose = "" if largest["where"] == "server" else f" of group {largest['where']}"
+    what = _named(CAUSES.get("server" if largest["activity"] == "serve" else largest["activity"], ""))
+    return f"{100 * largest['share']:.0f} % of the time is {what or largest['activity']}{whose}."
 
 
 def describe(found: Bottleneck) -> str:
@@ -104,9 +118,10 @@ def describe(found: Bottleneck) -> str:
         f"{_named(str(cause))} {100 * part:.0f} %" for cause, part in found.shares.items() if part >= 0.05
     ]
     if not found.last_alone:
-        return f"Nobody waits for others. A participant's time goes to: {', '.join(parts)}."
+        return f"No round waits for anybody. From arrival to arrival the time goes to: {', '.join(parts)}."
     clear = float(found.shares.iloc[0]) >= CLEAR
-    text = f"{CAUSES[found.cause].capitalize()}{whose} binds." if clear else "Nothing binds alone."
+    named = CAUSES.get(found.cause, found.cause)
+    text = f"{named.capitalize()}{whose} binds." if clear else "Nothing binds alone."
     text += f" The time of the one whom a round waits for goes to: {', '.join(parts)}."
     if often:
         rounds = f"{100 * share:.0f} % of the rounds" if share < 1 else "every round"
@@ -117,4 +132,4 @@ def describe(found: Bottleneck) -> str:
 
 
 def _named(cause: str) -> str:
-    return CAUSES[cause].removeprefix("the ")
+    return CAUSES.get(cause, cause).removeprefix("the ")

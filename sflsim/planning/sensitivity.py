@@ -8,24 +8,21 @@ Imports selection.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from sflsim.errors import ScenarioError
-from sflsim.fleet.catalog import entries
 from sflsim.planning.judge import Estimate, Judge, Reach, reach
 from sflsim.planning.knowledge import Knowledge
-from sflsim.planning.scenarios import rebuilt
+from sflsim.planning.scaling import Data, assumptions, scaled, varied
 from sflsim.planning.selection import Selection, select
 from sflsim.planning.space import Point
 from sflsim.planning.timing import Timing
-from sflsim.scenario.plan_block import PlanConfig, number_of
-from sflsim.scenario.schema import Scenario
+from sflsim.scenario.plan_block import PlanConfig
 
 PRICE, LIMIT, FLEET = (0.8, 1.25), (0.9, 1.1), (0.8, 1.25)
 TARGET = (-0.02, 0.02)
@@ -45,8 +42,6 @@ COLUMNS = {
 }
 """`changes`: another point is recommended; `recommended`: its number, -1 where nothing is feasible.
 The ratios are what becomes of the point that was recommended."""
-Data = dict[str, Any]
-Change = Callable[[Data, float], None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,7 @@ def _plans(plan: PlanConfig) -> Iterator[tuple[str, PlanConfig, str, str]]:
             path, value = f"{path}.within", limit["within"]
         if value is not None and not isinstance(value, bool):
             for factor in LIMIT:
-                yield name, _with(data, path, _scaled(value, factor)), percent(factor), "constraint"
+                yield name, _with(data, path, scaled(value, factor)), percent(factor), "constraint"
 
 
 def _with(data: Data, path: str, value: Any) -> PlanConfig:
@@ -206,7 +201,8 @@ def _fleets(knowledge: Knowledge, selection: Selection, recommended: Point) -> I
         for factor in FLEET:
             try:
                 timings = {
-                    point.number: knowledge.timings_of(_varied(point, change, factor)) for point in points
+                    point.number: knowledge.timings_of(varied(point.scenario, change, factor))
+                    for point in points
                 }
             except ScenarioError:
                 continue
@@ -214,63 +210,6 @@ def _fleets(knowledge: Knowledge, selection: Selection, recommended: Point) -> I
             yield _retimed(
                 knowledge, knowledge.judge, points, timings, recommended, "fleet", name, percent(factor), note
             )
-
-
-def _varied(point: Point, change: Change, factor: float) -> Scenario:
-    data = point.scenario.model_dump(mode="json", by_alias=True)
-    data = {key: value for key, value in data.items() if value is not None}
-    for group, name in zip(data["fleet"]["groups"], point.scenario.fleet.group_names(), strict=True):
-        group["name"] = name  # its default follows the device; draws follow the name
-    change(data, factor)
-    return rebuilt(point.scenario, data)
-
-
-def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
-    """Yield what a scenario takes for given of its fleet and server, and how to scale it."""
-    names, fleet = scenario.fleet.group_names(), scenario.fleet
-    for place, (name, group) in enumerate(zip(names, fleet.groups, strict=True)):
-        whose = f"of group {name}" if len(names) > 1 else "of the devices"
-        yield f"computing {whose}", _scaling(place, "device", "devices", "compute")
-        link = group.link.model_dump(mode="json")
-        link = entries("links")[link].mapping() if isinstance(link, str) else link
-        for direction in ("up", "down"):
-            if link.get(direction) not in (None, "unlimited"):
-                yield f"{direction}link {whose}", _scaling(place, "link", "links", direction)
-    if fleet.straggler or any(group.straggler for group in fleet.groups):
-        yield "stragglers", _scale_stragglers
-    if math.isfinite(scenario.server.compute):
-        yield "server.compute", lambda data, factor: _scale(data["server"], "compute", factor)
-
-
-def _scaling(place: int, part: str, table: Literal["devices", "links"], key: str) -> Change:
-    def change(data: Data, factor: float) -> None:
-        group = data["fleet"]["groups"][place]
-        if isinstance(group[part], str):
-            group[part] = entries(table)[group[part]].mapping()
-        _scale(group[part], key, factor)
-
-    return change
-
-
-def _scale_stragglers(data: Data, factor: float) -> None:
-    for place in (data["fleet"], *data["fleet"]["groups"]):
-        if place.get("straggler"):
-            place["straggler"] = _scaled(place["straggler"], factor)
-
-
-def _scale(data: Data, key: str, factor: float) -> None:
-    if key in data:
-        data[key] = _scaled(data[key], factor)
-
-
-def _scaled(value: Any, factor: float) -> Any:
-    """Return a quantity, or a distribution's quantities, times `factor`."""
-    if isinstance(value, dict):
-        return {key: _scaled(one, factor) if isinstance(one, str) else one for key, one in value.items()}
-    if isinstance(value, (int, float)):
-        return value * factor
-    found = number_of(value)
-    return f"{found[0] * factor!r} {found[1]}" if found and found[1] else value
 
 
 def percent(factor: float) -> str:

@@ -212,7 +212,7 @@ def write_whole(path: Path, write: Any) -> None:
 
 def is_unfinished(folder: Path) -> bool:
     """Tell whether a folder holds nothing but what a killed `Run.save` has left: no manifest, our files."""
-    ours = {"scenario.yaml", "plots", *(f"{name}.parquet" for name in COLUMNS)}
+    ours = {"scenario.yaml", "trace.json", "plots", *(f"{name}.parquet" for name in COLUMNS)}
     names = {path.name for path in folder.iterdir()}
     return all(name in ours or _part_of(name) is not None for name in names)
 
@@ -230,4 +230,4 @@ def begin_folder(folder: Path) -> None:
 
 def _part_of(name: str) -> re.Match[str] | None:
     """Return a match for the name of a file that `write_whole` had not finished."""
-    return re.fullmatch(r"\.(scenario\.yaml|run\.json|[a-z]+\.parquet)\..+", name)
+    return re.fullmatch(r"\.(scenario\.yaml|run\.json|trace\.json|[a-z]+\.parquet)\..+", name)

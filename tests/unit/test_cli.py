@@ -74,8 +74,8 @@ def test_run_writes_a_whole_folder(folder: Path) -> None:
     """Resolved scenario, manifest, three tables and the pictures; it loads, and nothing else is left."""
     pictures = {path.name for path in (folder / "plots").iterdir()}
     assert {"accuracy_time.png", "accuracy_rounds.png", "where_time_goes.png"} < pictures
-    names = {"scenario.yaml", "run.json", "spans.parquet", "evaluations.parquet", "clients.parquet", "plots"}
-    assert {path.name for path in folder.iterdir()} == names
+    names = {"spans.parquet", "evaluations.parquet", "clients.parquet", "trace.json", "plots"}
+    assert {path.name for path in folder.iterdir()} == {"scenario.yaml", "run.json"} | names
     loaded = Run.load(folder)
     assert loaded.status == "completed"
     assert len(loaded.runs) == 6

@@ -1,0 +1,80 @@
+"""Scenarios with one rate or delay of their fleet or server scaled: what a change of it would do.
+
+Imports scenarios, the catalog and plan_block's reading of numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from sflsim.fleet.catalog import entries
+from sflsim.planning.scenarios import rebuilt
+from sflsim.scenario.plan_block import number_of
+from sflsim.scenario.schema import Scenario
+
+Data = dict[str, Any]
+Change = Callable[[Data, float], None]
+
+
+def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:
+    """Return the scenario after `change` by `factor`; groups keep the names that key their draws."""
+    data = scenario.model_dump(mode="json", by_alias=True)
+    data = {key: value for key, value in data.items() if value is not None}
+    for group, name in zip(data["fleet"]["groups"], scenario.fleet.group_names(), strict=True):
+        group["name"] = name  # its default follows the device; draws follow the name
+    change(data, factor)
+    return rebuilt(scenario, data)
+
+
+def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
+    """Yield what a scenario takes for given of its fleet and server, and how to scale it."""
+    names, fleet = scenario.fleet.group_names(), scenario.fleet
+    for place, (name, group) in enumerate(zip(names, fleet.groups, strict=True)):
+        whose = f"of group {name}" if len(names) > 1 else "of the devices"
+        yield f"computing {whose}", scaling(place, "device", "devices", "compute")
+        link = group.link.model_dump(mode="json")
+        link = entries("links")[link].mapping() if isinstance(link, str) else link
+        for direction in ("up", "down"):
+            if link.get(direction) not in (None, "unlimited"):
+                yield f"{direction}link {whose}", scaling(place, "link", "links", direction)
+    if fleet.straggler or any(group.straggler for group in fleet.groups):
+        yield "stragglers", scale_stragglers
+    if math.isfinite(scenario.server.compute):
+        yield "server.compute", lambda data, factor: scale(data["server"], "compute", factor)
+
+
+def scaling(place: int, part: str, table: Literal["devices", "links"], key: str) -> Change:
+    """Return the change that scales one figure of the device or link of group number `place`."""
+
+    def change(data: Data, factor: float) -> None:
+        group = data["fleet"]["groups"][place]
+        if isinstance(group[part], str):
+            group[part] = entries(table)[group[part]].mapping()
+        scale(group[part], key, factor)
+
+    return change
+
+
+def scale_stragglers(data: Data, factor: float) -> None:
+    """Scale the slowdowns of the fleet and of its groups."""
+    for place in (data["fleet"], *data["fleet"]["groups"]):
+        if place.get("straggler"):
+            place["straggler"] = scaled(place["straggler"], factor)
+
+
+def scale(data: Data, key: str, factor: float) -> None:
+    """Scale one figure in place, if it is there."""
+    if key in data:
+        data[key] = scaled(data[key], factor)
+
+
+def scaled(value: Any, factor: float) -> Any:
+    """Return a quantity, or a distribution's quantities, times `factor`."""
+    if isinstance(value, dict):
+        return {key: scaled(one, factor) if isinstance(one, str) else one for key, one in value.items()}
+    if isinstance(value, (int, float)):
+        return value * factor
+    found = number_of(value)
+    return f"{found[0] * factor!r} {found[1]}" if found and found[1] else value

@@ -1,0 +1,231 @@
+"""The spans of a run in the Trace Event format, which Perfetto and Chromium's about://tracing open.
+
+One process per variant and seed, one track (thread) per actor and kind of work, with names. A track never
+holds two slices that overlap: what goes on beside another of its kind (a message on its way while
+the next is sent) gets a further track of the same name and a number. Flows lead from an uplink to the
+serving of what it brought, and on to the downlink of the answer; counters are the busy server slots and
+the bytes on their way. Times are whole nanoseconds, written in microseconds. Imports record's tables.
+
+Source: "Trace Event Format" (Google, the Catapult project's documentation of the JSON form).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from sflsim.errors import RunError
+from sflsim.record.tables import write_whole
+
+MODERATE = 50_000
+"""Spans up to which a run writes its trace unasked, about 15 MB."""
+TRACKS = {"uplink": "uplink", "downlink": "downlink", "queue": "queue"}
+"""Kind of track by activity; all else is what the actor itself does one thing at a time."""
+OWN = ""
+METADATA, SLICE, FLOW, COUNTER = range(4)
+Event = dict[str, Any]
+
+
+class Slice(NamedTuple):
+    """One span on its track; times in ns."""
+
+    actor: str
+    activity: str
+    start_ns: int
+    end_ns: int
+    round: int
+    client: str
+    bytes: float
+    flop: float
+    energy_j: float
+    outcome: str
+
+
+def write_trace(spans: pd.DataFrame, path: Path) -> None:
+    """Write the trace of all spans given, whole or not at all; equal spans give equal bytes.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    write_whole(path, lambda part: _write(spans, Path(part)))
+
+
+def chosen(
+    spans: pd.DataFrame, variant: str | None, seed: int | None, rounds: tuple[int, int] | None
+) -> pd.DataFrame:
+    """Return the spans of one variant, one seed, rounds from - to; None chooses all.
+
+    Raises:
+        RunError: there are none.
+    """
+    for name, wanted in (("variant", variant), ("seed", seed)):
+        known = spans[name].unique().tolist()
+        if wanted is not None and wanted not in known:
+            raise RunError(f"--{name}: found {wanted!r}; allowed: {', '.join(map(str, known)) or 'nothing'}")
+        spans = spans if wanted is None else spans[spans[name] == wanted]
+    if rounds is not None:
+        last = int(spans["round"].max()) if len(spans) else 0
+        spans = spans[spans["round"].between(*rounds)]
+        if spans.empty:
+            raise RunError(f"--rounds: found {rounds[0]}-{rounds[1]}; allowed: rounds from 1 to {last}")
+    if spans.empty:
+        raise RunError("no spans were recorded, so there is nothing to trace")
+    return spans
+
+
+def _write(spans: pd.DataFrame, part: Path) -> None:
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write('{"displayTimeUnit": "ms", "traceEvents": [')
+        for number, event in enumerate(_events(spans)):
+            file.write((",\n" if number else "\n") + event)
+        file.write("\n]}\n")
+
+
+def _events(spans: pd.DataFrame) -> Iterator[str]:
+    """Yield every event as JSON: all names first, then process by process in order of time."""
+    processes = [
+        (f"{variant}, seed {seed}", _slices(own))
+        for (variant, seed), own in spans.groupby(["variant", "seed"], sort=False)
+    ]
+    laid = [(pid, name, *_laid(slices)) for pid, (name, slices) in enumerate(processes, 1)]
+    for pid, name, names, _ in laid:
+        yield _named(pid, 0, "process_name", {"name": name})
+        yield _named(pid, 0, "process_sort_index", {"sort_index": pid})
+        for tid, track in enumerate(names, 1):
+            yield _named(pid, tid, "thread_name", {"name": track})
+            yield _named(pid, tid, "thread_sort_index", {"sort_index": tid})
+    flows = 0
+    for pid, _, _, tracked in laid:
+        arrows = list(_flows(tracked, flows))
+        flows += len(arrows) // 2
+        timed = [*_completes(tracked), *arrows, *_counters(slice for slice, _ in tracked)]
+        timed.sort(key=lambda one: one[:3])
+        for at_ns, _, _, event in timed:
+            yield _json({**event, "pid": pid}, at_ns)
+
+
+def _slices(spans: pd.DataFrame) -> list[Slice]:
+    columns = ["actor", "activity", "start_s", "end_s", *Slice._fields[4:]]
+    rows = [
+        Slice(actor, activity, round(start_s * 1e9), round(end_s * 1e9), *rest)
+        for actor, activity, start_s, end_s, *rest in zip(*(spans[name] for name in columns), strict=True)
+    ]
+    return sorted(rows, key=lambda one: (one.start_ns, -one.end_ns))
+
+
+def _laid(slices: list[Slice]) -> tuple[list[str], list[tuple[Slice, int]]]:
+    """Return the names of all tracks, and each slice with the number of its track, from 1."""
+    free_ns: dict[tuple[str, str], list[int]] = defaultdict(list)
+    placed = []
+    for one in slices:
+        track = one.actor, TRACKS.get(one.activity, OWN)
+        lanes = free_ns[track]
+        lane = next((place for place, end_ns in enumerate(lanes) if end_ns <= one.start_ns), len(lanes))
+        lanes[lane : lane + 1] = [one.end_ns]
+        placed.append((*track, lane))
+    order = sorted(set(placed), key=_order)
+    numbers = {track: tid for tid, track in enumerate(order, 1)}
+    names = [
+        " ".join(filter(None, [actor, kind, str(lane + 1) if lane else ""])) for actor, kind, lane in order
+    ]
+    return names, [(one, numbers[track]) for one, track in zip(slices, placed, strict=True)]
+
+
+def _order(track: tuple[str, str, int]) -> tuple[Any, ...]:
+    """Return the place of a track: the server first, then clients by group and number."""
+    actor, kind, lane = track
+    name, _, number = actor.rpartition("-")
+    counted = (name, int(number)) if number.isdigit() else (actor, -1)
+    return (not actor.startswith("server"), *counted, kind, lane)
+
+
+def _completes(tracked: list[tuple[Slice, int]]) -> Iterator[tuple[int, int, int, Event]]:
+    for one, tid in tracked:
+        args: Event = {"round": one.round, "outcome": one.outcome}
+        if one.client != one.actor:
+            args["client"] = one.client
+        args |= {name: getattr(one, name) for name in ("bytes", "flop", "energy_j") if getattr(one, name)}
+        event = {
+            "name": one.activity, "cat": one.activity, "ph": "X", "tid": tid,
+            "dur": one.end_ns - one.start_ns, "args": args,
+        }  # fmt: skip
+        yield one.start_ns, SLICE, tid, event
+
+
+def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, int, int, Event]]:
+    """Yield the two ends of every arrow, each within its slice; what takes no time has none.
+
+    A message brought a job that arrived (began to queue, or to be served) the instant it did.
+    """
+    seen = [(one, tid) for one, tid in tracked if one.end_ns > one.start_ns]
+    sent = {(one.client, one.end_ns): (one, tid) for one, tid in seen if one.activity == "uplink"}
+    answers = {(one.client, one.start_ns): (one, tid) for one, tid in seen if one.activity == "downlink"}
+    queued = {(one.client, one.end_ns): one.start_ns for one, _ in seen if one.activity == "queue"}
+    number = begun
+    for job, tid in seen:
+        if job.activity != "serve":
+            continue
+        arrival_ns = queued.get((job.client, job.start_ns), job.start_ns)
+        pairs = (
+            ("sent", sent.get((job.client, arrival_ns)), (job, tid)),
+            ("answered", (job, tid), answers.get((job.client, job.end_ns))),
+        )
+        for name, source, target in pairs:
+            if source is not None and target is not None:
+                number += 1
+                both = {"name": name, "cat": "flow", "id": number}
+                yield source[0].end_ns - 1, FLOW, source[1], {**both, "ph": "s", "tid": source[1]}
+                yield target[0].start_ns, FLOW, target[1], {**both, "ph": "f", "bp": "e", "tid": target[1]}
+
+
+def _counters(slices: Iterable[Slice]) -> Iterator[tuple[int, int, int, Event]]:
+    """Yield the busy slots and the bytes on their way, each time that they change."""
+    busy: dict[int, int] = defaultdict(int)
+    moved: dict[str, dict[int, list[float]]] = {"up": defaultdict(list), "down": defaultdict(list)}
+    for one in slices:
+        if one.end_ns == one.start_ns:
+            continue
+        if one.activity == "serve":
+            busy[one.start_ns] += 1
+            busy[one.end_ns] -= 1
+        elif one.activity in ("uplink", "downlink"):
+            changes = moved[one.activity.removesuffix("link")]
+            changes[one.start_ns].append(one.bytes)
+            changes[one.end_ns].append(-one.bytes)
+    slots = 0
+    for at_ns in sorted(busy):
+        slots += busy[at_ns]
+        yield at_ns, COUNTER, 0, _counter("busy server slots", {"slots": slots})
+    for direction, changes in moved.items():
+        for at_ns, amount in _running(changes):
+            yield at_ns, COUNTER, 0, _counter(f"bytes on their way {direction}", {"bytes": amount})
+
+
+def _running(changes: dict[int, list[float]]) -> Iterator[tuple[int, float]]:
+    """Yield the running sum; it is exactly 0 where nothing is on its way."""
+    amount, messages = 0.0, 0
+    for at_ns in sorted(changes):
+        amount += sum(changes[at_ns])
+        messages += sum(1 if change > 0 else -1 for change in changes[at_ns] if change)
+        amount = amount if messages else 0.0
+        yield at_ns, amount
+
+
+def _counter(name: str, args: Event) -> Event:
+    return {"name": name, "ph": "C", "tid": 0, "args": args}
+
+
+def _named(pid: int, tid: int, name: str, args: Event) -> str:
+    return _json({"name": name, "ph": "M", "pid": pid, "tid": tid, "args": args}, 0)
+
+
+def _json(event: Event, at_ns: int) -> str:
+    """Return an event with its times in microseconds, to the nanosecond and without rounding."""
+    times = {"ts": at_ns} | ({"dur": event.pop("dur")} if "dur" in event else {})
+    numbers = "".join(f', "{name}": {ns // 1000}.{ns % 1000:03d}' for name, ns in times.items())
+    return json.dumps(event, ensure_ascii=True, allow_nan=False)[:-1] + numbers + "}"

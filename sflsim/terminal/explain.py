@@ -1,0 +1,110 @@
+"""An explanation of a run for the terminal, and the trace of chosen rounds. Imports planning, run, report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from sflsim.errors import SflsimError
+from sflsim.planning.explain import Explanation
+from sflsim.report.amounts import NONE, number_text, seconds_text
+
+SLOWEST = 5
+"""Clients that are shown for each variant."""
+TABLES = ("shares", "slowest", "what_if")
+
+
+def format_explanation(found: Explanation) -> Iterator[str | Table]:
+    """Yield for each variant its sentences, shares, slowest clients and what twice as fast would save."""
+    for variant, words in found.words.items():
+        yield f"\n{variant}: {words}"
+        yield _shares(found.shares[found.shares["variant"] == variant])
+        yield _slowest(found.slowest[found.slowest["variant"] == variant])
+        own = found.what_if[found.what_if["variant"] == variant]
+        if len(own):
+            yield _what_if(own)
+
+
+def as_csv(found: Explanation) -> str:
+    """Return the three tables as one CSV; the column `table` says which a row is of."""
+    parts = [getattr(found, name).assign(table=name) for name in TABLES]
+    joined = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    text: str = joined[["table", *(name for name in joined if name != "table")]].to_csv(index=False)
+    return text
+
+
+def read_rounds(text: str | None) -> tuple[int, int] | None:
+    """Return first and last of "1-10", or of "3"; None for all.
+
+    Raises:
+        SflsimError: it is neither.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text.strip(), re.ASCII)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if first > last:
+        raise SflsimError(
+            f"--rounds: found {text!r}; allowed: one round, e.g. 3, or the first and last, 1-10"
+        )
+    return first, last
+
+
+def _table(*columns: str, title: str, words: int = 1) -> Table:
+    """Return an empty table whose first `words` columns hold words, the others numbers."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < words else "right")
+    return table
+
+
+def _shares(rows: pd.DataFrame) -> Table:
+    table = _table("where", "activity", "time", "share", title="on the critical path", words=2)
+    for row in rows.to_dict("records"):
+        table.add_row(
+            str(row["where"]),
+            str(row["activity"]),
+            seconds_text(row["seconds"]),
+            f"{100 * row['share']:.1f} %",
+        )
+    return table
+
+
+def _slowest(rows: pd.DataFrame) -> Table:
+    table = _table("client", "group", "last in", "time of those", title="who came last", words=2)
+    total = int(rows["rounds"].sum())
+    for row in rows.head(SLOWEST).to_dict("records"):
+        table.add_row(
+            str(row["client"]), str(row["group"]), f"{row['rounds']} of {total}", seconds_text(row["seconds"])
+        )
+    return table
+
+
+def _what_if(rows: pd.DataFrame) -> Table:
+    first = rows.iloc[0]
+    with_target = bool(rows["target_s"].notna().any())
+    columns = ["what if", "time of all rounds", "saved", *(["to the target", "saved"] if with_target else [])]
+    table = _table(*columns, title=f"now: {seconds_text(first['time_s'])}")
+    if not rows["same_learning"].all():
+        table.caption, table.caption_justify = (
+            "* other timing, other learning: equal rounds are compared",
+            "left",
+        )
+    for row in rows.to_dict("records"):
+        cells = [
+            f"{row['change']}{'' if row['same_learning'] else ' *'}",
+            seconds_text(row["changed_s"]),
+            _percent(row["gain"]),
+        ]
+        if with_target:
+            cells += [seconds_text(row["changed_target_s"]), _percent(row["target_gain"])]
+        table.add_row(*cells)
+    return table
+
+
+def _percent(share: float) -> str:
+    return NONE if share != share else f"{number_text(100 * share) if abs(share) >= 5e-4 else '0'} %"
