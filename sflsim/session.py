@@ -264,7 +264,7 @@ class Session:
             return given
         from sflsim.learning.measure import workload_costs
 
-        derived = workload_costs(workload, cut)
+        derived = workload_costs(workload, [cut])[cut]
         return workload.costs.applied(derived)
 
     def data(self) -> Data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,17 +18,26 @@ from sflsim.learning.task import built
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
-def workload_costs(
-    workload: Workload, cut: int, dtype_name: str = "float32", whole: Whole | None = None
-) -> Costs:
-    """Return the costs of a workload cut after `cut` blocks, its numbers held as torch's `dtype_name`."""
+def workload_costs(workload: Workload, cuts: Sequence[int], dtype_name: str = "float32") -> dict[int, Costs]:
+    """Return the costs of a workload at each cut (a number of blocks), its numbers held as `dtype_name`."""
     dtype: torch.dtype = getattr(torch, dtype_name)
-    with torch.device("meta"):
-        blocks = built(workload.model, workload.dataset.sample_shape, workload.dataset.classes, cut)
-    for _, block in blocks:
-        block.to(dtype)
-    client, server = cut_blocks(blocks, cut)
-    return derive_costs(client, server, _sample(workload, dtype), workload.batch_size, whole)
+    sample, whole = _sample(workload, dtype), None
+    found: dict[int, Costs] = {}
+    for cut in cuts:
+        with torch.device("meta"):
+            blocks = built(workload.model, workload.dataset.sample_shape, workload.dataset.classes, cut)
+        for _, block in blocks:
+            block.to(dtype)
+        if whole is None or _adapted_by_cut(workload):
+            whole = derive_whole(Part(blocks), sample, workload.batch_size)
+        found[cut] = derive_costs(*cut_blocks(blocks, cut), sample, workload.batch_size, whole)
+    return found
+
+
+def _adapted_by_cut(workload: Workload) -> bool:
+    """Tell whether the network differs from cut to cut: adapters on one part alone."""
+    adapters = getattr(workload.model, "adapters", None)
+    return adapters is not None and adapters.on != "both"
 
 
 def _sample(workload: Workload, dtype: torch.dtype) -> Tensor:

@@ -179,9 +179,7 @@ def build_blocks(
         return built(model, sample_shape, classes, cut)
 
 
-def built(
-    model: Any, sample_shape: tuple[int, ...], classes: int, cut: int
-) -> list[tuple[str, nn.Module]]:
+def built(model: Any, sample_shape: tuple[int, ...], classes: int, cut: int) -> list[tuple[str, nn.Module]]:
     """Return the blocks of a model, under its adapters if it has any."""
     blocks: list[tuple[str, nn.Module]] = list(model.build(sample_shape, classes))
     adapters = getattr(model, "adapters", None)

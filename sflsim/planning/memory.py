@@ -5,8 +5,8 @@ Nothing is trained and no weights are touched. Imports session, scenario and pan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import pandas as pd
@@ -15,6 +15,7 @@ from sflsim.algorithms.base import Algorithm, AlgorithmConfig
 from sflsim.algorithms.unsplit import Unsplit
 from sflsim.errors import SflsimError
 from sflsim.fleet.population import FleetConfig
+from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
 from sflsim.registry import algorithms
 from sflsim.scenario.schema import Scenario
@@ -47,30 +48,46 @@ class Memory:
     needs: pd.DataFrame
 
 
-def memory(scenario: Scenario, *, precision: str = "fp32", batch_size: int | None = None) -> Memory:
-    """Return what the scenario's variants need at every cut of its model.
+def memory(
+    scenario: Scenario,
+    *,
+    cuts: Collection[int] | None = None,
+    precision: str = "fp32",
+    batch_size: int | None = None,
+    gradients: str = "freed",
+) -> Memory:
+    """Return what the scenario's variants need at every cut of its model, or at some of them.
 
     `precision` is that of weights, gradients, optimizer states and activations; `batch_size` stands
-    in place of the scenario's.
+    in place of the scenario's. Gradients are `freed` before the next forward pass, as torch's own
+    `zero_grad` does where it follows the step, or `kept` until the next backward pass begins.
 
     Raises:
-        SflsimError: the precision is unknown.
+        SflsimError: the precision, the keeping of gradients or a cut is unknown.
     """
-    if precision not in get_args(Precision):
-        raise SflsimError(f"precision: found {precision!r}; allowed: {', '.join(get_args(Precision))}")
+    _one_of("precision", precision, get_args(Precision))
+    _one_of("gradients", gradients, ("freed", "kept"))
     workload = scenario.workload
     if batch_size is not None:
         workload = workload.model_copy(update={"batch_size": batch_size})
     names = list(workload.model.block_names)[:-1]
-    costs = {cut: _costs(workload, cut, precision) for cut in range(1, len(names) + 1)}
+    possible = range(1, len(names) + 1)
+    for cut in cuts or ():
+        _one_of("cuts", cut, possible)
+    costs = _costs(workload, sorted(cuts or possible), precision)
+    if gradients == "kept":
+        costs = {
+            cut: replace(of_cut, client_step_bytes=None, whole_step_bytes=None)
+            for cut, of_cut in costs.items()
+        }
     about = (workload.batch_size, precision)
-    cuts = [_cut_row(cut, names[cut - 1], about, of_cut) for cut, of_cut in costs.items()]
+    held = [_cut_row(cut, names[cut - 1], about, of_cut) for cut, of_cut in costs.items()]
     needs = [
         row
         for variant in scenario.variants
         for row in _need_rows(variant, names, about, costs, scenario.fleet)
     ]
-    return Memory(pd.DataFrame(cuts, columns=list(CUTS)), pd.DataFrame(needs, columns=list(NEEDS)))
+    return Memory(pd.DataFrame(held, columns=list(CUTS)), pd.DataFrame(needs, columns=list(NEEDS)))
 
 
 def left_out(scenario: Scenario) -> list[str]:
@@ -84,15 +101,20 @@ def left_out(scenario: Scenario) -> list[str]:
     return lines
 
 
-def _costs(workload: Any, cut: int, precision: str) -> Costs:
-    given: Costs | None = workload.costs.complete()
+def _one_of(name: str, found: object, allowed: Sequence[Any] | range) -> None:
+    if found not in allowed:
+        raise SflsimError(f"{name}: found {found!r}; allowed: {', '.join(map(str, allowed))}")
+
+
+def _costs(workload: Workload, cuts: Sequence[int], precision: str) -> dict[int, Costs]:
+    """Return the costs of each cut; what they have in common is derived once."""
+    given = workload.costs.complete()
     if given is not None:
-        return given
+        return dict.fromkeys(cuts, given)
     from sflsim.learning.measure import workload_costs
 
-    derived = workload_costs(workload, cut, DTYPES[precision])
-    applied: Costs = workload.costs.applied(derived)
-    return applied
+    derived = workload_costs(workload, cuts, DTYPES[precision])
+    return {cut: workload.costs.applied(of_cut) for cut, of_cut in derived.items()}
 
 
 def _cut_row(cut: int, block: str, about: tuple[int, str], costs: Costs) -> tuple[Any, ...]:
