@@ -287,9 +287,6 @@ def memory(
         Optional[int],  # noqa: UP045
         typer.Option("--batch-size", min=1, help="in place of the scenario's"),
     ] = None,
-    gradients: Annotated[
-        str, typer.Option(help="freed before the next forward pass, or kept until the next backward pass")
-    ] = "freed",
     csv: Annotated[bool, typer.Option("--csv", help="print the second table as CSV")] = False,
 ) -> None:
     """Show what every cut and algorithm needs in memory, and which groups of devices are too small."""
@@ -299,7 +296,7 @@ def memory(
         from sflsim.terminal.memory import format_memory
 
         loaded = load_scenario(scenario, set_ or [])
-        found = memory_of(loaded, precision=precision, batch_size=batch_size, gradients=gradients)
+        found = memory_of(loaded, precision=precision, batch_size=batch_size)
         if csv:
             typer.echo(found.needs.to_csv(index=False), nl=False)
         else:

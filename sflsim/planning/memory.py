@@ -29,8 +29,8 @@ CUTS = (
     "saved_bytes", "live_bytes", "activation_bytes", "server_parameters_bytes",
 )  # fmt: skip
 NEEDS = (
-    "variant", "algorithm", "cut", "last_block", "batch_size", "precision", "client_bytes", "server_bytes",
-    "too_small",
+    "variant", "algorithm", "cut", "last_block", "batch_size", "precision", "client_bytes",
+    "client_kept_bytes", "server_bytes", "too_small",
 )  # fmt: skip
 WHOLE = "whole model"
 
@@ -41,7 +41,8 @@ class Memory:
 
     `cuts`: the client part's parameters and frozen weights, what it saves for backward, the most
     that is alive in its forward pass, the activation it sends, the server part's parameters.
-    `needs`: peak of a client and of the server, and the groups whose devices hold less.
+    `needs`: peak of a client, the same where gradients are kept until the next backward pass begins
+    (`zero_grad` right before it), the server's models, and the groups whose devices hold less.
     """
 
     cuts: pd.DataFrame
@@ -54,19 +55,16 @@ def memory(
     cuts: Collection[int] | None = None,
     precision: str = "fp32",
     batch_size: int | None = None,
-    gradients: str = "freed",
 ) -> Memory:
     """Return what the scenario's variants need at every cut of its model, or at some of them.
 
     `precision` is that of weights, gradients, optimizer states and activations; `batch_size` stands
-    in place of the scenario's. Gradients are `freed` before the next forward pass, as torch's own
-    `zero_grad` does where it follows the step, or `kept` until the next backward pass begins.
+    in place of the scenario's.
 
     Raises:
-        SflsimError: the precision, the keeping of gradients or a cut is unknown.
+        SflsimError: the precision or a cut is unknown.
     """
     _one_of("precision", precision, get_args(Precision))
-    _one_of("gradients", gradients, ("freed", "kept"))
     workload = scenario.workload
     if batch_size is not None:
         workload = workload.model_copy(update={"batch_size": batch_size})
@@ -75,11 +73,6 @@ def memory(
     for cut in cuts or ():
         _one_of("cuts", cut, possible)
     costs = _costs(workload, sorted(cuts or possible), precision)
-    if gradients == "kept":
-        costs = {
-            cut: replace(of_cut, client_step_bytes=None, whole_step_bytes=None)
-            for cut, of_cut in costs.items()
-        }
     about = (workload.batch_size, precision)
     held = [_cut_row(cut, names[cut - 1], about, of_cut) for cut, of_cut in costs.items()]
     needs = [
@@ -140,7 +133,9 @@ def _need_rows(
         server_bytes = algorithm.server_memory_bytes(of_cut, fleet.participants_per_round)
         small = ", ".join(fleet.group_names()[place] for place in fleet.too_small(client_bytes))
         where = (0, WHOLE) if whole else (cut, names[cut - 1])
-        rows.append((variant.name, variant.algorithm, *where, *about, client_bytes, server_bytes, small))
+        kept = replace(of_cut, client_step_bytes=None, whole_step_bytes=None)
+        peaks = (client_bytes, algorithm.client_memory_bytes(kept), server_bytes)
+        rows.append((variant.name, variant.algorithm, *where, *about, *peaks, small))
         if whole:
             break
     return rows

@@ -27,8 +27,8 @@ def format_memory(memory: Memory) -> Iterator[Table]:
     for _, row in memory.cuts.iterrows():
         cuts.add_row(f"{row.cut} {row.last_block}", *(size_text(row[name]) for name in SHORT))
     yield cuts
-    needs = Table("variant", "cut", "client peak", "server models", "too small: groups", title_justify="left")
-    needs.title = "peaks"
+    needs = Table("variant", "cut", "client peak", "gradients kept", "server models", "too small")
+    needs.title, needs.title_justify = "peaks", "left"
     for name, rows in memory.needs.groupby("variant", sort=False):
         for place, (_, row) in enumerate(rows.iterrows()):
             cut = row.last_block if row.cut == 0 else f"{row.cut} {row.last_block}"
@@ -37,6 +37,7 @@ def format_memory(memory: Memory) -> Iterator[Table]:
                 str(name) if place == 0 else "",
                 cut,
                 size_text(row.client_bytes),
+                size_text(row.client_kept_bytes),
                 size_text(row.server_bytes),
                 small,
             )
