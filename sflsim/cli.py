@@ -16,6 +16,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from sflsim import registry
 from sflsim.errors import ScenarioError, SflsimError
 
 app = typer.Typer(
@@ -43,6 +44,16 @@ Cache = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--cache", metavar="DIR", help="the store; in the user's cache directory by default"),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        callback=lambda given: registry.trust() if given else None,
+        is_eager=True,
+        expose_value=True,
+        help="run code that the scenario names: installed packages' components, torch-module",
+    ),
+]
 Target = Annotated[Optional[str], typer.Option("--target", help="target accuracy, e.g. 90%")]  # noqa: UP045
 
 
@@ -50,6 +61,7 @@ Target = Annotated[Optional[str], typer.Option("--target", help="target accuracy
 def run(
     scenario: ScenarioFile,
     set_: Overrides = None,
+    trust: Trust = False,
     folder: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="run folder; runs/<scenario name> by default, numbered if it exists"),
@@ -103,6 +115,7 @@ def sweep(
         typer.Option("--over", metavar="PATH=V1,V2,...", help="a field and the values that it takes"),
     ] = None,
     set_: Overrides = None,
+    trust: Trust = False,
     folder: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="folder; runs/<scenario name>-sweep by default, numbered if it exists"),
@@ -155,6 +168,7 @@ def sweep(
 def validate(
     scenarios: Annotated[list[Path], typer.Argument(help="scenarios in YAML", show_default=False)],
     set_: Overrides = None,
+    trust: Trust = False,
 ) -> None:
     """Check scenarios without running them; report every mistake in every file."""
     from sflsim.planning.points import points
@@ -192,6 +206,7 @@ def plot(
     folder: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
     to: Annotated[Optional[Path], typer.Option("--out", help="where to; <folder>/plots by default")] = None,  # noqa: UP045
     target: Target = None,
+    trust: Trust = False,
 ) -> None:
     """Draw the pictures of a run anew, from its tables alone."""
     with _errors():
@@ -206,6 +221,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="folder of a run, a sweep or a plan", show_default=False)],
     to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/report.html by default")] = None,  # noqa: UP045
     target: Target = None,
+    trust: Trust = False,
 ) -> None:
     """Write one HTML page to look at and to play with, from the tables alone; it needs no network."""
     with _errors():
@@ -219,6 +235,7 @@ def report(
 def summary(
     folder: Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)],
     target: Target = None,
+    trust: Trust = False,
 ) -> None:
     """Show the summary of a run again, for another target accuracy if you like."""
     with _errors():
@@ -236,6 +253,7 @@ def explain(
         bool, typer.Option("--what-if/--no-what-if", help="simulate what twice as fast would save")
     ] = True,
     csv: Annotated[bool, typer.Option("--csv", help="print all tables as one CSV")] = False,
+    trust: Trust = False,
 ) -> None:
     """Say where the time of a run's rounds goes, by their critical paths, and what would help."""
     with _errors():
@@ -258,6 +276,7 @@ def trace(
     seed: Annotated[Optional[int], typer.Option(help="one seed; all by default")] = None,  # noqa: UP045
     rounds: Annotated[Optional[str], typer.Option(help="e.g. 3, or 1-10; all by default")] = None,  # noqa: UP045
     to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/trace.json by default")] = None,  # noqa: UP045
+    trust: Trust = False,
 ) -> None:
     """Write the spans of a run as a trace that Perfetto and about://tracing open."""
     with _errors():
@@ -282,6 +301,7 @@ def catalog() -> None:
 def memory(
     scenario: ScenarioFile,
     set_: Overrides = None,
+    trust: Trust = False,
     precision: Annotated[str, typer.Option(help="of all numbers: fp32, bf16 or fp16")] = "fp32",
     batch_size: Annotated[
         Optional[int],  # noqa: UP045
@@ -308,6 +328,7 @@ def memory(
 def plan(
     scenario: ScenarioFile,
     set_: Overrides = None,
+    trust: Trust = False,
     folder: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="folder; runs/<scenario name>-plan by default, numbered if it exists"),

@@ -3,7 +3,9 @@
 The one visible place where the built-in ones are listed. A package of a third party adds its
 own through an entry point (group "sflsim.models", name = kind), a notebook or a test through
 `register_model(...)`. All are looked up when a scenario is read, so the order of imports
-decides nothing. Imports errors; the listed components are loaded when first asked for.
+decides nothing. What a scenario merely names is not run: entry points are loaded, and a scenario's
+own Python is imported, only in a process that was told to trust them. Imports errors; the listed
+components are loaded when first asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
@@ -45,6 +47,7 @@ BUILT_IN = {
         "sflsim.learning.models.mlp:MLP",
         "sflsim.learning.models.cnn:CNN",
         "sflsim.learning.models.transformer:Transformer",
+        "sflsim.learning.models.torch_module:TorchModule",
     ),
     "datasets": ("sflsim.learning.data.digits:Digits",),
     "partitions": ("sflsim.learning.data.partition:IID", "sflsim.learning.data.partition:Dirichlet"),
@@ -66,6 +69,22 @@ BUILT_IN = {
 """The components of the package, named as entry points name those of others: "module:class"."""
 
 _registered: dict[str, list[type[Any]]] = {}  # group -> classes, in order; filled by register_* alone
+_trust = [False]  # whether this process runs code that a scenario names; set by `trust` alone
+
+
+def trust() -> None:
+    """Let scenarios that this process reads from now on run code: of installed packages, or their own."""
+    _trust[0] = True
+
+
+def trusted() -> bool:
+    """Tell whether scenarios read in this process may run code."""
+    return _trust[0]
+
+
+def offered() -> dict[str, EntryPoint]:
+    """Return the components that installed packages offer, by name; none is loaded."""
+    return {point.name: point for group in BUILT_IN for point in entry_points(group=f"sflsim.{group}")}
 
 
 def algorithms() -> dict[str, type[Any]]:
@@ -137,9 +156,10 @@ def name_of(component: type[Any]) -> str:
 
 
 def _by_name(group: str) -> dict[str, Any]:
-    """Return built-in, installed and registered components by name; a name given twice is refused."""
+    """Return built-in, registered and, if trusted, installed components; a name given twice is refused."""
     found: dict[str, Any] = {}
-    for component in (*_built_in(group), *_installed(group), *_registered.get(group, ())):
+    installed = _installed(group) if trusted() else ()
+    for component in (*_built_in(group), *installed, *_registered.get(group, ())):
         name = name_of(component)
         if found.setdefault(name, component) is not component:
             raise SflsimError(
@@ -184,6 +204,9 @@ def _installed(group: str) -> tuple[type[Any], ...]:
     return tuple(components)
 
 
+UNTRUSTED = "its code is run only with --trust (in Python: load_scenario(..., trust=True))"
+
+
 @dataclass(frozen=True)
 class OneOf:
     """Annotation of a field that holds the Config of one registered component.
@@ -219,6 +242,8 @@ class OneOf:
         if not isinstance(name, str) or name not in configs:
             near = [key for key in rest if did_you_mean(str(key), [self.tag])] if name is None else []
             remedy = f"'{near[0]}' may be meant as '{self.tag}'" if near else did_you_mean(str(name), configs)
+            if isinstance(name, str) and name in offered() and not trusted():
+                remedy = f"the installed {offered()[name].value.partition(':')[0]} offers it: {UNTRUSTED}"
             error = _wrong("nothing" if name is None else repr(name), ", ".join(configs), remedy)
             raise ValidationError.from_exception_data(
                 self.tag, [InitErrorDetails(type=error, loc=where, input=name)]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sflsim import registry
 from sflsim.algorithms.base import Algorithm, AlgorithmConfig, PerClientCut, refuse
 from sflsim.algorithms.cuts import CutByDevice, OneCut
 from sflsim.algorithms.simulation import Evaluation, Learning, Rules, Simulation
@@ -43,6 +44,8 @@ class Options:
     cache: Path | None = None
     """Folder of the store on disk, shared by all processes; None for none."""
     cache_bytes: int = LIMIT_BYTES
+    trusted: bool = field(default_factory=registry.trusted)
+    """Whether code that the scenario names may be run: as in the process that asks for the computation."""
 
 
 @dataclass
@@ -76,6 +79,8 @@ class Session:
     """Simulates the runs of one scenario in this process."""
 
     def __init__(self, scenario: Scenario, options: Options, store: Store | None = None) -> None:
+        if options.trusted:
+            registry.trust()
         self.scenario = scenario
         self.options = options
         self.store = MemoryStore() if store is None else store

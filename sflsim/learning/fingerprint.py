@@ -41,8 +41,10 @@ def of_network(blocks: Sequence[tuple[str, nn.Module]]) -> str:
 
 def of_code(*components: Any) -> str:
     """Return a hash of the code behind components that may be third parties'."""
-    kinds = [type(one) for one in components]
-    return "|".join(f"{kind.__module__}.{kind.__qualname__} {type_version(kind)}" for kind in kinds)
+    kinds = [(type(one), getattr(one, "code_version", "")) for one in components]
+    return "|".join(
+        f"{kind.__module__}.{kind.__qualname__} {type_version(kind)} {named}" for kind, named in kinds
+    )
 
 
 def of_machine(device: torch.device) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sflsim import registry
 from sflsim.errors import Problem, ScenarioError, did_you_mean
 from sflsim.scenario import overrides as sets
 from sflsim.scenario.schema import Scenario
@@ -23,23 +24,32 @@ from sflsim.scenario.yaml_lines import Document, read_yaml
 MAX_BYTES = 2**20
 
 
-def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Scenario:
     """Read a scenario file; `overrides` are "path=value" as after `--set`.
+
+    A scenario runs no code of its own unless it is trusted; `trust` holds for this process from then on.
 
     Raises:
         ScenarioError: the file or what it says cannot be used; all mistakes at once.
     """
-    return parse_scenario(_text(Path(path)), str(path), overrides, folder=Path(path).parent)
+    return parse_scenario(_text(Path(path)), str(path), overrides, Path(path).parent, trust=trust)
 
 
 def parse_scenario(
-    text: str, file: str = "<text>", overrides: Sequence[str] = (), folder: Path | None = None
+    text: str,
+    file: str = "<text>",
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    *,
+    trust: bool = False,
 ) -> Scenario:
-    """Read a scenario from text; files that it names are looked for in `folder`.
+    """Read a scenario from text; files that it names are looked for in `folder`; `trust` as above.
 
     Raises:
         ScenarioError: it cannot be used; all mistakes at once, each with its line.
     """
+    if trust:
+        registry.trust()
     document = read_yaml(text, file)
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else shown(document.data)

@@ -31,6 +31,7 @@ def _forget() -> Iterator[None]:
     yield
     registry._registered.clear()
     registry._installed.cache_clear()
+    registry._trust[0] = False
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
@@ -59,10 +60,16 @@ def test_registered_later_is_read() -> None:
 
 
 def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package offers a component by an entry point."""
+    """An installed package offers a component by an entry point; it is loaded where it is trusted."""
     offer(monkeypatch, EntryPoint("linear", f"{__name__}:Linear", "sflsim.models"))
+    assert "linear" not in registry.models()
+    with pytest.raises(ValidationError) as caught:
+        MODEL.validate_python("linear")
+    assert f"{__name__} offers it: its code is run only with --trust" in str(caught.value.errors()[0]["ctx"])
+    registry.trust()
     assert "linear" in registry.models()
     assert "linear" not in registry.datasets()
+    assert MODEL.validate_python("linear") == Linear()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,7 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_package(monkeypatch: pytest.MonkeyPatch, point: EntryPoint, reason: str) -> None:
     """A package that offers something unusable is named."""
     offer(monkeypatch, point)
+    registry.trust()
     with pytest.raises(SflsimError, match=reason):
         registry.models()
 

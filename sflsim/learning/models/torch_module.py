@@ -1,0 +1,178 @@
+"""A user's own network: a function that returns its blocks. Runs that function's code, so it needs trust.
+
+Torch lazily.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from sflsim.errors import Problem, ScenarioError
+from sflsim.learning.lineage import package_version
+from sflsim.learning.models.lora import Adapters
+from sflsim.registry import UNTRUSTED, trusted
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Blocks = list[tuple[str, "nn.Module"]]
+
+
+class TorchModule(BaseModel):
+    """The blocks that `function(**arguments)` returns: an nn.Sequential, a dict, or (name, module) pairs.
+
+    `module` is "package.module:function", or "file.py:function" with the file beside the scenario.
+    Each block maps one tensor to one; the network can be cut after any but the last.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["torch-module"] = "torch-module"
+    module: str = Field(description="e.g. 'my_package.networks:small' or 'network.py:small'; needs --trust")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="what the function is called with")
+    adapters: Adapters | None = Field(
+        default=None, description="low-rank adapters; all else is frozen then (extra llm)"
+    )
+
+    @field_validator("module")
+    @classmethod
+    def _trusted(cls, module: str, info: ValidationInfo) -> str:
+        """Refuse code that nobody vouches for; return the place of a file as an absolute path."""
+        place, colon, function = module.rpartition(":")
+        if not (colon and place and function.isidentifier()):
+            raise _mistake(repr(module), "'package.module:function' or 'file.py:function'", "")
+        base = (info.context or {}).get("base_dir") if isinstance(info.context, dict) else None
+        if isinstance(info.context, dict) and not trusted():
+            raise _mistake(repr(module), "a model whose code is trusted", UNTRUSTED)
+        if not place.endswith(".py"):
+            return module
+        path = (Path(base or ".") / place).resolve()
+        if not path.is_file():
+            raise _mistake(f"no file {place}", "a Python file, beside the scenario or by its path", "")
+        return f"{path}:{function}"
+
+    @property
+    def block_names(self) -> list[str]:
+        """Return the names of the blocks in order."""
+        return self._names
+
+    @property
+    def code_version(self) -> str:
+        """Return a hash of the Python files beside the function: its package's, or its folder's."""
+        return package_version(_function(self.module).__module__).hex()
+
+    @cached_property
+    def _names(self) -> list[str]:
+        import torch
+
+        with torch.device("meta"):
+            return [name for name, _ in self._made()]
+
+    def build(self, sample_shape: tuple[int, ...], classes: int) -> Blocks:
+        """Return the blocks, with fresh weights; the function's own arguments say for what samples.
+
+        Raises:
+            ScenarioError: they do not map samples of this shape to a number for each class.
+        """
+        import torch
+
+        blocks = self._made()
+        x = torch.zeros(2, *sample_shape, device="meta" if torch.empty(0).is_meta else "cpu")
+        try:
+            with torch.no_grad():
+                for _, block in blocks:
+                    x = block.eval()(x)
+        except Exception as error:
+            raise self._problem(f"{type(error).__name__}: {error}", f"samples {sample_shape}") from error
+        if tuple(x.shape) != (2, classes):
+            raise self._problem(f"an output of shape {tuple(x.shape)} for 2 samples", f"(2, {classes})")
+        return blocks
+
+    def _made(self) -> Blocks:
+        """Call the function; return what it made as named blocks."""
+        from torch import nn
+
+        try:
+            made = _function(self.module)(**self.arguments)
+        except ScenarioError:
+            raise
+        except Exception as error:
+            found = f"{self.module} failed: {type(error).__name__}: {error}"
+            raise self._problem(found, "a function that takes 'arguments' and returns blocks") from error
+        if isinstance(made, nn.Sequential):
+            made = list(made.named_children())
+        pairs = list(made.items()) if isinstance(made, Mapping) else made
+        if not _are_blocks(pairs):
+            allowed = "an nn.Sequential, a dict or (name, module) pairs: two blocks or more, no dot in a name"
+            raise self._problem(f"{self.module} returned {type(made).__name__}", allowed)
+        return [(str(name), block) for name, block in pairs]
+
+    def _problem(self, found: str, allowed: str) -> ScenarioError:
+        return ScenarioError(Problem("workload.model.module", found, allowed))
+
+
+def _are_blocks(pairs: Any) -> bool:
+    from torch import nn
+
+    return (
+        isinstance(pairs, Sequence)
+        and len(pairs) > 1
+        and all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
+        and all(isinstance(name, str) and "." not in name for name, _ in pairs)
+        and all(isinstance(block, nn.Module) for _, block in pairs)
+        and len({name for name, _ in pairs}) == len(pairs)
+    )
+
+
+def _function(place: str) -> Callable[..., Any]:
+    """Import the function that `place` names.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    module, _, name = place.rpartition(":")
+    try:
+        imported = _from_file(Path(module)) if module.endswith(".py") else import_module(module)
+    except Exception as error:
+        found = f"{module} cannot be imported: {type(error).__name__}: {error}"
+        problem = Problem("workload.model.module", found, "a module that can be imported")
+        raise ScenarioError(problem) from error
+    function = getattr(imported, name, None)
+    if not callable(function):
+        allowed = ", ".join(key for key, one in vars(imported).items() if callable(one) and key[:1] != "_")
+        raise ScenarioError(Problem("workload.model.module", f"no function {name!r} in {module}", allowed))
+    found_function: Callable[..., Any] = function
+    return found_function
+
+
+def _from_file(path: Path) -> Any:
+    """Import a file under a name of its own, once."""
+    name = f"sflsim_scenario_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _mistake(found: str, allowed: str, remedy: str) -> PydanticCustomError:
+    context = {"found": found, "allowed": allowed, "remedy": remedy}
+    return PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
