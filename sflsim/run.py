@@ -113,10 +113,6 @@ class Run:
             RunError: the folder cannot be written.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be made ({error})") from error
         tables.begin_folder(folder)
         text = self.scenario.to_yaml()
         tables.write_whole(

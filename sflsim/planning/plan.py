@@ -113,10 +113,7 @@ class Plan:
             RunError: the folder cannot be written.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be made ({error})") from error
+        tables.begin_folder(folder)
         text = self.scenario.to_yaml()
         tables.write_whole(
             folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8")

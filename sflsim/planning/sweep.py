@@ -106,10 +106,7 @@ class Sweep:
             RunError: the folder cannot be written.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be made ({error})") from error
+        tables.begin_folder(folder)
         tables.write_whole(folder / "scenario.yaml", _writer(_resolved(self.scenario, self.over)))
         tables.write_table(self.table, folder / "sweep.parquet")
         tables.write_whole(folder / "sweep.csv", _writer(self.table.to_csv(index=False, lineterminator="\n")))

@@ -93,6 +93,10 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "clients": CLIENTS,
     "runs": RUNS,
 }
+SAVED = (*COLUMNS, "sweep", "points", "sensitivity")
+"""Tables that the folders of runs, sweeps and plans hold."""
+MANIFESTS = ("run.json", "sweep.json", "plan.json")
+"""Written last: a folder with one is whole."""
 LATER = {"clients": ("up_bytes_per_s", "down_bytes_per_s"), "runs": ("left_out",)}
 """Columns that run folders of version 0.1.0 may lack; they are read as NaN, or as no text."""
 ACTIVITIES = ("compute", "slowdown", "uplink", "downlink", "wait")
@@ -211,16 +215,22 @@ def write_whole(path: Path, write: Any) -> None:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but what a killed `Run.save` has left: no manifest, our files."""
-    ours = {"scenario.yaml", "trace.json", "plots", *(f"{name}.parquet" for name in COLUMNS)}
+    """Tell whether a folder holds nothing but what a killed `save` has left: our files, and no manifest."""
+    ours = {"scenario.yaml", "trace.json", "plots", "sweep.csv", *(f"{name}.parquet" for name in SAVED)}
     names = {path.name for path in folder.iterdir()}
     return all(name in ours or _part_of(name) is not None for name in names)
 
 
 def begin_folder(folder: Path) -> None:
-    """Take away the manifest of an older run, so that no mixture looks whole, and what a kill has left."""
+    """Make a folder, or take away its manifest, so that no mixture looks whole, and what a kill has left.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     try:
-        (folder / "run.json").unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for manifest in MANIFESTS:
+            (folder / manifest).unlink(missing_ok=True)
         for path in folder.iterdir():
             if _part_of(path.name) is not None:
                 path.unlink(missing_ok=True)
@@ -230,4 +240,4 @@ def begin_folder(folder: Path) -> None:
 
 def _part_of(name: str) -> re.Match[str] | None:
     """Return a match for the name of a file that `write_whole` had not finished."""
-    return re.fullmatch(r"\.(scenario\.yaml|run\.json|trace\.json|[a-z]+\.parquet)\..+", name)
+    return re.fullmatch(r"\.(scenario\.yaml|[a-z]+\.json|sweep\.csv|[a-z]+\.parquet)\..+", name)

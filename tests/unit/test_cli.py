@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -334,3 +335,35 @@ def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> Non
     assert not saved.spans.empty
     assert (Path("out/plots") / "accuracy_time.png").exists()
     assert sflsim("summary", "out").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "plan"])
+@pytest.mark.parametrize("write_number", range(1, 6))
+def test_a_folder_that_a_kill_left_half_written_is_used_again(
+    command: str, write_number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at any file, nothing looks whole; the same command with the same --out then completes it."""
+    plan = {"decisions": {"server.slots": [1, 2]}, "objectives": ["time"]}
+    scenario = write(sweep={"server.slots": [1, 2]}, plan=plan)
+    folder = tmp_path / "out"
+    replace, calls = os.replace, itertools.count(1)
+
+    def killed(source: Any, target: Any) -> None:
+        if Path(target).parent == folder and next(calls) == write_number:
+            raise KeyboardInterrupt  # what follows in `save` does not happen
+        replace(source, target)
+
+    quick = [] if command == "plan" else ["--timing-only"]
+    arguments = [command, scenario, "--out", folder, *quick]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        first = sflsim(*arguments)
+    if first.exit_code == 0:
+        assert write_number > 3  # it writes no more files
+        return
+    assert not {"run.json", "sweep.json", "plan.json"} & {path.name for path in folder.iterdir()}
+    (folder / ".scenario.yaml.abc").write_text("half a file, as a kill leaves it")
+    again = sflsim(*arguments)
+    assert again.exit_code == 0, again.output
+    assert (folder / f"{command}.json").is_file()
+    assert not list(folder.glob(".*"))
