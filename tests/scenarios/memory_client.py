@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sflsim.learning.config import Workload
+from sflsim.learning.task import built
 
 
 def resident_bytes() -> int:
@@ -35,7 +36,8 @@ def forget_peak() -> None:
 
 
 def first_order(part: nn.Module, x: Tensor, momentum: float) -> None:
-    optimizer = torch.optim.SGD(part.parameters(), lr=0.01, momentum=momentum)
+    trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.01, momentum=momentum)
     for _ in range(3):
         z = part(x)
         z.backward(torch.zeros_like(z))  # what the server sends back
@@ -66,6 +68,17 @@ def work(part: nn.Module, x: Tensor, order: str, momentum: float) -> None:
         zeroth_order(part.eval(), x)
 
 
+def load_transformers() -> None:
+    """Train a tiny transformer, so that its libraries are there."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 8}
+    words = {"vocab_size": 9, "word_embed_proj_dim": 8, "max_position_embeddings": 8}
+    model = {"kind": "transformer", "config": {"model_type": "opt", **sizes, **words}, "adapters": {"rank": 1}}
+    workload = Workload.model_validate({"dataset": {"kind": "sst-2", "max_length": 4}, "model": model})
+    part = nn.Sequential(*(block for _, block in built(workload.model, (2, 4), 2, 1)[:1]))
+    for name in ("first-order", "zeroth-order"):
+        work(part, torch.ones(2, 2, 4, dtype=torch.int64), name, 0.9)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     workload, order = Workload.model_validate(json.loads(sys.argv[1])), sys.argv[2]
@@ -73,18 +86,20 @@ def main() -> None:
     for name in ("first-order", "zeroth-order"):
         work(tiny, torch.zeros(2, 1, 8, 8), name, 0.9)
     del tiny
+    if workload.model.kind == "transformer":
+        load_transformers()
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     before = resident_bytes()
     shape, classes = workload.dataset.sample_shape, workload.dataset.classes
-    x = workload.batch_size, *shape
-    blocks = workload.model.build(shape, classes)
+    blocks = built(workload.model, shape, classes, int(workload.cut))
     part = nn.Sequential(*(block for _, block in blocks[: int(workload.cut)]))
     del blocks
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     forget_peak()
-    work(part, torch.zeros(x), order, 0.9)
+    dtype = getattr(torch, getattr(workload.dataset, "sample_dtype", "float32"))
+    work(part, torch.ones(workload.batch_size, *shape, dtype=dtype), order, 0.9)
     print(peak_bytes() - before)
 
 

@@ -70,12 +70,35 @@ LARGE_IMAGES = {
     "batch_size": 1024,
 }
 
+LAYERS = {"hidden_size": 640, "num_hidden_layers": 9, "num_attention_heads": 10, "ffn_dim": 2560}
+WORDS = {"vocab_size": 8000, "word_embed_proj_dim": 640, "max_position_embeddings": 256}
+TRANSFORMER = {  # 50 million parameters
+    "dataset": {"kind": "sst-2", "max_length": 128},
+    "model": {"kind": "transformer", "config": {"model_type": "opt", **LAYERS, **WORDS}},
+    "cut": 6,
+    "batch_size": 8,
+}
+ADAPTED = {**TRANSFORMER, "model": {**TRANSFORMER["model"], "adapters": {"rank": 8}}}  # type: ignore[dict-item]
+
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
 @pytest.mark.parametrize("order", ["first-order", "zeroth-order"])
 @pytest.mark.parametrize("workload", [WIDE, LARGE_IMAGES], ids=["mlp", "cnn"])
 def test_stated_memory_is_what_a_process_peaks_at(workload: dict[str, Any], order: str) -> None:
     """Within 15 %."""
+    check(workload, order)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
+@pytest.mark.parametrize("order", ["first-order", "zeroth-order"])
+@pytest.mark.parametrize("workload", [TRANSFORMER, ADAPTED], ids=["transformer", "adapters"])
+def test_stated_memory_of_large_models(workload: dict[str, Any], order: str) -> None:
+    """The same for networks that take a while."""
+    check(workload, order)
+
+
+def check(workload: dict[str, Any], order: str) -> None:
     real, stated = measured_bytes(workload, order), stated_bytes(workload, order)
     print(f"{order}: stated {stated / 1e6:.1f} MB, measured {real / 1e6:.1f} MB, {stated / real - 1:+.1%}")
     assert abs(stated / real - 1) < 0.15
