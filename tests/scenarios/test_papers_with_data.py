@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 import sflsim
 from sflsim.errors import ScenarioError
+from sflsim.session import Options, Session
 
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
 SHORT = ["stop={rounds: 2}", "seeds=[0]", "evaluate.every=1 round"]
@@ -74,6 +75,26 @@ def test_it_learns_from_saved_weights(opt: Path) -> None:
     changes = [f"variants=[{json.dumps(variant)}]", "stop={rounds: 6}", "workload.batch_size=8"]
     run = sflsim.simulate(sflsim.load_scenario(opt / "opt_sst2.yaml", changes))
     assert run.evaluations["accuracy"].iloc[-1] > 0.9
+
+
+@pytest.mark.slow
+def test_mu_splitfed_on_cifar10(tmp_path: Path) -> None:
+    """As it is, but for rounds and images: these are written here in CIFAR's own binary form."""
+    source = np.random.default_rng(1)
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name, size in [*((f"data_batch_{number}", 24) for number in range(1, 6)), ("test_batch", 20)]:
+        rows = source.integers(0, 256, (size, 1 + 3 * 32 * 32), dtype=np.uint8)
+        rows[:, 0] = np.arange(size) % 10
+        (folder / f"{name}.bin").write_bytes(rows.tobytes())
+    (tmp_path / "cifar10.yaml").write_bytes((PAPERS / "mu_splitfed_cifar10.yaml").read_bytes())
+    changes = [*SHORT, "workload.batch_size=4"]
+    run = sflsim.simulate(sflsim.load_scenario(tmp_path / "cifar10.yaml", changes))
+    assert set(run.runs["status"]) == {"completed"}
+    assert len(run.runs) == 7
+    assert run.clients["samples"].unique().tolist() == [12.0]
+    assert run.evaluations.groupby("variant")["loss"].nunique().min() > 1
+    assert Session(run.scenario, Options()).costs(2).activation_bytes == 4 * 4 * 64 * 8 * 8
 
 
 def test_without_the_data_it_says_what_to_download(tmp_path: Path) -> None:

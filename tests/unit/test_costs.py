@@ -16,6 +16,7 @@ from torch import nn
 
 from sflsim.learning.costs import CostOverrides, Costs
 from sflsim.learning.measure import derive_costs
+from sflsim.learning.models.alexnet import AlexNet
 from sflsim.learning.models.cnn import CNN
 from sflsim.learning.models.mlp import MLP
 from sflsim.learning.peak_memory import Storages
@@ -131,26 +132,10 @@ def test_peak_memory_from_figures_given_by_hand() -> None:
 # AlexNet for CIFAR-10 as GAS and MU-SplitFed use it: their published figures.
 
 
-def alexnet() -> list[tuple[str, nn.Module]]:
-    def conv(before: int, after: int, *more: nn.Module) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), *more, nn.ReLU())
-
-    return [
-        ("conv-1", conv(3, 32, nn.MaxPool2d(2))),
-        ("conv-2", conv(32, 64, nn.MaxPool2d(2))),
-        ("conv-3", conv(64, 128)),
-        ("conv-4", conv(128, 256)),
-        ("conv-5", conv(256, 256, nn.MaxPool2d(3, 2))),
-        ("dense-1", nn.Sequential(nn.Flatten(), nn.Linear(2304, 1024), nn.ReLU())),
-        ("dense-2", nn.Sequential(nn.Linear(1024, 512), nn.ReLU())),
-        ("output", nn.Linear(512, 10)),
-    ]
-
-
 def test_alexnet_has_its_papers_figures() -> None:
     """d = 3,868,746; at cut 2: 5,603,328 MAC a sample, 64 x 8 x 8 numbers up, 620,544 bits of model."""
     with torch.device("meta"):
-        blocks = alexnet()
+        blocks = AlexNet().build((3, 32, 32), 10)
     client, server = cut_blocks(blocks, 2)
     costs = costs_of(blocks, (3, 32, 32), 2)
     rest = 64 * (9 * 64 * 128 + 9 * 128 * 256 + 9 * 256 * 256) + 2304 * 1024 + 1024 * 512 + 512 * 10
