@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sflsim.experiment import Progress, simulate
     from sflsim.learning.disk_store import DiskStore, StoreWarning
     from sflsim.learning.store import MemoryStore
+    from sflsim.planning.calibrate import Calibration, calibrate
     from sflsim.planning.explain import Explanation, explain
+    from sflsim.planning.label_counts import label_counts
     from sflsim.planning.memory import Memory, memory
     from sflsim.planning.plan import Plan, plan
     from sflsim.planning.sweep import Sweep, SweepProgress, sweep
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from sflsim.scenario.schema import Scenario
 
 __all__ = [
+    "Calibration",
     "DiskStore",
     "Explanation",
     "Memory",
@@ -47,7 +50,9 @@ __all__ = [
     "StoreWarning",
     "Sweep",
     "SweepProgress",
+    "calibrate",
     "explain",
+    "label_counts",
     "load_scenario",
     "memory",
     "parse_scenario",
@@ -66,7 +71,9 @@ _HOMES = {
     "experiment": ("Progress", "simulate"),
     "learning.disk_store": ("DiskStore", "StoreWarning"),
     "learning.store": ("MemoryStore",),
+    "planning.calibrate": ("Calibration", "calibrate"),
     "planning.explain": ("Explanation", "explain"),
+    "planning.label_counts": ("label_counts",),
     "planning.memory": ("Memory", "memory"),
     "planning.plan": ("Plan", "plan"),
     "planning.sweep": ("Sweep", "SweepProgress", "sweep"),

@@ -194,6 +194,28 @@ def validate(
 
 
 @app.command()
+def partition(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    seed: Annotated[Optional[int], typer.Option(help="one of the scenario's; its first by default")] = None,  # noqa: UP045
+    to: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="picture; <scenario name>-partition.png by default"),
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Show how the samples are dealt to the clients, and draw the labels that each of them holds."""
+    with _errors():
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.partition import dealt
+
+        loaded = load_scenario(scenario, set_ or [])
+        place = to or Path(f"{loaded.name}-partition.png")
+        out.print(dealt(loaded, seed, place))
+        out.print(f"written to {place}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
     from sflsim.scenario.schema import json_schema
@@ -322,6 +344,45 @@ def memory(
         else:
             for table in format_memory(found):
                 out.print(table)
+
+
+@app.command()
+def calibrate(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    trust: Trust = False,
+    threads: Annotated[str, typer.Option(help="numbers of threads to measure with, e.g. 1,2,4")] = "1",
+    repeat: Annotated[int, typer.Option(help="measurements of each; their median counts")] = 15,
+    rest: Annotated[float, typer.Option(help="pause before each measurement, in ms")] = 50.0,
+    name: Annotated[str, typer.Option(help="of the device in the file")] = "this-machine",
+    to: Annotated[Path, typer.Option("--out", help="file of the device entries")] = Path("device.yaml"),
+    csv: Annotated[bool, typer.Option("--csv", help="print the table as CSV")] = False,
+) -> None:
+    """Measure this machine on a scenario's network and write it as a device.
+
+    Run it on your Pi (or whatever is to train) and put the device that it shows into a group of your
+    scenario; the file has it in the catalog's format, with source and spread. Timed are forward passes,
+    backward passes and zeroth-order steps of every block, of both parts at every cut, and of the whole.
+    """
+    with _errors():
+        from sflsim.planning.calibrate import calibrate as measure
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
+
+        path, counts = new_file(to), read_threads(threads)
+        loaded = load_scenario(scenario, set_ or [])
+        found = measure(loaded, threads=counts, repeat=repeat, rest_s=rest / 1000, name=name)
+        path.write_text(found.to_yaml(), encoding="utf-8")
+        if found.note:
+            err.print(found.note)
+        if csv:
+            typer.echo(found.table.to_csv(index=False), nl=False)
+            return
+        for table in format_calibration(found):
+            out.print(table)
+        for line in devices(found):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(f"written to {path}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -46,11 +46,35 @@ BUILT_IN = {
     "models": (
         "sflsim.learning.models.mlp:MLP",
         "sflsim.learning.models.cnn:CNN",
+        "sflsim.learning.models.alexnet:AlexNet",
+        "sflsim.learning.models.resnet:ResNet18",
+        "sflsim.learning.models.resnet:ResNet34",
         "sflsim.learning.models.transformer:Transformer",
         "sflsim.learning.models.torch_module:TorchModule",
     ),
-    "datasets": ("sflsim.learning.data.digits:Digits",),
-    "partitions": ("sflsim.learning.data.partition:IID", "sflsim.learning.data.partition:Dirichlet"),
+    "datasets": (
+        "sflsim.learning.data.digits:Digits",
+        "sflsim.learning.data.named_images:Mnist",
+        "sflsim.learning.data.named_images:FashionMnist",
+        "sflsim.learning.data.named_images:Cifar10",
+        "sflsim.learning.data.named_images:Cifar100",
+        "sflsim.learning.data.named_images:Cinic10",
+        "sflsim.learning.data.text:Sst2",
+        "sflsim.learning.data.huggingface:HuggingFace",
+    ),
+    "partitions": (
+        "sflsim.learning.data.partition:IID",
+        "sflsim.learning.data.partition:Dirichlet",
+        "sflsim.learning.data.flower:BalancedDirichlet",
+        "sflsim.learning.data.flower:InnerDirichlet",
+        "sflsim.learning.data.flower:Shards",
+        "sflsim.learning.data.flower:Pathological",
+        "sflsim.learning.data.flower:NaturalId",
+        "sflsim.learning.data.flower:Sizes",
+        "sflsim.learning.data.flower:Linear",
+        "sflsim.learning.data.flower:Square",
+        "sflsim.learning.data.flower:Exponential",
+    ),
     "distributions": tuple(
         f"sflsim.fleet.distributions:{name}"
         for name in (

@@ -105,6 +105,7 @@ class Session:
                 problems += [_below(problem, f"variants[{number}]") for problem in error.problems]
         if not problems and not self.options.timing_only:
             try:
+                self.scenario.workload.check_vocabulary()
                 for seed in self.scenario.seeds:
                     self.shards(seed)
             except ScenarioError as error:
@@ -283,10 +284,13 @@ class Session:
     def shards(self, seed: int) -> list[Any]:
         """Return the sample indices of every client under a seed."""
         if seed not in self._shards:
+            workload = self.scenario.workload
             if self._labels is None:
-                self._labels = self.scenario.workload.dataset.training_labels()
-            deal = self.scenario.workload.partition.deal
-            self._shards[seed] = deal(self._labels, self.scenario.fleet.clients, seed)
+                self._labels = workload.dataset.training_labels()
+            values = self._labels
+            if (by := getattr(workload.partition, "by", None)) is not None:
+                values = _column(workload.dataset, by)
+            self._shards[seed] = workload.partition.deal(values, self.scenario.fleet.clients, seed)
         return self._shards[seed]
 
     def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
@@ -326,6 +330,14 @@ class Session:
     def _algorithm(self, config: AlgorithmConfig) -> Algorithm:
         algorithm: Algorithm = algorithms()[config.algorithm](config)
         return algorithm
+
+
+def _column(dataset: Any, name: str) -> Any:
+    """Return the values of a data set's column beside the labels."""
+    if not hasattr(dataset, "training_column"):
+        allowed = "a data set with columns, e.g. of kind huggingface"
+        raise ScenarioError(Problem("workload.partition.by", f"{name!r} of {dataset.kind}", allowed))
+    return dataset.training_column(name)
 
 
 def _size_text(size_bytes: float) -> str:

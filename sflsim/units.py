@@ -153,9 +153,13 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Percent:
-    """Annotation of a share held as a fraction in (0, 1], written "70%" or 0.7."""
+    """Annotation of a share held as a fraction in (0, 1], written "70%" or 0.7.
+
+    With `most` it is a share from zero (included) up to that.
+    """
 
     example: str = "70%"
+    most: float | None = None
 
     def read(self, value: Any) -> float:
         """Return `value` ("70%" or 0.7) as a fraction."""
@@ -166,13 +170,16 @@ class Percent:
             number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
         except ValueError:
             number = math.nan
-        if not 0 < number <= 1:
+        if not (0 < number <= 1 if self.most is None else 0 <= number <= self.most):
+            upper = 100 * (self.most or 1)
+            example = float(self.example.rstrip("%")) / 100
+            sign = "above 0" if self.most is None else "from 0%"
             raise PydanticCustomError(
                 "quantity",
                 "{reason}",
                 {
                     "reason": "is no share",
-                    "allowed": f"a share above 0 and up to 100%, e.g. '{self.example}' or 0.7",
+                    "allowed": f"a share {sign} and up to {upper:g}%, e.g. '{self.example}' or {example:g}",
                     "found": repr(value),
                 },
             )
@@ -219,3 +226,5 @@ Frequency = Annotated[float, FREQUENCY]
 Noise = Annotated[float, NOISE]
 Loss = Annotated[float, LOSS]
 Fraction = Annotated[float, Percent()]
+DutyCycle = Annotated[float, Percent("1%")]
+LostShare = Annotated[float, Percent("2%", most=0.99)]

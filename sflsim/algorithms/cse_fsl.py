@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sflsim.algorithms.first_order import leaves
 from sflsim.algorithms.local_loss import LocalLoss, LocalLossConfig, train_with
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.learning.costs import Costs
@@ -55,10 +54,10 @@ def train(task: Task, lanes: list[Lane], **settings: Any) -> list[Model]:
     def step(
         both: Part, x_CD: Tensor, names: Sequence[BatchName], x: Tensor, y: Tensor
     ) -> tuple[Tensor, Sequence[Tensor]]:
-        parameters = leaves(both, x_CD)
+        leaves, training = both.leaves(x_CD), task.training(names)
         size = len(task.client.shapes)
-        z = task.client.forward(parameters[:size], x)
-        losses = task.loss(task.auxiliary.forward(parameters[size:], z), y)  # [C]
-        return z.detach(), torch.autograd.grad(losses.sum(), parameters)
+        z = task.client.forward(leaves[:size], x, training)
+        losses = task.loss(task.auxiliary.forward(leaves[size:], z, training), y)  # [C]
+        return z.detach(), torch.autograd.grad(losses.sum(), both.parameters(leaves))
 
     return train_with(task, lanes, step, **settings)

@@ -7,7 +7,7 @@ Per turn of a client: the client part down and up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def exchange_gradients(
 class FirstOrder:
     """Client and server parts of C lanes under training, each with its optimizer.
 
-    `exchange` changes the flat vectors it was made from in place.
+    `exchange` changes the flat vectors it was made from in place, running statistics among them.
     """
 
     def __init__(
@@ -113,51 +113,51 @@ class FirstOrder:
         self.client_leaves, self.client_optimizer = client
         self.server_leaves, self.server_optimizer = server
 
-    def exchange(self, x: Tensor, y: Tensor) -> None:
-        """Take one step of both parts on inputs [C, B, ...] and labels [C, B]."""
-        import torch
-
-        task = self.task
-        z = task.client.forward(self.client_leaves, x)  # [C, B, ...]
-        losses = task.loss(task.server.forward(self.server_leaves, z), y)  # [C]
-        gradients = torch.autograd.grad(losses.sum(), [*self.server_leaves, *self.client_leaves])
-        server_leaves = len(self.server_leaves)
-        self.server_optimizer.step(gradients[:server_leaves])
-        self.client_optimizer.step(gradients[server_leaves:])
+    def exchange(self, names: Sequence[BatchName]) -> None:
+        """Take one step of both parts on the batches named, one in each lane."""
+        task, training = self.task, self.task.training(names)
+        x, y = task.batch(names)  # [C, B, ...], [C, B]
+        z = task.client.forward(self.client_leaves, x, training)  # [C, B, ...]
+        losses = task.loss(task.server.forward(self.server_leaves, z, training), y)  # [C]
+        server = self.server_optimizer.leaves
+        gradients = gradients_of(losses.sum(), [*server, *self.client_optimizer.leaves])
+        self.server_optimizer.step(gradients[: len(server)])
+        self.client_optimizer.step(gradients[len(server) :])
 
 
 def local_iterations(
     task: Task, x_c: Tensor, x_s: Tensor, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
 ) -> FirstOrder:
-    """Return client parts [C, d_c] and server parts [C, d_s], ready to be trained in place."""
-    client, server = leaves(task.client, x_c), leaves(task.server, x_s)
+    """Return client parts [C, n_c] and server parts [C, n_s], ready to be trained in place."""
+    client, server = task.client.leaves(x_c), task.server.leaves(x_s)
     return FirstOrder(
         task,
-        (client, Optimizer(client, len(x_c), client_optimizer)),
-        (server, Optimizer(server, len(x_s), server_optimizer)),
+        (client, Optimizer(task.client.parameters(client), len(x_c), client_optimizer)),
+        (server, Optimizer(task.server.parameters(server), len(x_s), server_optimizer)),
     )
 
 
 def train_part(
     task: Task,
     part: Part,
-    flat_CD: Tensor,
+    flat_CN: Tensor,
+    names: Sequence[Sequence[BatchName]],
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: dict[str, Any],
 ) -> None:
     """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch."""
+    trained = part.leaves(flat_CN)
+    steps = Optimizer(part.parameters(trained), len(flat_CN), optimizer)
+    for of_lanes, (inputs, labels) in zip(names, batches, strict=True):
+        losses = task.loss(part.forward(trained, inputs, task.training(of_lanes)), labels)  # [C]
+        steps.step(gradients_of(losses.sum(), steps.leaves))
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradient by each parameter; of none at all where everything is frozen."""
     import torch
 
-    trained = leaves(part, flat_CD)
-    steps = Optimizer(trained, len(flat_CD), optimizer)
-    for inputs, labels in batches:
-        losses = task.loss(part.forward(trained, inputs), labels)  # [C]
-        steps.step(torch.autograd.grad(losses.sum(), trained))
-
-
-def leaves(part: Part, flat_CD: Tensor) -> list[Tensor]:
-    """Return the parameters of a part as leaves of autograd that share the memory of `flat_CD`."""
-    return [view.detach().requires_grad_() for view in part.views(flat_CD)]
+    return torch.autograd.grad(loss, parameters) if parameters else ()
 
 
 def check_optimizer(field: str, config: OptimizerConfig) -> None:

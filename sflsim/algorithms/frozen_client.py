@@ -106,6 +106,6 @@ def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any]) -> l
         with torch.no_grad():
             return task.activation(x_c, x), y
 
-    batches = map(activations, zip(*(lane["batches"] for lane in lanes), strict=True))
-    train_part(task, task.server, x_s, batches, server_optimizer)
+    names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
+    train_part(task, task.server, x_s, names, map(activations, names), server_optimizer)
     return [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]

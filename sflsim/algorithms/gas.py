@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, leaves
+from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, gradients_of
 from sflsim.algorithms.gas_buffers import SERVER_MODEL, Buffers, BuffersConfig, adjustment, server_batch
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
@@ -84,14 +84,17 @@ def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], clip: float | N
 
     x, y = task.batch([lane["batch"]])  # [1, B, ...], [1, B]
     x_c = lane["own"]["client"][None].clone()  # [1, d_c]
-    client, server = leaves(task.client, x_c), task.server.views(lane["server"]["server"][None])
-    z = task.client.forward(client, x)
+    x_s = lane["server"]["server"][None].clone()  # its running statistics move with its own steps alone
+    client, training = task.client.leaves(x_c), task.training([lane["batch"]])
+    z = task.client.forward(client, x, training)
     received = z.detach().requires_grad_()
-    logits = task.server.forward(server, received) + adjustment(task, lane["batch"][0], adjust)
-    (cut_gradient,) = torch.autograd.grad(task.loss(logits, y), received)
+    logits = task.server.forward(task.server.views(x_s), received, training)
+    adjusted = logits + adjustment(task, lane["batch"][0], adjust)
+    (cut_gradient,) = torch.autograd.grad(task.loss(adjusted, y), received)
     state = {} if lane["fresh"] else lane["own"]
-    gradients = torch.autograd.grad(z, client, cut_gradient)
-    after = _stepped(Optimizer(client, 1, optimizer), gradients, clip, state)
+    trained = task.client.parameters(client)
+    gradients = torch.autograd.grad(z, trained, cut_gradient) if trained else ()
+    after = _stepped(Optimizer(trained, 1, optimizer), gradients, clip, state)
     return {"client": x_c[0], "z": z.detach()[0], "y": y[0], **after}
 
 
@@ -116,13 +119,12 @@ def _step(
     covariance: Covariance,
     generate: bool,
 ) -> Model:
-    import torch
-
     z, y, statistics = server_batch(task, lane, covariance=covariance, generate=generate)
-    x_s = lane["server"]["server"][None].clone()  # [1, d_s]
-    server = leaves(task.server, x_s)
-    gradients = torch.autograd.grad(task.loss(task.server.forward(server, z), y), server)
-    after = _stepped(Optimizer(server, 1, optimizer), gradients, clip, lane["server"])
+    x_s = lane["server"]["server"][None].clone()  # [1, n_s]
+    server, training = task.server.leaves(x_s), task.training([("gas", lane["number"])])
+    trained = task.server.parameters(server)
+    gradients = gradients_of(task.loss(task.server.forward(server, z, training), y).sum(), trained)
+    after = _stepped(Optimizer(trained, 1, optimizer), gradients, clip, lane["server"])
     return {"server": x_s[0], **after, **statistics}
 
 
@@ -133,7 +135,7 @@ def _stepped(
     import torch
 
     optimizer.restore("optimizer", state)
-    if clip is not None:
+    if clip is not None and gradients:
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         factor = (clip / (norm + 1e-6)).clamp(max=1.0)
         gradients = tuple(gradient * factor for gradient in gradients)

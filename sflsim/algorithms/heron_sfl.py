@@ -83,7 +83,7 @@ def train(
             u = task.directions([("heron-sfl", *name, p) for name in names], both, direction)
             rises = one_sided(loss, losses, x_CD, u, mu)  # [C]
             u.add_(g_CD, rises / (perturbations * mu))
-        return z, both.views(g_CD)
+        return z, both.parameters(both.views(g_CD))
 
     with torch.no_grad():
         return train_with(task, lanes, step, **settings)

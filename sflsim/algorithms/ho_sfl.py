@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field
 
 from sflsim.algorithms.base import Weighting, refuse
-from sflsim.algorithms.first_order import check_optimizer, leaves
+from sflsim.algorithms.first_order import check_optimizer
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
 from sflsim.clock.client import Client
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sflsim.learning.calls import Model
+    from sflsim.learning.modes import Training
     from sflsim.learning.split import Part
     from sflsim.learning.task import Task
 
@@ -164,15 +165,21 @@ def _exchange(task: Task, lane: Lane, u: list[Directions], mu: float, weighting:
         1 if weighting == "uniform" else task.samples(participant["client"]) for participant in participants
     ]
     scalars, gradient = torch.zeros(len(u), device=task.device), torch.zeros_like(model["server"])
-    at_once = max(1, SAMPLES_AT_ONCE // task.batch_size)
+    statistics, alone = torch.zeros_like(model["server"]), task.server.has_statistics
+    # batch norm sees each participant's batch by itself; the statistics are averaged like the gradients
+    at_once = 1 if alone else max(1, SAMPLES_AT_ONCE // task.batch_size)
     for start in range(0, len(participants), at_once):
         some = slice(start, start + at_once)
-        x, y = task.batch([tuple(participant["batch"]) for participant in participants[some]])
+        names = [tuple(participant["batch"]) for participant in participants[some]]
+        x, y = task.batch(names)
         shares = torch.tensor(samples[some], device=task.device) / sum(samples)  # [M]
-        v, g = mean_exchange(task, model, x, y, shares, u, mu)
+        moving = {**model, "server": model["server"].clone()} if alone else model
+        v, g = mean_exchange(task, moving, x, y, shares, u, mu, training=task.training_joined(names))
         scalars += v
         gradient += g
-    return {"scalars": scalars, "gradient": gradient}
+        if alone:
+            statistics += shares.sum() * moving["server"]
+    return {"scalars": scalars, "gradient": gradient, **({"statistics": statistics} if alone else {})}
 
 
 def mean_exchange(
@@ -184,29 +191,34 @@ def mean_exchange(
     u: list[Directions],
     mu: float,
     difference: Difference = one_sided,
+    training: Training | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return vbar [P] and the server's gradient [d_s], each sum_m share_m times participant m's.
+    """Return vbar [P] and the server's gradient [n_s], each sum_m share_m times participant m's.
 
     For inputs [M, B, ...] and labels [M, B]. The gradient of sum_m share_m F_m by z_m is
     share_m lam_m, so its products with the differences of z add up to vbar. `difference` gives
-    f(x_c + mu u) - f(x_c).
+    f(x_c + mu u) - f(x_c). With `training` the server's running statistics move, in place.
     """
     import torch
 
-    x_c, x_s = model["client"][None], model["server"][None].clone().requires_grad_()
+    x_c, server = model["client"][None], task.server.leaves(model["server"][None])
     joined = x.flatten(0, 1)[None]  # [1, M B, ...]
     with torch.no_grad():
         z = task.activation(x_c, joined)
     received = z.detach().requires_grad_()
-    logits = task.server.forward(task.server.views(x_s), received)[0].unflatten(0, y.shape)
+    logits = task.server.forward(server, received, training)[0].unflatten(0, y.shape)
     mean_loss = (shares * task.loss(logits, y)).sum()
-    cut_gradient, gradient = torch.autograd.grad(mean_loss, [received, x_s])
+    trained = task.server.parameters(server)
+    cut_gradient, *gradients = torch.autograd.grad(mean_loss, [received, *trained])
+    gradient = torch.zeros_like(model["server"])
+    for place, one in zip(task.server.parameters(task.server.views(gradient[None])), gradients, strict=True):
+        place.copy_(one)
     with torch.no_grad():
         scalars = [
             (cut_gradient * difference(lambda x_c: task.activation(x_c, joined), z, x_c, u_p, mu)).sum()
             for u_p in u
         ]
-    return torch.stack(scalars), gradient[0]
+    return torch.stack(scalars), gradient
 
 
 def step(
@@ -231,6 +243,12 @@ def step(
                 **_stepped(task.server, "server", model, told["gradient"], server_optimizer),
             }
         )
+        if "statistics" in told:
+            server = results[-1]["server"][None]
+            for own, mean in zip(
+                task.server.statistics(server), task.server.statistics(told["statistics"][None]), strict=True
+            ):
+                own.copy_(mean)
     return results
 
 
@@ -245,9 +263,9 @@ def rebuilt(scalars: Tensor, u: list[Directions], mu: float, like: Tensor) -> Te
 
 
 def _stepped(part: Part, name: str, model: Model, gradient: Tensor, settings: dict[str, Any]) -> Model:
-    """Return the part called `name` after one optimizer step along `gradient` [d], with the state."""
+    """Return the part called `name` after one optimizer step along `gradient` [n], with the state."""
     x = model[name][None].clone()
-    optimizer = Optimizer(leaves(part, x), 1, settings)
+    optimizer = Optimizer(part.parameters(part.leaves(x)), 1, settings)
     optimizer.restore(f"{name}_optimizer", model)
-    optimizer.step(part.views(gradient[None]))
+    optimizer.step(part.parameters(part.views(gradient[None])))
     return {name: x[0], **optimizer.state(f"{name}_optimizer")}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sflsim.algorithms.base import Count, Weighting, refuse
-from sflsim.algorithms.first_order import check_optimizer, leaves
+from sflsim.algorithms.first_order import check_optimizer, gradients_of
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
 from sflsim.clock.client import Client
@@ -157,9 +157,9 @@ def train_with(
     """
     import torch
 
-    d_c, both = task.client.dimension, with_head(task)
+    n_c, both = task.client.size, with_head(task)
     x = torch.stack([torch.cat([lane["start"]["client"], head(task, lane["start"])]) for lane in lanes])
-    optimizer = Optimizer(leaves(both, x), len(lanes), client_optimizer)
+    optimizer = Optimizer(both.parameters(both.leaves(x)), len(lanes), client_optimizer)
     sent: list[dict[str, Tensor]] = [{} for _ in lanes]
     for exchange in range(len(lanes[0]["batches"])):
         names = [tuple(lane["batches"][exchange]) for lane in lanes]
@@ -168,7 +168,7 @@ def train_with(
             for lane, activations in enumerate(z):
                 sent[lane][f"sent.{exchange}"] = activations
         optimizer.step(gradients)
-    return [{"client": x[lane, :d_c], "auxiliary": x[lane, d_c:], **sent[lane]} for lane in range(len(lanes))]
+    return [{"client": x[lane, :n_c], "auxiliary": x[lane, n_c:], **sent[lane]} for lane in range(len(lanes))]
 
 
 def head(task: Task, model: Model) -> Tensor:
@@ -192,15 +192,13 @@ def merge(task: Task, lanes: list[Lane], *, weighting: str, server_optimizer: di
 
 def _server_steps(task: Task, model: Model, arrived: list[Lane], settings: dict[str, Any]) -> Model:
     """Step the server on one activation after another; its optimizer's state goes on."""
-    import torch
-
-    x_s = model["server"][None].clone()  # [1, d_s]
-    trained = leaves(task.server, x_s)
-    optimizer = Optimizer(trained, 1, settings)
+    x_s = model["server"][None].clone()  # [1, n_s]
+    leaves = task.server.leaves(x_s)
+    optimizer = Optimizer(task.server.parameters(leaves), 1, settings)
     optimizer.restore("server_optimizer", model)
     for one in arrived:
         _, y = task.batch([tuple(one["batch"])])
         z = one["trained"][f"sent.{one['exchange']}"][None]
-        losses = task.loss(task.server.forward(trained, z), y)
-        optimizer.step(torch.autograd.grad(losses.sum(), trained))
+        losses = task.loss(task.server.forward(leaves, z, task.training([tuple(one["batch"])])), y)
+        optimizer.step(gradients_of(losses.sum(), optimizer.leaves))
     return {"server": x_s[0], **optimizer.state("server_optimizer")}

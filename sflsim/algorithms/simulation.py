@@ -15,6 +15,7 @@ from typing import Protocol as Port
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import AllOf, Environment, Event, Interrupt, Process, Protocol, Timeout
+from sflsim.clock.routes import Network
 from sflsim.clock.server import Server, ServerConfig
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
@@ -115,7 +116,7 @@ class Simulation:
         self.steps = 0
         self.reason = ""
         self._on_evaluation = on_evaluation
-        self._server_link = build_link(server.link, seed, "server")
+        self._network = Network(self.env, self.recorder, build_link(server.link, seed, "server"))
         self._clients: dict[int, Client] = {}
         self._stop = self.env.event()
         self._model: Handle | None = None
@@ -131,7 +132,7 @@ class Simulation:
         if client is None:
             device = self.fleet.device(index)
             cut, costs = self.cuts.of(device)
-            client = Client(self.env, self.recorder, device, self._server_link, cut, costs)
+            client = Client(self.env, self.recorder, device, self._network, cut, costs)
             self._clients[index] = client
         return client
 

@@ -63,7 +63,7 @@ def _turn(
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
     steps.server_optimizer.restore("server_optimizer", lane["start"])
     for name in lane["batches"]:
-        steps.exchange(*task.batch([name]))
+        steps.exchange([name])
     return {
         "client": x_c[0],
         "server": x_s[0],

@@ -68,5 +68,5 @@ def _train(
     x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
     for names in zip(*(lane["batches"] for lane in lanes), strict=True):
-        steps.exchange(*task.batch(names))
+        steps.exchange(names)
     return [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]

@@ -83,7 +83,7 @@ def _step(
     if not lane["fresh"]:
         steps.client_optimizer.restore("client_optimizer", lane["own"])
     steps.server_optimizer.restore("server_optimizer", lane["server"])
-    steps.exchange(*task.batch([lane["batch"]]))
+    steps.exchange([lane["batch"]])
     return {
         "client": x_c[0],
         "server": x_s[0],

@@ -100,7 +100,7 @@ def _train(task: Task, lanes: list[Lane], optimizer: dict[str, Any]) -> list[Mod
     import torch
 
     x = torch.cat([stack(lanes, "start", "client"), stack(lanes, "start", "server")], dim=1)  # [C, d]
-    batches = map(task.batch, zip(*(lane["batches"] for lane in lanes), strict=True))
-    train_part(task, task.whole, x, batches, optimizer)
-    d_c = task.client.dimension
-    return [{"client": x[lane, :d_c], "server": x[lane, d_c:]} for lane in range(len(lanes))]
+    names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
+    train_part(task, task.whole, x, names, map(task.batch, names), optimizer)
+    n_c = task.client.size
+    return [{"client": x[lane, :n_c], "server": x[lane, n_c:]} for lane in range(len(lanes))]

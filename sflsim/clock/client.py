@@ -1,6 +1,6 @@
 """A device of the fleet on the clock: it computes, sends, receives and waits.
 
-Imports fleet (devices, slowdowns), the engine and the network.
+Imports fleet (devices, slowdowns), the engine and the routes.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from sflsim.clock.engine import Activity, Environment, Event
-from sflsim.clock.network import Channel
+from sflsim.clock.routes import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
-from sflsim.fleet.links import Link
 
 
 class Client:
@@ -32,12 +31,10 @@ class Client:
         env: Environment,
         recorder: Recorder,
         device: Device,
-        server_link: Link,
+        network: Network,
         cut: int = 1,
         costs: Any = None,
     ) -> None:
-        link, power = device.link, device.power
-        idle_w = power.idle_w
         self._env = env
         self._recorder = recorder
         self.device = device
@@ -45,16 +42,8 @@ class Client:
         self.index = device.index
         self.cut = cut
         self.costs = costs
-        self._power_w = max(power.compute_w - idle_w, 0.0)
-        up, down, latency_s = link.constant or (link.up_bytes_per_s, link.down_bytes_per_s, link.latency_s)
-        self._up = Channel(
-            env, recorder, "uplink", self.name, up, latency_s,
-            server_link.down_bytes_per_s(0), max(power.send_w - idle_w, 0.0),
-        )  # fmt: skip
-        self._down = Channel(
-            env, recorder, "downlink", self.name, down, latency_s,
-            server_link.up_bytes_per_s(0), max(power.receive_w - idle_w, 0.0),
-        )  # fmt: skip
+        self._power_w = max(device.power.compute_w - device.power.idle_w, 0.0)
+        self._up, self._down = network.channels(device)
         self._free_at_s = 0.0
         self._delay_s = 0.0
         self._factor = 1.0
@@ -75,13 +64,16 @@ class Client:
         self.batches = number + 1
         return self.index, number
 
-    def compute(self, flop: float) -> Activity:
-        """Compute `flop`, after the additive delay if this is the first work of its scope."""
+    def compute(self, flop: float, flop_per_s: float | None = None) -> Activity:
+        """Compute `flop`, after the additive delay if this is the first work of its scope.
+
+        At the device's training rate, unless another one is given.
+        """
         now = self._env.now
         start = self._free_at_s if self._free_at_s > now else now
         if self._delay_s > 0:
             start = self._stall(now, start)
-        seconds = flop / self.device.flop_per_s * self._factor
+        seconds = flop / (flop_per_s or self.device.flop_per_s) * self._factor
         delay_s = seconds if start == now else start - now + seconds
         end = now + delay_s
         self._free_at_s = end
@@ -92,8 +84,8 @@ class Client:
         return Activity(self._env, self._recorder, delay_s, span)
 
     def forward(self, flop: float) -> Activity:
-        """Compute `flop` of forward passes."""
-        return self.compute(flop)
+        """Compute `flop` of forward passes, at the device's rate of those."""
+        return self.compute(flop, self.device.forward_flop_per_s)
 
     def _stall(self, now: float, start: float) -> float:
         """Record the straggler's delay before its first work; return when it is over."""
@@ -104,21 +96,21 @@ class Client:
         Activity(self._env, self._recorder, delay_s, span)
         return end
 
-    def send_up(self, size_bytes: float) -> Activity:
+    def send_up(self, size_bytes: float) -> Event:
         """Send `size_bytes` to the server; fires on arrival there."""
         return self._up.send(size_bytes, self.round)
 
-    def send_down(self, size_bytes: float) -> Activity:
+    def send_down(self, size_bytes: float) -> Event:
         """Have the server send `size_bytes` to this client; fires on arrival here."""
         return self._down.send(size_bytes, self.round)
 
-    def pull(self, size_bytes: float) -> Activity:
+    def pull(self, size_bytes: float) -> Event:
         """Have the Fed Server send `size_bytes` of the model to this client; fires on arrival here."""
-        return self.send_down(size_bytes)
+        return self._down.send(size_bytes, self.round, to_fed=True)
 
-    def push(self, size_bytes: float) -> Activity:
+    def push(self, size_bytes: float) -> Event:
         """Send `size_bytes` of the model to the Fed Server; fires on arrival there."""
-        return self.send_up(size_bytes)
+        return self._up.send(size_bytes, self.round, to_fed=True)
 
     def note_end(self, event: Event) -> None:
         """Note that this client has done its part of a round (a callback of its process)."""

@@ -1,28 +1,31 @@
-"""Messages between clients and the server.
+"""Messages between clients and the servers.
 
-Each direction of a client's link sends its messages one after another: a message occupies the
-link for bytes / rate, then travels for the latency while the next one may follow. The rate is
-the smaller of the client's and the server's for that direction; a message arrives as a whole.
-Imports fleet (links) and the engine.
+Each direction of a client's link sends its messages one after another: a message occupies the link
+until its bytes have passed, then travels for the latency while the next one may follow (after the
+silence that a duty cycle asks for). A message arrives as a whole. Where a direction shares nothing,
+its end is known at the start; where it shares an access point or a server's link, it is a flow
+among others. Imports fleet (links), the engine and the media.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from typing import Any
 
-from sflsim.clock.engine import Activity, Environment
+from sflsim.clock.engine import NORMAL, Activity, Environment, Event, Timeout
+from sflsim.clock.fluid import Flow
+from sflsim.clock.media import Media, Route
 from sflsim.clock.spans import Recorder
-
-Draw = float | Callable[[int], float]
-"""A constant, or what a message gets by its number."""
+from sflsim.fleet.directions import Direction
+from sflsim.fleet.profiles import Profile
 
 
 class Channel:
-    """One direction of one client's link; `send` returns the event of the message's arrival."""
+    """One direction of one client's link that it shares with nobody."""
 
     __slots__ = (
-        "_activity", "_client", "_constant", "_env", "_free_at_s", "_latency_s", "_messages",
-        "_peer_bytes_per_s", "_power_w", "_rate_bytes_per_s", "_recorder",
+        "_activity", "_arrived_s", "_client", "_constant", "_direction", "_env", "_free_at_s",
+        "_messages", "_power_w", "_recorder",
     )  # fmt: skip
 
     def __init__(
@@ -31,44 +34,204 @@ class Channel:
         recorder: Recorder,
         activity: str,
         client: str,
-        rate_bytes_per_s: Draw,
-        latency_s: Draw,
-        peer_bytes_per_s: float,
+        direction: Direction,
         power_w: float,
     ) -> None:
         self._env = env
         self._recorder = recorder
         self._activity = activity
         self._client = client
-        self._rate_bytes_per_s = rate_bytes_per_s
-        self._latency_s = latency_s
-        self._peer_bytes_per_s = peer_bytes_per_s
+        self._direction = direction
         self._power_w = power_w
         self._free_at_s = 0.0
+        self._arrived_s = 0.0
         self._messages = 0
-        drawn = callable(rate_bytes_per_s) or callable(latency_s)
-        self._constant = None if drawn else self._draw(0)
+        self._constant = direction.constant
 
-    def send(self, size_bytes: float, round: int) -> Activity:
+    def send(self, size_bytes: float, round: int, to_fed: bool = False) -> Event:
         """Send one message of `size_bytes`; the event returned fires when it has arrived."""
-        number = self._messages
-        self._messages = number + 1
-        rate_bytes_per_s, latency_s = self._constant or self._draw(number)
         now = self._env.now
         start = self._free_at_s if self._free_at_s > now else now
-        sending_s = size_bytes / rate_bytes_per_s
-        self._free_at_s = now + (start - now + sending_s)  # rounded as the span's end is
+        if self._constant is None:
+            air_bytes, sending_s, latency_s = self._needs(size_bytes, start)
+            silent_s = self._direction.silent_s(sending_s)
+        else:
+            rate_bytes_per_s, latency_s = self._constant
+            air_bytes, sending_s, silent_s = float(size_bytes), size_bytes / rate_bytes_per_s, 0.0
+        self._free_at_s = now + (start - now + sending_s) + silent_s  # rounded as the span's end is
         delay_s = start - now + (sending_s + latency_s)
+        if self._direction.in_order:
+            delay_s = max(delay_s, self._arrived_s - now)
+            self._arrived_s = now + delay_s
         span = (
-            self._client, self._activity, start, now + delay_s, round, self._client, float(size_bytes),
+            self._client, self._activity, start, now + delay_s, round, self._client, air_bytes,
             0.0, self._power_w * sending_s, "done",
         )  # fmt: skip
         return Activity(self._env, self._recorder, delay_s, span)
 
-    def _draw(self, number: int) -> tuple[float, float]:
-        """Return the rate (byte/s) and the latency (s) of message `number`."""
-        rate, latency_s = self._rate_bytes_per_s, self._latency_s
+    def clear(self) -> None:
+        """Forget what was to be sent: the link is free from now on."""
+        self._free_at_s = self._arrived_s = self._env.now
+
+    def _needs(self, size_bytes: float, start_s: float) -> tuple[float, float, float]:
+        """Return the bytes on air, the seconds of sending and the latency of the next message."""
+        number, direction = self._messages, self._direction
+        self._messages = number + 1
+        rate, air_bytes = direction.rate_of(number), float(direction.air_bytes(size_bytes, number))
+        if isinstance(rate, Profile):
+            return air_bytes, rate.end_of(start_s, air_bytes) - start_s, direction.latency_s(number)
+        return air_bytes, air_bytes / rate, direction.latency_s(number)
+
+
+class Transfer(Event):
+    """One message over shared media: it fires on arrival, which is not known before it has been sent."""
+
+    __slots__ = (
+        "_air_bytes", "_channel", "_flow", "_latency_s", "_rate", "_round", "_route", "_sent_s",
+        "_start_s", "span",
+    )  # fmt: skip
+    _ok = True
+    _value = None
+
+    def __init__(
+        self,
+        channel: SharedChannel,
+        air_bytes: float,
+        rate: float | Profile,
+        latency_s: float,
+        round: int,
+        route: Route,
+    ) -> None:
+        self.env = channel.env
+        self.callbacks = [channel.recorder.ended]
+        self._channel = channel
+        self._air_bytes = air_bytes
+        self._rate = rate
+        self._latency_s = latency_s
+        self._round = round
+        self._route = route
+        self._flow: Flow | None = None
+        self._start_s = self._sent_s = -1.0
+
+    def start(self) -> None:
+        """Begin sending."""
+        self._start_s = self.env.now
+        if self._air_bytes > 0:
+            self._flow = self._channel.media.begin(self.sent, self._air_bytes, self._rate, self._route)
+        else:
+            self.sent()
+
+    def sent(self) -> None:
+        """Let the message travel, as its last byte has passed."""
+        self._flow = None
+        self._sent_s = self.env.now
+        delay_s = self._channel.delay_s(self._latency_s)
+        self.span = self._span(self.env.now + delay_s, self._air_bytes, "done")
+        self.env.schedule(self, NORMAL, delay_s)
+        self._channel.go_on(self.env.now - self._start_s)
+
+    def abandon(self, outcome: str) -> None:
+        """Give it up now: what has passed is recorded with `outcome`, and it fires for nobody."""
+        if self.callbacks is None:
+            return
+        self.callbacks.clear()
+        now, left_bytes = self.env.now, 0.0
+        sending = self._start_s >= 0 and self._sent_s < 0
+        if sending:
+            assert self._flow is not None
+            left_bytes = self._channel.media.end(self._flow)
+            self._sent_s = now
+        if self._start_s >= 0:
+            self._channel.recorder.add(self._span(now, self._air_bytes - left_bytes, outcome))
+        self._channel.forget(self, now - self._start_s if sending else None)
+
+    def _span(self, end_s: float, passed_bytes: float, outcome: str) -> Any:
+        channel, start_s = self._channel, self._start_s
+        energy_j = channel.power_w * (self._sent_s - start_s)
         return (
-            min(rate(number) if callable(rate) else rate, self._peer_bytes_per_s),
-            latency_s(number) if callable(latency_s) else latency_s,
+            channel.client, channel.activity, start_s, end_s, self._round, channel.client, passed_bytes,
+            0.0, energy_j, outcome,
+        )  # fmt: skip
+
+
+class SharedChannel:
+    """One direction of one client's link whose messages pass through shared media, one at a time."""
+
+    __slots__ = (
+        "_arrived_s", "_direction", "_messages", "_queue", "_routes", "_sending", "_silent_until_s",
+        "activity", "client", "env", "media", "power_w", "recorder",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        media: Media,
+        recorder: Recorder,
+        activity: str,
+        client: str,
+        direction: Direction,
+        power_w: float,
+        routes: tuple[Route, Route],
+    ) -> None:
+        self.env = media.env
+        self.media = media
+        self.recorder = recorder
+        self.activity = activity
+        self.client = client
+        self.power_w = power_w
+        self._direction = direction
+        self._routes = routes
+        self._queue: deque[Transfer] = deque()
+        self._sending: Transfer | None = None
+        self._messages = 0
+        self._silent_until_s = 0.0
+        self._arrived_s = 0.0
+
+    def send(self, size_bytes: float, round: int, to_fed: bool = False) -> Event:
+        """Send one message of `size_bytes` (`to_fed`: to or from the Fed Server); it fires on arrival."""
+        number, direction = self._messages, self._direction
+        self._messages = number + 1
+        transfer = Transfer(
+            self,
+            float(direction.air_bytes(size_bytes, number)),
+            direction.rate_of(number),
+            direction.latency_s(number),
+            round,
+            self._routes[to_fed],
         )
+        self._queue.append(transfer)
+        self._start_next()
+        return transfer
+
+    def delay_s(self, latency_s: float) -> float:
+        """Return how long the message sent just now travels, in order where that is asked for."""
+        now = self.env.now
+        if self._direction.in_order:
+            latency_s = max(latency_s, self._arrived_s - now)
+            self._arrived_s = now + latency_s
+        return latency_s
+
+    def go_on(self, sending_s: float) -> None:
+        """Turn to the next message after one that was sent for `sending_s`."""
+        self._sending = None
+        silent_s = self._direction.silent_s(sending_s)
+        self._silent_until_s = self.env.now + silent_s
+        if silent_s > 0:
+            Timeout(self.env, silent_s).callbacks.append(lambda event: self._start_next())
+        else:
+            self._start_next()
+
+    def forget(self, transfer: Transfer, sending_s: float | None) -> None:
+        """Give up a message that waits, or one that has been sent for `sending_s`."""
+        if transfer in self._queue:
+            self._queue.remove(transfer)
+        elif sending_s is not None:
+            self.go_on(sending_s)
+
+    def clear(self) -> None:
+        """Forget what was to be sent: the link is free from now on."""
+        self._silent_until_s = self._arrived_s = self.env.now
+
+    def _start_next(self) -> None:
+        if self._sending is None and self._queue and not self.env.now < self._silent_until_s:
+            self._sending = transfer = self._queue.popleft()
+            transfer.start()

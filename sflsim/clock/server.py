@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.clock.engine import NORMAL, Activity, Environment
 from sflsim.clock.spans import Recorder, Span
-from sflsim.fleet.links import LinkConfig
+from sflsim.fleet.links import LinkConfig, SharedLink
 from sflsim.units import COMPUTE, ServerCompute
 
 
@@ -29,9 +29,9 @@ class ServerConfig(BaseModel):
         description="sustained rate of one slot; 'unlimited': it takes no time",
     )
     slots: int = Field(default=1, ge=1, description="jobs served at the same time")
-    link: LinkConfig = Field(
+    link: SharedLink = Field(
         default_factory=lambda: LinkConfig.model_validate({"up": "unlimited", "down": "unlimited"}),
-        description="the server's own link: 'down' is what it receives with, 'up' what it sends with",
+        description="shared by all transfers: 'down' is what it receives with, 'up' what it sends with",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim import units
+from sflsim.fleet.access_points import AccessPoint
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distribution import DistributionConfig, Drawable
 from sflsim.fleet.links import Link
@@ -53,6 +54,9 @@ class DeviceConfig(Cataloged):
     table: ClassVar[Table] = "devices"
 
     compute: ComputeRate = Field(description="sustained training rate, e.g. '16 GFLOP/s', not the peak")
+    forward: units.Compute | None = Field(
+        default=None, description="rate of forward passes alone; that of 'compute' by default"
+    )
     memory: units.Bytes | None = None
     power: PowerConfig | None = None
 
@@ -78,10 +82,12 @@ class Device:
     name: str
     group: str
     flop_per_s: float
+    forward_flop_per_s: float
     memory_bytes: float | None
     power: Power
     link: Link
     slowdown: Slowdown
+    access_point: AccessPoint | None = None
 
 
 def flop_per_s(config: DeviceConfig, seed: int, device_name: str) -> float:

@@ -144,10 +144,14 @@ class Drawable:
     family: type[DistributionConfig]
     unlimited: bool = False
 
+    def kinds(self) -> Mapping[str, type[BaseModel]]:
+        """Return the Configs that the field may hold, by kind."""
+        return kinds_of(self.family)
+
     def read(self, value: Any, info: ValidationInfo) -> float | BaseModel:
         """Return the float or the distribution that `value` describes."""
-        if isinstance(value, (Mapping, DistributionConfig)):
-            return one_kind(self.family).read(as_mapping(value), info)
+        if isinstance(value, (Mapping, BaseModel)):
+            return registry.OneOf(self.kinds).read(as_mapping(value), info)
         if self.unlimited and (value == "unlimited" or value == math.inf):
             return math.inf
         return self.quantity.read(value)
@@ -167,6 +171,6 @@ class Drawable:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         examples = [self.quantity.example, *(["unlimited"] if self.unlimited else [])]
-        kinds = [handler(kind.__pydantic_core_schema__) for kind in kinds_of(self.family).values()]
+        kinds = [handler(kind.__pydantic_core_schema__) for kind in self.kinds().values()]
         drawn = {"type": "object", "required": ["kind"], "oneOf": kinds}
         return {"anyOf": [{"type": "string", "examples": examples}, drawn]}

@@ -1,17 +1,14 @@
 """A distribution made of measurements: the numbers of a CSV file, drawn with replacement.
 
 The file is read when the scenario is read, so that a bad cell is a mistake with a place and a
-draw never touches the disk. Imports the distributions' base and amounts.
+draw never touches the disk. Imports the distributions' base, amounts and files.
 """
 
 # ruff: noqa: D102 -- DistributionConfig documents what is overridden here
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,11 +16,11 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import did_you_mean
+from sflsim.fleet import files
 from sflsim.fleet.amounts import Amount, AmountOf
 from sflsim.fleet.distribution import DistributionConfig, Draws
-from sflsim.fleet.mistakes import mistake, mistakes
+from sflsim.fleet.files import at
 
-FILE_LIMIT_BYTES = 256 * 2**20
 _CELL = AmountOf(positive=False)
 
 
@@ -58,19 +55,11 @@ class Empirical(DistributionConfig):
     @classmethod
     def _found(cls, file: str, info: ValidationInfo) -> str:
         """Return the absolute path, so that the resolved scenario reads the same file from anywhere."""
-        base = (info.context or {}).get("base_dir") or "."
-        try:
-            path = (Path(base) / file).resolve()
-            if path.is_file() and path.stat().st_size <= FILE_LIMIT_BYTES:
-                return str(path)
-            reason = "is larger than 256 MiB" if path.is_file() else "is no file"
-        except (OSError, ValueError):
-            reason = "is no file"
-        raise mistake(reason, f"{file!r}", "a CSV file, its path relative to the scenario's folder")
+        return files.found(file, info)
 
     def model_post_init(self, context: Any, /) -> None:
         cells = _cells(self.file, self.column)
-        self._measurements = _measured(cells, self.values_in)
+        self._measurements = measured(cells, self.values_in)
 
     def amounts(self) -> dict[str, Amount]:
         return {"file": Amount(float(self._measurements.values.min()), self._measurements.unit)}
@@ -94,18 +83,11 @@ class Empirical(DistributionConfig):
 
 def _cells(file: str, column: str | None) -> list[tuple[int, str]]:
     """Return (line, text) of every cell of the column."""
-    try:
-        text = Path(file).read_text(encoding="utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""))
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _at("file", "cannot be read", f"{file!r}", "a CSV file in UTF-8") from error
-    if not rows:
-        raise _at("file", "is empty", "an empty file", "a CSV file with at least one number")
+    rows = files.rows(file)
     place, has_header = _column(rows[0][1], column)
-    cells = [(line, row[place].strip() if place < len(row) else "") for line, row in rows[has_header:]]
+    cells = [(line, row[place] if place < len(row) else "") for line, row in rows[has_header:]]
     if not cells:
-        raise _at("file", "has no rows", "a header alone", "a CSV file with at least one number")
+        raise at("file", "has no rows", "a header alone", "a CSV file with at least one number")
     return cells
 
 
@@ -115,14 +97,14 @@ def _column(first: list[str], column: str | None) -> tuple[int, bool]:
     if column is not None:
         if column not in names:
             remedy = did_you_mean(column, names)
-            raise _at("column", "is no column of the file", repr(column), ", ".join(names), remedy)
+            raise at("column", "is no column of the file", repr(column), ", ".join(names), remedy)
         return names.index(column), True
     if len(names) > 1:
-        raise _at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names)}")
+        raise at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names)}")
     return 0, re.match(r"[-+.\d]|nan|inf", names[0], re.IGNORECASE) is None
 
 
-def _measured(cells: list[tuple[int, str]], values_in: str | None) -> Measurements:
+def measured(cells: list[tuple[int, str]], values_in: str | None) -> Measurements:
     """Read every cell; all must be in one unit."""
     scale = _unit(values_in)
     amounts = [_amount(line, text, scale) for line, text in cells]
@@ -130,7 +112,7 @@ def _measured(cells: list[tuple[int, str]], values_in: str | None) -> Measuremen
     allowed = f"the unit of the first row, {cells[0][1]!r}"
     for (line, text), amount in zip(cells, amounts, strict=True):
         if amount.unit != unit:
-            raise _at("file", "mixes units", f"{text!r} in line {line}", allowed)
+            raise at("file", "mixes units", f"{text!r} in line {line}", allowed)
     return Measurements(np.array(amounts, dtype=np.float64), unit)
 
 
@@ -142,7 +124,7 @@ def _unit(values_in: str | None) -> Amount:
         return AmountOf().read(f"1 {values_in}")
     except PydanticCustomError as error:
         allowed = "a unit such as ms, s, Mbit/s or GFLOP/s"
-        raise _at("values_in", "is no unit", repr(values_in), allowed) from error
+        raise at("values_in", "is no unit", repr(values_in), allowed) from error
 
 
 def _amount(line: int, text: str, scale: Amount) -> Amount:
@@ -156,8 +138,4 @@ def _amount(line: int, text: str, scale: Amount) -> Amount:
     except PydanticCustomError as error:
         allowed = "numbers, zero or more and finite, in every row"
         reason, found = f"has a cell that {error.message()}", f"{text!r} in line {line}"
-        raise _at("file", reason, found, allowed) from error
-
-
-def _at(key: str, reason: str, found: str, allowed: str, remedy: str = "") -> Exception:
-    return mistakes([((key,), mistake(reason, found, allowed, remedy))])
+        raise at("file", reason, found, allowed) from error

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim import units
+from sflsim.errors import did_you_mean
+from sflsim.fleet.access_points import AccessPointConfig
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.links import LinkConfig
 from sflsim.fleet.mistakes import Place, mistake, mistakes
@@ -37,6 +39,12 @@ class GroupConfig(BaseModel):
     device: DeviceConfig
     link: AnyLink = Field(default_factory=lambda: LinkConfig.named("wifi"))
     straggler: Straggler | None = None
+    access_point: GroupName | None = Field(
+        default=None, description="one of the fleet's access_points, whose capacity its clients share"
+    )
+    clients_per_access_point: Count | None = Field(
+        default=None, description="as many access points as that takes, the group's own; default: one for all"
+    )
 
 
 class FleetConfig(BaseModel):
@@ -52,6 +60,9 @@ class FleetConfig(BaseModel):
     participants: Count | None = None
     groups: tuple[GroupConfig, ...] = Field(json_schema_extra={"minItems": 1})
     straggler: Straggler | None = None
+    access_points: dict[GroupName, AccessPointConfig] = Field(
+        default={}, description="what groups of clients share the capacity of, by name"
+    )
     on_oom: Literal["refuse", "exclude", "ignore"] = Field(
         default="refuse",
         description="groups whose memory is too small for a variant: refuse to run, leave them out, or run",
@@ -96,7 +107,12 @@ class FleetConfig(BaseModel):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        found = [*self._participants_wrong(), *self._sizes_wrong(), *self._names_wrong()]
+        found = [
+            *self._participants_wrong(),
+            *self._sizes_wrong(),
+            *self._names_wrong(),
+            *self._access_points_wrong(),
+        ]
         if found:
             raise mistakes(found)
         return self
@@ -146,3 +162,21 @@ class FleetConfig(BaseModel):
                 yield ("groups", place, "name"), mistake("is taken", repr(group.name), "a name of its own")
             seen.add(group.name or "")
             seen.discard("")
+
+    def _access_points_wrong(self) -> Iterator[Mistake]:
+        named = {group.access_point for group in self.groups}
+        for name in self.access_points:
+            if name not in named:
+                allowed, remedy = "access points that a group names", f"add 'access_point: {name}' to a group"
+                yield ("access_points", name), mistake("is used by nobody", repr(name), allowed, remedy)
+        allowed = ", ".join(self.access_points) or "none, as the fleet has no 'access_points'"
+        for place, group in enumerate(self.groups):
+            if group.access_point is not None and group.access_point not in self.access_points:
+                remedy = did_you_mean(group.access_point, self.access_points)
+                error = mistake("is no access point of the fleet", repr(group.access_point), allowed, remedy)
+                yield ("groups", place, "access_point"), error
+            if group.access_point is None and group.clients_per_access_point is not None:
+                error = mistake(
+                    "has no access point", str(group.clients_per_access_point), "beside 'access_point'"
+                )
+                yield ("groups", place, "clients_per_access_point"), error

@@ -1,19 +1,26 @@
-"""Links between a client and the server: a rate each way and a latency per message.
+"""Links between a client and the server: rates, latency, and what a real link adds to them.
 
-Each may be a quantity or a distribution drawn once per client or afresh for every message, from
-streams keyed by the owner's name. Imports the distributions, the catalog, units and streams.
+A rate may be a quantity, a distribution drawn once per client or afresh for every message, or a
+trace over time; draws come from streams keyed by the owner's name. Imports the distributions, the
+catalog, directions, traces, units and streams.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol, Self
 
-from pydantic import Field
+import numpy as np
+from pydantic import AfterValidator, Field, model_validator
 
+from sflsim.fleet import directions
 from sflsim.fleet.catalog import Cataloged, Table
-from sflsim.fleet.distribution import DistributionConfig, Drawable
+from sflsim.fleet.directions import Direction, Loss
+from sflsim.fleet.distribution import DistributionConfig, Drawable, Draws
+from sflsim.fleet.mistakes import mistake, mistakes
+from sflsim.fleet.profiles import Profile
+from sflsim.fleet.traces import Traceable, TraceConfig
 from sflsim.streams import Stream, generator
-from sflsim.units import BANDWIDTH, SECONDS
+from sflsim.units import BANDWIDTH, SECONDS, Bytes, DutyCycle, LostShare
 
 
 class LinkDrawConfig(DistributionConfig):
@@ -38,8 +45,28 @@ class LatencyConfig(LinkDrawConfig):
         return "s"
 
 
-Rate = Annotated[float | RateConfig, Drawable(BANDWIDTH, RateConfig, unlimited=True)]
+class JitterConfig(DistributionConfig):
+    """A distribution of what is added to the latency of each message, in time."""
+
+    def needed_unit(self) -> str:
+        """Return the unit that the place needs: a time's."""
+        return "s"
+
+
+Rate = Annotated[float | RateConfig | TraceConfig, Traceable(BANDWIDTH, RateConfig, unlimited=True)]
 Latency = Annotated[float | LatencyConfig, Drawable(SECONDS, LatencyConfig)]
+Jitter = Annotated[
+    float | JitterConfig,
+    Drawable(SECONDS, JitterConfig),
+    Field(description="standard deviation of the latency, its mean kept; or what each message has added"),
+]
+InOrder = Annotated[bool, Field(description="a message never arrives before one sent earlier the same way")]
+Lost = Annotated[LostShare, Field(description="share of packets lost, each sent again until it arrives")]
+Packet = Annotated[Bytes, Field(description="what is lost and sent again as one")]
+Duty = Annotated[
+    DutyCycle, Field(description="share of time in which the client may send; silent after each message")
+]
+PACKET_BYTES = 1500.0
 
 
 class LinkConfig(Cataloged):
@@ -53,14 +80,22 @@ class LinkConfig(Cataloged):
     up: Rate = Field(description="rate towards the other side, e.g. '10 Mbit/s', or 'unlimited'")
     down: Rate = Field(description="rate from the other side, e.g. '40 Mbit/s', or 'unlimited'")
     latency: Latency = Field(default=0.0, description="one way, per message: half a round trip, e.g. '35 ms'")
+    jitter: Jitter = 0.0
+    in_order: InOrder = False
+    loss: Lost = 0.0
+    packet: Packet = PACKET_BYTES
+    duty_cycle: Duty = 1.0
+
+    @model_validator(mode="after")
+    def _jitter_fits(self) -> Self:
+        check_jitter(self)
+        return self
 
     def build(self, seed: int, owner_name: str) -> Link:
         """Return the link of one device (or of "server") under the scenario seed `seed`."""
-        return Link(
-            drawn(self.up, seed, "link-up", owner_name),
-            drawn(self.down, seed, "link-down", owner_name),
-            drawn(self.latency, seed, "link-latency", owner_name),
-        )
+        up = drawn(self.up, seed, "link-up", owner_name)
+        down = drawn(self.down, seed, "link-down", owner_name)
+        return assembled(self, up, down, seed, owner_name)
 
 
 class LinkKind(Protocol):
@@ -70,33 +105,54 @@ class LinkKind(Protocol):
         """Return the link of one device under the scenario seed `seed`."""
 
 
-class Link:
-    """The link of one client; message numbers count from 0.
+class Figures(Protocol):
+    """What the Configs of all kinds of link have in common beside their rates."""
 
-    `constant` is (up bytes/s, down bytes/s, latency s) where nothing is redrawn per message.
+    @property
+    def latency(self) -> float | LatencyConfig: ...  # noqa: D102
+    @property
+    def jitter(self) -> float | JitterConfig: ...  # noqa: D102
+    @property
+    def in_order(self) -> bool: ...  # noqa: D102
+    @property
+    def loss(self) -> float: ...  # noqa: D102
+    @property
+    def packet(self) -> float: ...  # noqa: D102
+    @property
+    def duty_cycle(self) -> float: ...  # noqa: D102
+
+
+class Link:
+    """The link of one client; message numbers count from 0 in each direction.
+
+    `constant` is (up bytes/s, down bytes/s, latency s) where every message needs the same.
     """
 
-    __slots__ = ("_down", "_latency", "_up", "constant")
+    __slots__ = ("constant", "down", "up")
 
-    def __init__(self, up: float | Stream, down: float | Stream, latency: float | Stream) -> None:
-        self._up = up
-        self._down = down
-        self._latency = latency
+    def __init__(self, up: Direction, down: Direction) -> None:
+        self.up = up
+        self.down = down
+        sent, received = up.constant, down.constant
         self.constant: tuple[float, float, float] | None = None
-        if not (isinstance(up, Stream) or isinstance(down, Stream) or isinstance(latency, Stream)):
-            self.constant = (up, down, latency)
+        if sent is not None and received is not None:
+            self.constant = (sent[0], received[0], sent[1])
 
     def up_bytes_per_s(self, message: int) -> float:
-        """Return the rate at which message number `message` goes up."""
-        return self._up if isinstance(self._up, float) else self._up[message]
+        """Return the rate at which message number `message` goes up; of a trace the first."""
+        return _first(self.up.rate_of(message))
 
     def down_bytes_per_s(self, message: int) -> float:
-        """Return the rate at which message number `message` comes down."""
-        return self._down if isinstance(self._down, float) else self._down[message]
+        """Return the rate at which message number `message` comes down; of a trace the first."""
+        return _first(self.down.rate_of(message))
 
     def latency_s(self, message: int) -> float:
-        """Return how long message number `message` travels beside its sending."""
-        return self._latency if isinstance(self._latency, float) else self._latency[message]
+        """Return how long message number `message` travels upwards beside its sending."""
+        return self.up.latency_s(message)
+
+
+def _first(rate: float | Profile) -> float:
+    return rate.value_at(0.0) if isinstance(rate, Profile) else rate
 
 
 def build_link(config: LinkKind, seed: int, owner_name: str) -> Link:
@@ -104,10 +160,90 @@ def build_link(config: LinkKind, seed: int, owner_name: str) -> Link:
     return config.build(seed, owner_name)
 
 
-def drawn(value: float | LinkDrawConfig, seed: int, purpose: str, name: str) -> float | Stream:
-    """Return a constant, one draw that holds for the client, or a stream over its messages."""
+def assembled(
+    config: Figures, up: directions.Rate, down: directions.Rate, seed: int, owner_name: str
+) -> Link:
+    """Return the link with these rates and the rest of what `config` says."""
+    latency = drawn(config.latency, seed, "link-latency", owner_name)
+    assert not isinstance(latency, Profile)
+
+    def one(rate: directions.Rate, way: str, duty_cycle: float) -> Direction:
+        wobbly, jitter = _jittered(config.jitter, latency, seed, f"link-jitter-{way}", owner_name)
+        key = (seed, f"link-loss-{way}", owner_name)
+        loss = Loss(config.loss, config.packet, key) if config.loss else None
+        return Direction(rate, wobbly, jitter, loss, duty_cycle, config.in_order)
+
+    return Link(one(up, "up", config.duty_cycle), one(down, "down", 1.0))
+
+
+def _jittered(
+    jitter: float | JitterConfig, latency: float | Stream, seed: int, purpose: str, name: str
+) -> tuple[float | Stream, Stream | None]:
+    """Return the latency and what is added to it per message.
+
+    A plain jitter makes the latency gamma distributed: never negative, skewed to the right as delays
+    are, its mean the latency and its standard deviation the jitter.
+    """
+    if isinstance(jitter, JitterConfig):
+        return latency, Stream(jitter.sample, seed, purpose, name)
+    if not jitter or not isinstance(latency, float) or not latency:
+        return latency, None
+    shape, scale_s = (latency / jitter) ** 2, jitter * jitter / latency
+
+    def sample(rng: np.random.Generator, n: int) -> Draws:
+        return rng.gamma(shape, scale_s, n)
+
+    return Stream(sample, seed, purpose, name), None
+
+
+def check_jitter(config: Figures) -> None:
+    """Refuse a standard deviation without a mean, or of what is drawn per message anyway.
+
+    Raises:
+        ValidationError: at `jitter`.
+    """
+    if isinstance(config.jitter, JitterConfig) or not config.jitter:
+        return
+    found, remedy = repr(SECONDS.write(config.jitter)), "give a distribution to add one"
+    if isinstance(config.latency, LatencyConfig):
+        if config.latency.redraw == "message":
+            allowed = "a distribution, where the latency is drawn per message"
+            raise mistakes([(("jitter",), mistake("is said twice", found, allowed, remedy))])
+    elif not config.latency:
+        allowed = "a standard deviation beside a latency above zero, which is the mean"
+        raise mistakes([(("jitter",), mistake("has no mean", found, allowed, remedy))])
+
+
+def drawn(
+    value: float | LinkDrawConfig | TraceConfig, seed: int, purpose: str, name: str
+) -> float | Stream | Profile:
+    """Return a constant, one draw that holds for the client, a stream over its messages or a profile."""
+    if isinstance(value, TraceConfig):
+        return value.profile(seed, name)
     if not isinstance(value, LinkDrawConfig):
         return value
     if value.redraw == "message":
         return Stream(value.sample, seed, purpose, name)
     return float(value.sample(generator(seed, purpose, name), 1)[0])
+
+
+SERVERS = {"jitter": 0.0, "loss": 0.0, "duty_cycle": 1.0}
+
+
+def as_shared(config: LinkConfig) -> LinkConfig:
+    """Refuse what only a client's link can have: a server's is a capacity that all transfers share.
+
+    Raises:
+        ValidationError: at each such key.
+    """
+    wrong = [key for key, none in SERVERS.items() if getattr(config, key) != none]
+    if wrong:
+        allowed = "rates: a server's link is a capacity that all transfers share"
+        error = mistake(
+            "has no place here", "a figure of a client's link", allowed, "give it to the groups' links"
+        )
+        raise mistakes(((key,), error) for key in wrong)
+    return config
+
+
+SharedLink = Annotated[LinkConfig, AfterValidator(as_shared)]

@@ -8,12 +8,13 @@ changes nobody else's draws. Imports the rest of fleet, units and streams.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
+from sflsim.fleet.access_points import AccessPoint, AccessPointConfig
 from sflsim.fleet.devices import Device, Power, flop_per_s, power
 from sflsim.fleet.groups import FleetConfig, GroupConfig
 from sflsim.fleet.links import build_link
@@ -29,10 +30,16 @@ KEPT = 1 << 16  # devices kept once made; all can be made again, equal to the la
 class Group:
     """The devices of one group: `first` is the fleet index of its device 0."""
 
-    __slots__ = ("config", "count", "first", "name", "power", "straggler")
+    __slots__ = ("access_point", "config", "count", "first", "name", "power", "straggler")
 
     def __init__(
-        self, name: str, config: GroupConfig, first: int, count: int, straggler: StragglerConfig | None
+        self,
+        name: str,
+        config: GroupConfig,
+        first: int,
+        count: int,
+        straggler: StragglerConfig | None,
+        access_points: Mapping[str, AccessPointConfig],
     ) -> None:
         self.name = name
         self.config = config
@@ -40,6 +47,7 @@ class Group:
         self.count = count
         self.straggler = config.straggler or straggler
         self.power: Power = power(config.device.power)
+        self.access_point = access_points[config.access_point] if config.access_point else None
 
 
 class Fleet:
@@ -48,7 +56,7 @@ class Fleet:
     Groups at the places `excluded` take part in nothing; they change nobody else's draws.
     """
 
-    __slots__ = ("_devices", "_firsts", "_size", "excluded", "groups", "seed")
+    __slots__ = ("_devices", "_firsts", "_points", "_size", "excluded", "groups", "seed")
 
     def __init__(self, groups: Sequence[Group], seed: int, excluded: Collection[int] = ()) -> None:
         self.groups = tuple(groups)
@@ -57,6 +65,7 @@ class Fleet:
         self._firsts = [group.first for group in groups]
         self._size = sum(group.count for group in groups)
         self._devices: dict[int, Device] = {}
+        self._points: dict[str, AccessPoint] = {}
 
     def __len__(self) -> int:
         return self._size
@@ -86,16 +95,31 @@ class Fleet:
         group = self.groups[bisect_right(self._firsts, index) - 1]
         config = group.config
         name = f"{group.name}-{index - group.first}"
+        rate = flop_per_s(config.device, self.seed, name)
         return Device(
             index=index,
             name=name,
             group=group.name,
-            flop_per_s=flop_per_s(config.device, self.seed, name),
+            flop_per_s=rate,
+            forward_flop_per_s=config.device.forward or rate,
             memory_bytes=config.device.memory,
             power=group.power,
             link=build_link(config.link, self.seed, name),
             slowdown=slowdowns(group.straggler, self.seed, name),
+            access_point=self._access_point(group, index - group.first),
         )
+
+    def _access_point(self, group: Group, number: int) -> AccessPoint | None:
+        """Return the access point of device `number` of a group; made once."""
+        config, each = group.access_point, group.config.clients_per_access_point
+        if config is None:
+            return None
+        name = str(group.config.access_point)
+        if each is not None:
+            name = f"{name}-{group.name}-{number // each}"
+        if name not in self._points:
+            self._points[name] = config.build(self.seed, name)
+        return self._points[name]
 
     def select(
         self, round: int, k: int, available: Sequence[int] | npt.NDArray[np.int64] | None = None
@@ -144,4 +168,5 @@ def build_fleet(config: FleetConfig, seed: int, excluded: Collection[int] = ()) 
     counts = config.group_counts()
     firsts = [0, *accumulate(counts)]
     members = zip(config.group_names(), config.groups, firsts, counts, strict=False)
-    return Fleet([Group(*member, config.straggler) for member in members], seed, excluded)
+    groups = [Group(*member, config.straggler, config.access_points) for member in members]
+    return Fleet(groups, seed, excluded)

@@ -10,15 +10,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from sflsim import registry
 from sflsim.fleet.distribution import DistributionConfig, Drawable
-from sflsim.fleet.links import Latency, Link, LinkConfig, RateConfig, drawn
+from sflsim.fleet.links import (
+    PACKET_BYTES,
+    Duty,
+    InOrder,
+    Jitter,
+    Latency,
+    Link,
+    LinkConfig,
+    Lost,
+    Packet,
+    RateConfig,
+    assembled,
+    check_jitter,
+    drawn,
+)
 from sflsim.streams import generator
 from sflsim.units import BANDWIDTH, DISTANCE, Frequency, Loss, Noise, TransmitPower
 
@@ -80,6 +102,16 @@ class ShannonConfig(BaseModel):
         default_factory=lambda: math.inf, description="rate from the server; 'shannon' for the same as up"
     )
     latency: Latency = Field(default=0.0, description="one way, per message")
+    jitter: Jitter = 0.0
+    in_order: InOrder = False
+    loss: Lost = 0.0
+    packet: Packet = PACKET_BYTES
+    duty_cycle: Duty = 1.0
+
+    @model_validator(mode="after")
+    def _jitter_fits(self) -> Self:
+        check_jitter(self)
+        return self
 
     def rate_bytes_per_s(self, distance_km: float) -> float:
         """Return the capacity at a distance; log1p keeps it above zero far away."""
@@ -93,7 +125,7 @@ class ShannonConfig(BaseModel):
             distance_km = float(distance_km.sample(generator(seed, "distance", owner_name), 1)[0])
         up = self.rate_bytes_per_s(distance_km)
         down = up if self.down == "shannon" else drawn(self.down, seed, "link-down", owner_name)
-        return Link(up, down, drawn(self.latency, seed, "link-latency", owner_name))
+        return assembled(self, up, down, seed, owner_name)
 
 
 @dataclass(frozen=True)

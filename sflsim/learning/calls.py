@@ -57,7 +57,7 @@ def _evaluate(task: Task, model: Model) -> tuple[float, float]:
     with torch.no_grad():
         for start in range(0, size, EVALUATION_BATCH):
             x, y = (
-                task.data.test_x[start : start + EVALUATION_BATCH],
+                task.data.inputs(task.data.test_x[start : start + EVALUATION_BATCH]),
                 task.data.test_y[start : start + EVALUATION_BATCH],
             )
             logits = task.server.apply(server, task.client.apply(client, x))
@@ -151,7 +151,7 @@ def recut(model: Model, task: Task) -> Model:
     """Return a model's two parts as they are where `task` is cut."""
     import torch
 
-    size = task.client.dimension
+    size = task.client.size
     if model["client"].shape[0] == size:
         return model
     whole = torch.cat([model["client"], model["server"]])

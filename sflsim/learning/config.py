@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.costs import CostOverrides
 from sflsim.registry import OneOf, datasets, models, partitions
 
@@ -25,3 +27,29 @@ class Workload(BaseModel):
     costs: CostOverrides = Field(
         default_factory=CostOverrides, description="fixed figures in place of the derived ones"
     )
+
+    @model_validator(mode="after")
+    def _reads_tokens(self) -> Self:
+        """Refuse a model of numbers for a data set of token ids; a model of text has a `vocabulary`."""
+        is_text = getattr(self.dataset, "sample_dtype", "float32") == "int64"
+        if is_text and not hasattr(self.model, "vocabulary"):
+            context = {
+                "found": f"{self.model.kind}, which takes numbers, with the text of {self.dataset.kind}",
+                "allowed": "a model of text, e.g. transformer",
+                "remedy": "",
+            }
+            raise PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
+        return self
+
+    def check_vocabulary(self) -> None:
+        """Refuse a tokenizer that tells more tokens apart than the model knows.
+
+        Raises:
+            ScenarioError: it does, or there is none.
+        """
+        found = getattr(self.dataset, "vocabulary", None)
+        known = getattr(self.model, "vocabulary", None) if found is not None else None
+        if found is not None and known is not None and found > known:
+            remedy = "name the model's own tokenizer, or set vocab_size in the model's config"
+            allowed = f"at most {known}, which the model knows"
+            raise ScenarioError(Problem("workload.dataset.tokenizer", f"{found} tokens", allowed, remedy))

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
+from sflsim.learning.modes import Training, statistics
 from sflsim.learning.peak_memory import Storages
 from sflsim.learning.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.task import built
@@ -137,10 +138,12 @@ def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
             FlopCounterMode(display=False) as forward,
             torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
         ):
-            out = part.apply(parameters, x)
+            out = part.apply(parameters, x, Training(0, [[()]]))
         wanted = [tensor for tensor in (*parameters, x) if tensor.requires_grad]
         with FlopCounterMode(display=False) as backward:
-            gradients = torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True)
+            gradients = (
+                torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True) if wanted else ()
+            )
     step_bytes = storages.peak([one for one in gradients if one is not None]).total_bytes + _bytes(x)
     return Trained(
         out, forward.get_total_flops(), backward.get_total_flops(), sum(saved.values()), step_bytes
@@ -152,13 +155,10 @@ def _batch(sample: Tensor, batch_size: int) -> Tensor:
 
 
 def _meta(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """Return a part's parameters on the meta device, as `dtype` or as they are."""
-    own = [
-        parameter for _, block in part.blocks for parameter in block.parameters() if parameter.requires_grad
-    ]
+    """Return what a part's vector holds on the meta device, as `dtype` or as the blocks have it."""
     return [
-        torch.empty(parameter.shape, device="meta", dtype=dtype or parameter.dtype, requires_grad=True)
-        for parameter in own
+        torch.empty(shape, device="meta", dtype=dtype or part.dtype, requires_grad=own)
+        for shape, own in zip(part.shapes, part.is_parameter, strict=True)
     ]
 
 
@@ -169,7 +169,8 @@ def _frozen_bytes(part: Part) -> int:
 def _frozen(part: Part) -> list[Tensor]:
     """Return what a part holds and nobody trains."""
     held = [tensor for _, block in part.blocks for tensor in (*block.parameters(), *block.buffers())]
-    return [tensor for tensor in held if not tensor.requires_grad]
+    moving = {id(tensor) for _, block in part.blocks for _, tensor in statistics(block)}
+    return [tensor for tensor in held if not tensor.requires_grad and id(tensor) not in moving]
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -107,10 +107,12 @@ class Optimizer:
         else:
             self._groups = [self.leaves]
             self._split = False
-        self._optimizers = [make(group, **arguments) for group in self._groups]
+        self._optimizers = [make(group, **arguments) for group in self._groups if group]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """Take one step along `gradients`, shaped as the leaves."""
+        if not self._optimizers:
+            return  # everything is frozen
         for lane, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
             for leaf, gradient in zip(group, gradients, strict=True):
                 leaf.grad = gradient[lane] if self._split else gradient
@@ -120,7 +122,9 @@ class Optimizer:
         """Return the state for one lane as tensors named "<prefix>.<parameter>.<entry>"."""
         import torch
 
-        assert len(self._optimizers) == 1
+        assert len(self._groups) == 1
+        if not self._optimizers:
+            return {}
         state = self._optimizers[0].state_dict()["state"]
         return {
             f"{prefix}.{index}.{entry}": torch.as_tensor(value).clone()

@@ -2,13 +2,16 @@
 
 `Part` turns consecutive blocks into `forward(parameters, x)`. The parameters of a part are one
 flat vector, so that zeroth-order math and averages read like the papers; the blocks see views of
-it. Every tensor has a leading lane dimension: C participants computed at once, each with weights
-of its own. Shapes: C lanes, B samples, d parameters. Imports torch only.
+it. Batch norm's running statistics lie in the vector too, behind the parameters of their layer: they
+are cut, sent and averaged like these, but neither optimizers nor directions touch them. Every tensor
+has a leading lane dimension: C participants computed at once, each with weights of its own. Shapes:
+C lanes, B samples, n numbers in a vector, d of them parameters. Imports torch and modes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -17,58 +20,131 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-Layer = Callable[[Sequence[Tensor], Tensor], Tensor]
+from sflsim.learning.modes import Training, has_modes, in_training, moded, statistics
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a chain: its place in the list of tensors, and their names in the module."""
+
+    module: nn.Module
+    span: slice
+    names: tuple[str, ...]
+    has_modes: bool
 
 
 class Part:
-    """Consecutive blocks of a network as a pure function of a flat parameter vector.
+    """Consecutive blocks of a network as a pure function of a flat vector.
 
-    `names` and `shapes` are those of the parameters, in the order in which the vector holds them.
+    `names`, `shapes` and `sizes` are those of the tensors in the vector, in its order: of each layer
+    the parameters, then the running statistics. `is_parameter` tells them apart; `size` counts all
+    numbers, `dimension` those of the parameters.
     """
 
     def __init__(self, blocks: Sequence[tuple[str, nn.Module]]) -> None:
-        self.blocks = list(blocks)
+        self.blocks = [(name, moded(name, block)) for name, block in blocks]
         self.names: list[str] = []
         self.shapes: list[torch.Size] = []
-        self._layers: list[tuple[nn.Module, slice]] = []
+        self.is_parameter: list[bool] = []
+        self._layers: list[Layer] = []
+        self._dtype = torch.get_default_dtype()
         for name, block in self.blocks:
-            for layer_name, layer in _layers(name, block):
-                start = len(self.shapes)
-                for parameter_name, parameter in trained(layer):
-                    self.names.append(f"{layer_name}.{parameter_name}")
-                    self.shapes.append(parameter.shape)
-                self._layers.append((layer, slice(start, len(self.shapes))))
+            for layer_name, module in _layers(name, block):
+                self._add(layer_name, module)
         self.sizes = [prod(shape) for shape in self.shapes]
-        self.dimension = sum(self.sizes)
+        self.size = sum(self.sizes)
+        self.dimension = sum(size for size, own in zip(self.sizes, self.is_parameter, strict=True) if own)
+
+    def _add(self, layer_name: str, module: nn.Module) -> None:
+        start, parameters, state = len(self.shapes), trained(module), statistics(module)
+        for name, tensor in [*parameters, *state]:
+            self.names.append(f"{layer_name}.{name}")
+            self.shapes.append(tensor.shape)
+            self._dtype = tensor.dtype
+        self.is_parameter += [True] * len(parameters) + [False] * len(state)
+        names = tuple(name for name, _ in [*parameters, *state])
+        self._layers.append(Layer(module, slice(start, len(self.shapes)), names, has_modes(module)))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the numbers in the vector."""
+        return self._dtype
+
+    @property
+    def has_statistics(self) -> bool:
+        """Tell whether running statistics lie in the vector."""
+        return self.size > self.dimension
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Return where the parameters lie in the vector: (first, end) of each unbroken stretch."""
+        found: list[tuple[int, int]] = []
+        place = 0
+        for size, own in zip(self.sizes, self.is_parameter, strict=True):
+            if own and found and found[-1][1] == place:
+                found[-1] = (found[-1][0], place + size)
+            elif own:
+                found.append((place, place + size))
+            place += size
+        return found
 
     def initial(self) -> Tensor:
-        """Return the blocks' own parameters as one vector [d]."""
-        parameters = [
-            parameter.detach().reshape(-1) for layer, _ in self._layers for _, parameter in trained(layer)
+        """Return the blocks' own numbers as one vector [n]."""
+        tensors = [
+            tensor.detach().reshape(-1)
+            for layer in self._layers
+            for _, tensor in [*trained(layer.module), *statistics(layer.module)]
         ]
-        return torch.cat(parameters) if parameters else torch.empty(0)
+        return torch.cat(tensors) if tensors else torch.empty(0)
 
-    def views(self, flat_CD: Tensor) -> list[Tensor]:
-        """Return the parameters as views of the flat vectors [C, d]: [C, *shape], or [*shape] for C = 1."""
-        lanes = flat_CD.shape[0]
+    def views(self, flat_CN: Tensor) -> list[Tensor]:
+        """Return all tensors as views of the flat vectors [C, n]: [C, *shape], or [*shape] for C = 1."""
+        lanes = flat_CN.shape[0]
         if lanes == 1:
-            pieces = flat_CD[0].split(self.sizes)
+            pieces = flat_CN[0].split(self.sizes)
             return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
-        pieces = flat_CD.split(self.sizes, dim=1)
+        pieces = flat_CN.split(self.sizes, dim=1)
         return [piece.view(lanes, *shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
-    def forward(self, views: Sequence[Tensor], x_CB: Tensor) -> Tensor:
-        """Return the part's output [C, B, ...] for parameters as `views` gives them and input [C, B, ...]."""
+    def leaves(self, flat_CN: Tensor) -> list[Tensor]:
+        """Return views that share the memory of `flat_CN`: parameters as leaves of autograd, the rest plain.
+
+        A pass in training moves the running statistics in `flat_CN`.
+        """
+        return [
+            # .data: a statistic that moves must not make autograd think that the weights beside it have
+            view.detach().requires_grad_() if own else view.data
+            for view, own in zip(self.views(flat_CN), self.is_parameter, strict=True)
+        ]
+
+    def parameters(self, views: Sequence[Tensor]) -> list[Tensor]:
+        """Return those of `views` that are parameters: what gradients and optimizers are about."""
+        return [view for view, own in zip(views, self.is_parameter, strict=True) if own]
+
+    def statistics(self, flat_CN: Tensor) -> list[Tensor]:
+        """Return views of the running statistics."""
+        return [view for view, own in zip(self.views(flat_CN), self.is_parameter, strict=True) if not own]
+
+    def forward(self, views: Sequence[Tensor], x_CB: Tensor, training: Training | None = None) -> Tensor:
+        """Return the output [C, B, ...] for tensors as `views` gives them and input [C, B, ...].
+
+        With `training`, batch norm takes the statistics of the batch and moves the running ones in the
+        memory of `views` (see `leaves`), and dropout is on; else the network is in use.
+        """
         if x_CB.shape[0] == 1:
-            return self.apply(views, x_CB[0]).unsqueeze(0)
-        for layer, span in self._layers:
-            x_CB = _stacked(layer, views[span], x_CB)
+            return self.apply(views, x_CB[0], training).unsqueeze(0)
+        for layer in self._layers:
+            x_CB = _stacked(layer, views[layer.span], x_CB, training)
         return x_CB
 
-    def apply(self, parameters: Sequence[Tensor], x_B: Tensor) -> Tensor:
-        """Return the part's output [B, ...] for one set of parameters [*shape] and input [B, ...]."""
-        for layer, span in self._layers:
-            x_B = _single(layer, parameters[span], x_B)
+    def apply(self, views: Sequence[Tensor], x_B: Tensor, training: Training | None = None) -> Tensor:
+        """Return the output [B, ...] for one set of tensors [*shape] and input [B, ...]."""
+        for layer in self._layers:
+            if training is None or not layer.has_modes:
+                x_B = _single(layer, views[layer.span], x_B)
+            else:
+                with in_training(training, 0):
+                    x_B = _single(layer, views[layer.span], x_B)
         return x_B
 
 
@@ -98,33 +174,45 @@ def trained(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in layer.named_parameters() if parameter.requires_grad]
 
 
-def _single(layer: nn.Module, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Apply a layer with the given parameters to [B, ...]; the common ones without functional_call's cost."""
-    if not parameters:
-        return layer(x)  # type: ignore[no-any-return]
-    whole = len(parameters) == len(layer._parameters)
-    if type(layer) is nn.Linear and whole:
-        return F.linear(x, *parameters)
-    if type(layer) is nn.Conv2d and whole and layer.padding_mode == "zeros":
-        bias = parameters[1] if len(parameters) > 1 else None
-        return F.conv2d(x, parameters[0], bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-    names = [name for name, _ in trained(layer)]
-    result: Tensor = functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+def _single(layer: Layer, tensors: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Apply a layer with the given tensors to [B, ...]; the common ones without functional_call's cost."""
+    module = layer.module
+    if not tensors:
+        return module(x)  # type: ignore[no-any-return]
+    whole = len(tensors) == len(module._parameters)
+    if type(module) is nn.Linear and whole:
+        return F.linear(x, *tensors)
+    if type(module) is nn.Conv2d and whole and module.padding_mode == "zeros":
+        bias = tensors[1] if len(tensors) > 1 else None
+        return F.conv2d(x, tensors[0], bias, module.stride, module.padding, module.dilation, module.groups)
+    result: Tensor = functional_call(module, dict(zip(layer.names, tensors, strict=True)), (x,))
     return result
 
 
-def _stacked(layer: nn.Module, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Apply a layer with parameters [C, ...] to [C, B, ...]."""
-    if not parameters:
-        lanes, batch = x.shape[:2]
-        return layer(x.flatten(0, 1)).unflatten(0, (lanes, batch))  # type: ignore[no-any-return]
-    if type(layer) is nn.Linear and x.dim() == 3 and len(parameters) == len(layer._parameters):
-        if len(parameters) > 1:
-            return torch.baddbmm(parameters[1].unsqueeze(1), x, parameters[0].mT)
-        return torch.bmm(x, parameters[0].mT)
+def _stacked(layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None) -> Tensor:
+    """Apply a layer with tensors [C, ...] to [C, B, ...]."""
+    module, lanes = layer.module, x.shape[0]
+    if not tensors and (training is None or not layer.has_modes):
+        return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
+    if type(module) is nn.Linear and x.dim() == 3 and len(tensors) == len(module._parameters):
+        if len(tensors) > 1:
+            return torch.baddbmm(tensors[1].unsqueeze(1), x, tensors[0].mT)
+        return torch.bmm(x, tensors[0].mT)
+    if not getattr(module, "stackable", True):
+        return torch.stack([_in_lane(layer, tensors, x, training, lane) for lane in range(lanes)])
 
-    def one(parameters: Any, x: Tensor) -> Tensor:
-        return _single(layer, parameters, x)
+    def one(tensors: Any, x: Tensor, lane: Tensor) -> Tensor:
+        with in_training(training, lane):
+            return _single(layer, tensors, x)
 
-    stacked: Tensor = vmap(one)(list(parameters), x)
+    # masks come from generators of their own; "same": vmap would draw anew for each lane otherwise
+    stacked: Tensor = vmap(one, randomness="same")(list(tensors), x, torch.arange(lanes, device=x.device))
     return stacked
+
+
+def _in_lane(
+    layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None, lane: int
+) -> Tensor:
+    """Apply a layer that cannot be stacked to one lane."""
+    with in_training(training, lane):
+        return _single(layer, [tensor[lane] for tensor in tensors], x[lane])

@@ -21,6 +21,8 @@ from sflsim.learning.adapters import adapted
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.data.base import Data
 from sflsim.learning.fingerprint import of_machine, of_network, of_tensors
+from sflsim.learning.initial import initialised
+from sflsim.learning.modes import Training
 from sflsim.learning.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.zeroth_order import Direction, Directions
 from sflsim.streams import generator, seed_of
@@ -81,7 +83,8 @@ class Task:
         if self._auxiliary is None:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 torch.manual_seed(seed_of((self.seed, "weights", "auxiliary")))
-                z = self.activation(self.client.initial()[None], self.data.test_x[:1].cpu()[None])
+                x = self.data.inputs(self.data.test_x[:1]).cpu()
+                z = self.activation(self.client.initial()[None], x[None])
                 self._auxiliary = auxiliary_head(tuple(z.shape[2:]), self.data.classes)
         return self._auxiliary
 
@@ -96,7 +99,7 @@ class Task:
         stacked = (nn.Linear, nn.Conv2d) if small else (nn.Linear,)
         if self.device.type == "cpu" and not (_only(stacked, self.client) and _only(stacked, self.server)):
             return 1
-        return max(1, STACKED_NUMBERS // max(1, self.client.dimension + self.server.dimension))
+        return max(1, STACKED_NUMBERS // max(1, self.client.size + self.server.size))
 
     # Data.
 
@@ -109,7 +112,9 @@ class Task:
         indices = torch.stack([self._indices(client, number) for client, number in names])
         flat = indices.flatten().to(self.device)
         lanes = (len(names), self.batch_size)
-        return self.data.train_x[flat].unflatten(0, lanes), self.data.train_y[flat].unflatten(0, lanes)
+        keys = [(self.seed, "augment", *name) for name in names]
+        x = self.data.training_inputs(flat, keys)
+        return x.unflatten(0, lanes), self.data.train_y[flat].unflatten(0, lanes)
 
     def _indices(self, client: int, number: int) -> Tensor:
         """Return the samples of a client's batch: its shard, shuffled anew in each epoch, end to end."""
@@ -136,14 +141,23 @@ class Task:
 
     def directions(self, keys: Sequence[tuple[str | int, ...]], part: Part, kind: Direction) -> Directions:
         """Return random directions in the parameters of `part`, one for each key."""
-        return Directions([(self.seed, *key) for key in keys], part.dimension, kind, self.device)
+        keys = [(self.seed, *key) for key in keys]
+        return Directions(keys, part.dimension, kind, self.device, part.spans)
+
+    def training(self, names: Sequence[tuple[str | int, ...]]) -> Training:
+        """Return the mode of a pass in training on these batches, one in each lane."""
+        return Training(self.seed, [[tuple(name)] for name in names])
+
+    def training_joined(self, names: Sequence[tuple[str | int, ...]]) -> Training:
+        """Return the mode of a pass in training on these batches, joined in one lane."""
+        return Training(self.seed, [[tuple(name) for name in names]])
 
     def activation(self, x_c: Tensor, x: Tensor) -> Tensor:
-        """Return the activations [C, B, ...] of client parameters [C, d_c] on inputs [C, B, ...]."""
+        """Return the activations [C, B, ...] of client parts [C, n_c] in use on inputs [C, B, ...]."""
         return self.client.forward(self.client.views(x_c), x)
 
     def server_loss(self, x_s: Tensor, z: Tensor, y: Tensor) -> Tensor:
-        """Return the losses [C] of server parameters [C, d_s] for activations z and labels y."""
+        """Return the losses [C] of server parts [C, n_s] in use for activations z and labels y."""
         return self.loss(self.server.forward(self.server.views(x_s), z), y)
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -180,7 +194,7 @@ def build_blocks(
 
 
 def built(model: Any, sample_shape: tuple[int, ...], classes: int, cut: int) -> list[tuple[str, nn.Module]]:
-    """Return the blocks of a model, under its adapters if it has any."""
-    blocks: list[tuple[str, nn.Module]] = list(model.build(sample_shape, classes))
+    """Return the blocks of a model with its given weights, under its adapters if it has any."""
+    blocks: list[tuple[str, nn.Module]] = initialised(model.build(sample_shape, classes), model)
     adapters = getattr(model, "adapters", None)
     return blocks if adapters is None else adapted(blocks, adapters, cut, getattr(model, "trained_head", ""))

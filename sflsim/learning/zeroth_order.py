@@ -26,38 +26,50 @@ class Directions:
     """One direction for each lane, drawn again from its key whenever it is needed.
 
     At most `CHUNK` numbers of a lane exist at any time; directions no longer than that are drawn
-    once and kept. They are drawn on the CPU, so that every device sees the same ones.
+    once and kept. They are drawn on the CPU, so that every device sees the same ones. `spans` says
+    where in a vector the `size` parameters lie, where it holds other numbers too; these keep every bit.
     """
 
     def __init__(
-        self, keys: Sequence[Key], size: int, kind: Direction, device: torch.device | None = None
+        self,
+        keys: Sequence[Key],
+        size: int,
+        kind: Direction,
+        device: torch.device | None = None,
+        spans: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.keys = keys
         self.size = size
         self.kind = kind
+        self._spans = [(0, size)] if spans is None else list(spans)
         self._short = self._draw_short().to(device) if size <= CHUNK else None
         self._scales = [] if size <= CHUNK else [self._scale(key) for key in keys]
 
     def add_(self, x_CD: Tensor, factor: float | Tensor) -> None:
         """Add `factor` times the directions to `x_CD` in place; `factor` is a number, or one per lane [C]."""
         if self._short is not None:
-            if isinstance(factor, float):
-                x_CD.add_(self._short, alpha=factor)
-            else:
-                x_CD.addcmul_(self._short, factor.unsqueeze(1))
+            for (start, end), first in _spread(self._spans, 0, self.size):
+                moved, u_CD = x_CD[:, start:end], self._short[:, first : first + end - start]
+                if isinstance(factor, float):
+                    moved.add_(u_CD, alpha=factor)
+                else:
+                    moved.addcmul_(u_CD, factor.unsqueeze(1))
             return
         for lane, key in enumerate(self.keys):
             scale = (factor if isinstance(factor, float) else float(factor[lane])) * self._scales[lane]
-            start = 0
+            place = 0
             for piece in _pieces(key, self.size):
-                x_CD[lane, start : start + len(piece)].add_(piece.to(x_CD.device), alpha=scale)
-                start += len(piece)
+                for (start, end), first in _spread(self._spans, place, len(piece)):
+                    some = piece[first : first + end - start]
+                    x_CD[lane, start:end].add_(some.to(x_CD.device), alpha=scale)
+                    del some
+                place += len(piece)
                 del piece  # before the next is drawn
 
     def _draw_short(self) -> Tensor:
         import torch
 
-        u_CD = torch.stack([next(_pieces(key, self.size)) for key in self.keys])
+        u_CD = torch.stack([next(_pieces(key, self.size), torch.empty(0)) for key in self.keys])
         if self.kind == "sphere":
             u_CD *= sqrt(self.size) / torch.linalg.vector_norm(u_CD, dim=1, keepdim=True)
         return u_CD
@@ -72,6 +84,18 @@ class Directions:
             squares += float(piece.square_().sum(dtype=torch.float64))
             del piece  # before the next is drawn
         return sqrt(self.size / squares)
+
+
+def _spread(
+    spans: Sequence[tuple[int, int]], place: int, count: int
+) -> Iterator[tuple[tuple[int, int], int]]:
+    """Yield where parameters number `place` to `place + count` lie in a vector: ((first, end), offset)."""
+    before = 0
+    for start, end in spans:
+        low, high = max(place, before), min(place + count, before + end - start)
+        if low < high:
+            yield (start + low - before, start + high - before), low - place
+        before += end - start
 
 
 def _pieces(key: Key, size: int) -> Iterator[Tensor]:

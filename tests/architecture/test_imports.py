@@ -47,6 +47,7 @@ ARROWS: dict[str, set[str]] = {
         "run",
         "experiment",
     },
+    "testbed": {*BASE, *PARTS, "algorithms", "scenario", "session"},
     "terminal": {
         "errors",
         "units",
@@ -77,7 +78,7 @@ ARROWS: dict[str, set[str]] = {
 # Where an outside library may be imported at all, and where it must not be loaded on import.
 HOMES: dict[str, set[str]] = {
     "simpy": {"clock"},
-    "torch": {"learning", "algorithms", "session", "experiment"},
+    "torch": {"learning", "algorithms", "session", "experiment", "testbed"},
     "pint": {"units"},
     "matplotlib": {"report"},
     "plotly": {"report"},
@@ -89,12 +90,18 @@ HOMES: dict[str, set[str]] = {
     "safetensors": {"learning"},
     "transformers": {"learning"},
     "peft": {"learning"},
+    "datasets": {"learning"},
+    "flwr_datasets": {"learning"},
+    "PIL": {"learning"},
 }
 LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {
     ("plotly", "report"),
     ("optuna", "planning"),
     ("transformers", "learning"),
     ("peft", "learning"),
+    ("datasets", "learning"),
+    ("flwr_datasets", "learning"),
+    ("PIL", "learning"),
 }
 # Of learning, what a scenario is made of: read without torch.
 TORCH_FREE = (

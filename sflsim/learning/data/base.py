@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from sflsim.learning.data.pixels import Augment, Pixels
+from sflsim.streams import Key
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -12,7 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """Training and held-out samples: inputs [N, ...] as floats, labels [N] as int64."""
+    """Training and held-out samples: inputs [N, ...], labels [N] as int64.
+
+    Inputs are floats, bytes with the `pixels` that make floats of them, or token ids and mask
+    [N, 2, length] as int64. A data set that gives no `fingerprint` has all its numbers hashed.
+    """
 
     train_x: Tensor
     train_y: Tensor
@@ -20,6 +28,8 @@ class Data:
     test_y: Tensor
     classes: int
     fingerprint: str = field(default="")
+    pixels: Pixels | None = None
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -27,6 +37,8 @@ class Data:
             for tensor in (self.train_x, self.train_y, self.test_x, self.test_y):
                 digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().cpu().numpy().data)
+            if self.pixels is not None or self.augment is not None:
+                digest.update(repr((self.pixels, self.augment)).encode())
             object.__setattr__(self, "fingerprint", digest.hexdigest())
 
     @property
@@ -36,14 +48,22 @@ class Data:
 
     def to(self, device: device) -> Data:
         """Return the data on `device`, images laid out with their channels last: convolutions run faster."""
-        return Data(
-            _channels_last(self.train_x.to(device)),
-            self.train_y.to(device),
-            _channels_last(self.test_x.to(device)),
-            self.test_y.to(device),
-            self.classes,
-            self.fingerprint,
+        return replace(
+            self,
+            train_x=_channels_last(self.train_x.to(device)),
+            train_y=self.train_y.to(device),
+            test_x=_channels_last(self.test_x.to(device)),
+            test_y=self.test_y.to(device),
         )
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return samples as a network takes them."""
+        return x if self.pixels is None else self.pixels.inputs(x)
+
+    def training_inputs(self, indices: Tensor, keys: Sequence[Key]) -> Tensor:
+        """Return training samples as a network takes them, augmented under the keys of their batches."""
+        x = self.train_x[indices]
+        return self.inputs(x if self.augment is None else self.augment.apply(x, keys))
 
 
 def _channels_last(x: Tensor) -> Tensor:

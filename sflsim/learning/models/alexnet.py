@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from sflsim.errors import Problem, ScenarioError
+from sflsim.learning.models.base import ModelConfig, image_shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,15 +12,13 @@ if TYPE_CHECKING:
 SMALLEST = 12  # rows and columns: two halvings, then a pooling of 3 by 2
 
 
-class AlexNet(BaseModel):
+class AlexNet(ModelConfig):
     """Blocks conv-1 ... conv-5, dense-1, dense-2 and output; 3,868,746 parameters for CIFAR-10.
 
-    3x3 convolutions to 32, 64, 128, 256 and 256 channels, pooling after the first, second and fifth, ReLU
-    after each; linear layers to 1024, 512 and the classes. Cut 2 sends 64x8x8 numbers a sample of CIFAR's size.
-    (GAS, arXiv 2409.01251; MU-SplitFed, arXiv 2510.21155.)
+    3x3 convolutions to 32, 64, 128, 256 and 256 channels, pooling after the first, second and fifth,
+    ReLU after each; linear layers to 1024, 512 and the classes. Cut 2 sends 64x8x8 numbers a sample of
+    CIFAR's size. (GAS, arXiv 2409.01251; MU-SplitFed, arXiv 2510.21155.)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["alexnet"] = "alexnet"
 
@@ -39,10 +35,7 @@ class AlexNet(BaseModel):
         """
         from torch import nn
 
-        if len(sample_shape) != 3 or min(sample_shape[1:]) < SMALLEST:
-            allowed = f"images of {SMALLEST}x{SMALLEST} pixels or more for alexnet, e.g. cifar-10"
-            raise ScenarioError(Problem("workload.dataset", f"samples of shape {sample_shape}", allowed))
-        channels, rows, columns = sample_shape
+        channels, rows, columns = image_shape(sample_shape, self.kind, SMALLEST)
 
         def conv(before: int, after: int, *pooling: nn.Module) -> nn.Module:
             return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), *pooling, nn.ReLU())

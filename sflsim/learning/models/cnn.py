@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from sflsim.learning.models.base import ModelConfig, image_shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -12,12 +14,10 @@ if TYPE_CHECKING:
 Width = Annotated[int, Field(ge=1, le=4096)]
 
 
-class CNN(BaseModel):
+class CNN(ModelConfig):
     """Blocks conv-1 ... conv-n (3x3 convolution, ReLU, 2x2 max-pool while the image is wide enough),
     dense (linear, ReLU) and output (linear); cuts 1 to n + 1.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["cnn"] = "cnn"
     channels: tuple[Width, ...] = Field(default=(16, 32), min_length=1, description="of each convolution")
@@ -32,7 +32,7 @@ class CNN(BaseModel):
         """Return the named blocks, with fresh weights, for images of (channels, rows, columns)."""
         from torch import nn
 
-        before, rows, columns = sample_shape
+        before, rows, columns = image_shape(sample_shape, self.kind)
         blocks: list[nn.Module] = []
         for after in self.channels:
             layers: list[nn.Module] = [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
 
 if TYPE_CHECKING:
@@ -14,10 +15,8 @@ if TYPE_CHECKING:
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class MLP(BaseModel):
+class MLP(ModelConfig):
     """Blocks hidden-1 ... hidden-n (linear, ReLU) and output (linear); cuts 1 to n."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Width, ...] = Field(

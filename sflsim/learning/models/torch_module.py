@@ -13,11 +13,12 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.lineage import package_version
+from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
 from sflsim.registry import UNTRUSTED, trusted
 
@@ -27,14 +28,12 @@ if TYPE_CHECKING:
 Blocks = list[tuple[str, "nn.Module"]]
 
 
-class TorchModule(BaseModel):
+class TorchModule(ModelConfig):
     """The blocks that `function(**arguments)` returns: an nn.Sequential, a dict, or (name, module) pairs.
 
     `module` is "package.module:function", or "file.py:function" with the file beside the scenario.
     Each block maps one tensor to one; the network can be cut after any but the last.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["torch-module"] = "torch-module"
     module: str = Field(description="e.g. 'my_package.networks:small' or 'network.py:small'; needs --trust")

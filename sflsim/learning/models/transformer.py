@@ -15,10 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
+from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ HUB = "huggingface.co"
 HEAD = "head"
 
 
-class Transformer(BaseModel):
+class Transformer(ModelConfig):
     """Blocks layer-1 (with the embeddings) ... layer-n and head (final norm, linear classifier).
 
     Give `name` (a folder, or a model of the hub) or `config` (its `model_type` and whatever differs
@@ -36,8 +37,6 @@ class Transformer(BaseModel):
     another one at its first. With `labels` the classifier starts as the rows of the model's output
     embedding that belong to these words, one per class, as in prompt-based fine-tuning.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["transformer"] = "transformer"
     name: str | None = Field(default=None, description="folder with config.json and safetensors, or hub name")
@@ -80,6 +79,12 @@ class Transformer(BaseModel):
         """Return the names of the blocks in order."""
         layers = int(self._settings().num_hidden_layers)
         return [f"layer-{number}" for number in range(1, layers + 1)] + [HEAD]
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Return how many tokens the model knows; None for one of images."""
+        size = getattr(self._settings(), "vocab_size", None)
+        return None if size is None else int(size)
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> list[tuple[str, nn.Module]]:
         """Return the named blocks, for text [2, length] (token ids, mask) or images.

@@ -1,0 +1,192 @@
+"""Rates over time from a CSV file (`kind: trace`): a bandwidth or a computing rate as it was measured.
+
+The file has a column `time_s` and one or more of values; a column `device` divides its rows into
+several traces. It is read when the scenario is read, so that a gap, or time that runs backwards, is
+a mistake with a place. Imports files, the empirical distribution's cells, profiles and streams.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+
+from sflsim.errors import did_you_mean
+from sflsim.fleet import files
+from sflsim.fleet.amounts import EXAMPLES
+from sflsim.fleet.distribution import Drawable
+from sflsim.fleet.empirical import measured
+from sflsim.fleet.files import Rows, at
+from sflsim.fleet.profiles import Profile
+from sflsim.streams import generator
+from sflsim.units import FACTOR, PERIOD, Period
+
+TIME, DEVICE = "time_s", "device"
+Point = tuple[int, float, str]
+"""Line, time in s and the value's text."""
+
+
+class TraceConfig(BaseModel):
+    """A rate over time from the CSV `file` (relative to the scenario's), constant between its rows.
+
+    A column `device` in it holds several traces: a device takes the one of its own name, else one
+    that is drawn. Zero means that nothing passes for a while.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    unit: ClassVar[str] = "byte/s"
+
+    kind: Literal["trace"] = "trace"
+    file: str
+    column: str | None = Field(default=None, description="of the values; needed where there are several")
+    values_in: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="unit of bare numbers, e.g. 'Mbit/s'"
+    )
+    repeat: bool | Period = Field(
+        default=False,
+        description="start anew at the end (one more step after the last row), or every e.g. '24 h'",
+    )
+    scale: Annotated[float, FACTOR] = Field(default=1.0, description="factor on all values")
+    _traces: dict[str, Profile] = PrivateAttr()
+
+    @field_validator("file", mode="after")
+    @classmethod
+    def _found(cls, file: str, info: ValidationInfo) -> str:
+        return files.found(file, info)
+
+    @field_validator("repeat", mode="before")
+    @classmethod
+    def _one_of_both(cls, value: Any) -> bool | float:
+        """Read true, false or a period; pydantic would report both attempts."""
+        return value if isinstance(value, bool) else PERIOD.read(value)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Read the file.
+
+        Raises:
+            ValidationError: it is no trace, or in another unit.
+        """
+        points = _points(files.rows(self.file), self.column)
+        self._traces = {label: self._trace(rows) for label, rows in points.items()}
+
+    def profile(self, seed: int, owner_name: str) -> Profile:
+        """Return the trace of one device: that of its name, or one drawn under the scenario seed."""
+        names = list(self._traces)
+        if owner_name in self._traces or len(names) == 1:
+            return self._traces.get(owner_name, self._traces[names[0]])
+        drawn = generator(seed, "trace", self._stem, owner_name).integers(len(names))
+        return self._traces[names[int(drawn)]]
+
+    @property
+    def _stem(self) -> str:
+        """The file's name without its folder: the draws are the same wherever the scenario lies."""
+        return self.file.replace("\\", "/").rpartition("/")[2]
+
+    def _trace(self, points: list[Point]) -> Profile:
+        """Return one trace of the file, checked."""
+        read = measured([(line, text) for line, _, text in points], self.values_in)
+        if read.unit != self.unit:
+            allowed = f"values such as '{EXAMPLES[self.unit]}', or 'values_in' with their unit"
+            raise at(
+                "file", "is in another unit of measure", f"{points[0][2]!r} in line {points[0][0]}", allowed
+            )
+        _check_times(points)
+        values = read.values * self.scale
+        if not (values > 0).any() or (values[-1] == 0 and self.repeat is False):
+            found, allowed = f"0 in line {points[-1][0]}, for good", "a last value above zero, or 'repeat'"
+            raise at("file", "ends with zero", found, allowed)
+        times_s = np.array([time_s for _, time_s, _ in points])
+        return Profile(times_s, values, self._period_s(points))
+
+    def _period_s(self, points: list[Point]) -> float | None:
+        last_s = points[-1][1]
+        if self.repeat is False:
+            return None
+        if self.repeat is True:
+            if len(points) < 2:
+                found, allowed = "true, with one row", "a period such as '24 h', or a trace of several rows"
+                raise at("repeat", "has no period", found, allowed)
+            return last_s + (last_s - points[-2][1])
+        if self.repeat <= last_s:
+            allowed = f"a period longer than the last time_s, {last_s:g} s"
+            raise at("repeat", "is too short", repr(PERIOD.write(self.repeat)), allowed)
+        return self.repeat
+
+
+def _points(rows: Rows, column: str | None) -> dict[str, list[Point]]:
+    """Return the points of each trace by its label ("" where there is no column `device`)."""
+    (_, header), *rest = rows
+    if TIME not in header:
+        raise at(
+            "file",
+            "has no column time_s",
+            ", ".join(header),
+            f"a header with {TIME!r} and a column of values",
+        )
+    time_at, value_at = header.index(TIME), header.index(_column(header, column))
+    label_at = header.index(DEVICE) if DEVICE in header else None
+    if not rest:
+        raise at("file", "has no rows", "a header alone", "at least one row, of time_s 0")
+    points: dict[str, list[Point]] = {}
+    for line, row in rest:
+        cells = [*row, *[""] * (len(header) - len(row))]
+        label = "" if label_at is None else _filled(cells[label_at], line, DEVICE)
+        value = _filled(cells[value_at], line, header[value_at])
+        points.setdefault(label, []).append((line, _time_s(cells[time_at], line), value))
+    return points
+
+
+def _column(header: list[str], column: str | None) -> str:
+    names = [name for name in header if name not in (TIME, DEVICE)]
+    if column is None and len(names) == 1:
+        return names[0]
+    if column is None:
+        raise at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names) or 'none'}")
+    if column not in names:
+        raise at(
+            "column", "is no column of the file", repr(column), ", ".join(names), did_you_mean(column, names)
+        )
+    return column
+
+
+def _filled(cell: str, line: int, column: str) -> str:
+    if not cell:
+        raise at("file", "has a gap", f"an empty cell of {column!r} in line {line}", "a value in every row")
+    return cell
+
+
+def _time_s(cell: str, line: int) -> float:
+    try:
+        time_s = float(cell)
+    except ValueError:
+        time_s = math.nan
+    if not (0 <= time_s < math.inf):
+        allowed = "seconds from the start of the run, zero or more, as bare numbers"
+        raise at("file", "has a time that is none", f"{cell!r} in line {line}", allowed)
+    return time_s
+
+
+def _check_times(points: list[Point]) -> None:
+    """Refuse a trace that does not begin at 0 or whose time stands still or runs backwards."""
+    line, first_s, _ = points[0]
+    if first_s != 0:
+        allowed = "a first row of time_s 0: what holds from the start"
+        raise at("file", "begins with a gap", f"time_s {first_s:g} in line {line}", allowed)
+    for (_, before_s, _), (line, time_s, _) in pairwise(points):
+        if time_s <= before_s:
+            found = f"time_s {time_s:g} after {before_s:g} in line {line}"
+            raise at("file", "has time running backwards", found, "times that increase from row to row")
+
+
+class Traceable(Drawable):
+    """Annotation of a rate: a quantity, a distribution that is drawn from, or a trace over time."""
+
+    trace: ClassVar[type[TraceConfig]] = TraceConfig
+
+    def kinds(self) -> Mapping[str, type[BaseModel]]:
+        """Return the Configs that the field may hold, by kind."""
+        return {**super().kinds(), "trace": self.trace}

@@ -1,0 +1,128 @@
+"""Images in a folder for each class, below a folder for each split, as CINIC-10 comes. Pillow lazily.
+
+train/airplane/x.png  valid/airplane/y.png  test/airplane/z.png
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, NoColumns, refused, unreadable
+
+FOLDERS = {TRAIN: ("train",), TEST: ("test",), VALIDATION: ("valid", "validation", "val")}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How images are decoded: 1 channel (grey) or 3 (red, green, blue); resized, if a size is given."""
+
+    channels: int
+    size: tuple[int, int] | None = None
+
+    def decode(self, content: bytes | Path, name: str) -> Bytes:
+        """Return an image as bytes [rows, columns, channels]."""
+        from PIL import Image
+
+        file: IO[bytes] | Path = content if isinstance(content, Path) else io.BytesIO(content)
+        try:
+            with Image.open(file) as image:
+                decoded = image.convert("L" if self.channels == 1 else "RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            allowed = "an image that Pillow can read"
+            raise refused("workload.dataset.path", f"{name}: {error}", allowed) from error
+        if self.size is not None:
+            decoded = decoded.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
+        return np.asarray(decoded, np.uint8).reshape(decoded.height, decoded.width, self.channels)
+
+    def decode_all(self, contents: Sequence[bytes | Path], names: Iterable[str]) -> Bytes:
+        """Return images as bytes [N, rows, columns, channels]; all must be of one size."""
+        named = list(zip(contents, names, strict=True))
+        with ThreadPoolExecutor() as threads:  # Pillow decodes outside of Python's lock
+            images = threads.map(lambda one: self.decode(*one), named)
+            first = next(images)
+            stacked = np.empty((len(named), *first.shape), np.uint8)
+            stacked[0] = first
+            for place, image in enumerate(images, start=1):
+                if image.shape != first.shape:
+                    found = f"{named[place][1]}: an image of {_size(image)}"
+                    remedy = "give 'size: [rows, columns]' to a data set of kind huggingface"
+                    raise refused("workload.dataset.path", found, f"{_size(first)}, as the first", remedy)
+                stacked[place] = image
+        return stacked
+
+
+@dataclass(frozen=True)
+class ImageFolder(NoColumns):
+    """A folder of splits of classes of images; classes are numbered in the order of their names."""
+
+    path: Path
+    folders: dict[str, Path]
+    classes: tuple[str, ...]
+    picture: Picture
+
+    @classmethod
+    def at(cls, path: Path, picture: Picture) -> ImageFolder | None:
+        """Return what lies in a folder, or None where it holds no class of images."""
+        if not path.is_dir():
+            return None
+        named = {split: [path / name for name in names] for split, names in FOLDERS.items()}
+        folders = {
+            split: next((place for place in places if place.is_dir()), None)
+            for split, places in named.items()
+        }
+        known = {split: place for split, place in folders.items() if place is not None}
+        if TRAIN not in known or not any(map(_images, _subfolders(known[TRAIN]))):
+            return None
+        return cls(path, known, tuple(place.name for place in _subfolders(known[TRAIN])), picture)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Return the splits that have a folder."""
+        return tuple(self.folders)
+
+    def labels(self, split: str) -> Labels:
+        """Return the labels [N]; no image is opened."""
+        return np.array([label for _, label in self._files(split)], np.int64)
+
+    def inputs(self, split: str, which: Labels) -> Bytes:
+        """Return some images [N, rows, columns, channels]."""
+        known = self._files(split)
+        files = [known[place][0] for place in which]
+        return self.picture.decode_all(files, map(str, files))
+
+    def first(self) -> Path:
+        """Return the first image of the training split."""
+        return self._files(TRAIN)[0][0]
+
+    def _files(self, split: str) -> list[tuple[Path, int]]:
+        """Return every image of a split with its label."""
+        found = []
+        for place in _subfolders(self.folders[split]):
+            if place.name not in self.classes:
+                raise unreadable(place, "a class without training images", ", ".join(self.classes))
+            found += [(file, self.classes.index(place.name)) for file in _images(place)]
+        if not found:
+            raise unreadable(self.folders[split], "no image", "a folder for each class, with images in it")
+        return found
+
+
+def _subfolders(path: Path) -> list[Path]:
+    return sorted(place for place in path.iterdir() if place.is_dir() and not place.name.startswith("."))
+
+
+def _images(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+
+
+def _size(image: Bytes) -> str:
+    return f"{image.shape[0]}x{image.shape[1]}"

@@ -1,0 +1,163 @@
+"""Texts as numbers: token ids and a mask, of one length. Torch and transformers (extra `llm`) lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from sflsim.learning.data.base import Data
+from sflsim.learning.data.hub import hub_tables, reachable
+from sflsim.learning.data.images import hashed
+from sflsim.learning.data.originals import GlueTables
+from sflsim.learning.data.source import Labels, Source, SplitData, missing_extra, refused, unreadable
+from sflsim.learning.data.tables import TableSource, local_tables, read_table
+
+Texts = Sequence[str] | Sequence[tuple[str, str]]
+TOKENIZER = "folder with tokenizer.json, that file, or a model of the hub: the model's own"
+
+
+class TextData(SplitData):
+    """Base of the data sets of text: samples [2, length] are token ids and their mask, 0 where padded."""
+
+    tokenizer: str | None = Field(default=None, description=TOKENIZER)
+    max_length: int = Field(
+        default=128, ge=1, le=1 << 20, description="tokens; longer texts are cut, others padded"
+    )
+
+    sample_dtype: ClassVar[str] = "int64"
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Return the shape of one input: ids and mask, tokens."""
+        return (2, self.max_length)
+
+    @property
+    def vocabulary(self) -> int:
+        """Return how many tokens the tokenizer tells apart; a model must know as many."""
+        return vocabulary_of(self.tokenizer)
+
+    def prepared(self, parts: Sequence[tuple[Any, Labels]]) -> Data:
+        """Return the texts as token ids and masks."""
+        return text_data(parts, self.classes, self.tokenizer, self.max_length)
+
+
+def text_data(parts: Sequence[tuple[Any, Labels]], classes: int, tokenizer: str | None, length: int) -> Data:
+    """Return as tensors training and held-out texts, each with its labels [N]."""
+    import torch
+
+    arrays: list[Any] = []
+    for texts, labels in parts:
+        arrays += [tokens(texts, load_tokenizer(tokenizer), length), labels]
+    x, y, test_x, test_y = map(torch.from_numpy, arrays)
+    return Data(x, y, test_x, test_y, classes, hashed(arrays, classes))
+
+
+def tokens(texts: Texts, tokenizer: Any, length: int) -> npt.NDArray[np.int64]:
+    """Return token ids and mask [N, 2, length] of texts or pairs of texts.
+
+    Padding stands on the right, whatever the model; a text without a token counts as one of padding.
+    """
+    columns = (
+        [list(texts)] if isinstance(texts[0], str) else [list(column) for column in zip(*texts, strict=True)]
+    )
+    found = tokenizer(*columns, truncation=True, max_length=length, padding=False)["input_ids"]
+    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    padding = next(number for number in candidates if number is not None)
+    packed = np.zeros((len(found), 2, length), np.int64)
+    packed[:, 0] = padding
+    for place, ids in enumerate(found):
+        packed[place, 0, : len(ids)] = ids
+        packed[place, 1, : max(1, len(ids))] = 1
+    return packed
+
+
+def vocabulary_of(name: str | None) -> int:
+    """Return how many tokens a tokenizer tells apart."""
+    return 1 + int(max(load_tokenizer(name).get_vocab().values()))
+
+
+def load_tokenizer(name: str | None) -> Any:
+    """Return a tokenizer by its folder, its file or its name on the hub.
+
+    Raises:
+        ScenarioError: there is none.
+        SflsimError: transformers is not installed.
+    """
+    if name is None:
+        raise refused("workload.dataset.tokenizer", "nothing", f"a {TOKENIZER}")
+    return _tokenizer(name)
+
+
+@cache
+def _tokenizer(name: str) -> Any:
+    """Return a tokenizer; code that it brings along is not run."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise missing_extra("the library transformers, which reads tokenizers,", "llm") from error
+    library: Any = transformers  # typed in part
+    path = Path(name)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    is_bare = path.is_file() or not (path / "tokenizer_config.json").exists()
+    try:
+        if file.is_file() and is_bare:
+            return library.PreTrainedTokenizerFast(tokenizer_file=str(file))
+        is_local = path.exists() or not reachable()
+        return library.AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=is_local)
+    except Exception as error:  # each kind of file, the hub and the network have their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        found = f"{name!r}, from which none can be read ({reason})"
+        remedy = (
+            f"download tokenizer.json and tokenizer_config.json from https://huggingface.co/{name} into a "
+            "folder beside the scenario, and name that folder"
+        )
+        raise refused(
+            "workload.dataset.tokenizer", found, f"a {TOKENIZER}", "" if path.exists() else remedy
+        ) from error
+
+
+class Sst2(TextData):
+    """SST-2: 67,349 phrases and 872 sentences of film reviews, bad or good (Socher et al., 2013; GLUE).
+
+    GLUE keeps its test labels secret, so its dev set is the test set here.
+    """
+
+    kind: Literal["sst-2"] = "sst-2"
+    path: str | None = Field(default=None, description="a local copy, beside the scenario; else the hub")
+
+    hub_name: ClassVar[str] = "stanfordnlp/sst2"
+    remedy: ClassVar[str] = (
+        "download SST-2.zip from https://gluebenchmark.com/tasks, unpack it beside the scenario, and name "
+        "the folder with train.tsv and dev.tsv as workload.dataset.path"
+    )
+
+    @property
+    def classes(self) -> int:
+        """Return the number of classes."""
+        return 2
+
+    def load_source(self) -> Source:
+        """Open the copy at `path`, or the hub's; "validation" there is GLUE's dev set."""
+        splits = {"train": "train", "test": "validation"}
+        if self.path is None:
+            tables = hub_tables(self.hub_name, None, splits, self.remedy)
+            return TableSource(tuple(tables), lambda split: tables[split], ("sentence",), "label")
+        path = Path(self.path)
+        if not path.exists():
+            raise unreadable(path, "no such file or folder", "a copy of SST-2", self.remedy)
+        found = GlueTables.at(path)
+        if found is not None:
+            return found
+        files = local_tables(path)
+        known = {split: files[there] for split, there in splits.items() if there in files}
+        if set(known) != set(splits):
+            raise unreadable(path, "no training or no validation split", "a copy of SST-2", self.remedy)
+        return TableSource(
+            tuple(known), lambda split: [read_table(file) for file in known[split]], ("sentence",), "label"
+        )

@@ -1,0 +1,49 @@
+"""What all models can be given: initial weights from a file, parameters that stay as they are. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from sflsim.errors import Problem, ScenarioError
+
+
+class ModelConfig(BaseModel):
+    """Initial weights and frozen parameters, by their names: "<block>.<parameter>"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    freeze: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="patterns (* and ?) of the names of parameters that are not trained, nor sent"
+    )
+    weights: str | None = Field(
+        default=None, description="safetensors file of initial weights, by its path from the scenario's file"
+    )
+    weights_strict: bool = Field(
+        default=True,
+        description="false: take what fits in name and shape, e.g. all but a head for other classes",
+    )
+
+    unnamed_blocks: ClassVar[tuple[str, ...]] = ()
+    """Blocks whose names do not stand before those of their parameters."""
+
+    @field_validator("weights")
+    @classmethod
+    def _beside_the_scenario(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        """Return the absolute path of the file."""
+        base = info.context.get("base_dir") if isinstance(info.context, dict) else None
+        return weights if weights is None else str((Path(base or ".") / weights).resolve())
+
+
+def image_shape(sample_shape: tuple[int, ...], kind: str, least: int = 1) -> tuple[int, int, int]:
+    """Return (channels, rows, columns).
+
+    Raises:
+        ScenarioError: the samples are no images, or smaller ones than `least` pixels a side.
+    """
+    if len(sample_shape) != 3 or min(sample_shape[1:]) < least:
+        allowed = f"images of {least}x{least} pixels or more for {kind}, e.g. cifar-10"
+        raise ScenarioError(Problem("workload.dataset", f"samples of shape {sample_shape}", allowed))
+    return sample_shape[0], sample_shape[1], sample_shape[2]

@@ -1,0 +1,53 @@
+"""What a scenario's partition deals: a table and a picture. Imports planning, report and rich."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from sflsim.errors import SflsimError
+from sflsim.planning.label_counts import label_counts
+from sflsim.report.labels import labels_figure
+from sflsim.report.style import save_png
+from sflsim.scenario.schema import Scenario
+
+
+def dealt(scenario: Scenario, seed: int | None, picture: Path) -> Table:
+    """Write the picture of labels by client and return the table of its figures.
+
+    Raises:
+        SflsimError: the picture cannot be written.
+    """
+    counts = label_counts(scenario, seed)
+    kinds = f"{scenario.workload.dataset.kind} dealt by {scenario.workload.partition.kind}"
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        save_png(labels_figure(counts, kinds), picture)
+    except OSError as error:
+        raise SflsimError(f"--out {picture}: cannot be written ({error.strerror or error})") from error
+    return format_dealt(counts, kinds)
+
+
+def format_dealt(counts: pd.DataFrame, title: str) -> Table:
+    """Return smallest, middle and largest figures over the clients.
+
+    The distance is that between a client's shares of the labels and all clients' together, from 0
+    (alike) to 1 (nothing in common): half the sum of the differences.
+    """
+    table = counts.pivot(index="client", columns="label", values="samples").to_numpy()
+    samples = table.sum(axis=1)
+    whole = table.sum(axis=0) / table.sum()
+    distance = np.abs(table / samples[:, None] - whole).sum(axis=1) / 2
+    shown = Table("over the clients", "smallest", "middle", "largest", title=title, title_justify="left")
+    shown.add_row("samples", *_three(samples, "{:,.0f}"))
+    shown.add_row("labels held", *_three((table > 0).sum(axis=1), "{:.0f}"))
+    shown.add_row("distance from all together", *_three(distance, "{:.2f}"))
+    shown.caption = f"{len(table):,} clients, {table.sum():,} samples"
+    return shown
+
+
+def _three(values: np.ndarray, form: str) -> list[str]:
+    return [form.format(value) for value in (values.min(), np.median(values), values.max())]

@@ -1,0 +1,95 @@
+"""What every process of a testbed makes of a scenario, and what it has to refuse.
+
+Imports the session, the fleet and learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from sflsim.algorithms.base import PerClientCut
+from sflsim.errors import Problem, ScenarioError
+from sflsim.fleet.links import LinkConfig
+from sflsim.fleet.population import Fleet, build_fleet
+from sflsim.learning.task import Task
+from sflsim.scenario.schema import Scenario
+from sflsim.session import Session
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The task, the fleet and the variant under one seed."""
+
+    task: Task
+    fleet: Fleet
+    config: Any
+
+    def link(self, index: int) -> tuple[float, float, float]:
+        """Return the rates up and down (byte/s) and the latency (s) of a client."""
+        constant = self.fleet.device(index).link.constant
+        assert constant is not None
+        return constant
+
+    @classmethod
+    def of(cls, session: Session, number: int, seed: int) -> Setting:
+        """Return the setting of variant `number`.
+
+        Raises:
+            ScenarioError: the testbed cannot run that.
+        """
+        scenario = session.scenario
+        config = scenario.variants[number]
+        problems = list(_refused(scenario, number))
+        if problems:
+            raise scenario.located(ScenarioError(problems))
+        return cls(
+            session._task(session.cut(config, number), seed), build_fleet(scenario.fleet, seed), config
+        )
+
+
+def _refused(scenario: Scenario, number: int) -> Iterator[Problem]:
+    """Yield what a scenario has and a testbed has not."""
+    config, fleet, path = scenario.variants[number], scenario.fleet, f"variants[{number}]"
+    if config.algorithm not in KNOWN:
+        yield Problem(f"{path}.algorithm", config.algorithm, f"on the testbed {', '.join(KNOWN)}")
+    given = config.model_dump()
+    for field, allowed in PLAIN.items():
+        if field in given and given[field] != allowed:
+            yield Problem(f"{path}.{field}", repr(given[field]), f"on the testbed {allowed!r}")
+    if given.get("tau") == "adaptive":
+        yield Problem(f"{path}.tau", "adaptive", "on the testbed a number")
+    if isinstance(config.cut, PerClientCut):
+        yield Problem(f"{path}.cut", "a cut for each client", "on the testbed one cut")
+    if scenario.stop.rounds is None:
+        yield Problem("stop.rounds", "nothing", "on the testbed a number of rounds")
+    if scenario.server.link.up != inf or scenario.server.link.down != inf:
+        yield Problem("server.link", "a limit", "on the testbed an unlimited link of the server")
+    for place, group in enumerate(fleet.groups):
+        where = f"fleet.groups[{place}]"
+        if not _plain(group.link):
+            yield Problem(
+                f"{where}.link", "a link that changes, is drawn or shared", "on the testbed fixed rates"
+            )
+        if getattr(group, "access_point", None):
+            yield Problem(f"{where}.access_point", "a shared medium", "on the testbed none")
+        if group.straggler or fleet.straggler:
+            yield Problem(f"{where}.straggler", "a slowdown", "on the testbed none")
+
+
+def _plain(link: Any) -> bool:
+    """Tell whether a link has fixed rates and a fixed latency, and nothing else."""
+    if not isinstance(link, LinkConfig):
+        return False
+    rest = {name: field for name, field in LinkConfig.model_fields.items() if name not in RATES}
+    if any(getattr(link, name) != field.default for name, field in rest.items()):
+        return False
+    return all(isinstance(value, float) for value in (link.up, link.down, link.latency))
+
+
+RATES = ("up", "down", "latency")
+KNOWN = ("splitfed-v1", "mu-splitfed", "fedavg")
+PLAIN = {"over_selection": 0, "deadline": None, "client_feedback": "separate"}
+"""Fields that a testbed takes with one value alone."""

@@ -1,0 +1,110 @@
+"""The testbed's own parts against what they promise: the shaped link, the slowed processor, its refusals."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+from support import FAST, data, read
+
+from sflsim.errors import ScenarioError, SflsimError
+from sflsim.session import Options, Session
+from sflsim.testbed.pace import slowed
+from sflsim.testbed.setting import Setting
+from sflsim.testbed.testbed import run_testbed
+from sflsim.testbed.wire import LENGTHS, Wire
+
+VARIED = {"up": "16 byte/s", "down": {"kind": "uniform", "low": "8 byte/s", "high": "9 byte/s"}}
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Wire, Wire]]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        one = socket.create_connection(listening.getsockname())
+        other, _ = listening.accept()
+    pair = Wire(one), Wire(other)
+    yield pair
+    for wire in pair:
+        wire.close()
+
+
+def test_tensors_come_as_they_went(ends: tuple[Wire, Wire]) -> None:
+    """Bit for bit, with their names, types and shapes; also empty ones and slices."""
+    sent = {
+        "z": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).T,
+        "y": torch.arange(5),
+        "none": torch.empty(0, 2),
+    }
+    ends[0].send("activation", sent, round=3)
+    came = ends[1].receive("activation")
+    assert came.fields == {"round": 3}
+    assert list(came.tensors) == list(sent)
+    for name, tensor in sent.items():
+        assert came.tensors[name].dtype == tensor.dtype
+        assert torch.equal(came.tensors[name], tensor)
+
+
+def test_the_link_is_as_slow_as_it_is_told(ends: tuple[Wire, Wire]) -> None:
+    """Messages follow each other at the rate, and the latency of one overlaps the sending of the next."""
+    ends[0].bytes_per_s, ends[0].latency_s = 1e6, 0.05
+    begun = time.monotonic()
+    for _ in range(3):
+        ends[0].send("z", {"z": torch.zeros(5000)})  # 20 kB: 20 ms
+    came = [ends[1].receive("z") for _ in range(3)]
+    wanted = [0.05 + number * came[0].size_bytes / 1e6 for number in (1, 2, 3)]
+    for message, wanted_s in zip(came, wanted, strict=True):
+        assert wanted_s - 1e-4 < message.end_s - begun < wanted_s + 0.05  # never too early; late under load
+
+
+def test_what_is_no_message_is_refused(ends: tuple[Wire, Wire]) -> None:
+    """Neither memory for absurd lengths, nor types that were not agreed on, nor silence instead of an end."""
+    ends[0]._socket.sendall(LENGTHS.pack(1 << 31, 0))
+    with pytest.raises(SflsimError, match="no message"):
+        ends[1].receive()
+    ends[1].send("other")
+    with pytest.raises(SflsimError, match="expected 'model', got 'other'"):
+        ends[0].receive("model")
+    ends[1].close()
+    with pytest.raises(SflsimError, match="closed"):
+        ends[0].receive()
+
+
+def test_a_slowed_processor_takes_its_multiple() -> None:
+    """Of processor time: at least the factor times what was computed, and not much more."""
+    computed, begun = time.thread_time(), time.monotonic()
+    with slowed(10.0):
+        while time.thread_time() - computed < 0.01:
+            pass
+    passed = time.monotonic() - begun
+    assert 0.099 <= passed < 0.3
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"variants": [{"algorithm": "splitfed-v2"}]}, "variants[0].algorithm"),
+        ({"variants": [{"algorithm": "mu-splitfed", "tau": "adaptive"}]}, "variants[0].tau"),
+        ({"variants": [{"algorithm": "splitfed-v1", "deadline": "3 s"}]}, "variants[0].deadline"),
+        ({"stop": {"time": "3 s"}}, "stop.rounds"),
+        ({"server": {"compute": "4 FLOP/s", "link": {"up": "unlimited", "down": "8 byte/s"}}}, "server.link"),
+        ({"fleet": {"clients": 1, "groups": [{**FAST, "link": VARIED}]}}, "fleet.groups[0].link"),
+        ({}, "fleet.groups[1].straggler"),
+    ],
+)
+def test_refused(changes: dict[str, object], path: str) -> None:
+    """What a testbed cannot do is said before a process is started."""
+    scenario = read(data(**changes))
+    with pytest.raises(ScenarioError) as caught:
+        Setting.of(Session(scenario, Options()), 0, 0)
+    assert path in [problem.path for problem in caught.value.problems]
+
+
+def test_groups_without_a_slowdown_are_named() -> None:
+    """Not started with a speed made up."""
+    server = {"compute": "4 FLOP/s"}
+    scenario = read(data(fleet={"clients": 1, "groups": [FAST]}, server=server))
+    with pytest.raises(SflsimError, match="no slowdown is given for fast"):
+        run_testbed(scenario, slowdowns={"slow": 2.0})
