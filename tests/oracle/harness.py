@@ -197,9 +197,7 @@ def train(
     assert outcome.status == "completed"
     task = session.learner.task
     parts_of = [nn.Sequential(*[block for _, block in part.blocks]) for part in (task.client, task.server)]
-    x_c, x_s = (
-        [p.detach().double() for p in part.parameters() if p.requires_grad] for part in parts_of
-    )
+    x_c, x_s = ([p.detach().double() for p in part.parameters() if p.requires_grad] for part in parts_of)
     close(whole(session.learner.models[0]), flat([*x_c, *x_s]))
     return Training(session, outcome, oracle_part(parts_of[0]), oracle_part(parts_of[1]), x_c, x_s)
 

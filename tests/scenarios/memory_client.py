@@ -72,7 +72,8 @@ def load_transformers() -> None:
     """Train a tiny transformer, so that its libraries are there."""
     sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 8}
     words = {"vocab_size": 9, "word_embed_proj_dim": 8, "max_position_embeddings": 8}
-    model = {"kind": "transformer", "config": {"model_type": "opt", **sizes, **words}, "adapters": {"rank": 1}}
+    config = {"model_type": "opt", **sizes, **words}
+    model = {"kind": "transformer", "config": config, "adapters": {"rank": 1}}
     workload = Workload.model_validate({"dataset": {"kind": "sst-2", "max_length": 4}, "model": model})
     part = nn.Sequential(*(block for _, block in built(workload.model, (2, 4), 2, 1)[:1]))
     for name in ("first-order", "zeroth-order"):

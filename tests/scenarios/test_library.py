@@ -14,9 +14,7 @@ import sflsim
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"mu_splitfed_cifar10.yaml", "opt_sst2.yaml"}
 """They need data that is not here: see test_papers_with_data.py."""
-SCENARIOS = sorted(
-    path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE
-)
+SCENARIOS = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE)
 STUDIES = sorted((ROOT / "analysis").glob("[a-z]*.py"))
 
 
