@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sflsim.fleet.profiles import Profile
@@ -34,6 +34,7 @@ def walked(steps: list[tuple[float, float]], repeats: bool, start_s: float, end_
     return total
 
 
+@settings(deadline=None)  # machines are noisy
 @given(STEPS, st.booleans(), st.floats(0, 300), st.floats(0, 300))
 def test_integral_is_the_sum_of_pieces(
     steps: list[tuple[float, float]], repeats: bool, start_s: float, more_s: float
@@ -43,6 +44,7 @@ def test_integral_is_the_sum_of_pieces(
     assert found == pytest.approx(walked(steps, repeats, start_s, start_s + more_s), rel=1e-9, abs=1e-7)
 
 
+@settings(deadline=None)  # machines are noisy
 @given(STEPS, st.booleans(), st.floats(0, 300), st.floats(0.01, 5000))
 def test_amount_is_reached_at_its_end_and_not_before(
     steps: list[tuple[float, float]], repeats: bool, start_s: float, amount: float
@@ -60,6 +62,7 @@ def test_amount_is_reached_at_its_end_and_not_before(
         assert walked(steps, repeats, start_s, before_s) < amount
 
 
+@settings(deadline=None)  # machines are noisy
 @given(STEPS, st.booleans(), st.floats(0, 300))
 def test_value_holds_until_the_next_change(
     steps: list[tuple[float, float]], repeats: bool, t_s: float

@@ -4,7 +4,7 @@ Two clients (FAST and SLOW of tests/support.py) under COSTS; all figures are dya
 that floats are exact. Both have in common, in seconds:
 
     fast: x_c arrives 0 + 16/16 + 1/4 = 1.25; a forward pass takes 8/8 = 1. Its uplink is bound by
-        the server's 8 byte/s: z with labels takes 12/8 = 1.5, z+ and z- 8/8 = 1, x_c 16/8 = 2.
+        its 8 byte/s up: z with labels takes 12/8 = 1.5, z+ and z- 8/8 = 1, x_c 16/8 = 2.
         z      computed 1.25 - 2.25   sent 2.25 - 3.75   arrives 4
         z+     computed 2.25 - 3.25   sent 3.75 - 4.75   arrives 5
         z-     computed 3.25 - 4.25   sent 4.75 - 5.75   arrives 6
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support import COSTS, UNLIMITED, data, read
+from support import COSTS, FAST, SLOW, UNLIMITED, data, read
 
 from sflsim.experiment import simulate
 
@@ -33,9 +33,11 @@ Row = tuple[str, str, float, float, str, float, float]  # actor, activity, start
 
 
 def rows(variant: dict[str, Any], slots: int) -> list[Row]:
-    """Return the spans of one round, in order of start."""
-    server = {**data()["server"], "slots": slots}
-    spans = simulate(read(data(variants=[variant], server=server)), timing_only=True).spans
+    """Return the spans of one round, in order of start; the clients' links are all that limits a transfer."""
+    server = {**data()["server"], "slots": slots, "link": UNLIMITED}
+    fast = {**FAST, "link": {**FAST["link"], "up": "8 byte/s"}}
+    fleet = {"clients": 2, "groups": [fast, SLOW]}
+    spans = simulate(read(data(variants=[variant], server=server, fleet=fleet)), timing_only=True).spans
     columns = spans[["actor", "activity", "start_s", "end_s", "client", "bytes", "flop"]]
     return sorted(columns.itertuples(index=False, name=None), key=lambda row: (row[2], row))
 

@@ -444,4 +444,5 @@ def test_divergence_names_the_first_bad_round(variant: dict[str, Any], every: st
 
 def test_model_repr_is_its_settings() -> None:
     """A task's key rests on the repr of the model's Config: it must name every field."""
-    assert repr(MLP(hidden=(3, 4))) == "MLP(kind='mlp', hidden=(3, 4), adapters=None)"
+    fields = "freeze=(), weights=None, weights_strict=True, kind='mlp', hidden=(3, 4), adapters=None"
+    assert repr(MLP(hidden=(3, 4))) == f"MLP({fields})"
