@@ -87,8 +87,8 @@ class Transfer(Event):
     """One message over shared media: it fires on arrival, which is not known before it has been sent."""
 
     __slots__ = (
-        "_air_bytes", "_channel", "_flow", "_latency_s", "_rate", "_round", "_route", "_sent_s",
-        "_start_s", "span",
+        "_air_bytes", "_channel", "_flow", "_given_up", "_latency_s", "_rate", "_round", "_route",
+        "_sent_s", "_start_s", "span",
     )  # fmt: skip
     _ok = True
     _value = None
@@ -111,6 +111,7 @@ class Transfer(Event):
         self._round = round
         self._route = route
         self._flow: Flow | None = None
+        self._given_up = False
         self._start_s = self._sent_s = -1.0
 
     def start(self) -> None:
@@ -132,8 +133,9 @@ class Transfer(Event):
 
     def abandon(self, outcome: str) -> None:
         """Give it up now: what has passed is recorded with `outcome`, and it fires for nobody."""
-        if self.callbacks is None:
+        if self.callbacks is None or self._given_up:
             return
+        self._given_up = True
         self.callbacks.clear()
         now, left_bytes = self.env.now, 0.0
         sending = self._start_s >= 0 and self._sent_s < 0

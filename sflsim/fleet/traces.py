@@ -58,7 +58,7 @@ class TraceConfig(BaseModel):
     def _found(cls, file: str, info: ValidationInfo) -> str:
         return files.found(file, info)
 
-    @field_validator("repeat", mode="before")
+    @field_validator("repeat", mode="plain", json_schema_input_type=bool | Period)
     @classmethod
     def _one_of_both(cls, value: Any) -> bool | float:
         """Read true, false or a period; pydantic would report both attempts."""

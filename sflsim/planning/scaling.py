@@ -71,7 +71,9 @@ def scale(data: Data, key: str, factor: float) -> None:
 
 
 def scaled(value: Any, factor: float) -> Any:
-    """Return a quantity, or a distribution's quantities, times `factor`."""
+    """Return a quantity, a distribution's quantities or a trace, times `factor`."""
+    if isinstance(value, dict) and value.get("kind") == "trace":
+        return {**value, "scale": value.get("scale", 1.0) * factor}
     if isinstance(value, dict):
         return {key: scaled(one, factor) if isinstance(one, str) else one for key, one in value.items()}
     if isinstance(value, (int, float)):

@@ -313,3 +313,9 @@ def test_what_is_not_loaded(code: str, absent: tuple[str, ...]) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Test folders are no packages: pytest refuses to collect two modules of one name in a clean tree."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("*.py")]
+    assert sorted(names) == sorted(set(names))
