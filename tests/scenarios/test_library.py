@@ -39,6 +39,28 @@ def test_a_scenario_runs(path: Path) -> None:
     assert run.evaluations["accuracy"].between(0, 1).all()
 
 
+def test_the_sweep_runs() -> None:
+    """`scenarios/sweep.yaml` runs at every point of its block; what learns alike is trained once."""
+    shorter = ["stop={rounds: 2}", "seeds=[0]", "target_accuracy=null", "variants=[splitfed-v1]"]
+    sweep = sflsim.sweep(sflsim.load_scenario(ROOT / "scenarios" / "sweep.yaml", shorter))
+
+    assert len(sweep.table) == 12
+    assert set(sweep.table["status"]) == {"completed"}
+    assert sweep.manifest["trainings"] == 1
+    assert sweep.table["time_s"].nunique() == 12
+
+
+def test_the_plan_recommends() -> None:
+    """`scenarios/plan.yaml` ends with a recommended point of its front."""
+    shorter = ["target_accuracy=15%", "seeds=[0]", "evaluate.every=1 round"]
+    fewer = ["variants=[splitfed-v1, cse-fsl]", "stop.rounds=20", "plan.decisions={fleet.participants: [2, 5]}"]
+    plan = sflsim.plan(sflsim.load_scenario(ROOT / "scenarios" / "plan.yaml", [*shorter, *fewer]))
+
+    assert len(plan.points) == 2 * 2
+    assert plan.points["recommended"].sum() == 1
+    assert plan.points.loc[plan.points["recommended"], "pareto"].all()
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_study_makes_its_figure_and_its_table(path: Path, tmp_path: Path) -> None:
     """On its small setting, a study writes one picture and one table with rows."""
