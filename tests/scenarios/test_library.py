@@ -53,8 +53,9 @@ def test_the_sweep_runs() -> None:
 def test_the_plan_recommends() -> None:
     """`scenarios/plan.yaml` ends with a recommended point of its front."""
     shorter = ["target_accuracy=15%", "seeds=[0]", "evaluate.every=1 round"]
-    fewer = ["variants=[splitfed-v1, cse-fsl]", "stop.rounds=20", "plan.decisions={fleet.participants: [2, 5]}"]
-    plan = sflsim.plan(sflsim.load_scenario(ROOT / "scenarios" / "plan.yaml", [*shorter, *fewer]))
+    fewer = ["variants=[splitfed-v1, cse-fsl]", "stop.rounds=20"]
+    decisions = "plan.decisions={fleet.participants: [2, 5]}"
+    plan = sflsim.plan(sflsim.load_scenario(ROOT / "scenarios" / "plan.yaml", [*shorter, *fewer, decisions]))
 
     assert len(plan.points) == 2 * 2
     assert plan.points["recommended"].sum() == 1
