@@ -70,10 +70,10 @@ def test_the_added_algorithm_learns(at_root: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_command_runs(at_root: Path) -> None:
-    """Every sflsim command of the README works, what is long shortened, in the order in which it stands there."""
+    """Every sflsim command of the README works, in the order of the README; what is long is shortened."""
     short = {
         "run": ["--set", "stop.rounds=4", "--set", "seeds=[0]", "--workers", "1"],
-        "calibrate": ["--repeat", "2", "--rest", "0"],
+        "calibrate": ["--repeat", "3", "--rest", "0"],
     }
     for arguments in commands():
         expanded = [part for argument in arguments for part in sorted(map(str, _glob(argument)))]
