@@ -107,10 +107,13 @@ def learning_apart(real: Reality, run: sflsim.Run) -> pd.DataFrame:
     )
 
 
-def real_and_simulated(scenario: sflsim.Scenario, variant: int, repeat: int) -> tuple[Reality, sflsim.Run]:
+def real_and_simulated(
+    scenario: sflsim.Scenario, variant: int, repeat: int
+) -> tuple[Reality, sflsim.Run, float]:
     """Run a variant for real, and simulate it with what was measured before and after.
 
-    Both together, as a machine that others use is not equally fast all the time.
+    Both together, as a machine that others use is not equally fast all the time. The third value
+    says how unequally: the largest change of a work's median time from before to after.
     """
     before = calibrated(scenario, repeat)
     real = run_testbed(scenario, variant, slowdowns=SLOWDOWNS, server_slowdown=SERVER_SLOWDOWN)
@@ -119,7 +122,12 @@ def real_and_simulated(scenario: sflsim.Scenario, variant: int, repeat: int) -> 
         replace(one, seconds=one.seconds + again.seconds)
         for one, again in zip(before.measured, after.measured, strict=True)
     ]
-    return real, sflsim.simulate(predicted(scenario, replace(before, measured=tuple(pooled)), variant))
+    drift = max(
+        abs(again.median_s / one.median_s - 1)
+        for one, again in zip(before.measured, after.measured, strict=True)
+    )
+    run = sflsim.simulate(predicted(scenario, replace(before, measured=tuple(pooled)), variant))
+    return real, run, drift
 
 
 def calibrated(scenario: sflsim.Scenario, repeat: int) -> sflsim.Calibration:
@@ -132,10 +140,14 @@ def study(rounds: int, repeat: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     scenario = sflsim.parse_scenario(SCENARIO, overrides=[f"stop.rounds={rounds}"])
     times, learned = [], []
     for number, config in enumerate(scenario.variants):
-        real, run = real_and_simulated(scenario, number, repeat)
+        real, run, drift = real_and_simulated(scenario, number, repeat)
         times.append(beside(real, run).assign(algorithm=config.algorithm))
         learned.append(learning_apart(real, run).assign(algorithm=config.algorithm))
-        print(f"{config.algorithm}: {rounds} rounds for real and simulated", flush=True)
+        print(
+            f"{config.algorithm}: {rounds} rounds for real and simulated; "
+            f"this machine's rates changed by up to {drift:.0%} meanwhile",
+            flush=True,
+        )
     return pd.concat(times), pd.concat(learned)
 
 

@@ -3,8 +3,9 @@
 Slow, as nine processes load torch. The bound of 10 % on the median round is the goal of the
 project; what the clock leaves out (copying messages, waking threads, a processor shared with whoever
 else is there) took 1 to 5 % of these rounds, most of which is waiting. Processor time, not time that
-passes, is what devices are slowed by and what is calibrated, so a neighbour disturbs little; one who takes
-both cores for long can still make the test fail.
+passes, is what devices are slowed by and what is calibrated, so a neighbour disturbs little. One who takes
+both cores for long still does: hence several tries, and where the machine's own rates changed by more than
+the bound during each of them, the test is skipped and says so.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
+import pandas as pd
 import pytest
 
 import sflsim
 
 STUDY = Path(__file__).parents[2] / "analysis" / "testbed.py"
 ROUNDS = 8
+TRIES = 4
+BOUND = 0.10
 LEVEL = 1e-5
 """Of losses around 2: the simulation stacks the participants of a round, which moves last bits."""
 
@@ -38,17 +43,33 @@ def study() -> ModuleType:
 def test_real_processes(study: ModuleType, number: int) -> None:
     """A first-order and a zeroth-order algorithm learn the same for real, in the time that was predicted."""
     scenario = sflsim.parse_scenario(study.SCENARIO, overrides=[f"stop.rounds={ROUNDS}"])
-    real, run = study.real_and_simulated(scenario, number, repeat=20)
-    apart = study.learning_apart(real, run)
+    drifts = []
+    for _ in range(TRIES):
+        real, run, drift = study.real_and_simulated(scenario, number, repeat=20)
+        learns_the_same(study.learning_apart(real, run), real)
+        found = errors(study, real, run)
+        if found["round"] < BOUND and found[["uplink", "downlink"]].max() < BOUND:
+            return
+        drifts.append(drift)
+    if min(drifts) > BOUND:
+        pytest.skip(f"this machine's own rates changed by {min(drifts):.0%} or more in each of {TRIES} tries")
+    pytest.fail(f"no prediction within {BOUND:.0%} in {TRIES} tries, the last:\n{found}")
+
+
+def learns_the_same(apart: pd.DataFrame, real: Any) -> None:
+    """Assert that real processes and the simulation learned the same, and something."""
     assert len(apart) == ROUNDS + 1
     assert apart["accuracy"].max() == 0
     assert apart["loss"].max() < LEVEL
     assert real.evaluations["loss"].iloc[-1] < real.evaluations["loss"].iloc[0] - 100 * LEVEL
+
+
+def errors(study: ModuleType, real: Any, run: sflsim.Run) -> pd.Series[float]:
+    """Return the median size of the error of rounds, exchanges and activities, all of them there."""
     times = study.beside(real, run)
     # Every message, piece of work and exchange of the one is there in the other.
     assert times.groupby("what").size().to_dict() == {
         "round": ROUNDS, **dict.fromkeys(["exchange", "compute", "uplink", "downlink", "serve"], 4 * ROUNDS)
     }  # fmt: skip
-    found = study.table(times.assign(algorithm="")).set_index("what")["median_size_of_error"]
-    assert found["round"] < 0.10, found
-    assert found[["uplink", "downlink"]].max() < 0.10, found
+    table = study.table(times.assign(algorithm="")).set_index("what")
+    return cast("pd.Series[float]", table["median_size_of_error"])

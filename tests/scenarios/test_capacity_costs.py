@@ -1,0 +1,64 @@
+"""The networks of the capacity study cost what the study says: derived again from the models."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import sflsim
+from sflsim.learning.costs import Costs
+from sflsim.learning.measure import derive_costs
+from sflsim.learning.models.cnn import CNN
+from sflsim.learning.split import Part
+
+STUDY = Path(__file__).parents[2] / "analysis" / "capacity_planning.py"
+ROUNDED = 1e-3
+
+
+@pytest.fixture(scope="module")
+def study() -> ModuleType:
+    """The study, imported as a module."""
+    spec = importlib.util.spec_from_file_location("capacity_planning", STUDY)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["capacity_planning"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def derived(
+    channels: tuple[int, ...], shape: tuple[int, int, int], classes: int, batch_size: int, cut: int
+) -> Costs:
+    """Return the costs of a CNN on the meta device; nothing is allocated."""
+    with torch.device("meta"):
+        blocks = CNN(channels=channels, dense=128).build(shape, classes)
+    sample = torch.empty(shape, device="meta")
+    return derive_costs(Part(blocks[:cut]), Part(blocks[cut:]), sample, batch_size)
+
+
+def stated(costs: sflsim.Scenario) -> dict[str, float]:
+    """Return the costs that a scenario sets, by the field names of `Costs`."""
+    return costs.workload.costs.figures()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_the_tablets_network(study: ModuleType, cut: int) -> None:
+    """A CNN with 64, 128, 256 channels for 1 x 512 x 512, ten classes, batch 32, at each cut."""
+    scenario = sflsim.parse_scenario(study.HOSPITAL, overrides=[f"workload={study.workload(cut)}"])
+    costs = asdict(derived((64, 128, 256), (1, 512, 512), 10, 32, cut))
+    for name, value in stated(scenario).items():
+        assert value == pytest.approx(costs[name], rel=ROUNDED), name
+
+
+def test_the_phones_network(study: ModuleType) -> None:
+    """A CNN with 32, 64, 64 channels for 3 x 32 x 32, 62 classes, batch 16, cut after its second block."""
+    costs = asdict(derived((32, 64, 64), (3, 32, 32), 62, 16, 2))
+    for name, value in stated(sflsim.parse_scenario(study.PHONES)).items():
+        assert value == pytest.approx(costs[name], rel=ROUNDED), name
