@@ -48,6 +48,11 @@ COSTS = {
         "auxiliary_backward": 1.342e9, "auxiliary_model": 41943080},
 }  # fmt: skip
 EVERY_CUT = {"labels": 256, "client_live": 4328521728, "whole_saved": 6610239488, "whole_live": 4328521728}
+# The worst moment of a training step, by batch: in the first block's backward pass, wherever the cut is.
+STEP = {32: {"client_step": 7549747200, "whole_step": 7818190888},
+        16: {"client_step": 3774873600, "whole_step": 4177533736}}  # fmt: skip
+MODELS = {"client_model", "server_model", "auxiliary_model"}
+"""Figures that no batch changes."""
 
 HOSPITAL = """
 name: hospital-tablets
@@ -84,7 +89,8 @@ workload:
   costs: {client_forward: 179.3 MFLOP, client_backward: 330.3 MFLOP, server_forward: 79.95 MFLOP,
           server_backward: 159.9 MFLOP, activation: 256 KiB, labels: 128 byte, client_model: 77.57 kB,
           server_model: 704.5 kB, client_saved: 5.439 MB, client_live: 4.391 MB, whole_saved: 6.169 MB,
-          whole_live: 4.391 MB, auxiliary_forward: 8.126 MFLOP, auxiliary_backward: 16.25 MFLOP,
+          whole_live: 4.391 MB, client_step: 7.537 MB, whole_step: 7.725 MB,
+          auxiliary_forward: 8.126 MFLOP, auxiliary_backward: 16.25 MFLOP,
           auxiliary_model: 1.016 MB}
 fleet:
   clients: 100
@@ -104,14 +110,14 @@ evaluate: {every: 5 rounds}
 LINKS = ["4g-congested", "4g-cz", "phones-in-use", "5g-global"]
 NIGHTS = 30
 FULL = {
-    "cuts": [1, 2, 3],
+    "workloads": [(1, 32), (2, 32), (3, 32), (1, 16)],
     "participants": [5, 10, 20, 50],
     "links": LINKS,
     "clients": 10_000,
     "changes": [],
 }
 QUICK = {
-    "cuts": [1],
+    "workloads": [(1, 16)],
     "participants": [5],
     "links": LINKS[:2],
     "clients": 1000,
@@ -124,22 +130,25 @@ QUICK = {
 }
 
 
-def workload(cut: int) -> dict[str, object]:
-    """Return the hospital's workload: where it is cut, and what that costs."""
+def workload(cut: int, batch_size: int = 32) -> dict[str, object]:
+    """Return the hospital's workload: where it is cut, its batch, and what that costs."""
     figures = COSTS[cut] | EVERY_CUT
+    figures = {name: value * (1 if name in MODELS else batch_size / 32) for name, value in figures.items()}
     costs = {
-        name: f"{value} {'FLOP' if name.endswith('ward') else 'byte'}" for name, value in figures.items()
+        name: f"{value} {'FLOP' if name.endswith('ward') else 'byte'}"
+        for name, value in (figures | STEP[batch_size]).items()
     }
-    return {"cut": cut, "model": {"kind": "mlp", "hidden": [16, 64, 64]}, "costs": costs}
+    model = {"kind": "mlp", "hidden": [16, 64, 64]}
+    return {"cut": cut, "batch_size": batch_size, "model": model, "costs": costs}
 
 
-def hospital(cuts: list[int], changes: list[str]) -> tuple[pd.DataFrame, str]:
+def hospital(workloads: list[tuple[int, int]], changes: list[str]) -> tuple[pd.DataFrame, str]:
     """Return the points of the plan, and its explanation.
 
     The plan over all variants trains only what can win. One plan for each algorithm follows, so that
     each is trained where it is at its best; what is known already is not trained again.
     """
-    choices = [workload(cut) for cut in cuts]
+    choices = [workload(*one) for one in workloads]
     decided = [f"workload={choices[0]}", f"plan.decisions.workload={choices}"]
     scenario = sflsim.parse_scenario(HOSPITAL, overrides=[*decided, *changes])
     variants: dict[str, list[object]] = {}
@@ -151,10 +160,12 @@ def hospital(cuts: list[int], changes: list[str]) -> tuple[pd.DataFrame, str]:
             only = sflsim.parse_scenario(HOSPITAL, overrides=[*decided, *changes, f"variants={own}"])
             plans.append(sflsim.plan(only, cache=Path(folder)))
     frame = pd.concat([plan.points for plan in (plans[1:] or plans)], ignore_index=True)
+    chosen = frame["workload"].map(dict(zip(plans[0].points["workload"].unique(), workloads, strict=True)))
     table = pd.DataFrame(
         {
             "variant": frame["variant"],
-            "cut": frame["workload"].map(dict(zip(plans[0].points["workload"].unique(), cuts, strict=True))),
+            "cut": chosen.str[0],
+            "batch_size": chosen.str[1],
             "tflop_per_s": frame["server.compute"].str.split().str[0].astype(float),
             **{name: frame[name] for name in ("rounds", "time_s", "cost", "broken", "settled", "feasible")},
             "memory_bytes": frame["memory_share"] * FREE_BYTES,
@@ -233,26 +244,33 @@ def _best(fleet: pd.DataFrame) -> str:
 
 
 def _night(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw what fits into the memory and into the night: the fastest point by variant and cut."""
+    """Draw what fits into the memory and into the night: the fastest point by variant, cut and batch."""
     shown = table[table["time_s"] > 0]
+    names = {
+        one: f"{one[0]}\nbatch {one[1]}"
+        for one in shown[["cut", "batch_size"]].drop_duplicates().itertuples(index=False, name=None)
+    }
+    places = {one: number for number, one in enumerate(names)}
     for variant, own in shown.groupby("variant", sort=False):
-        fastest = own.sort_values("time_s").groupby("cut").first()
-        axes.plot(fastest.index, fastest["time_s"] / 3600, linewidth=0.8, label=variant)
-        for cut, row in fastest.iterrows():
+        fastest = own.sort_values("time_s").groupby(["cut", "batch_size"]).first()
+        at = [places[one] for one in fastest.index]
+        axes.plot(at, fastest["time_s"] / 3600, linestyle="none", marker=".", label=variant)
+        for place, (_, row) in zip(at, fastest.iterrows(), strict=True):
             marker = "o" if row["settled"] else "^"
             marker = "v" if "target" in row["broken"] else marker
             marker = "x" if "device_memory" in row["broken"] else marker
-            axes.plot(cut, row["time_s"] / 3600, marker=marker, color=axes.lines[-1].get_color())
+            axes.plot(place, row["time_s"] / 3600, marker=marker, color=axes.lines[-1].get_color())
     axes.axhline(10, color="black", linestyle="--", linewidth=0.8)
     axes.set(xlabel="cut (blocks on the tablet)", ylabel="time to target (h)", yscale="log")
-    axes.set_xticks(sorted(shown["cut"].unique()))
+    axes.set_xticks(range(len(names)), list(names.values()))
     axes.set_title("40 tablets: o reached, ^ at least,\nv not reached, x too large")
 
 
 def _server(axes: Axes, table: pd.DataFrame) -> None:
     """Draw what a bigger server buys at cut 1; a time not trained to its end is the least it can be."""
     fits = table[(table["cut"] == 1) & ~table["broken"].str.contains("memory|target")]
-    times = fits.pivot_table(index="tflop_per_s", columns="variant", values="time_s", sort=False) / 3600
+    fits = fits.assign(line=fits["variant"] + ", batch " + fits["batch_size"].astype(str))
+    times = fits.pivot_table(index="tflop_per_s", columns="line", values="time_s", sort=False) / 3600
     _lines(axes, times, "time to target (h)", "40 tablets: does a bigger server help? (cut 1)")
     axes.set(xlabel="server (TFLOP/s)", yscale="log")
 
@@ -275,7 +293,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("analysis/results"))
     arguments = parser.parse_args()
     settings = QUICK if arguments.quick else FULL
-    tablets, explanation = hospital(settings["cuts"], settings["changes"])
+    tablets, explanation = hospital(settings["workloads"], settings["changes"])
     print(explanation, flush=True)
     fleet = phones(settings["participants"], settings["links"], settings["clients"], settings["changes"])
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -53,12 +53,12 @@ class Costs:
         """Return a client's peak memory when it trains by backpropagation.
 
         Parameters, `optimizer_states` further copies, and the worst moment of a training step; where
-        that is unknown, all gradients and the larger of what is saved for backward and what a forward
-        pass holds alive, which is never less.
+        that is unknown, all gradients, what is saved for backward and once more what a forward pass
+        holds alive, for the gradients of activations: more than a network takes, but for a few.
         """
         step_bytes = self.client_step_bytes
         if step_bytes is None:
-            step_bytes = self.client_model_bytes + max(self.client_saved_bytes, self.client_live_bytes)
+            step_bytes = self.client_model_bytes + self.client_saved_bytes + self.client_live_bytes
         return (1 + optimizer_states) * self.client_model_bytes + self.client_frozen_bytes + step_bytes
 
     def whole_memory_bytes(self, optimizer_states: int) -> float:
@@ -66,7 +66,7 @@ class Costs:
         model_bytes = self.client_model_bytes + self.server_model_bytes
         step_bytes = self.whole_step_bytes
         if step_bytes is None:
-            step_bytes = model_bytes + max(self.whole_saved_bytes, self.whole_live_bytes)
+            step_bytes = model_bytes + self.whole_saved_bytes + self.whole_live_bytes
         frozen_bytes = self.client_frozen_bytes + self.server_frozen_bytes
         return (1 + optimizer_states) * model_bytes + frozen_bytes + step_bytes
 

@@ -48,13 +48,15 @@ def stated(costs: sflsim.Scenario) -> dict[str, float]:
     return costs.workload.costs.figures()
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3])
-def test_the_tablets_network(study: ModuleType, cut: int) -> None:
-    """A CNN with 64, 128, 256 channels for 1 x 512 x 512, ten classes, batch 32, at each cut."""
-    scenario = sflsim.parse_scenario(study.HOSPITAL, overrides=[f"workload={study.workload(cut)}"])
-    costs = asdict(derived((64, 128, 256), (1, 512, 512), 10, 32, cut))
-    for name, value in stated(scenario).items():
-        assert value == pytest.approx(costs[name], rel=ROUNDED), name
+def test_the_tablets_network(study: ModuleType) -> None:
+    """A CNN with 64, 128, 256 channels for 1 x 512 x 512, ten classes, at every cut and batch."""
+    assert len(study.FULL["workloads"]) == 4
+    for cut, batch_size in study.FULL["workloads"]:
+        workload = study.workload(cut, batch_size)
+        scenario = sflsim.parse_scenario(study.HOSPITAL, overrides=[f"workload={workload}"])
+        costs = asdict(derived((64, 128, 256), (1, 512, 512), 10, batch_size, cut))
+        for name, value in stated(scenario).items():
+            assert value == pytest.approx(costs[name], rel=ROUNDED), name
 
 
 def test_the_phones_network(study: ModuleType) -> None:
