@@ -2,7 +2,8 @@
 
 `Part` turns consecutive blocks into `forward(parameters, x)`. The parameters of a part are one
 flat vector, so that zeroth-order math and averages read like the papers; the blocks see views of
-it. Batch norm's running statistics lie in the vector too, behind the parameters of their layer: they
+it. Weights of convolutions lie in it with their channels last, as images do, so that no pass has to
+turn either around. Batch norm's running statistics lie in the vector too, behind the parameters of their layer: they
 are cut, sent and averaged like these, but neither optimizers nor directions touch them. Every tensor
 has a leading lane dimension: C participants computed at once, each with weights of its own. Shapes:
 C lanes, B samples, n numbers in a vector, d of them parameters. Imports torch and modes.
@@ -91,7 +92,7 @@ class Part:
     def initial(self) -> Tensor:
         """Return the blocks' own numbers as one vector [n]."""
         tensors = [
-            tensor.detach().reshape(-1)
+            _laid_out(tensor.detach()).reshape(-1)
             for layer in self._layers
             for _, tensor in [*trained(layer.module), *statistics(layer.module)]
         ]
@@ -102,9 +103,9 @@ class Part:
         lanes = flat_CN.shape[0]
         if lanes == 1:
             pieces = flat_CN[0].split(self.sizes)
-            return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+            return [_view(piece, (), shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
         pieces = flat_CN.split(self.sizes, dim=1)
-        return [piece.view(lanes, *shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+        return [_view(piece, (lanes,), shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
     def leaves(self, flat_CN: Tensor) -> list[Tensor]:
         """Return views that share the memory of `flat_CN`: parameters as leaves of autograd, the rest plain.
@@ -132,7 +133,7 @@ class Part:
         memory of `views` (see `leaves`), and dropout is on; else the network is in use.
         """
         if x_CB.shape[0] == 1:
-            return self.apply(views, x_CB[0], training).unsqueeze(0)
+            return self.apply(views, x_CB.squeeze(0), training).unsqueeze(0)
         for layer in self._layers:
             x_CB = _stacked(layer, views[layer.span], x_CB, training)
         return x_CB
@@ -146,6 +147,19 @@ class Part:
                 with in_training(training, 0):
                     x_B = _single(layer, views[layer.span], x_B)
         return x_B
+
+
+def _laid_out(tensor: Tensor) -> Tensor:
+    """Return a tensor with its axes in the order in which it lies in the vector: channels last."""
+    return tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor
+
+
+def _view(piece: Tensor, lanes: tuple[int, ...], shape: torch.Size) -> Tensor:
+    """Return a stretch of the vector as a tensor [*lanes, *shape]; see `_laid_out`."""
+    if len(shape) != 4:
+        return piece.view(*lanes, *shape)
+    out, into, rows, columns = shape
+    return piece.view(*lanes, out, rows, columns, into).movedim(-1, -3)
 
 
 def cut_blocks(blocks: Sequence[tuple[str, nn.Module]], cut: int) -> tuple[Part, Part]:

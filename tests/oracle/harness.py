@@ -232,14 +232,20 @@ def whole(model: dict[str, Tensor]) -> Tensor:
 
 
 def flat(parameters: ref.Params) -> Tensor:
-    """Return the tensors of a part as one vector."""
-    return torch.cat([tensor.reshape(-1) for tensor in parameters])
+    """Return the tensors of a part as one vector; convolutions lie in it with their channels last."""
+    laid_out = [tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor for tensor in parameters]
+    return torch.cat([tensor.reshape(-1) for tensor in laid_out])
 
 
 def shaped(vector: Tensor, like: ref.Params) -> ref.Params:
     """Return a vector cut into tensors shaped as `like`, in float64."""
     pieces = vector.double().split([tensor.numel() for tensor in like])
-    return [piece.view(tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
+    return [
+        piece.view(tensor.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)
+        if tensor.dim() == 4
+        else piece.view(tensor.shape)
+        for piece, tensor in zip(pieces, like, strict=True)
+    ]
 
 
 def close(found: Tensor, wanted: Tensor) -> None:

@@ -29,11 +29,14 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def whole(name: str, seed: int = 0) -> nn.Sequential:
-    return nn.Sequential(*[block for _, block in build_blocks(MODELS[name], (1, 8, 8), 10, seed)])
+    """Return a network, laid out with channels last, as sflsim does."""
+    network = nn.Sequential(*[block for _, block in build_blocks(MODELS[name], (1, 8, 8), 10, seed)])
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def vector(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    """Return tensors as a part's vector has them: convolutions with their channels last."""
+    return torch.cat([(t.permute(0, 2, 3, 1) if t.dim() == 4 else t).reshape(-1) for t in tensors])
 
 
 def weights(network: nn.Module) -> Tensor:
