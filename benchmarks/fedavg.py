@@ -98,7 +98,9 @@ def by_hand(session: Session) -> Callable[[], Evaluations]:
         participants.append(list(zip(chosen, epochs, strict=True)))
         taken.update(dict.fromkeys(chosen, SAMPLES // BATCH))
     batches = {
-        (client, batch): task._indices(client, batch) for client in taken for batch in range(taken[client])
+        (client, batch): torch.from_numpy(task._indices(client, batch))
+        for client in taken
+        for batch in range(taken[client])
     }
     blocks = [copy.deepcopy(block) for _, block in task.blocks]
     model = nn.Sequential(*blocks)

@@ -13,6 +13,8 @@ from copy import copy
 from math import prod
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,7 +63,7 @@ class Task:
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
-        self._permutations: dict[int, tuple[int, Tensor]] = {}
+        self._permutations: dict[int, tuple[int, npt.NDArray[np.int64]]] = {}
         facts = (
             *(identity, cut, batch_size, seed, data.classes, data.fingerprint),
             *(of_tensors(shards), of_network(self.blocks), of_machine(device)),
@@ -109,31 +111,31 @@ class Task:
 
     def batch(self, names: Sequence[BatchName]) -> tuple[Tensor, Tensor]:
         """Return inputs [C, B, ...] and labels [C, B] of the batches named (client, number)."""
-        indices = torch.stack([self._indices(client, number) for client, number in names])
-        flat = indices.flatten().to(self.device)
+        indices = np.concatenate([self._indices(client, number) for client, number in names])
+        flat = torch.from_numpy(indices).to(self.device)
         lanes = (len(names), self.batch_size)
         keys = [(self.seed, "augment", *name) for name in names]
         x = self.data.training_inputs(flat, keys)
         return x.unflatten(0, lanes), self.data.train_y[flat].unflatten(0, lanes)
 
-    def _indices(self, client: int, number: int) -> Tensor:
+    def _indices(self, client: int, number: int) -> npt.NDArray[np.int64]:
         """Return the samples of a client's batch: its shard, shuffled anew in each epoch, end to end."""
         size = len(self.shards[client])
         first = number * self.batch_size
-        taken: list[Tensor] = []
+        taken: list[npt.NDArray[np.int64]] = []
         missing = self.batch_size
         while missing:
             epoch, offset = divmod(first, size)
             piece = self._shuffled(client, epoch)[offset : offset + missing]
             taken.append(piece)
             first, missing = first + len(piece), missing - len(piece)
-        return taken[0] if len(taken) == 1 else torch.cat(taken)
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
 
-    def _shuffled(self, client: int, epoch: int) -> Tensor:
+    def _shuffled(self, client: int, epoch: int) -> npt.NDArray[np.int64]:
         known = self._permutations.get(client)
         if known is None or known[0] != epoch:
             order = generator(self.seed, "batches", client, epoch).permutation(len(self.shards[client]))
-            known = (epoch, self.shards[client][torch.from_numpy(order)])
+            known = (epoch, self.shards[client].numpy()[order])
             self._permutations[client] = known
         return known[1]
 
