@@ -70,6 +70,8 @@ LARGE_IMAGES = {
     "batch_size": 1024,
 }
 
+RESIDUAL = {"dataset": "cifar-10", "model": "resnet-18", "cut": 7, "batch_size": 64}
+
 LAYERS = {"hidden_size": 640, "num_hidden_layers": 9, "num_attention_heads": 10, "ffn_dim": 2560}
 WORDS = {"vocab_size": 8000, "word_embed_proj_dim": 640, "max_position_embeddings": 256}
 TRANSFORMER = {  # 50 million parameters
@@ -92,7 +94,9 @@ def test_stated_memory_is_what_a_process_peaks_at(workload: dict[str, Any], orde
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
 @pytest.mark.parametrize("order", ["first-order", "zeroth-order"])
-@pytest.mark.parametrize("workload", [TRANSFORMER, ADAPTED], ids=["transformer", "adapters"])
+@pytest.mark.parametrize(
+    "workload", [RESIDUAL, TRANSFORMER, ADAPTED], ids=["resnet-18", "transformer", "adapters"]
+)
 def test_stated_memory_of_large_models(workload: dict[str, Any], order: str) -> None:
     """The same for networks that take a while."""
     check(workload, order)
