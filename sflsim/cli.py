@@ -77,16 +77,21 @@ def run(
         bool, typer.Option("--no-cache", help="compute everything anew, and store nothing")
     ] = False,
     target: Target = None,
+    spans: Annotated[
+        str, typer.Option(metavar="all|none", help="none: for runs too large to list; other tables stay")
+    ] = "all",
 ) -> None:
     """Simulate a scenario, show a summary and write the run folder."""
     with _errors():
         from sflsim.experiment import simulate
         from sflsim.planning.memory import left_out
-        from sflsim.report.summary import format_summary
+        from sflsim.report.summary import format_summary, stalls
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.progress import shown
 
         share = _share(target)
+        if spans not in ("all", "none"):
+            raise SflsimError(f"--spans: found {spans!r}; allowed: all, none")
         loaded = load_scenario(scenario, set_ or [])
         place = _new_folder(folder, loaded.name)
         for line in left_out(loaded):
@@ -99,8 +104,11 @@ def run(
                 timing_only=timing_only,
                 progress=progress,
                 cache=_cache_folder(cache, no_cache),
+                keep_spans=spans == "all",
             )
         out.print(format_summary(result.summary(share)))
+        for line in stalls(result.runs):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
         result.save(place)
         out.print(f"{result.status}; written to {place}", highlight=False, soft_wrap=True)
         if result.status == "interrupted":

@@ -63,6 +63,7 @@ def simulate(
     progress: ProgressCallback | None = None,
     store: Store | None = None,
     cache: str | Path | None = None,
+    keep_spans: bool = True,
 ) -> Run:
     """Run every variant under every seed and return the tables.
 
@@ -72,13 +73,15 @@ def simulate(
     simulation and returns what there is, with the status "interrupted". Scenarios simulated with
     one `store` (and one worker) share what they learn alike: those that differ in timing alone
     train once. A folder `cache` is a store on disk (see `DiskStore`), for any number of processes,
-    now and later: a run that was killed goes on where it was at its last evaluation.
+    now and later: a run that was killed goes on where it was at its last evaluation. Without
+    `keep_spans` the table of spans stays empty and memory stays bounded; the other tables are the same.
 
     Raises:
         ScenarioError: the scenario fits no model, data or fleet.
         SflsimError: the device is not there, or a worker died.
     """
-    options = Options(device, timing_only, cache=None if cache is None else Path(cache))
+    place = None if cache is None else Path(cache)
+    options = Options(device, timing_only, keep_spans=keep_spans, cache=place)
     check_device(device, timing_only)
     session = Session(scenario, options, store)
     session.check()
@@ -95,6 +98,7 @@ def simulate(
     manifest = {
         "device": device,
         "timing_only": timing_only,
+        "spans": "all" if keep_spans else "none",
         "workers": workers,
         "real_s": time.perf_counter() - started,
     }

@@ -97,8 +97,14 @@ class Run:
         Raises:
             RunError: nothing of the kind was recorded, or the file cannot be written.
         """
+        self.need_spans("a trace")
         write_trace(chosen(self.spans, variant, seed, rounds), Path(file))
         return Path(file)
+
+    def need_spans(self, what: str) -> None:
+        """Refuse what is made from spans where the run kept none (raises RunError)."""
+        if self.manifest.get("spans") == "none":
+            raise RunError(f"the run kept no spans (--spans none), and {what} needs them; run it with them")
 
     def _target(self, target: float | None) -> float | None:
         return self.scenario.target_accuracy if target is None else target
@@ -164,11 +170,12 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
     ]
     evaluations = [(one.variant, one.seed, *row) for one in outcomes for row in one.evaluations]
     algorithm = {variant.name: variant.algorithm for variant in scenario.variants}
-    clients = [_clients(one, own) for one, own in zip(outcomes, spans, strict=True)]
+    clients = [_clients(one) for one in outcomes]
     runs = [
         (
             one.variant, one.seed, algorithm[one.variant], one.status, one.reason, one.rounds, one.time_s,
-            one.server_busy_s, one.client_memory_bytes, *(own[name].sum() for name in WASTE),
+            one.server_busy_s, one.client_memory_bytes, one.server_memory_bytes,
+            *(own[name].sum() for name in WASTE),
             one.left_out,
         )
         for one, own in zip(outcomes, clients, strict=True)
@@ -192,17 +199,19 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
     )
 
 
-def _clients(outcome: Outcome, spans: pd.DataFrame) -> pd.DataFrame:
+def _clients(outcome: Outcome) -> pd.DataFrame:
     """Return the clients of one outcome: who they are and what they did."""
     names = [
         "client", "group", "flop_per_s", "up_bytes_per_s", "down_bytes_per_s", "memory_bytes", "samples",
         "cut", "peak_memory_bytes",
     ]  # fmt: skip
     frame = pd.DataFrame(outcome.clients, columns=names).set_index("client")
-    frame = frame.join(tables.client_work(spans)).reset_index()
+    frame = frame.join(tables.client_work(outcome.work())).reset_index()
     frame = frame.assign(variant=outcome.variant, seed=outcome.seed)
-    counted = [name for name in tables.CLIENTS if name not in (*names, "variant", "seed")]
+    counted = [name for name in tables.CLIENTS if name not in (*names, "variant", "seed", "idle_j")]
     frame[counted] = frame[counted].fillna(0.0)
+    frame["idle_j"] = outcome.idle_j
+    frame["energy_j"] += frame["idle_j"]
     return frame[list(tables.CLIENTS)].astype(dict(tables.CLIENTS))
 
 

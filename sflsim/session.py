@@ -20,8 +20,10 @@ from sflsim.algorithms.base import Algorithm, AlgorithmConfig, PerClientCut, ref
 from sflsim.algorithms.cuts import CutByDevice, OneCut
 from sflsim.algorithms.simulation import Evaluation, Learning, Rules, Simulation
 from sflsim.clock.spans import Span
+from sflsim.clock.tally import Tally
 from sflsim.errors import Diverged, Problem, ScenarioError, did_you_mean
 from sflsim.fleet.population import Fleet, build_fleet
+from sflsim.fleet.presence import presence_of
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.costs import Costs
 from sflsim.learning.disk_store import LIMIT_BYTES, DiskStore
@@ -41,6 +43,7 @@ class Options:
     device: str = "cpu"
     timing_only: bool = False
     threads: int = 1
+    keep_spans: bool = True
     cache: Path | None = None
     """Folder of the store on disk, shared by all processes; None for none."""
     cache_bytes: int = LIMIT_BYTES
@@ -60,6 +63,7 @@ class Outcome:
     time_s: float = 0.0
     server_busy_s: float = 0.0
     client_memory_bytes: float = 0.0
+    server_memory_bytes: float = 0.0
     left_out: str = ""
     """Groups that take no part, as their memory is too small."""
     real_s: float = 0.0
@@ -73,6 +77,19 @@ class Outcome:
     )
     """name, group, FLOP/s, uplink and downlink bytes/s (of the first message; inf where unlimited),
     memory bytes, samples (NaN where no data is dealt), cut, peak memory bytes"""
+    idle_j: list[float] = field(default_factory=list)
+    """What each client of `clients` drew by idling while it took part."""
+    wasted: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Participations that were dropped: (client, round) -> its spans that began before this time."""
+    tally: Tally | None = None
+    """What the clients did, where the spans were not kept."""
+
+    def work(self) -> dict[str, tuple[float, ...]]:
+        """Return what each client did: its `clock.tally.SUMS`, then COUNTS."""
+        if self.tally is None:
+            self.tally = Tally(self.wasted)
+            self.tally.fold(self.spans)
+        return self.tally.rows()
 
 
 class Session:
@@ -120,11 +137,13 @@ class Session:
         small = self.too_small(number) if scenario.fleet.on_oom == "exclude" else {}
         fleet = build_fleet(scenario.fleet, seed, small)
         cuts = self._cuts(config, number, algorithm, fleet)
+        served = self._served(number)
         learning, computed = self._learning(cuts.cut, seed)
         sim = Simulation(
             fleet=fleet,
             participants=scenario.fleet.participants or scenario.fleet.clients,
             server=scenario.server,
+            server_places=algorithm.server_places(*served),
             cuts=cuts,
             learning=learning,
             samples=lambda client: len(self.shards(seed)[client]),
@@ -132,14 +151,17 @@ class Session:
             classes=scenario.workload.dataset.classes,
             rules=_rules(scenario),
             seed=seed,
+            keep_spans=self.options.keep_spans,
+            presence=presence_of(scenario.fleet, fleet),
             on_evaluation=on_evaluation,
         )
         outcome = Outcome(config.name, seed, left_out="; ".join(self.left_out(number)))
+        outcome.server_memory_bytes = algorithm.server_peak_bytes(*served)
         read_before = self.disk.reads if self.disk is not None else 0
         started = time.perf_counter()
         try:
             sim.run(algorithm)
-            outcome.reason = sim.reason
+            outcome.status, outcome.reason = sim.status, sim.reason
         except ScenarioError as error:
             raise scenario.located(error) from error
         except Diverged as error:
@@ -148,8 +170,10 @@ class Session:
             outcome.status, outcome.reason = "interrupted", f"in round {sim.round + 1}"
         outcome.real_s = time.perf_counter() - started
         outcome.rounds, outcome.time_s = sim.round, sim.env.now
-        outcome.server_busy_s = sim.recorder.totals.server_busy_s
+        outcome.server_busy_s = sim.server.busy_s(sim.recorder.totals)
         outcome.spans, outcome.evaluations = sim.recorder.finished(), sim.evaluations
+        outcome.wasted = sim.recorder.wasted
+        outcome.tally = None if self.options.keep_spans else sim.tally
         outcome.computed = dict(computed)
         outcome.read = self.disk.reads - read_before if self.disk is not None else 0
         shards = None if self.options.timing_only else self.shards(seed)
@@ -167,6 +191,7 @@ class Session:
             )
             for client in sim.clients
         ]
+        outcome.idle_j = [client.idle_j for client in sim.clients]
         outcome.client_memory_bytes = max((client[-1] for client in outcome.clients), default=math.nan)
         return outcome
 
@@ -178,6 +203,7 @@ class Session:
         algorithm.check(self.costs(self.cut(config, number)))
         fleet = self.scenario.fleet
         self._check_memory(number)
+        self._check_server_memory(number)
         clients = self._eligible(number)
         algorithm.check_fleet(
             participants=min(fleet.participants_per_round, clients),
@@ -227,6 +253,22 @@ class Session:
                 for place, needed_bytes in small.items()
             ]
         )
+
+    def _served(self, number: int) -> tuple[Costs, int, float | None]:
+        """Return what the server's memory goes by: the largest server part, participants, its memory."""
+        config, scenario = self.scenario.variants[number], self.scenario
+        cut = 1 if isinstance(config.cut, PerClientCut) else self.cut(config, number)
+        return self.costs(cut), scenario.fleet.participants_per_round, scenario.server.memory
+
+    def _check_server_memory(self, number: int) -> None:
+        """Refuse a server that cannot hold its models for one participant at a time."""
+        config = self.scenario.variants[number]
+        costs, participants, memory_bytes = self._served(number)
+        least_bytes = self._algorithm(config).server_least_bytes(costs, participants)
+        if memory_bytes is not None and memory_bytes < least_bytes:
+            allowed = f"{_size_text(least_bytes)} or more, for the models of {config.name}"
+            remedy = "cut later, so that the server holds less, or take an algorithm with one server model"
+            raise refuse("server.memory", _size_text(memory_bytes), allowed, remedy)
 
     def _cuts(
         self, config: AlgorithmConfig, number: int, algorithm: Algorithm, fleet: Fleet

@@ -3,7 +3,8 @@
 A fixed number of clients (the scenario's `participants`) is active at any time. When one has
 contributed, its place goes to a client drawn at random from those that are idle, itself
 included, so with all clients active it goes on at once. What arrives in one instant is used
-before anybody starts anew in it, so equal clients see equal models. A "round" of the tables is an
+before anybody starts anew in it, so equal clients see equal models. Where clients come and go, one
+that vanishes gives up its place, which stays empty while nobody idle is there. A "round" of the tables is an
 update of the global model; in spans it is the client's own count of contributions.
 """
 
@@ -11,11 +12,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
+from math import inf
 
 from sflsim.algorithms.base import Algorithm
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
-from sflsim.clock.engine import Protocol, Timeout
+from sflsim.clock.engine import AnyOf, Event, Protocol, Timeout, delay_to
 from sflsim.learning.lineage import Handle
 
 
@@ -34,40 +36,99 @@ class Asynchronous(Algorithm):
         self.model, self.version = sim.initial_model(), 0
         self._contributions: Counter[int] = Counter()
         self._draws = 0
-        active = sim.select(0)
+        active = sim.select(0) if sim.always else sim.present(0)[0]
         self._busy = {client.index for client in active}
-        self._freed: set[int] = set()
+        self._freed: Counter[int] = Counter()  # one client may wait in several places
+        self._places = min(sim.participants, sim.fleet.eligible)
+        self._resting = 0  # places that others alone can set going again
+        self._vacant = 0  # those of them that wait for a client to be free
+        self._freeing = sim.env.event()
         self.open(sim)
         for client in active:
             sim.process(self._work(sim, client))
+        for _ in range(self._places - len(active)):
+            sim.process(self._fill(sim))
         yield sim.env.event()
+
+    def _fill(self, sim: Simulation) -> Protocol:
+        """Begin with an empty place."""
+        yield from self._work(sim, (yield from self._found(sim)))
 
     def _work(self, sim: Simulation, client: Client) -> Protocol:
         while True:
             self._contributions[client.index] += 1
             client.begin(self._contributions[client.index])
             yield Timeout(sim.env, 0.0)  # after all that arrives now
-            yield from self.contribute(sim, client)
-            client = self._next(sim, client)
+            if sim.always:
+                yield from self.contribute(sim, client)
+                client = self._next(sim, client)
+            else:
+                yield sim.take_part(self.contribute(sim, client), client)
+                self._give_up(client)
+                client = yield from self._found(sim)
 
     def _next(self, sim: Simulation, client: Client) -> Client:
         """Return the client that takes the place of one that has contributed."""
         if len(self._busy) == sim.fleet.eligible:
             return client
         self._draws += 1
-        if client.index in self._freed:  # and perhaps drawn again since
-            self._freed.discard(client.index)
-        else:
-            self._busy.discard(client.index)
-        idle = [index for index in range(len(sim.fleet)) if index not in self._busy]
-        (chosen,) = sim.fleet.select(self._draws, 1, idle)
+        self._give_up(client)
+        (chosen,) = sim.fleet.select(self._draws, 1, self._idle(sim))
         self._busy.add(chosen)
         return sim.client(chosen)
 
-    def free(self, client: Client) -> None:
+    def _idle(self, sim: Simulation) -> list[int]:
+        return [index for index in range(len(sim.fleet)) if index not in self._busy]
+
+    def _give_up(self, client: Client) -> None:
+        """Count a client as idle, unless it was before and has perhaps been drawn again since."""
+        if self._freed[client.index]:
+            self._freed[client.index] -= 1
+        else:
+            self._busy.discard(client.index)
+            client.rest()
+
+    def _found(self, sim: Simulation) -> Protocol:
+        """Return an idle client that is there for an empty place; wait for one."""
+        while True:
+            self._draws += 1
+            clients, again_s = sim.present(self._draws, 1, self._idle(sim))
+            if clients:
+                self._busy.add(clients[0].index)
+                return clients[0]
+            if again_s < inf:
+                yield AnyOf(sim.env, [self._freeing, Timeout(sim.env, delay_to(sim.env, again_s))])
+            else:
+                self._vacant += 1
+                self._rest(sim)
+                yield self._freeing
+
+    def _rest(self, sim: Simulation) -> None:
+        """Count a place that others alone can set going again; with all of them at rest, the run stalls."""
+        self._resting += 1
+        if self._resting == self._places:
+            sim.stall()
+
+    def rest_until(self, sim: Simulation, event: Event) -> Protocol:
+        """Wait for what the contributions of others bring about."""
+        if not event.triggered:
+            self._rest(sim)
+            yield event
+            self._resting -= 1
+        else:
+            yield event
+
+    def free(self, sim: Simulation, client: Client) -> None:
         """Count a client as idle before its contribution ends, so that another place may draw it."""
         self._busy.discard(client.index)
-        self._freed.add(client.index)
+        self._freed[client.index] += 1
+        client.rest()
+        sim.release(client)
+        if not sim.always:
+            self._resting -= self._vacant
+            self._vacant = 0
+            freeing, self._freeing = self._freeing, sim.env.event()
+            freeing.succeed()
 
     def publish(self, sim: Simulation, model: Handle, steps: int) -> None:
         """Make `model` the global one; `steps` is the number of server steps that led to it."""

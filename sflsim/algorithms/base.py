@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.algorithms.simulation import Simulation
+from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.costs import Costs
@@ -71,6 +72,25 @@ class Algorithm(ABC):
         Gradients and optimizer state are not counted.
         """
         return costs.server_model_bytes
+
+    def server_places(self, costs: Costs, participants: int, memory_bytes: float | None) -> int | None:
+        """Return how many participants the server can serve at a time; None where its memory bounds none."""
+        return None
+
+    def server_least_bytes(self, costs: Costs, participants: int) -> float:
+        """Return the bytes of memory below which the server cannot serve anybody."""
+        return self.server_memory_bytes(costs, participants)
+
+    def server_peak_bytes(self, costs: Costs, participants: int, memory_bytes: float | None) -> float:
+        """Return the bytes of the models that a server with this memory holds at once, at most."""
+        return self.server_memory_bytes(costs, participants)
+
+    def lost(self, sim: Simulation, client: Client) -> None:
+        """Make good for a client that vanishes before its part is whole; what runs for it ends anyway.
+
+        By default the server forgets its jobs that wait; those that it serves go on, as waste.
+        """
+        sim.server.forget(client.name, client.round)
 
     def check(self, costs: Costs) -> None:  # noqa: B027 (most have nothing to refuse)
         """Refuse a Config that does not fit the workload (raises ScenarioError)."""

@@ -57,7 +57,9 @@ class FirstOrderAlgorithm(Algorithm):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
             arrived = on_arrival and partial(on_arrival, batches[-1])
-            yield from exchange_gradients(sim, client, exclusive, arrived)
+            yield from exchange_gradients(
+                sim, client, exclusive, arrived, exchange + 1 == self.config.local_iterations
+            )
         yield client.push(client.costs.client_model_bytes)
         return batches
 
@@ -83,11 +85,12 @@ def exchange_gradients(
     client: Client,
     exclusive: str | None = None,
     on_arrival: Callable[[], None] | None = None,
+    last: bool = False,
 ) -> Protocol:
     """Train one batch with the server: forward, activations up, server step, gradient down, backward.
 
     `exclusive` names a server model that serves one batch at a time; `on_arrival` is called when
-    the batch takes its place in the server's queue.
+    the batch takes its place in the server's queue; `last` that it is the client's last of the round.
     """
     costs = client.costs
     yield client.forward(costs.client_forward_flop)
@@ -95,7 +98,7 @@ def exchange_gradients(
     if on_arrival is not None:
         on_arrival()
     step_flop = costs.server_forward_flop + costs.server_backward_flop
-    yield sim.server.serve(step_flop, client.name, client.round, exclusive)
+    yield sim.server.serve(step_flop, client.name, client.round, exclusive, last)
     yield client.send_down(costs.activation_bytes)
     yield client.compute(costs.client_backward_flop)
 

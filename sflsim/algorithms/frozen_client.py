@@ -15,8 +15,9 @@ from pydantic import Field
 
 from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.first_order import check_optimizer, train_part
+from sflsim.algorithms.replicas import ServerReplicas
 from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
+from sflsim.algorithms.synchronous import SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.learning.calls import add_deltas, by_cut, stack
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
-class FrozenClient(Synchronous):
+class FrozenClient(ServerReplicas):
     """A server part that learns on the activations of clients that do not."""
 
     class Config(SynchronousConfig):
@@ -48,11 +49,6 @@ class FrozenClient(Synchronous):
 
     per_client_cuts = ""
 
-    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
-        """Return the server model and a replica for everybody who is asked."""
-        asked: int = participants + self.config.over_selection
-        return (1 + asked) * costs.server_model_bytes
-
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""
         costs, batches, steps = client.costs, [], []
@@ -61,15 +57,16 @@ class FrozenClient(Synchronous):
             batches.append(client.next_batch())
             yield client.forward(costs.client_forward_flop)
             arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
-            steps.append(sim.process(self._serve(sim, client, arrival), client))
+            steps.append(sim.process(self._serve(sim, client, arrival, exchange), client))
         yield sim.all_of(steps)
         return {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
 
-    def _serve(self, sim: Simulation, client: Client, arrival: Event) -> Protocol:
+    def _serve(self, sim: Simulation, client: Client, arrival: Event, exchange: int) -> Protocol:
         """Step the participant's one replica, which takes one batch at a time."""
         yield arrival
         step_flop = client.costs.server_forward_flop + client.costs.server_backward_flop
-        yield sim.server.serve(step_flop, client.name, client.round, f"replica of {client.name}")
+        last = exchange + 1 == self.config.local_iterations
+        yield sim.server.serve(step_flop, client.name, client.round, f"replica of {client.name}", last)
 
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Average the server replicas; the client part keeps every bit."""

@@ -91,8 +91,11 @@ class Buffers(Asynchronous):
             yield from self.iterate(sim, client, partial(arrived, client.next_batch()))
         yield client.push(client.costs.client_model_bytes)
         since_s = sim.env.now
-        yield self._buffer_part(sim, client, own)
+        yield from self.rest_until(sim, self._buffer_part(sim, client, own))
         client.waited(since_s)
+
+    def lost(self, sim: Simulation, client: Client) -> None:
+        """Keep what has arrived: it is in the activation buffer, whoever it came from."""
 
     def _buffer_activation(self, sim: Simulation, arrival: Handle) -> None:
         self._arrivals.append(arrival)
@@ -117,7 +120,7 @@ class Buffers(Asynchronous):
         """Take a client's part and its place; return the event of the full buffer."""
         full = self._full
         self._parts.append((client.index, own))
-        self.free(client)
+        self.free(sim, client)
         if len(self._parts) == self.config.q_c:
             clients, models = zip(*self._parts, strict=True)
             lane = {"models": list(models), "clients": list(clients)}

@@ -72,14 +72,17 @@ class HoSfl(Synchronous):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._known: dict[int, int] = {}  # client -> last round whose seeds and means were sent to it
+        self._catching_up: dict[int, int] = {}  # client -> what it knew before those under way to it
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Catch up, send z, get the cut gradient, send a scalar for every seed."""
         costs, perturbations, batch = client.costs, self.config.perturbations, client.next_batch()
         scalars_bytes = perturbations * costs.scalar_bytes
-        missed = client.round - 1 - self._known.get(client.index, 0)
+        known = self._catching_up[client.index] = self._known.get(client.index, 0)
+        missed = client.round - 1 - known
         self._known[client.index] = client.round - 1
         yield client.send_down(scalars_bytes + missed * 2 * scalars_bytes)
+        del self._catching_up[client.index]
         yield client.forward(costs.client_forward_flop)
         yield client.send_up(costs.activation_bytes + costs.labels_bytes)
         gradient_flop = costs.server_forward_flop + costs.server_backward_flop
@@ -89,17 +92,26 @@ class HoSfl(Synchronous):
         yield client.send_up(scalars_bytes)
         return {"client": client.index, "batch": batch}
 
+    def lost(self, sim: Simulation, client: Client) -> None:
+        """Let one that vanishes while it catches up have heard nothing; the server forgets its jobs."""
+        super().lost(sim, client)
+        if client.index in self._catching_up:
+            self._known[client.index] = self._catching_up.pop(client.index)
+
     def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
-        """Broadcast the mean scalars; the round ends when all have them."""
+        """Broadcast the mean scalars; the round ends when all have them that are still there."""
         clients = [sim.client(lane["client"]) for lane in lanes]
-        heard = [sim.process(self._hear(sim, client)) for client in clients]
+        clients = [client for client in clients if sim.has_stayed(client)]
+        heard = [sim.process(self._hear(sim, client), None if sim.always else client) for client in clients]
         yield sim.all_of(heard)
         for client, at in zip(clients, heard, strict=True):
-            client.waited(cast(float, at.value))
+            if at.value is not None:
+                client.waited(cast(float, at.value))
+                sim.release(client)
 
     def _hear(self, sim: Simulation, client: Client) -> Protocol:
-        self._known[client.index] = client.round
         yield client.send_down(self.config.perturbations * client.costs.scalar_bytes)
+        self._known[client.index] = client.round
         return sim.env.now
 
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from sflsim.algorithms.base import Count, Weighting, refuse
+from sflsim.algorithms.replicas import ServerReplicas
 from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
+from sflsim.algorithms.synchronous import SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.clock.server import Job
@@ -48,7 +49,7 @@ class ZerothOrderConfig(SynchronousConfig):
     weighting: Weighting = Field(default="uniform", description="how participants count in the averages")
 
 
-class MuSplitFed(Synchronous):
+class MuSplitFed(ServerReplicas):
     """Unbalanced zeroth-order split federated learning."""
 
     class Config(ZerothOrderConfig):
@@ -64,11 +65,13 @@ class MuSplitFed(Synchronous):
     per_client_cuts = ""
 
     _missing: int
+    _to_come: set[int]
     _further: dict[int, Job]
 
     def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
         """Count the participants whose embeddings are to come."""
         self._missing = wanted
+        self._to_come = {client.index for client in asked}
         self._further = {}
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
@@ -83,21 +86,32 @@ class MuSplitFed(Synchronous):
             yield client.forward(costs.client_forward_flop)
             embeddings.append(client.send_up(costs.activation_bytes))
         yield from sim.wait_for(embeddings)
-        self._embeddings_in(sim)
+        self._embeddings_in(sim, client)
         tau: int = yield steps
         yield sim.server.serve(
-            2 * config.perturbations * costs.server_forward_flop, client.name, client.round
+            2 * config.perturbations * costs.server_forward_flop, client.name, client.round, last=True
         )
         yield client.send_down(config.perturbations * costs.scalar_bytes)
         yield client.push(costs.client_model_bytes)
         return {"start": model, "client": client.index, "cut": client.cut, "batch": batch, "tau": tau}
 
-    def _embeddings_in(self, sim: Simulation) -> None:
+    def _embeddings_in(self, sim: Simulation, client: Client) -> None:
         """Count one participant's embeddings; after the slowest's, no further adaptive step starts."""
-        self._missing -= 1
-        if self._missing == 0:
+        self._to_come.discard(client.index)
+        self._await(sim, self._missing - 1)
+
+    def _await(self, sim: Simulation, missing: int) -> None:
+        """Let the round wait for `missing` more embeddings."""
+        before, self._missing = self._missing, missing
+        if before > 0 and missing == 0:
             for step in self._further.values():
                 sim.server.withdraw(step)
+
+    def lost(self, sim: Simulation, client: Client) -> None:
+        """Wait no longer for the embeddings of one that has vanished; the server forgets its jobs."""
+        super().lost(sim, client)
+        self._to_come.discard(client.index)
+        self._await(sim, min(self._missing, len(self._to_come)))
 
     def _serve_steps(self, sim: Simulation, client: Client, arrival: Event) -> Protocol:
         """Step the participant's replica from the moment z is in; return how often (tau)."""
@@ -138,11 +152,6 @@ class MuSplitFed(Synchronous):
                 "give tau a number, or use over_selection: an adaptive tau waits for the slowest embeddings"
             )
             raise refuse("deadline", "a deadline with tau: adaptive", "a deadline with a fixed tau", remedy)
-
-    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
-        """Return the server model and a replica for everybody who is asked."""
-        asked: int = participants + self.config.over_selection
-        return (1 + asked) * costs.server_model_bytes
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""

@@ -13,15 +13,31 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Port
 
+from sflsim.clock.absence import FleetingClient
 from sflsim.clock.client import Client
-from sflsim.clock.engine import AllOf, Environment, Event, Interrupt, Process, Protocol, Timeout
+from sflsim.clock.engine import (
+    URGENT,
+    AllOf,
+    Environment,
+    Event,
+    Interrupt,
+    Process,
+    Protocol,
+    Timeout,
+    delay_to,
+)
+from sflsim.clock.fair import FairServer
+from sflsim.clock.meter import Meter
+from sflsim.clock.places import Places
 from sflsim.clock.routes import Network
-from sflsim.clock.server import Server, ServerConfig
+from sflsim.clock.server import Job, Server, ServerConfig
 from sflsim.clock.spans import Recorder
+from sflsim.clock.tally import Tally
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.devices import Device
 from sflsim.fleet.links import build_link
 from sflsim.fleet.population import Fleet
+from sflsim.fleet.presence import Presence
 from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle, MathFunction
 
@@ -29,6 +45,8 @@ if TYPE_CHECKING:
     from sflsim.algorithms.base import Algorithm
 
 Lane = dict[str, Any]
+LOST, LOST_EACH = 1000, 100
+"""Parts in a row that may be lost, at least and per participant, before a run counts as stalled."""
 STANDSTILL = 1000
 """Rounds in a row that take no time, after which a run that ends by time alone is given up."""
 
@@ -88,6 +106,7 @@ class Simulation:
         fleet: Fleet,
         participants: int,
         server: ServerConfig,
+        server_places: int | None = None,
         cuts: Cuts,
         learning: Learning,
         samples: Callable[[int], int],
@@ -96,11 +115,18 @@ class Simulation:
         rules: Rules,
         seed: int,
         keep_spans: bool = True,
+        presence: Presence | None = None,
         on_evaluation: Any = None,
     ) -> None:
         self.env = Environment()
-        self.recorder = Recorder(keep_spans)
-        self.server = Server(self.env, self.recorder, server.compute, server.slots)
+        self.recorder = Recorder()
+        self.tally = Tally(self.recorder.wasted)
+        if not keep_spans:
+            self.recorder.into = self.tally
+        kind = FairServer if server.discipline == "fair" else Server
+        places: Places[Job] | None = None if server_places is None else Places(server_places)
+        self.server = kind(self.env, self.recorder, server.compute, server.slots, places)
+        self.meter = Meter(self.env)
         self.fleet = fleet
         self.participants = participants
         self.cuts = cuts
@@ -114,9 +140,13 @@ class Simulation:
         self.evaluations: list[Evaluation] = []
         self.round = 0
         self.steps = 0
+        self.status = "completed"
         self.reason = ""
+        self._presence = presence
+        self._lost = 0  # parts in a row
         self._on_evaluation = on_evaluation
-        self._network = Network(self.env, self.recorder, build_link(server.link, seed, "server"))
+        fed = build_link(server.fed.link, seed, "fed-server") if server.fed else None
+        self._network = Network(self.env, self.recorder, build_link(server.link, seed, "server"), fed)
         self._clients: dict[int, Client] = {}
         self._stop = self.env.event()
         self._model: Handle | None = None
@@ -132,7 +162,9 @@ class Simulation:
         if client is None:
             device = self.fleet.device(index)
             cut, costs = self.cuts.of(device)
-            client = Client(self.env, self.recorder, device, self._network, cut, costs)
+            place = (self.env, self.recorder, device, self._network, cut, costs, self.meter)
+            presence = self._presence
+            client = FleetingClient(*place, presence.timeline(index)) if presence else Client(*place)
             self._clients[index] = client
         return client
 
@@ -144,6 +176,96 @@ class Simulation:
     def select(self, round: int, extra: int = 0) -> list[Client]:
         """Return the participants of a round and `extra` more, drawn uniformly without replacement."""
         return [self.client(index) for index in self.fleet.select(round, self.participants + extra)]
+
+    @property
+    def always(self) -> bool:
+        """Whether every client is there all the time, so that nobody ever vanishes."""
+        return self._presence is None
+
+    def present(
+        self, draw: int, k: int | None = None, among: Sequence[int] | None = None
+    ) -> tuple[list[Client], float]:
+        """Return up to `k` (default: `participants`) clients that are there now; else when to ask again."""
+        assert self._presence is not None
+        wanted = self.participants if k is None else k
+        indices, again_s = self._presence.draw(draw, wanted, self.env.now, among)
+        return [self.client(index) for index in indices], again_s
+
+    def is_there(self, client: Client) -> bool:
+        """Tell whether a client is there now."""
+        return not isinstance(client, FleetingClient) or client.timeline.available_at(self.env.now)
+
+    def has_stayed(self, client: Client) -> bool:
+        """Tell whether a client has been there all the time since its part of the round began."""
+        return not isinstance(client, FleetingClient) or client.here
+
+    def assemble(self, round: int, extra: int = 0) -> Protocol:
+        """Return the participants of a round and `extra` more, of those that are there; wait for one.
+
+        Where fewer are there than wanted, the round is theirs alone. Where none will ever be
+        there again, the run has stalled.
+        """
+        if self._presence is None:
+            return self.select(round, extra)
+        while True:
+            clients, again_s = self.present(round, self.participants + extra)
+            if clients:
+                return clients
+            if again_s == math.inf:
+                self.stall()
+                yield self.env.event()
+            yield Timeout(self.env, delay_to(self.env, again_s))
+
+    def take_part(self, protocol: Protocol, client: Client, droppable: bool = False) -> Process:
+        """Let a client do its part of a round; it ends without result where it vanishes or is dropped."""
+        if isinstance(client, FleetingClient):
+            self.recorder.anew(client.name, client.round, self.env.now)
+            self._watch(client)
+            self._working.pop(client.index, None)
+            process = self.process(protocol, client)
+            process.callbacks.append(lambda process: self._note_whole(client))
+            return process
+        return self.process(protocol, client if droppable else None)
+
+    def _note_whole(self, client: FleetingClient) -> None:
+        """Note the end of a part: one that is whole shows that the run gets on."""
+        if client.here:
+            self._lost = 0
+
+    def _watch(self, client: FleetingClient) -> None:
+        """Let a client vanish when its timeline says so."""
+        until_s = client.timeline.until(self.env.now)
+        if until_s < math.inf and until_s != client.watched_s:
+            client.watched_s = until_s
+            end = Timeout(self.env, delay_to(self.env, until_s))
+            end.callbacks.append(lambda event: self.vanish(client))
+
+    def vanish(self, client: FleetingClient) -> None:
+        """Let a client be gone: all it does is cut, and its part is wasted unless it was whole before."""
+        processes = self._working.get(client.index, [])
+        if processes and processes[0].is_alive:
+            del self._working[client.index]
+            if not client.counts:
+                self._lose(client)
+            for process in processes:
+                if process.is_alive:
+                    process.interrupt()
+        self._at_once(client.vanish)  # when the processes no longer wait for what is cut
+
+    def _lose(self, client: FleetingClient) -> None:
+        """Count a part that is lost; where nothing but that happens, the run has stalled."""
+        self.recorder.waste(client.name, client.round)
+        self._algorithm.lost(self, client)
+        self._lost += 1
+        if self._lost >= max(LOST, LOST_EACH * self.participants):
+            self.stall(f"{self._lost} parts in a row were lost: clients do not stay long enough")
+
+    def _at_once(self, act: Callable[[], None]) -> None:
+        """Do something in this instant, after the interrupts made so far and before all else."""
+        event = Event(self.env)
+        event._ok, event._value = True, None
+        event.callbacks.append(lambda event: act())
+        self.env.schedule(event, URGENT)
 
     def process(self, protocol: Protocol, client: Client | None = None) -> Process:
         """Let a protocol run beside the caller; on behalf of `client` if given, until `drop` ends it."""
@@ -159,14 +281,18 @@ class Simulation:
         What it computes or sends at this moment goes on to its end, and so do jobs that the
         server has; nothing follows.
         """
-        self.recorder.wasted.add((client.name, client.round))
+        self.recorder.waste(client.name, client.round)
         for process in self._working.pop(client.index, []):
             if process.is_alive:
                 process.interrupt()
+        self.server.leave(client.name, client.round)
+        client.rest()
 
     def release(self, client: Client) -> None:
         """Forget the ended processes of a client whose work counts."""
         self._working.pop(client.index, None)
+        if isinstance(client, FleetingClient):
+            client.counts = True
 
     def wait_for(self, events: Iterable[Event]) -> Protocol:
         """Wait until all of `events` have fired; cheaper than `all_of` where they fire about in order."""
@@ -202,6 +328,7 @@ class Simulation:
         self._model = model
         self._recent[self.round] = model.quiet
         self._check_time()
+        self.recorder.let_go()
         rules = self.rules
         last = self.round == rules.stop_rounds
         if last or (rules.every_rounds is not None and self.round % rules.every_rounds == 0):
@@ -235,6 +362,7 @@ class Simulation:
             Diverged: an evaluation met a value that is not finite.
         """
         env, rules = self.env, self.rules
+        self._algorithm = algorithm
         env.process(algorithm.protocol(self))
         if rules.every_s is not None:
             env.process(self._evaluate_by_time(rules.every_s))
@@ -259,13 +387,19 @@ class Simulation:
         totals = self.recorder.totals
         row = (
             self.env.now, self.round, self.steps, accuracy, loss, totals.uplink_bytes, totals.downlink_bytes,
-            totals.client_busy_s, totals.server_busy_s, totals.energy_j,
+            totals.client_busy_s, self.server.busy_s(totals), totals.energy_j + self.meter.idle_j,
         )  # fmt: skip
         self.evaluations.append(row)
         if self._on_evaluation is not None:
             self._on_evaluation(row)
         if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
             self._end("accuracy")
+
+    def stall(self, why: str = "no client is left that could go on") -> None:
+        """End the run, as nothing will come of it any more."""
+        if not self._stop.triggered:
+            self.status = "stalled"
+        self._end(f"at {self.env.now:.6g} s: {why}")
 
     def _end(self, reason: str) -> None:
         if not self._stop.triggered:

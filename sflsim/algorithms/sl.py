@@ -37,10 +37,25 @@ class SL(FirstOrderAlgorithm):
         """Give every participant its turn, one after another, round after round."""
         model = sim.initial_model()
         for round in count(1):
-            participants = sim.select(round)
-            for client in participants:
-                model = yield from self._turn(sim, client, model, round)
-            sim.finish_round(model, self.config.local_iterations * len(participants))
+            turns = 0
+            while not turns:
+                for client in (yield from sim.assemble(round)):
+                    after = yield from self._next_turn(sim, client, model, round)
+                    client.rest()
+                    turns, model = (turns, model) if after is None else (turns + 1, after)
+            sim.finish_round(model, self.config.local_iterations * turns)
+
+    def _next_turn(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
+        """Return what a client's turn makes of `model`; None where the client is away or vanishes."""
+        if sim.always:
+            return (yield from self._turn(sim, client, model, round))
+        if not sim.is_there(client):
+            return None
+        client.begin(round)
+        after = yield sim.take_part(self._turn(sim, client, model, round), client)
+        if after is not None:
+            sim.release(client)
+        return after
 
     def _turn(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
         """Train what the last client has handed on; return it for the next."""

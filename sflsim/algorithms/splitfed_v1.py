@@ -13,12 +13,12 @@ from pydantic import Field
 
 from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.replicas import ServerReplicas
 from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
+from sflsim.algorithms.synchronous import SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average, by_cut, stack
-from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
-class SplitFedV1(FirstOrderAlgorithm, Synchronous):
+class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
     """SplitFed with one server replica per participant."""
 
     class Config(FirstOrderConfig, SynchronousConfig):
@@ -36,11 +36,6 @@ class SplitFedV1(FirstOrderAlgorithm, Synchronous):
         weighting: Weighting = Field(default="samples", description="how participants count in the averages")
 
     per_client_cuts = ""
-
-    def server_memory_bytes(self, costs: Costs, participants: int) -> float:
-        """Return the server model and a replica for everybody who is asked."""
-        asked: int = participants + self.config.over_selection
-        return (1 + asked) * costs.server_model_bytes
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with a server replica."""

@@ -54,6 +54,9 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
         batches = yield from self.take_turn(sim, client, "server model", arrived)
         return {"client": client.index, "own": own, "batches": batches}
 
+    def lost(self, sim: Simulation, client: Client) -> None:
+        """Keep what has arrived: the server's model steps on it, whoever it came from."""
+
     def _step(self, sim: Simulation, own: Handle, batch: BatchName, fresh: bool) -> Handle:
         lane = {"own": own, "server": self._server, "batch": batch, "fresh": fresh}
         return sim.learn(step, [lane], **self.optimizers())[0]

@@ -16,7 +16,7 @@ from pydantic import Field
 from sflsim.algorithms.base import Algorithm, AlgorithmConfig
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
-from sflsim.clock.engine import AnyOf, Condition, Process, Protocol, Timeout
+from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol, Timeout
 from sflsim.learning.lineage import Handle
 from sflsim.units import Period
 
@@ -40,27 +40,33 @@ class Synchronous(Algorithm):
 
     A participant that is dropped (over-selection, deadline) sends nothing more and its lane does
     not count; what it was computing or sending ends, as waste. A round goes on with one
-    participant at least: if none has met the deadline, it waits for the first.
+    participant at least: if none has met the deadline, it waits for the first. One that vanishes
+    does not count either, and what it was doing is cut; if all have vanished, the round is drawn
+    anew among those that are there.
     """
 
     def protocol(self, sim: Simulation) -> Protocol:
         """Run round after round."""
         model = sim.initial_model()
         for round in count(1):
-            asked = sim.select(round, self.config.over_selection)
-            self.open_round(sim, model, asked, min(len(asked), sim.participants))
-            jobs = [self._start(sim, client, model, round) for client in asked]
-            yield from self._barrier(sim, jobs)
-            lanes = self._close(sim, asked, jobs)
+            lanes: list[Lane] = []
+            while not lanes:
+                asked = yield from sim.assemble(round, self.config.over_selection)
+                self.open_round(sim, model, asked, min(len(asked), sim.participants))
+                jobs = [self._start(sim, client, model, round) for client in asked]
+                yield from self._barrier(sim, jobs)
+                lanes = self._close(sim, asked, jobs)
             yield from self.after_barrier(sim, lanes)
+            for client in asked:
+                client.rest()
             steps = self.round_steps(lanes)
             model = self.aggregate(sim, model, lanes)
             sim.finish_round(model, steps)
 
     def _start(self, sim: Simulation, client: Client, model: Handle, round: int) -> Process:
         client.begin(round)
-        droppable = self.config.over_selection or self.config.deadline is not None
-        job = sim.process(self.participate(sim, client, model), client if droppable else None)
+        droppable = bool(self.config.over_selection) or self.config.deadline is not None
+        job = sim.take_part(self.participate(sim, client, model), client, droppable)
         job.callbacks.append(client.note_end)
         return job
 
@@ -70,17 +76,18 @@ class Synchronous(Algorithm):
         if self.config.deadline is None and len(jobs) <= wanted:
             yield from sim.wait_for(jobs)
             return
-        enough = Condition(sim.env, _count_of(min(wanted, len(jobs))), jobs)
+        one, enough = _whole(sim, jobs, 1), _whole(sim, jobs, min(wanted, len(jobs)))
         if self.config.deadline is None:
             yield enough
             return
         yield AnyOf(sim.env, [enough, Timeout(sim.env, self.config.deadline)])
-        if all(job.is_alive for job in jobs):
-            yield AnyOf(sim.env, jobs)
+        if not one.triggered:
+            yield one
 
     def _close(self, sim: Simulation, asked: Sequence[Client], jobs: Sequence[Process]) -> list[Lane]:
         """Return the lanes that count, in the order of the fleet; drop the other participants."""
-        ended = [(client, job) for client, job in zip(asked, jobs, strict=True) if job.callbacks is None]
+        members = zip(asked, jobs, strict=True)
+        ended = [(client, job) for client, job in members if job.callbacks is None and job.value is not None]
         ended.sort(key=lambda one: (one[0].ended_s, one[0].index))
         counted = {client.index: cast(Lane, job.value) for client, job in ended[: sim.participants]}
         for client in asked:
@@ -115,6 +122,14 @@ class Synchronous(Algorithm):
         return len(lane["batches"])
 
 
-def _count_of(wanted: int):  # type: ignore[no-untyped-def]
-    """Return the condition that `wanted` events have fired."""
-    return lambda events, fired: fired >= wanted
+def _whole(sim: Simulation, jobs: Sequence[Process], wanted: int) -> Condition:
+    """Return the event that `wanted` participants have done their part, or that nobody is left to do it."""
+    whole = 0
+
+    def count_whole(job: Event) -> None:
+        nonlocal whole
+        whole += job.value is not None
+
+    for job in jobs:
+        job.callbacks.append(count_whole)
+    return Condition(sim.env, lambda jobs, ended: whole >= wanted or ended == len(jobs), jobs)

@@ -1,6 +1,6 @@
 """A device of the fleet on the clock: it computes, sends, receives and waits.
 
-Imports fleet (devices, slowdowns), the engine and the routes.
+Imports fleet (devices, slowdowns), the engine, the meter and the routes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sflsim.clock.engine import Activity, Environment, Event
+from sflsim.clock.meter import Meter
 from sflsim.clock.routes import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
@@ -22,7 +23,8 @@ class Client:
     """
 
     __slots__ = (
-        "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_power_w", "_recorder", "_up",
+        "_awake_s", "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_meter", "_power_w", "_recorder",
+        "_since_s", "_up",
         "batches", "costs", "cut", "device", "ended_s", "index", "name", "round",
     )  # fmt: skip
 
@@ -34,6 +36,7 @@ class Client:
         network: Network,
         cut: int = 1,
         costs: Any = None,
+        meter: Meter | None = None,
     ) -> None:
         self._env = env
         self._recorder = recorder
@@ -44,6 +47,9 @@ class Client:
         self.costs = costs
         self._power_w = max(device.power.compute_w - device.power.idle_w, 0.0)
         self._up, self._down = network.channels(device)
+        self._meter = meter or Meter(env)
+        self._awake_s = 0.0
+        self._since_s = -1.0  # when its participation began; negative outside of one
         self._free_at_s = 0.0
         self._delay_s = 0.0
         self._factor = 1.0
@@ -53,10 +59,30 @@ class Client:
 
     def begin(self, round: int, exchange: int = 0) -> None:
         """Open exchange number `exchange` of round `round`: the slowdown drawn for it applies from here."""
+        if self._since_s < 0.0:
+            self._since_s = self._env.now
+            self._meter.change(self.device.power.idle_w)
         slowdown = self.device.slowdown
         self.round = round
         self._delay_s = slowdown.delay_s(round, exchange)
         self._factor = slowdown.factor(round, exchange)
+
+    def rest(self) -> None:
+        """End a participation, if there is one: from now on the device idles for itself."""
+        if self._since_s >= 0.0:
+            self._awake_s = self.awake_s
+            self._since_s = -1.0
+            self._meter.change(-self.device.power.idle_w)
+
+    @property
+    def awake_s(self) -> float:
+        """Return how long it has taken part so far, waiting included."""
+        return self._awake_s + (self._env.now - self._since_s if self._since_s >= 0.0 else 0.0)
+
+    @property
+    def idle_j(self) -> float:
+        """Return what it has drawn by idling while it took part."""
+        return self.device.power.idle_w * self.awake_s
 
     def next_batch(self) -> tuple[int, int]:
         """Return the name of this client's next batch: (client index, batch number)."""
@@ -74,6 +100,8 @@ class Client:
         if self._delay_s > 0:
             start = self._stall(now, start)
         seconds = flop / (flop_per_s or self.device.flop_per_s) * self._factor
+        if self.device.compute_profile is not None:
+            seconds = self._changing_s(start, seconds)
         delay_s = seconds if start == now else start - now + seconds
         end = now + delay_s
         self._free_at_s = end
@@ -82,6 +110,12 @@ class Client:
             name, "compute", start, end, self.round, name, 0.0, flop, self._power_w * (end - start), "done",
         )  # fmt: skip
         return Activity(self._env, self._recorder, delay_s, span)
+
+    def _changing_s(self, start_s: float, seconds: float) -> float:
+        """Return how long what takes `seconds` at the first rate takes at the rates from `start_s` on."""
+        device, profile = self.device, self.device.compute_profile
+        assert profile is not None
+        return profile.end_of(start_s, seconds * device.flop_per_s) - start_s
 
     def forward(self, flop: float) -> Activity:
         """Compute `flop` of forward passes, at the device's rate of those."""
@@ -93,8 +127,12 @@ class Client:
         self._delay_s = 0.0
         end = now + delay_s
         span = (self.name, "slowdown", start, end, self.round, self.name, 0.0, 0.0, 0.0, "done")
-        Activity(self._env, self._recorder, delay_s, span)
+        self._began(Activity(self._env, self._recorder, delay_s, span))
         return end
+
+    def _began(self, activity: Any) -> Any:
+        """Note what has begun, in a subclass that may have to cut it; return it."""
+        return activity
 
     def send_up(self, size_bytes: float) -> Event:
         """Send `size_bytes` to the server; fires on arrival there."""
@@ -118,8 +156,10 @@ class Client:
 
     def waited(self, since_s: float) -> None:
         """Record that this client has waited for the others since `since_s`."""
-        now = self._env.now
-        if now > since_s:
+        self._wait(since_s, self._env.now)
+
+    def _wait(self, start_s: float, end_s: float) -> None:
+        if end_s > start_s:
             self._recorder.add(
-                (self.name, "wait", since_s, now, self.round, self.name, 0.0, 0.0, 0.0, "done")
+                (self.name, "wait", start_s, end_s, self.round, self.name, 0.0, 0.0, 0.0, "done")
             )

@@ -8,10 +8,11 @@ entry of the event queue and no process. Imports clock.spans only.
 from __future__ import annotations
 
 from collections.abc import Generator
+from math import ulp
 from typing import Any
 
 from simpy import Environment, Event, Interrupt, Process
-from simpy.events import NORMAL, AllOf, AnyOf, Condition, Timeout
+from simpy.events import NORMAL, URGENT, AllOf, AnyOf, Condition, Timeout
 
 from sflsim.clock.spans import Recorder, Span
 
@@ -19,6 +20,7 @@ Protocol = Generator[Event, Any, Any]
 
 __all__ = [
     "NORMAL",
+    "URGENT",
     "Activity",
     "AllOf",
     "AnyOf",
@@ -29,7 +31,14 @@ __all__ = [
     "Process",
     "Protocol",
     "Timeout",
+    "delay_to",
 ]
+
+
+def delay_to(env: Environment, time_s: float) -> float:
+    """Return the delay after which it is `time_s`, rounded up: what is to hold from then on does."""
+    delay_s = max(time_s - env.now, 0.0)
+    return delay_s if env.now + delay_s >= time_s else delay_s + ulp(time_s)
 
 
 class Activity(Event):
@@ -47,3 +56,22 @@ class Activity(Event):
         self.callbacks = [recorder.ended]
         self.span = span
         env.schedule(self, NORMAL, delay_s)
+
+    def abandon(self, outcome: str) -> None:
+        """Cut it now: what is done so far is recorded with `outcome`, and the event fires for nobody.
+
+        Bytes, FLOPs and energy count in proportion to the time. One that is over stays as it is.
+        """
+        if not self.callbacks:
+            return
+        record, self.callbacks = self.callbacks[0], []
+        actor, activity, start_s, end_s, round, client, bytes_, flop, energy_j, _ = self.span
+        now = self.env.now
+        if now <= start_s:
+            return
+        share = (now - start_s) / (end_s - start_s)
+        self.span = (
+            actor, activity, start_s, now, round, client, bytes_ * share, flop * share, energy_j * share,
+            outcome,
+        )  # fmt: skip
+        record(self)

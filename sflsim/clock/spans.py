@@ -6,9 +6,10 @@ that the totals are those of the simulated instant. Imports nothing of the packa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from typing import Any, Protocol
 
 COLUMNS = (
     "actor",
@@ -25,6 +26,16 @@ COLUMNS = (
 Span = tuple[str, str, float, float, int, str, float, float, float, str]
 
 
+ENOUGH = 65_536  # spans that are not to be kept and wait to be folded, at most
+
+
+class Folder(Protocol):
+    """What takes in spans that are not kept."""
+
+    def fold(self, spans: Iterable[Span]) -> None:
+        """Take in spans in the order in which they were recorded."""
+
+
 @dataclass(slots=True)
 class Totals:
     """Sums over all spans so far; `energy_j` is what the clients drew above idle."""
@@ -37,22 +48,31 @@ class Totals:
 
 
 class Recorder:
-    """Collects spans; with `keep=False` only until their totals are asked for, in runs too large to list.
+    """Collects spans; where they go `into` a folder, only until they are summed (`let_go`, `totals`).
 
     `add` records one finished activity; `ended` is the callback of an event that has a `span`.
     """
 
-    __slots__ = ("_summed", "_totals", "add", "ended", "keep", "spans", "wasted")
+    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "wasted")
 
-    def __init__(self, keep: bool = True) -> None:
-        self.keep = keep
+    def __init__(self, into: Folder | None = None) -> None:
+        self.into = into
         self.spans: list[Span] = []
         self.add = add = self.spans.append
         self.ended: Callable[[Any], None] = lambda activity: add(activity.span)
         self._totals = Totals()
         self._summed = 0
-        self.wasted: set[tuple[str, int]] = set()
-        """Client and round of every participation that was dropped."""
+        self.wasted: dict[tuple[str, int], float] = {}
+        """Client and round of every participation that was dropped: its spans that began before a time."""
+
+    def waste(self, client: str, round: int) -> None:
+        """Let a client's part of a round count as dropped."""
+        self.wasted[client, round] = inf
+
+    def anew(self, client: str, round: int, now_s: float) -> None:
+        """Let what a client does from now on in a round count, where it was dropped in it before."""
+        if (client, round) in self.wasted:
+            self.wasted[client, round] = now_s
 
     @property
     def totals(self) -> Totals:
@@ -69,13 +89,25 @@ class Recorder:
             elif activity == "serve":
                 totals.server_busy_s += span[3] - span[2]
             totals.energy_j += span[8]
-        if not self.keep:
+        if self.into is not None:
+            self.into.fold(self.spans)
             self.spans.clear()
         self._summed = len(self.spans)
         return totals
 
+    def let_go(self) -> None:
+        """Sum what is not kept, where it has become much; asked at times when nothing else happens."""
+        if self.into is not None and len(self.spans) > ENOUGH:
+            self.totals  # noqa: B018 (sums and folds)
+
     def finished(self) -> list[Span]:
-        """Return the spans, those of dropped participations with the outcome "wasted"."""
+        """Return the spans, those of dropped participations with the outcome "wasted" ("lost" where cut)."""
         if not self.wasted:
             return self.spans
-        return [(*span[:9], "wasted") if (span[5], span[4]) in self.wasted else span for span in self.spans]
+        wasted = self.wasted
+        return [
+            (*span[:9], "wasted")
+            if span[2] < wasted.get((span[5], span[4]), -inf) and span[9] != "lost"
+            else span
+            for span in self.spans
+        ]

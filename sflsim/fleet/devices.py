@@ -1,7 +1,8 @@
 """Devices: how fast they compute, what they hold, what they draw, and the link they have.
 
-A rate that is a distribution is drawn once per device, from a stream keyed by its name. Imports
-the distributions, the catalog, links, stragglers, units and streams.
+A rate that is a distribution is drawn once per device, from a stream keyed by its name; one that is
+a trace changes over time. Imports the distributions, traces, the catalog, links, stragglers, units
+and streams.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sflsim import units
 from sflsim.fleet.access_points import AccessPoint
 from sflsim.fleet.catalog import Cataloged, Table
-from sflsim.fleet.distribution import DistributionConfig, Drawable
+from sflsim.fleet.distribution import DistributionConfig
 from sflsim.fleet.links import Link
+from sflsim.fleet.profiles import Profile
 from sflsim.fleet.stragglers import Slowdown
+from sflsim.fleet.traces import Traceable, TraceConfig
 from sflsim.streams import generator
 
 
@@ -28,7 +31,19 @@ class ComputeConfig(DistributionConfig):
         return "FLOP/s"
 
 
-ComputeRate = Annotated[float | ComputeConfig, Drawable(units.COMPUTE, ComputeConfig)]
+class ComputeTrace(TraceConfig):
+    """A computing rate over time from the CSV `file`, e.g. of a device that runs hot."""
+
+    unit: ClassVar[str] = "FLOP/s"
+
+
+class _Computing(Traceable):
+    """Annotation of a computing rate: a quantity, a distribution or a trace."""
+
+    trace: ClassVar[type[TraceConfig]] = ComputeTrace
+
+
+ComputeRate = Annotated[float | ComputeConfig | ComputeTrace, _Computing(units.COMPUTE, ComputeConfig)]
 
 
 class PowerConfig(BaseModel):
@@ -55,7 +70,8 @@ class DeviceConfig(Cataloged):
 
     compute: ComputeRate = Field(description="sustained training rate, e.g. '16 GFLOP/s', not the peak")
     forward: units.Compute | None = Field(
-        default=None, description="rate of forward passes alone; that of 'compute' by default"
+        default=None,
+        description="rate of forward passes alone (of a trace: at its start); that of 'compute' by default",
     )
     memory: units.Bytes | None = None
     power: PowerConfig | None = None
@@ -88,14 +104,23 @@ class Device:
     link: Link
     slowdown: Slowdown
     access_point: AccessPoint | None = None
+    compute_profile: Profile | None = None
+    """The training rate over time, where it changes; that of forward passes changes in proportion."""
 
 
-def flop_per_s(config: DeviceConfig, seed: int, device_name: str) -> float:
-    """Return the computing rate of one device, drawn where its config is a distribution."""
+def compute_rate(config: DeviceConfig, seed: int, device_name: str) -> float | Profile:
+    """Return the computing rate of one device, in FLOP/s: drawn, or over time from a trace."""
     compute = config.compute
+    if isinstance(compute, ComputeTrace):
+        return compute.profile(seed, device_name)
     if not isinstance(compute, ComputeConfig):
         return compute
     return float(compute.sample(generator(seed, "compute", device_name), 1)[0])
+
+
+def first_rate(rate: float | Profile) -> float:
+    """Return the rate at the start, or the first one above zero: to it, others are in proportion."""
+    return rate if not isinstance(rate, Profile) else float(next(value for value in rate.values if value > 0))
 
 
 def power(config: PowerConfig | None) -> Power:

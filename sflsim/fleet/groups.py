@@ -5,6 +5,7 @@ Imports the fleet's other Configs, units and mistakes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
@@ -14,7 +15,9 @@ from pydantic_core import PydanticCustomError
 from sflsim import units
 from sflsim.errors import did_you_mean
 from sflsim.fleet.access_points import AccessPointConfig
+from sflsim.fleet.availability import AlwaysAvailable, Availability
 from sflsim.fleet.devices import DeviceConfig
+from sflsim.fleet.events import EventConfig, mistakes_in
 from sflsim.fleet.links import LinkConfig
 from sflsim.fleet.mistakes import Place, mistake, mistakes
 from sflsim.fleet.shannon import AnyLink
@@ -28,7 +31,7 @@ GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_le
 class GroupConfig(BaseModel):
     """Devices of one kind on one kind of link: a `share` of the fleet or a `count` of devices.
 
-    A straggler given here stands in place of the fleet's.
+    A straggler or an availability given here stands in place of the fleet's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -39,6 +42,9 @@ class GroupConfig(BaseModel):
     device: DeviceConfig
     link: AnyLink = Field(default_factory=lambda: LinkConfig.named("wifi"))
     straggler: Straggler | None = None
+    availability: Availability | None = Field(
+        default=None, description="when its devices are there: always, markov, daily or trace"
+    )
     access_point: GroupName | None = Field(
         default=None, description="one of the fleet's access_points, whose capacity its clients share"
     )
@@ -60,6 +66,12 @@ class FleetConfig(BaseModel):
     participants: Count | None = None
     groups: tuple[GroupConfig, ...] = Field(json_schema_extra={"minItems": 1})
     straggler: Straggler | None = None
+    availability: Availability = Field(
+        default=AlwaysAvailable(), description="of the groups that give none of their own"
+    )
+    events: tuple[EventConfig, ...] = Field(
+        default=(), description="changes at given times: a group leaves or joins, or its rates change"
+    )
     access_points: dict[GroupName, AccessPointConfig] = Field(
         default={}, description="what groups of clients share the capacity of, by name"
     )
@@ -112,6 +124,7 @@ class FleetConfig(BaseModel):
             *self._sizes_wrong(),
             *self._names_wrong(),
             *self._access_points_wrong(),
+            *self._events_wrong(),
         ]
         if found:
             raise mistakes(found)
@@ -180,3 +193,21 @@ class FleetConfig(BaseModel):
                     "has no access point", str(group.clients_per_access_point), "beside 'access_point'"
                 )
                 yield ("groups", place, "clients_per_access_point"), error
+
+    def _events_wrong(self) -> Iterator[Mistake]:
+        if not self.events:
+            return
+        unchangeable = {}
+        for name, group in zip(self.group_names(), self.groups, strict=True):
+            for key in ("up", "down"):
+                why = _unchangeable(getattr(group.link, key, 0.0))
+                if why:
+                    unchangeable[name, key] = why
+        yield from mistakes_in(self.events, self.group_names(), unchangeable)
+
+
+def _unchangeable(rate: object) -> str:
+    """Return why an event cannot set a rate from some time on; empty where it can."""
+    if rate == math.inf:
+        return "a rate that is unlimited"
+    return "a rate that is drawn per message" if getattr(rate, "redraw", "") == "message" else ""

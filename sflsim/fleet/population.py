@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sflsim.fleet.access_points import AccessPoint, AccessPointConfig
-from sflsim.fleet.devices import Device, Power, flop_per_s, power
+from sflsim.fleet.devices import Device, Power, compute_rate, first_rate, power
+from sflsim.fleet.events import EventConfig, changed_compute, changed_link, of_group
 from sflsim.fleet.groups import FleetConfig, GroupConfig
 from sflsim.fleet.links import build_link
 from sflsim.fleet.stragglers import StragglerConfig, slowdowns
@@ -30,7 +31,7 @@ KEPT = 1 << 16  # devices kept once made; all can be made again, equal to the la
 class Group:
     """The devices of one group: `first` is the fleet index of its device 0."""
 
-    __slots__ = ("access_point", "config", "count", "first", "name", "power", "straggler")
+    __slots__ = ("access_point", "config", "count", "events", "first", "name", "power", "straggler")
 
     def __init__(
         self,
@@ -40,8 +41,10 @@ class Group:
         count: int,
         straggler: StragglerConfig | None,
         access_points: Mapping[str, AccessPointConfig],
+        events: Sequence[EventConfig] = (),
     ) -> None:
         self.name = name
+        self.events = of_group(events, name)
         self.config = config
         self.first = first
         self.count = count
@@ -89,24 +92,36 @@ class Fleet:
             self._devices[index] = device
         return device
 
-    def _made(self, index: int) -> Device:
+    def named(self, index: int) -> tuple[int, str]:
+        """Return the place of a device's group and the device's name; none is made for it.
+
+        Raises:
+            IndexError: there is no such device.
+        """
         if not 0 <= index < self._size:
             raise IndexError(f"no device {index} in a fleet of {self._size}")
-        group = self.groups[bisect_right(self._firsts, index) - 1]
+        place = bisect_right(self._firsts, index) - 1
+        group = self.groups[place]
+        return place, f"{group.name}-{index - group.first}"
+
+    def _made(self, index: int) -> Device:
+        place, name = self.named(index)
+        group = self.groups[place]
         config = group.config
-        name = f"{group.name}-{index - group.first}"
-        rate = flop_per_s(config.device, self.seed, name)
+        rate = compute_rate(config.device, self.seed, name)
+        flop_per_s = first_rate(rate)
         return Device(
             index=index,
             name=name,
             group=group.name,
-            flop_per_s=rate,
-            forward_flop_per_s=config.device.forward or rate,
+            flop_per_s=flop_per_s,
+            forward_flop_per_s=config.device.forward or flop_per_s,
             memory_bytes=config.device.memory,
             power=group.power,
-            link=build_link(config.link, self.seed, name),
-            slowdown=slowdowns(group.straggler, self.seed, name),
+            link=changed_link(build_link(config.link, self.seed, name), group.events),
+            slowdown=slowdowns(group.straggler, self.seed, name, group.name),
             access_point=self._access_point(group, index - group.first),
+            compute_profile=changed_compute(rate, group.events),
         )
 
     def _access_point(self, group: Group, number: int) -> AccessPoint | None:
@@ -130,7 +145,7 @@ class Fleet:
         than `k`. Every device has a priority per round and the k smallest take part, so who is
         available changes nobody's priority.
         """
-        priorities = self._priorities(round)
+        priorities = self.priorities(round)
         candidates = None if available is None else np.asarray(available, dtype=np.int64)
         if candidates is not None:
             priorities = priorities[candidates]
@@ -140,7 +155,7 @@ class Fleet:
         indices: list[int] = np.sort(chosen if candidates is None else candidates[chosen]).tolist()
         return indices
 
-    def _priorities(self, round: int) -> npt.NDArray[np.float64]:
+    def priorities(self, round: int) -> npt.NDArray[np.float64]:
         """Return a uniform number for every device, shape (len,); `NEVER` for those excluded."""
         return np.concatenate(
             [
@@ -168,5 +183,6 @@ def build_fleet(config: FleetConfig, seed: int, excluded: Collection[int] = ()) 
     counts = config.group_counts()
     firsts = [0, *accumulate(counts)]
     members = zip(config.group_names(), config.groups, firsts, counts, strict=False)
-    groups = [Group(*member, config.straggler, config.access_points) for member in members]
+    shared = (config.straggler, config.access_points, config.events)
+    groups = [Group(*member, *shared) for member in members]
     return Fleet(groups, seed, excluded)

@@ -94,7 +94,7 @@ class TraceConfig(BaseModel):
             raise at(
                 "file", "is in another unit of measure", f"{points[0][2]!r} in line {points[0][0]}", allowed
             )
-        _check_times(points)
+        check_times(points)
         values = read.values * self.scale
         if not (values > 0).any() or (values[-1] == 0 and self.repeat is False):
             found, allowed = f"0 in line {points[-1][0]}, for good", "a last value above zero, or 'repeat'"
@@ -170,7 +170,7 @@ def _time_s(cell: str, line: int) -> float:
     return time_s
 
 
-def _check_times(points: list[Point]) -> None:
+def check_times(points: list[Point]) -> None:
     """Refuse a trace that does not begin at 0 or whose time stands still or runs backwards."""
     line, first_s, _ = points[0]
     if first_s != 0:

@@ -3,8 +3,9 @@
 `Part` turns consecutive blocks into `forward(parameters, x)`. The parameters of a part are one
 flat vector, so that zeroth-order math and averages read like the papers; the blocks see views of
 it. Weights of convolutions lie in it with their channels last, as images do, so that no pass has to
-turn either around. Batch norm's running statistics lie in the vector too, behind the parameters of their layer: they
-are cut, sent and averaged like these, but neither optimizers nor directions touch them. Every tensor
+turn either around. Batch norm's running statistics lie in the vector too, behind the parameters of
+their layer: they are cut, sent and averaged like these, but neither optimizers nor directions touch
+them. Every tensor
 has a leading lane dimension: C participants computed at once, each with weights of its own. Shapes:
 C lanes, B samples, n numbers in a vector, d of them parameters. Imports torch and modes.
 """

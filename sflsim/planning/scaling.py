@@ -16,6 +16,8 @@ from sflsim.scenario.schema import Scenario
 
 Data = dict[str, Any]
 Change = Callable[[Data, float], None]
+DIRECTIONS = ("up", "down", "shared")
+"""Rates of a link or an access point; those that are unlimited stay so."""
 
 
 def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:
@@ -43,6 +45,10 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
         yield "stragglers", scale_stragglers
     if math.isfinite(scenario.server.compute):
         yield "server.compute", lambda data, factor: scale(data["server"], "compute", factor)
+    for name in fleet.access_points:
+        yield f"access point {name}", scaling_access_point(name)
+    if scenario.server.fed:
+        yield "link of the Fed Server", scaling_server_link("fed")
 
 
 def scaling(place: int, part: str, table: Literal["devices", "links"], key: str) -> Change:
@@ -53,6 +59,31 @@ def scaling(place: int, part: str, table: Literal["devices", "links"], key: str)
         if isinstance(group[part], str):
             group[part] = entries(table)[group[part]].mapping()
         scale(group[part], key, factor)
+
+    return change
+
+
+def scaling_access_point(name: str) -> Change:
+    """Return the change that scales what the clients of an access point share."""
+
+    def change(data: Data, factor: float) -> None:
+        for key in DIRECTIONS:
+            scale(data["fleet"]["access_points"][name], key, factor)
+
+    return change
+
+
+def scaling_server_link(*below: str) -> Change:
+    """Return the change that scales both directions of the server's link, or of what is `below` it."""
+
+    def change(data: Data, factor: float) -> None:
+        server = data["server"]
+        for key in below:
+            server = server[key]
+        if isinstance(server["link"], str):
+            server["link"] = entries("links")[server["link"]].mapping()
+        for key in DIRECTIONS:
+            scale(server["link"], key, factor)
 
     return change
 

@@ -20,7 +20,6 @@ from sflsim.algorithms.simulation import Learning
 from sflsim.clock.spans import Span
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.lineage import Handle
-from sflsim.registry import algorithms
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
 
@@ -77,8 +76,6 @@ class Timer(Session):
         names = scenario.fleet.group_names()
         up, down, busiest = _traffic(outcome, names, rows[:, 0])
         ratios = [client[-1] / memory for client, memory in _memories(outcome) if memory > 0]
-        algorithm = algorithms()[scenario.variants[0].algorithm](scenario.variants[0])
-        costs = self.costs(self.cut(scenario.variants[0], 0))
         keys = tuple(self.named.keys) or tuple(f"{number:.0f}" for number in rows[:, 1])
         return Timing(
             seed=seed,
@@ -90,7 +87,7 @@ class Timer(Session):
             down_bytes=down,
             busiest_bytes=busiest,
             memory_share=max(ratios, default=0.0),
-            server_memory_bytes=algorithm.server_memory_bytes(costs, scenario.fleet.participants_per_round),
+            server_memory_bytes=outcome.server_memory_bytes,
             server_busy_s=outcome.server_busy_s,
             outcome=outcome if keep else None,
         )

@@ -21,7 +21,16 @@ from sflsim.errors import ScenarioError
 from sflsim.fleet.catalog import entries
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.lineage import Call, Handle
-from sflsim.planning.scaling import Change, Data, scale, scale_stragglers, scaling, varied
+from sflsim.planning.scaling import (
+    Change,
+    Data,
+    scale,
+    scale_stragglers,
+    scaling,
+    scaling_access_point,
+    scaling_server_link,
+    varied,
+)
 from sflsim.planning.timing import Shared
 from sflsim.scenario.schema import Evaluate, Scenario, Stop
 from sflsim.session import Options, Session
@@ -175,7 +184,13 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
         found["server twice as fast"] = (lambda data, factor: scale(data["server"], "compute", factor)), 2.0
         found["twice the server slots"] = (lambda data, factor: scale(data["server"], "slots", factor)), 2.0
     if _parts(scenario.server.link.model_dump(mode="json")):
-        found["server link twice as fast"] = _of_server_link, 2.0
+        found["server link twice as fast"] = scaling_server_link(), 2.0
+    if scenario.server.fed and _parts(scenario.server.fed.link.model_dump(mode="json")):
+        found["Fed Server link twice as fast"] = scaling_server_link("fed"), 2.0
+    if scenario.server.memory is not None:
+        found["twice the server memory"] = (lambda data, factor: scale(data["server"], "memory", factor)), 2.0
+    for name in scenario.fleet.access_points:
+        found[f"access point {name} twice as fast"] = scaling_access_point(name), 2.0
     return found
 
 
@@ -194,12 +209,3 @@ def _of_link(place: int, keys: Sequence[str]) -> Change:
             scaling(place, "link", "links", key)(data, factor)
 
     return change
-
-
-def _of_server_link(data: Data, factor: float) -> None:
-    server = data["server"]
-    if isinstance(server["link"], str):
-        server["link"] = entries("links")[server["link"]].mapping()
-    for _, keys in _parts(server["link"]):
-        for key in keys:
-            scale(server["link"], key, factor)

@@ -68,6 +68,7 @@ CLIENTS = {
     "downlink_bytes": "float64",
     "flop": "float64",
     "energy_j": "float64",
+    "idle_j": "float64",
     "wasted_s": "float64",
     "wasted_bytes": "float64",
     "peak_memory_bytes": "float64",
@@ -82,6 +83,7 @@ RUNS = {
     "time_s": "float64",
     "server_busy_s": "float64",
     "client_memory_bytes": "float64",
+    "server_memory_bytes": "float64",
     "dropped": "int64",
     "wasted_s": "float64",
     "wasted_bytes": "float64",
@@ -97,9 +99,16 @@ SAVED = (*COLUMNS, "sweep", "points", "sensitivity")
 """Tables that the folders of runs, sweeps and plans hold."""
 MANIFESTS = ("run.json", "sweep.json", "plan.json")
 """Written last: a folder with one is whole."""
-LATER = {"clients": ("up_bytes_per_s", "down_bytes_per_s"), "runs": ("left_out",)}
+LATER = {
+    "clients": ("up_bytes_per_s", "down_bytes_per_s", "idle_j"),
+    "runs": ("server_memory_bytes", "left_out"),
+}
 """Columns that run folders of version 0.1.0 may lack; they are read as NaN, or as no text."""
-ACTIVITIES = ("compute", "slowdown", "uplink", "downlink", "wait")
+WORK = (
+    "compute_s", "slowdown_s", "uplink_s", "downlink_s", "wait_s", "uplink_bytes", "downlink_bytes",
+    "flop", "energy_j", "wasted_s", "wasted_bytes", "rounds", "dropped",
+)  # fmt: skip
+"""Columns of CLIENTS that are summed up from spans, in the order of `clock.tally`."""
 
 
 def table(name: str, rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
@@ -113,39 +122,9 @@ def joined(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else table(name, [])
 
 
-def client_work(spans: pd.DataFrame) -> pd.DataFrame:
+def client_work(work: Mapping[str, Sequence[float]]) -> pd.DataFrame:
     """Return what each client did over a run: one row per client name, in the columns of CLIENTS."""
-    own = spans[spans["actor"] == spans["client"]]
-    seconds = (
-        own.assign(seconds=own["end_s"] - own["start_s"])
-        .pivot_table(index="client", columns="activity", values="seconds", aggfunc="sum")
-        .reindex(columns=list(ACTIVITIES))
-        .fillna(0.0)
-        .add_suffix("_s")
-    )
-    sizes = (
-        own.pivot_table(index="client", columns="activity", values="bytes", aggfunc="sum")
-        .reindex(columns=["uplink", "downlink"])
-        .fillna(0.0)
-        .add_suffix("_bytes")
-    )
-    by_client = own.groupby("client")
-    totals = by_client[["flop", "energy_j"]].sum().assign(rounds=by_client["round"].nunique())
-    return pd.concat([seconds, sizes, totals, _waste(own)], axis=1)
-
-
-def _waste(own: pd.DataFrame) -> pd.DataFrame:
-    """Return what each client did for participations that were dropped: how many, seconds, bytes."""
-    wasted = own[own["outcome"] == "wasted"]
-    wasted = wasted.assign(seconds=wasted["end_s"] - wasted["start_s"])
-    by_client = wasted.groupby("client")
-    return pd.DataFrame(
-        {
-            "dropped": by_client["round"].nunique(),
-            "wasted_s": by_client["seconds"].sum(),
-            "wasted_bytes": by_client["bytes"].sum(),
-        }
-    )
+    return pd.DataFrame.from_dict(dict(work), orient="index", columns=list(WORK))
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -137,7 +137,7 @@ def _rounds(spans: Collection[Span], finished: int) -> Iterator[Window]:
     ends: dict[int, float] = {}
     for span in spans:
         starts[span.round] = min(span.start_s, starts.get(span.round, span.start_s))
-        if span.outcome not in ("wasted", "withdrawn") and span.actor == span.client:
+        if span.outcome not in NOT_COUNTED and span.actor == span.client:
             ends[span.round] = max(span.end_s, ends.get(span.round, span.end_s))
     begin_s = 0.0
     for round in range(1, finished + 1):

@@ -89,7 +89,7 @@ def _axes(table: pd.DataFrame) -> list[dict[str, Any]]:
         ("time_s", "time", "simulated time", time),
         ("round", "rounds", "rounds", ("rounds", 1.0)),
         ("bytes", "bytes", "bytes sent up and down, all clients", bytes_),
-        ("energy_j", "joules", "energy of the clients above idling", energy),
+        ("energy_j", "joules", "energy of the clients", energy),
     ]
     return [
         {

@@ -86,7 +86,7 @@ def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
         "round": table["round"].tolist(),
         "start_s": [short(value, 9) for value in table["start_s"]],
         "end_s": [short(value, 9) for value in table["end_s"]],
-        "wasted": (table["outcome"] == "wasted").astype(int).tolist(),
+        "wasted": table["outcome"].isin(("wasted", "lost")).astype(int).tolist(),
     }
 
 

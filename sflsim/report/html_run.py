@@ -39,7 +39,7 @@ TIME = (
     "client compute, slowdown, uplink, downlink, server, waiting: what is hidden behind work costs nothing."
 )
 FLEET = "Devices by speed and bandwidth; alike devices are one point, its area their number."
-SUMMARY = "Whole runs, mean over seeds; client figures are sums over all clients, energy is above idling."
+SUMMARY = "Whole runs, mean over seeds; client figures are sums over all clients, energy while taking part."
 
 
 def run_report(

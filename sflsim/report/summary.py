@@ -10,7 +10,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from sflsim.report.amounts import NONE, byte_unit, count_text, number_text, target_text, time_unit
+from sflsim.report.amounts import NONE, byte_unit, count_text, joule_unit, number_text, target_text, time_unit
 from sflsim.report.tables import (
     EVALUATION_COLUMNS,
     RUN_COLUMNS,
@@ -28,6 +28,7 @@ COSTS = {
     "downlink_bytes": "downlink_bytes",
     "client_busy_s": "client_busy_s",
     "server_busy_s": "server_busy_s",
+    "energy_j": "energy_j",
 }
 SUMMARY_COLUMNS = (
     "variant",
@@ -55,6 +56,7 @@ COLUMNS = (
     ("server_busy_s", "server busy", time_unit),
     ("peak_memory_bytes", "client memory", byte_unit),
 )
+ENERGY_COLUMNS = (("energy_j", "client energy", joule_unit),)
 WASTE_COLUMNS = (("wasted_s", "wasted time", time_unit), ("wasted_bytes", "wasted traffic", byte_unit))
 
 
@@ -64,7 +66,7 @@ def summarize(
     """Return one row per variant, in scenario order, with the columns `SUMMARY_COLUMNS`.
 
     `accuracy_mean` and `accuracy_std` (sample standard deviation, NaN for one seed) are over the last
-    evaluation of every seed, also of one that diverged. `rounds` to `server_busy_s` are means over the
+    evaluation of every seed, also of one that diverged. `rounds` to `energy_j` are means over the
     seeds that reached `target`, at their first evaluation at or above it, NaN where none did. Without a
     target, or when nothing was trained, they are means over all seeds at the end of the run, and
     `target` and `seeds_reached` have no value. `dropped` participations and what they did for nothing
@@ -112,7 +114,7 @@ def _whole_runs(evaluations: pd.DataFrame | None, runs: pd.DataFrame) -> pd.Data
     both = known.merge(last, on=keys, how="left", suffixes=("", "_evaluated"))
     for column in ("round", "time_s", "server_busy_s"):
         both[column] = both[column].astype(float).fillna(both[f"{column}_evaluated"].astype(float))
-    traffic = ["uplink_bytes", "downlink_bytes", "client_busy_s"]
+    traffic = ["uplink_bytes", "downlink_bytes", "client_busy_s", "energy_j"]
     both[traffic] = both[traffic].astype(float).where(both["round_evaluated"].astype(float) >= both["round"])
     return both
 
@@ -126,6 +128,15 @@ def _status(statuses: pd.Series[str]) -> str:
     if len(counts) == 1:
         return str(others[0])
     return ", ".join(f"{name} {counts[name]} of {len(statuses)}" for name in others)
+
+
+def stalls(runs: pd.DataFrame) -> list[str]:
+    """Return a line for each run that has stalled: which, when and why."""
+    stalled = runs[runs["status"] == "stalled"]
+    return [
+        f"{row['variant']} seed {row['seed']} stalled {row['reason']}"
+        for row in stalled.to_dict(orient="records")
+    ]
 
 
 def format_summary(summary: pd.DataFrame) -> Table:
@@ -144,7 +155,9 @@ def format_summary(summary: pd.DataFrame) -> Table:
             f"{reached}/{seeds}" for reached, seeds in pairs
         ]
     columns["rounds"] = [count_text(rounds) for rounds in summary["rounds"]]
-    for column, header, unit_of in (*COLUMNS, *(WASTE_COLUMNS if thrown_away else ())):
+    metered = summary["energy_j"].fillna(0).max() > 0
+    shown = (*COLUMNS, *(ENERGY_COLUMNS if metered else ()), *(WASTE_COLUMNS if thrown_away else ()))
+    for column, header, unit_of in shown:
         unit, size = unit_of(float(summary[column].max()))
         columns[f"{header} ({unit})" if summary[column].notna().any() else header] = [
             number_text(value / size) for value in summary[column].astype(float)

@@ -16,6 +16,7 @@ EVALUATION_COLUMNS = (
     "downlink_bytes",
     "client_busy_s",
     "server_busy_s",
+    "energy_j",
 )
 RUN_COLUMNS = (
     "variant",

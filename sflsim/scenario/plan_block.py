@@ -112,7 +112,7 @@ class Prices(Block):
     tflops_hour: Price = Field(default=0.0, description="for each TFLOP/s of all server slots and hour")
     gigabyte_up: Price = Field(default=0.0, description="sent by clients")
     gigabyte_down: Price = Field(default=0.0, description="received by clients")
-    kilowatt_hour: Price = Field(default=0.0, description="drawn by clients above idling")
+    kilowatt_hour: Price = Field(default=0.0, description="drawn by clients while they take part")
     device: Price = Field(default=0.0, description="for each device of the fleet, per run")
     groups: dict[str, GroupPrices] = Field(default_factory=dict, description="by the name of the group")
 

@@ -207,7 +207,7 @@ UNITS = {"(s)": 1, "(min)": 60, "(h)": 3600, "(B)": 1, "(KiB)": 1024, "(J)": 1, 
 
 
 def test_axes(page: Any, run: Run) -> None:
-    """Each axis ends where the run does: its time, rounds, bytes up and down, joules above idling."""
+    """Each axis ends where the run does: its time, rounds, bytes up and down, joules."""
     table = run.evaluations.assign(bytes=run.evaluations["uplink_bytes"] + run.evaluations["downlink_bytes"])
     words = {"round": "rounds", "bytes": "bytes sent", "energy_j": "energy", "time_s": "simulated time"}
     for axis, word in words.items():

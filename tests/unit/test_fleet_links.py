@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from sflsim.fleet.catalog import Cataloged, Table, entries
-from sflsim.fleet.devices import DeviceConfig, flop_per_s, power
+from sflsim.fleet.devices import DeviceConfig, compute_rate, power
 from sflsim.fleet.distributions import Lognormal
 from sflsim.fleet.links import Link, LinkConfig, build_link
 
@@ -141,7 +141,7 @@ def test_a_computing_rate_is_drawn_once_per_device() -> None:
     config = DEVICES.validate_python(
         {"compute": {"kind": "uniform", "low": "1 GFLOP/s", "high": "2 GFLOP/s"}}
     )
-    rates = [flop_per_s(config, 0, name) for name in ("pi-0", "pi-0", "pi-1")]
+    rates = [compute_rate(config, 0, name) for name in ("pi-0", "pi-0", "pi-1")]
 
     assert rates[0] == rates[1] != rates[2]
     assert all(1e9 <= rate <= 2e9 for rate in rates)

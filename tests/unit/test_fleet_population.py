@@ -187,7 +187,7 @@ def test_another_seed_gives_other_draws() -> None:
 def test_select_takes_the_k_smallest_priorities(clients: int, k: int, round: int) -> None:
     """Sorted, distinct, and the same as by sorting all priorities."""
     fleet = build_fleet(config(clients, PI, NANO), 0)
-    smallest = np.argsort(fleet._priorities(round))[:k]
+    smallest = np.argsort(fleet.priorities(round))[:k]
 
     assert fleet.select(round, k) == sorted(smallest.tolist())
 

@@ -143,7 +143,7 @@ def test_the_evaluations_kept_find_every_target(target: float) -> None:
             if at is not None:
                 kept.append((variant, seed, *(records[name][at] for name in ("time_s", "energy_j", "round"))))
     expected = first_at_target(table.assign(loss=0.0), target).merge(table, on=["variant", "seed", "time_s"])
-    columns = ["variant", "seed", "time_s", "energy_j", "round_y"]
+    columns = ["variant", "seed", "time_s", "energy_j_y", "round_y"]
     assert kept == list(expected[columns].itertuples(index=False, name=None))
 
 

@@ -1,0 +1,123 @@
+"""Who of a fleet is there: the timelines of its devices, and draws among those available.
+
+A timeline is made when a device is first asked for. A draw asks devices in the order of their
+priorities until it has enough, so it costs about as many timelines as participants, divided by the
+share that is available; a group whose envelope is closed is not asked at all. Imports fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from sflsim.fleet.availability import AlwaysAvailable
+from sflsim.fleet.events import presence
+from sflsim.fleet.groups import FleetConfig
+from sflsim.fleet.population import NEVER, Fleet
+from sflsim.fleet.timelines import ALWAYS, Both, Timeline
+
+KEPT = 1 << 17  # timelines kept once made; all can be made again, equal to the last draw
+LOOK_AHEAD = 1 << 16  # devices asked in one draw, or that many per participant wanted, where more are there
+PER_PLACE = 64
+
+
+class Presence:
+    """The availability of every device of a fleet."""
+
+    __slots__ = ("_configs", "_envelopes", "_fleet", "_moves", "_timelines")
+
+    def __init__(self, config: FleetConfig, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._configs = [group.availability or config.availability for group in config.groups]
+        self._moves = [presence(group.events) for group in fleet.groups]
+        envelopes = [one.envelope() for one in self._configs]
+        self._envelopes = [
+            envelope if moves is None else Both(envelope, moves)
+            for envelope, moves in zip(envelopes, self._moves, strict=True)
+        ]
+        self._timelines: dict[int, Timeline] = {}
+
+    @property
+    def always(self) -> bool:
+        """Whether everybody is there all the time."""
+        kinds = all(isinstance(one, AlwaysAvailable) for one in self._configs)
+        return kinds and not any(self._moves)
+
+    def timeline(self, index: int) -> Timeline:
+        """Return when the device with this index is there."""
+        timeline = self._timelines.get(index)
+        if timeline is None:
+            timeline = self._made(index)
+            if len(self._timelines) >= KEPT:
+                del self._timelines[next(iter(self._timelines))]
+            self._timelines[index] = timeline
+        return timeline
+
+    def _made(self, index: int) -> Timeline:
+        place, name = self._fleet.named(index)
+        own, moves = self._configs[place].timeline(self._fleet.seed, name), self._moves[place]
+        if moves is None:
+            return own
+        return moves if own is ALWAYS else Both(own, moves)
+
+    def draw(
+        self, round: int, k: int, now_s: float, among: Sequence[int] | None = None
+    ) -> tuple[list[int], float]:
+        """Return up to `k` devices that are there now, sorted; and, where none is, when to ask again.
+
+        Drawn by the same priorities as `Fleet.select`: the lowest of those available take part, so
+        who is away changes nobody else's priority. inf: none will ever be there again.
+        """
+        chosen: list[int] = []
+        again_s = self._opens_s(now_s)
+        for index in self._in_order(round, k, now_s, among):
+            timeline = self.timeline(index)
+            if timeline.available_at(now_s):
+                chosen.append(index)
+                if len(chosen) >= k:
+                    break
+            else:
+                again_s = min(again_s, timeline.until(now_s))
+        return sorted(chosen), again_s
+
+    def _opens_s(self, now_s: float) -> float:
+        """Return when the next group begins to be there that is away altogether; inf if none does."""
+        members = enumerate(self._envelopes)
+        closed = (
+            envelope
+            for place, envelope in members
+            if place not in self._fleet.excluded and not envelope.available_at(now_s)
+        )
+        return min((envelope.until(now_s) for envelope in closed), default=inf)
+
+    def _in_order(self, round: int, k: int, now_s: float, among: Sequence[int] | None) -> Iterator[int]:
+        """Return the devices of groups that are open now, by priority, at most so many as are asked."""
+        priorities = self._fleet.priorities(round)
+        for group, envelope in zip(self._fleet.groups, self._envelopes, strict=True):
+            if not envelope.available_at(now_s):
+                priorities[group.first : group.first + group.count] = NEVER
+        candidates = None if among is None else np.asarray(among, dtype=np.int64)
+        own = priorities if candidates is None else priorities[candidates]
+        for place in _ascending(own, 2 * k + PER_PLACE, max(LOOK_AHEAD, PER_PLACE * k)):
+            yield place if candidates is None else int(candidates[place])
+
+
+def _ascending(priorities: npt.NDArray[np.float64], first: int, most: int) -> Iterator[int]:
+    """Return the places of up to `most` numbers below `NEVER`, smallest first; sorted piece by piece."""
+    done, size = 0, first
+    most = min(most, int(np.count_nonzero(priorities < NEVER)))
+    while done < most:
+        size = min(size, most)
+        low = np.argpartition(priorities, size - 1)[:size] if size < len(priorities) else np.arange(size)
+        ordered = low[np.argsort(priorities[low], kind="stable")]
+        yield from ordered[done:size].tolist()
+        done, size = size, 4 * size
+
+
+def presence_of(config: FleetConfig, fleet: Fleet) -> Presence | None:
+    """Return who of a fleet is there; None where everybody always is."""
+    presence = Presence(config, fleet)
+    return None if presence.always else presence

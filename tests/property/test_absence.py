@@ -1,0 +1,236 @@
+"""Whatever comes and goes, under any algorithm: the run ends, and nobody does anything while away."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import COSTS, FAST, SLOW, data, read
+
+from sflsim import registry
+from sflsim.experiment import simulate
+from sflsim.fleet.population import FleetConfig, build_fleet
+from sflsim.fleet.presence import presence_of
+from sflsim.run import Run
+
+RUNS = settings(deadline=None, suppress_health_check=list(HealthCheck))
+ALGORITHMS = sorted(registry.algorithms())
+BUFFERED: dict[str, Any] = {"q_s": 2, "q_c": 2, "local_iterations": 2}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "gas": BUFFERED,
+    "zo-gas": BUFFERED,
+    "fedbuff": {"b": 2, "local_iterations": 2},
+    "fedasync": {"local_iterations": 2},
+    "fedavg": {"local_iterations": 2},
+    "fedlora": {"local_iterations": 2},
+    "mu-splitfed": {"tau": "adaptive", "tau_max": 8},
+    "cse-fsl": {"local_iterations": 4, "q": 2},
+    "heron-sfl": {"local_iterations": 4, "q": 2},
+    "frozen-client": {"local_iterations": 3},
+}
+SYNCHRONOUS = [name for name in ALGORITHMS if name not in ("sl", "gas", "zo-gas", "fedasync", "fedbuff")]
+POWER = {"idle": "1 W", "compute": "3 W", "send": "2 W", "receive": "1.5 W"}
+SECONDS = st.floats(1, 300).map(lambda time_s: f"{time_s!r} s") | st.sampled_from(["4 s", "16 s", "64 s"])
+AVAILABILITY = st.one_of(
+    st.just({"kind": "always"}),
+    st.builds(lambda on, off: {"kind": "markov", "on": on, "off": off}, SECONDS, SECONDS),
+    st.builds(
+        lambda begin, minutes, jitter: {
+            "kind": "daily",
+            "from": f"00:{begin:02}",
+            "to": f"00:{begin + minutes:02}",
+            **({"jitter": "29 s"} if jitter else {}),
+        },
+        st.integers(0, 10),
+        st.integers(1, 40),
+        st.booleans(),
+    ),
+)
+
+
+@st.composite
+def moves(draw: st.DrawFn, group: str) -> list[dict[str, Any]]:
+    """Draw departures and returns of a group by turns, and a new rate now and then."""
+    times_s = sorted(draw(st.lists(st.integers(0, 400), max_size=4, unique=True)))
+    leave = draw(st.booleans())
+    found: list[dict[str, Any]] = []
+    for number, time_s in enumerate(times_s):
+        kind = "leave" if leave == (number % 2 == 0) else "join"
+        found.append({"at": f"{time_s} s", "group": group, kind: True})
+    if draw(st.booleans()):
+        rate = draw(st.sampled_from(["2 byte/s", "64 byte/s"]))
+        found.append({"at": draw(SECONDS), "group": group, "set": {"link.up": rate}})
+    return found
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, algorithm: str) -> dict[str, Any]:
+    """Draw a fleet that comes and goes."""
+    groups = [
+        {**FAST, "count": draw(st.integers(1, 3)), "availability": draw(AVAILABILITY)},
+        {**SLOW, "count": draw(st.integers(1, 3)), "availability": draw(AVAILABILITY)},
+    ]
+    groups[0]["device"] = {**FAST["device"], "power": POWER}  # type: ignore[dict-item]
+    if draw(st.booleans()):
+        groups[0]["link"] = {**FAST["link"], "jitter": "0.1 s"}  # type: ignore[dict-item]
+    clients = sum(group["count"] for group in groups)  # type: ignore[misc]
+    variant = {"algorithm": algorithm, **SETTINGS.get(algorithm, {})}
+    if algorithm in SYNCHRONOUS and draw(st.booleans()):
+        variant["over_selection"] = 1
+    if algorithm in SYNCHRONOUS and variant.get("tau") != "adaptive" and draw(st.booleans()):
+        variant["deadline"] = "20 s"
+    model: dict[str, Any] = {"kind": "mlp", "hidden": [8]}
+    if algorithm == "fedlora":
+        model["adapters"] = {"rank": 2, "alpha": 2}
+    # buffers of two parts need two active clients, or that one may fill both by itself
+    least = 2 if variant.get("q_c") else 1
+    clients_wanted = draw(st.integers(min(least, clients), clients))
+    shared = draw(st.booleans())
+    return data(
+        seeds=[draw(st.integers(0, 2**63 - 1))],
+        workload={"model": model, "cut": 1, "batch_size": 8, "costs": COSTS},
+        fleet={
+            "clients": clients,
+            "participants": clients_wanted,
+            "groups": groups,
+            "events": [*draw(moves("fast")), *draw(moves("slow"))],
+        },
+        server={
+            "compute": "16 FLOP/s",
+            "slots": draw(st.integers(1, 2)),
+            "link": {"up": "unlimited", "down": "8 byte/s" if shared else "unlimited"},
+        },
+        variants=[variant],
+        stop={"rounds": 4, "time": "3 days"},
+    )
+
+
+def check(content: dict[str, Any], run: Run) -> None:
+    """Check every law that a run in which clients come and go obeys."""
+    (row,) = run.runs.to_dict("records")
+    assert row["status"] in ("completed", "stalled")
+    assert row["reason"] in ("rounds", "time") or row["status"] == "stalled"
+    spans = run.spans
+    assert (spans["end_s"] >= spans["start_s"]).all()
+    assert (spans["end_s"] <= row["time_s"] * (1 + 1e-12)).all()
+    assert run.evaluations["time_s"].is_monotonic_increasing
+    assert (run.evaluations[["uplink_bytes", "downlink_bytes", "energy_j"]].diff()[1:] >= 0).all(axis=None)
+    own = spans[spans["actor"] == spans["client"]]
+    assert_there(content, own)
+    for _, of_client in own[own["activity"].isin(["compute", "slowdown"])].groupby("client"):
+        starts, ends = of_client.sort_values("start_s")["start_s"], of_client.sort_values("start_s")["end_s"]
+        assert (starts.to_numpy()[1:] >= ends.to_numpy()[:-1] - 1e-9).all()
+    for _, served in spans[spans["activity"] == "serve"].groupby("actor"):
+        ordered = served.sort_values("start_s")
+        assert (ordered["start_s"].to_numpy()[1:] >= ordered["end_s"].to_numpy()[:-1] - 1e-9).all()
+    lost = spans[spans["outcome"] == "lost"]
+    assert (lost["energy_j"] >= 0).all()
+    assert (lost["bytes"] <= spans["bytes"].max()).all()
+    for (activity, size), whole in own[own["outcome"] == "done"].groupby(["activity", "bytes"]):
+        assert activity in ("uplink", "downlink") or size == 0, whole
+
+
+def assert_there(content: dict[str, Any], own: Any) -> None:
+    """Assert that no span of a client lies outside the time in which it is there."""
+    config = FleetConfig.model_validate(content["fleet"])
+    fleet = build_fleet(config, content["seeds"][0])
+    presence = presence_of(config, fleet)
+    if presence is None:
+        return
+    indices = {fleet.named(index)[1]: index for index in range(len(fleet))}
+    columns = zip(own["client"], own["start_s"], own["end_s"], strict=True)
+    for client, start_s, end_s in columns:
+        timeline = presence.timeline(indices[client])
+        slack_s = 1e-9 * max(1.0, end_s)
+        if end_s - start_s > slack_s:
+            assert timeline.available_at(start_s + slack_s / 2)
+            assert timeline.until(start_s + slack_s / 2) >= end_s - slack_s
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@settings(RUNS, max_examples=6)
+@given(st.data())
+def test_every_run_ends_and_nobody_works_while_away(algorithm: str, data: st.DataObject) -> None:
+    """A few fleets for each algorithm; many more in the slow test below."""
+    content = data.draw(scenarios(algorithm))
+    check(content, simulate(read(content), timing_only=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@settings(RUNS, max_examples=60)
+@given(st.data())
+def test_many_more_runs_end(algorithm: str, data: st.DataObject) -> None:
+    """The same law over 60 fleets for each algorithm."""
+    content = data.draw(scenarios(algorithm))
+    check(content, simulate(read(content), timing_only=True))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_when_all_leave_the_run_stalls_then(algorithm: str) -> None:
+    """Status and reason say so, and the run's time is that of the last departure, not the stop's."""
+    groups = [{**FAST, "count": 2}, {**SLOW, "count": 2}]
+    model: dict[str, Any] = {"kind": "mlp", "hidden": [8]}
+    if algorithm == "fedlora":
+        model["adapters"] = {"rank": 2, "alpha": 2}
+    content = data(
+        workload={"model": model, "cut": 1, "batch_size": 8, "costs": COSTS},
+        fleet={"clients": 4, "groups": groups, "events": [{"at": "100 s", "leave": True}]},
+        variants=[{"algorithm": algorithm, **SETTINGS.get(algorithm, {})}],
+        stop={"time": "10 days"},
+        evaluate={"every": "1 h"},
+    )
+    run = simulate(read(content), timing_only=True)
+    (row,) = run.runs.to_dict("records")
+    assert row["status"] == "stalled"
+    assert math.isclose(row["time_s"], 100.0)
+    assert row["reason"] == "at 100 s: no client is left that could go on"
+    assert {"lost", "wasted"} & set(run.spans["outcome"])
+
+
+@pytest.mark.parametrize("algorithm", ["splitfed-v1", "fedasync", "sl"])
+def test_clients_that_never_stay_long_enough_stall_a_run(algorithm: str) -> None:
+    """A second of every ten minutes is too short for any part: the run is given up, and says why."""
+    availability = {"kind": "markov", "on": "0.01 s", "off": "600 s"}
+    content = data(
+        fleet={"clients": 2, "groups": [FAST, SLOW], "availability": availability},
+        variants=[{"algorithm": algorithm, **SETTINGS.get(algorithm, {})}],
+        stop={"rounds": 5},
+    )
+    (row,) = simulate(read(content), timing_only=True).runs.to_dict("records")
+    assert row["status"] == "stalled"
+    assert row["reason"].endswith("1000 parts in a row were lost: clients do not stay long enough")
+
+
+def test_one_that_comes_back_is_drawn_again() -> None:
+    """Away from 9 s to 60 s: its first part is cut at 9 s, a later round has it again."""
+    events = [{"at": "9 s", "group": "slow", "leave": True}, {"at": "60 s", "group": "slow", "join": True}]
+    content = data(fleet={"clients": 2, "groups": [FAST, SLOW], "events": events}, stop={"rounds": 8})
+    spans = simulate(read(content), timing_only=True).spans
+    own = spans[spans["actor"] == "slow-0"]
+    first, later = own[own["start_s"] < 60], own[own["start_s"] >= 60]
+    assert first["end_s"].max() == 9.0
+    assert set(first["outcome"]) == {"wasted", "lost"}
+    assert set(later["outcome"]) == {"done"}
+    assert later["round"].min() > 1
+
+
+def test_a_part_that_is_cut_counts_in_proportion() -> None:
+    """Cut in the middle of its upload: half of the bytes and of the energy above idle, and no more."""
+    slow = {**SLOW, "device": {**SLOW["device"], "power": POWER}}  # type: ignore[dict-item]
+    whole = simulate(read(data(fleet={"clients": 2, "groups": [FAST, slow]})), timing_only=True).spans
+    uplink = whole[(whole["client"] == "slow-0") & (whole["activity"] == "uplink")].iloc[0]
+    middle_s = float(uplink["start_s"] + uplink["end_s"]) / 2
+    events = [{"at": f"{middle_s!r} s", "group": "slow", "leave": True}]
+    content = data(
+        fleet={"clients": 2, "groups": [FAST, slow], "events": events},
+        server={"compute": "4 FLOP/s", "slots": 1},
+    )
+    spans = simulate(read(content), timing_only=True).spans
+    (lost,) = spans[spans["outcome"] == "lost"].to_dict("records")
+    assert (lost["activity"], lost["start_s"], lost["end_s"]) == ("uplink", uplink["start_s"], middle_s)
+    assert math.isclose(lost["bytes"], uplink["bytes"] / 2)
+    assert math.isclose(lost["energy_j"], uplink["energy_j"] / 2)
