@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 import sflsim
+from sflsim import registry
 from sflsim.errors import ScenarioError
 from sflsim.session import Options, Session
 
@@ -75,6 +76,24 @@ def test_it_learns_from_saved_weights(opt: Path) -> None:
     changes = [f"variants=[{json.dumps(variant)}]", "stop={rounds: 6}", "workload.batch_size=8"]
     run = sflsim.simulate(sflsim.load_scenario(opt / "opt_sst2.yaml", changes))
     assert run.evaluations["accuracy"].iloc[-1] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapters", [None, {"rank": 2}], ids=["full", "adapters"])
+def test_every_algorithm_on_texts(opt: Path, adapters: dict[str, int] | None) -> None:
+    """A tiny OPT with saved weights and a tokenizer trained on the texts goes through all fifteen."""
+    needs = {"gas": {"q_c": 2, "q_s": 2}, "zo-gas": {"q_c": 2, "q_s": 2}, "fedbuff": {"b": 2}}
+    names = [name for name in registry.algorithms() if adapters or name != "fedlora"]
+    variants = [{"algorithm": name, **needs.get(name, {})} for name in names]
+    changes = [
+        f"variants={json.dumps(variants)}", "stop={rounds: 2}", "workload.batch_size=4", "fleet.clients=2",
+        f"workload.model.adapters={json.dumps(adapters)}",
+    ]  # fmt: skip
+    run = sflsim.simulate(sflsim.load_scenario(opt / "opt_sst2.yaml", changes))
+    assert list(run.runs["algorithm"]) == names
+    assert set(run.runs["status"]) == {"completed"}
+    assert np.isfinite(run.evaluations["loss"]).all()
+    assert run.evaluations.groupby("variant")["loss"].nunique().min() > 1
 
 
 @pytest.mark.slow

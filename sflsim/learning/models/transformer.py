@@ -225,8 +225,8 @@ def _got(name: str, load: Callable[..., Any]) -> Any:
         return load(**{**options, "local_files_only": False})
     except Exception as error:
         remedy = (
-            f"download config.json, model.safetensors and the tokenizer's files from https://{HUB}/{name} "
-            "into a folder beside the scenario, and name that folder"
+            f"download config.json, model.safetensors and the tokenizer's files from the model's page on "
+            f"https://{HUB} into a folder beside the scenario, and name that folder"
         )
         found = f"{name!r}, which is neither a folder nor in the cache, and the hub cannot be reached"
         if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
