@@ -114,8 +114,8 @@ def _tokenizer(name: str) -> Any:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         found = f"{name!r}, from which none can be read ({reason})"
         remedy = (
-            "download tokenizer.json and tokenizer_config.json from the model's page on https://huggingface.co "
-            "into a folder beside the scenario, and name that folder"
+            "download tokenizer.json and tokenizer_config.json from the model's page on huggingface.co into a "
+            "folder beside the scenario, and name that folder"
         )
         raise refused(
             "workload.dataset.tokenizer", found, f"a {TOKENIZER}", "" if path.exists() else remedy
