@@ -114,7 +114,7 @@ def _tokenizer(name: str) -> Any:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         found = f"{name!r}, from which none can be read ({reason})"
         remedy = (
-            "download tokenizer.json and tokenizer_config.json from the model's page on huggingface.co into a "
+            "download tokenizer.json and tokenizer_config.json from the model's page on huggingface.co to a "
             "folder beside the scenario, and name that folder"
         )
         raise refused(
