@@ -10,6 +10,7 @@ among others. Imports fleet (links), the engine and the media.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from sflsim.clock.engine import NORMAL, Activity, Environment, Event, Timeout
@@ -117,6 +118,7 @@ class Transfer(Event):
     def start(self) -> None:
         """Begin sending."""
         self._start_s = self.env.now
+        self._channel.draw(self._channel.power_w)
         if self._air_bytes > 0:
             self._flow = self._channel.media.begin(self.sent, self._air_bytes, self._rate, self._route)
         else:
@@ -126,6 +128,7 @@ class Transfer(Event):
         """Let the message travel, as its last byte has passed."""
         self._flow = None
         self._sent_s = self.env.now
+        self._channel.draw(0.0)
         delay_s = self._channel.delay_s(self._latency_s)
         self.span = self._span(self.env.now + delay_s, self._air_bytes, "done")
         self.env.schedule(self, NORMAL, delay_s)
@@ -143,8 +146,9 @@ class Transfer(Event):
             assert self._flow is not None
             left_bytes = self._channel.media.end(self._flow)
             self._sent_s = now
+            self._channel.draw(0.0)
         if self._start_s >= 0:
-            self._channel.recorder.add(self._span(now, self._air_bytes - left_bytes, outcome))
+            self._channel.recorder.add(self._span(now, max(self._air_bytes - left_bytes, 0.0), outcome))
         self._channel.forget(self, now - self._start_s if sending else None)
 
     def _span(self, end_s: float, passed_bytes: float, outcome: str) -> Any:
@@ -161,7 +165,7 @@ class SharedChannel:
 
     __slots__ = (
         "_arrived_s", "_direction", "_messages", "_queue", "_routes", "_sending", "_silent_until_s",
-        "activity", "client", "env", "media", "power_w", "recorder",
+        "activity", "client", "env", "media", "power_w", "recorder", "steady",
     )  # fmt: skip
 
     def __init__(
@@ -180,6 +184,7 @@ class SharedChannel:
         self.activity = activity
         self.client = client
         self.power_w = power_w
+        self.steady: Callable[[str, float], None] | None = None  # told what it draws, on a change
         self._direction = direction
         self._routes = routes
         self._queue: deque[Transfer] = deque()
@@ -203,6 +208,11 @@ class SharedChannel:
         self._queue.append(transfer)
         self._start_next()
         return transfer
+
+    def draw(self, power_w: float) -> None:
+        """Draw `power_w` above idling from now on, where anybody asks for it."""
+        if self.steady is not None:
+            self.steady(self.activity, power_w)
 
     def delay_s(self, latency_s: float) -> float:
         """Return how long the message sent just now travels, in order where that is asked for."""

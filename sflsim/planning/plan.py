@@ -22,7 +22,7 @@ from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.search import exact, nearest, sampled
 from sflsim.planning.selection import Selection, select
 from sflsim.planning.sensitivity import COLUMNS as SENSITIVITY
-from sflsim.planning.sensitivity import sensitivity
+from sflsim.planning.sensitivity import READABLE, sensitivity
 from sflsim.planning.space import VARIANT, Point, Space, text_of
 from sflsim.record import tables
 from sflsim.report.html_points import plan_report
@@ -100,7 +100,7 @@ class Plan:
             name=self.scenario.name,
             description=self.scenario.description,
             reasons=[line for line in self.explanation.splitlines() if line.strip()],
-            tables={"Sensitivity": self.sensitivity.drop(columns="recommended", errors="ignore")},
+            tables={"Sensitivity": self.sensitivity[list(READABLE)].rename(columns=READABLE)},
             scenario=self.scenario.to_yaml(),
             manifest=self.manifest,
         )

@@ -26,6 +26,12 @@ Places = tuple[int, ...]
 VARIANT = "variant"
 
 
+class Told(dict[str, Any]):
+    """A mapping among others that can be chosen; `text` tells it from them in few words."""
+
+    text = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Axis:
     """One thing to decide: the variant, or the values under a path of the scenario."""
@@ -76,7 +82,7 @@ class Space:
         self.variants: list[dict[str, Any]] = self._data.pop("variants")
         self.differing = _differing(self.variants)
         names = tuple(variant["name"] for variant in self.variants)
-        decided = (Axis(path, tuple(plan.values(path)), self._steps(path)) for path in plan.decisions)
+        decided = (Axis(path, _told(plan.values(path)), self._steps(path)) for path in plan.decisions)
         self.axes = (Axis(VARIANT, names), *decided)
         self.refused: dict[Places, ScenarioError] = {}
         self._points: dict[Places, Point] = {}
@@ -177,9 +183,41 @@ def text_of(value: Any) -> str:
     """Return a value as one would write it in YAML, in one short line."""
     if value is None:
         return "-"
+    if isinstance(value, Told):
+        return value.text
     if isinstance(value, (dict, list)):
         return shorten(json.dumps(value).replace('"', ""))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _told(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the values of a decision; mappings with the first fields that tell each from the others."""
+    if not all(isinstance(value, dict) for value in values):
+        return tuple(values)
+    flat = [dict(_leaves(value)) for value in values]
+    paths = list(dict.fromkeys(path for leaves in flat for path in leaves))
+    telling = [path for path in paths if len({str(leaves.get(path)) for leaves in flat}) > 1] or paths[:2]
+    for count in range(min(2, len(telling)), len(telling) + 1):
+        texts = [
+            ", ".join(f"{path[-1]} {text_of(leaves.get(path))}" for path in telling[:count])
+            for leaves in flat
+        ]
+        if len(set(texts)) == len(texts):
+            break
+    else:
+        return tuple(values)
+    told = tuple(Told(value) for value in values)
+    for one, text in zip(told, texts, strict=True):
+        one.text = text
+    return told
+
+
+def _leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and the value of everything in a mapping that is none itself, the shallow first."""
+    inner = [(key, one) for key, one in value.items() if isinstance(one, dict)]
+    yield from (((*above, key), one) for key, one in value.items() if not isinstance(one, dict))
+    for key, one in inner:
+        yield from _leaves(one, (*above, key))
 
 
 def _differing(variants: Sequence[dict[str, Any]]) -> list[str]:

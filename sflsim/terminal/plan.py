@@ -16,10 +16,10 @@ from rich.table import Table
 from sflsim.planning.plan import Plan
 from sflsim.report.amounts import byte_unit, joule_unit, number_text, time_unit
 from sflsim.scenario.yaml_lines import shorten
+from sflsim.terminal.progress import LINE_EVERY_S
 
 SHOWN = 12
 WIDTH = 24
-LINE_EVERY_S = 5.0
 UNITS = {
     "time": ("time_s", time_unit),
     "energy": ("energy_j", joule_unit),

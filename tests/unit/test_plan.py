@@ -242,3 +242,20 @@ def test_the_command_line_says_it_and_writes_the_folder(
         Plan.load("there")
     with pytest.raises(RunError, match=r"no plan\.json"):
         Plan.load(tmp_path)
+
+
+def test_mappings_are_told_apart_in_few_words() -> None:
+    """A decision between whole mappings is shown by the fields that differ, alone or among others."""
+    choices = [{**data()["workload"], "batch_size": size} for size in (8, 16)]
+    block = {"decisions": {"workload": choices}, "objectives": ["time"]}
+    found = plan(read(data(plan=block)))
+    assert found.points["workload"].tolist() == ["batch_size 8", "batch_size 16"]
+    assert "{" not in found.explanation
+
+
+def test_the_page_has_readable_sensitivities(tmp_path: Path) -> None:
+    """No raw names of columns in the report's table."""
+    block = {"decisions": {"server.slots": [1, 2]}, "objectives": ["time"]}
+    page = plan(read(data(plan=block))).report(tmp_path / "plan.html").read_text(encoding="utf-8")
+    assert "certain without more training" in page
+    assert "time_ratio" not in page
