@@ -156,6 +156,8 @@ class Reader:
             return "a mapping with its fields"
         if "examples" in part and part.get("type") != "object":
             return "e.g. " + ", ".join(f"`{one}`" for one in part["examples"])
+        if "pattern" in part and "type" not in part:
+            return str(part["description"])
         if "anyOf" in part:
             told = [self.says(one) for one in part["anyOf"] if one.get("type") != "null"]
             return " or ".join(dict.fromkeys(told))
@@ -237,8 +239,8 @@ def scenario_page(reader: Reader) -> Iterator[str]:
         if name != "variants"
         for choice in reader.choices(field)
     ]
-    optimizer = reader.definitions["OptimizerConfig"]
-    queue += [*reader.choices(reader.definitions["PerClientCut"]), *reader.choices(optimizer)]
+    for name in ("PerClientCut", "OptimizerConfig", "SpellsConfig"):
+        queue += reader.choices(reader.definitions[name])
     while queue:
         part = queue.pop(0)
         title = title_of(part)
@@ -362,7 +364,8 @@ def _listed(lines: str) -> str:
 def catalog_page() -> Iterator[str]:
     """Yield the page of the catalog: every figure with its source."""
     yield "# Catalog\n"
-    yield "What a scenario may name in place of figures, as `sflsim catalog` lists it.\n"
+    yield "What a scenario may name in place of figures, as `sflsim catalog` lists it, beside"
+    yield "[devices and links of your own](../how-to/catalog.md).\n"
     for table in get_args(catalog.Table):
         yield f"## {table.capitalize()}\n"
         yield "| name | figure | value | status | source |"

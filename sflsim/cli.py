@@ -319,12 +319,19 @@ def trace(
 
 
 @app.command()
-def catalog() -> None:
+def catalog(
+    file: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--file", metavar="FILE", help="a catalog of your own, listed with the built-in one"),
+    ] = None,
+) -> None:
     """List the devices and links that a scenario can name, with the source of every figure."""
-    from sflsim.terminal.catalog import format_catalog
+    with _errors():
+        from sflsim.scenario.own_catalog import load_catalogs
+        from sflsim.terminal.catalog import format_catalog
 
-    for table in format_catalog():
-        out.print(table)
+        for table in format_catalog(load_catalogs(file or [])):
+            out.print(table)
 
 
 @app.command()
@@ -366,11 +373,11 @@ def calibrate(
     to: Annotated[Path, typer.Option("--out", help="file of the device entries")] = Path("device.yaml"),
     csv: Annotated[bool, typer.Option("--csv", help="print the table as CSV")] = False,
 ) -> None:
-    """Measure this machine on a scenario's network and write it as a device.
+    """Measure this machine on a scenario's network and write it as a catalog of devices.
 
-    Run it on your Pi (or whatever is to train) and put the device that it shows into a group of your
-    scenario; the file has it in the catalog's format, with source and spread. Timed are forward passes,
-    backward passes and zeroth-order steps of every block, of both parts at every cut, and of the whole.
+    Run it on your Pi (or whatever is to train), name the file as your scenario's catalog and the device
+    in a group; each figure has its source and spread. Timed are forward passes, backward passes and
+    zeroth-order steps of every block, of both parts at every cut, and of the whole.
     """
     with _errors():
         from sflsim.planning.calibrate import calibrate as measure
@@ -390,7 +397,8 @@ def calibrate(
             out.print(table)
         for line in devices(found):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
-        out.print(f"written to {path}", highlight=False, soft_wrap=True)
+        told = f"written to {path}; a scenario with 'catalog: {path.name}' can name them"
+        out.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

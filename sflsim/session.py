@@ -11,6 +11,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from sflsim import registry
 from sflsim.algorithms.base import Algorithm, AlgorithmConfig, PerClientCut, refuse
 from sflsim.algorithms.cuts import CutByDevice, OneCut
 from sflsim.algorithms.simulation import Evaluation, Learning, Rules, Simulation
+from sflsim.clock.engine import seldom_collected
 from sflsim.clock.spans import Span
 from sflsim.clock.tally import Tally
 from sflsim.errors import Diverged, Problem, ScenarioError, did_you_mean
@@ -160,7 +162,9 @@ class Session:
         read_before = self.disk.reads if self.disk is not None else 0
         started = time.perf_counter()
         try:
-            sim.run(algorithm)
+            # where something is learned, a cycle may hold large tensors
+            with seldom_collected() if self.options.timing_only else nullcontext():
+                sim.run(algorithm)
             outcome.status, outcome.reason = sim.status, sim.reason
         except ScenarioError as error:
             raise scenario.located(error) from error

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random.bit_generator import ISeedSequence
 
 Key = tuple[str | int, ...]
 Sampler = Callable[[np.random.Generator, int], npt.NDArray[np.float64]]
@@ -25,9 +27,23 @@ def seed_of(key: Key) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+class _Seed(ISeedSequence):
+    """A seed that is Philox's key as it is; given by `key=`, numpy asks for entropy that it never uses."""
+
+    __slots__ = ("_seed",)
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> npt.NDArray[Any]:
+        """Return the words of the key, the lowest first."""
+        return np.array([self._seed, *[0] * (n_words - 1)], dtype=dtype)
+
+
 def generator(*key: str | int) -> np.random.Generator:
     """Return numpy's counter-based generator (Philox) for a key."""
-    return np.random.Generator(np.random.Philox(key=seed_of(key)))
+    seed = _Seed(seed_of(key))
+    return np.random.Generator(np.random.Philox(seed))  # type: ignore[arg-type]  # not in numpy's stubs
 
 
 class Stream:

@@ -205,6 +205,7 @@ COMPUTE = Quantity("FLOP/s", "16 GFLOP/s")
 SERVER_COMPUTE = Quantity("FLOP/s", "10 TFLOP/s", unlimited=True)
 BANDWIDTH = Quantity("byte/s", "10 Mbit/s")
 POWER = Quantity("W", "3.5 W", positive=False)
+ENERGY = Quantity("J", "15 Wh")
 TRANSMIT_POWER = Quantity("W", "0.2 W")
 FREQUENCY = Quantity("Hz", "10 MHz")
 NOISE = Quantity("W/Hz", "3.981e-21 W/Hz")
@@ -221,6 +222,7 @@ Compute = Annotated[float, COMPUTE]
 ServerCompute = Annotated[float, SERVER_COMPUTE]
 Bandwidth = Annotated[float, BANDWIDTH]
 Power = Annotated[float, POWER]
+Energy = Annotated[float, ENERGY]
 TransmitPower = Annotated[float, TRANSMIT_POWER]
 Frequency = Annotated[float, FREQUENCY]
 Noise = Annotated[float, NOISE]

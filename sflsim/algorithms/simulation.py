@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from typing import Protocol as Port
 
 from sflsim.clock.absence import FleetingClient
+from sflsim.clock.battery import BatteryClient
 from sflsim.clock.client import Client
 from sflsim.clock.engine import (
     URGENT,
@@ -161,12 +162,23 @@ class Simulation:
         client = self._clients.get(index)
         if client is None:
             device = self.fleet.device(index)
-            cut, costs = self.cuts.of(device)
-            place = (self.env, self.recorder, device, self._network, cut, costs, self.meter)
-            presence = self._presence
-            client = FleetingClient(*place, presence.timeline(index)) if presence else Client(*place)
-            self._clients[index] = client
+            client = self._clients[index] = self._made(device)
         return client
+
+    def _made(self, device: Device) -> Client:
+        place = (self.env, self.recorder, device, self._network, *self.cuts.of(device), self.meter)
+        if self._presence is None:
+            return Client(*place)
+        timeline = self._presence.timeline(device.index)
+        if device.battery_j is None:
+            return FleetingClient(*place, timeline)
+        return BatteryClient(*place, timeline, on_empty=self._run_empty)
+
+    def _run_empty(self, client: BatteryClient) -> None:
+        """Let a client whose battery is empty vanish, never to be drawn again."""
+        assert self._presence is not None
+        client.timeline = self._presence.leave_for_good(client.index, self.env.now)
+        self.vanish(client)
 
     @property
     def clients(self) -> Iterable[Client]:
@@ -395,11 +407,16 @@ class Simulation:
         if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
             self._end("accuracy")
 
-    def stall(self, why: str = "no client is left that could go on") -> None:
-        """End the run, as nothing will come of it any more."""
+    def stall(self, why: str = "") -> None:
+        """End the run, as nothing will come of it any more: by default, as nobody is left."""
         if not self._stop.triggered:
             self.status = "stalled"
-        self._end(f"at {self.env.now:.6g} s: {why}")
+        self._end(f"at {self.env.now:.6g} s: {why or self._nobody_left()}")
+
+    def _nobody_left(self) -> str:
+        empty = 0 if self._presence is None else self._presence.gone
+        batteries = f", as {empty} of {len(self.fleet)} batteries are empty" if empty else ""
+        return f"no client is left that could go on{batteries}"
 
     def _end(self, reason: str) -> None:
         if not self._stop.triggered:

@@ -1,12 +1,15 @@
 """The catalog of devices and links that a scenario may name instead of describing them.
 
 `catalog/devices.yaml` and `catalog/links.yaml` keep for every figure its source and whether it
-was measured, derived from other figures or assumed. Imports mistakes and errors.
+was measured, derived from other figures or assumed. A scenario may add its own to them while it is
+read. Imports mistakes and errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -31,6 +34,8 @@ from sflsim.fleet.mistakes import mistake
 
 Table = Literal["devices", "links"]
 Status = Literal["measured", "derived", "assumed"]
+ENTRY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+"""What an entry may be called: its group is called the same by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,32 @@ def entries(table: Table) -> Mapping[str, Entry]:
     return table_of
 
 
+Own = Mapping[Table, Mapping[str, Entry]]
+_own: ContextVar[Own] = ContextVar("own")
+
+
+@contextmanager
+def adding(own: Own) -> Iterator[None]:
+    """Within this, names stand for these entries too, and for them first."""
+    token = _own.set(own)
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
+def known(table: Table) -> Mapping[str, Entry]:
+    """Return the entries that a name may stand for here: the built-in ones, and those added."""
+    return {**entries(table), **_own.get({}).get(table, {})}
+
+
 class Cataloged(BaseModel):
     """Base of a Config that may be given by its catalog name; it is written back the same way."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     table: ClassVar[Table]
     _name: str = PrivateAttr("")
+    _as_named: dict[str, Any] = PrivateAttr(default_factory=dict)  # the fields of the entry `_name`
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -88,18 +113,19 @@ class Cataloged(BaseModel):
         Raises:
             PydanticCustomError: there is none; the error lists the names and the closest one.
         """
-        names = entries(cls.table)
+        names = known(cls.table)
         if name not in names:
             allowed = f"a mapping, or one of {', '.join(names)}"
             raise mistake("is not in the catalog", repr(name), allowed, did_you_mean(name, names))
-        resolved: Self = _resolved(cls, name)
-        return resolved
+        if names[name] is entries(cls.table).get(name):
+            resolved: Self = _built_in(cls, name)
+            return resolved
+        return _resolved(cls, names[name])
 
     @property
     def catalog_name(self) -> str:
         """The name in the catalog; empty for one that the scenario describes itself."""
-        unchanged = self._name and self.__dict__ == _resolved(type(self), self._name).__dict__
-        return self._name if unchanged else ""
+        return self._name if self.__dict__ == self._as_named else ""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -114,14 +140,20 @@ class Cataloged(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"anyOf": [{"type": "string", "enum": list(entries(cls.table))}, handler(schema)]}
+        own = {"pattern": ENTRY_NAME, "description": "a name of the scenario's own catalog"}
+        names = {"type": "string", "anyOf": [{"enum": list(entries(cls.table))}, own]}
+        return {"anyOf": [names, handler(schema)]}
 
 
 Config = TypeVar("Config", bound=Cataloged)
 
 
 @cache
-def _resolved(config: type[Config], name: str) -> Config:
-    resolved = config.model_validate(entries(config.table)[name].mapping())
-    resolved._name = name
+def _built_in(config: type[Config], name: str) -> Config:
+    return _resolved(config, entries(config.table)[name])
+
+
+def _resolved(config: type[Config], entry: Entry) -> Config:
+    resolved = config.model_validate(entry.mapping())
+    resolved._name, resolved._as_named = entry.name, dict(resolved.__dict__)
     return resolved

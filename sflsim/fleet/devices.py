@@ -1,22 +1,23 @@
 """Devices: how fast they compute, what they hold, what they draw, and the link they have.
 
 A rate that is a distribution is drawn once per device, from a stream keyed by its name; one that is
-a trace changes over time. Imports the distributions, traces, the catalog, links, stragglers, units
-and streams.
+a trace changes over time. Imports the distributions, traces, the catalog, links, stragglers, units,
+mistakes and streams.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import astuple, dataclass
+from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim import units
 from sflsim.fleet.access_points import AccessPoint
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distribution import DistributionConfig
 from sflsim.fleet.links import Link
+from sflsim.fleet.mistakes import mistake, mistakes
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.stragglers import Slowdown
 from sflsim.fleet.traces import Traceable, TraceConfig
@@ -61,9 +62,9 @@ class PowerConfig(BaseModel):
 
 
 class DeviceConfig(Cataloged):
-    """One kind of device: sustained training rate (FLOP/s), memory (bytes) and power.
+    """One kind of device: sustained training rate (FLOP/s), memory (bytes), power and battery.
 
-    A memory left out is taken as large enough.
+    A memory left out is taken as large enough, and so is a battery.
     """
 
     table: ClassVar[Table] = "devices"
@@ -75,6 +76,17 @@ class DeviceConfig(Cataloged):
     )
     memory: units.Bytes | None = None
     power: PowerConfig | None = None
+    battery: units.Energy | None = Field(
+        default=None, description="what each may draw before it is gone for good, e.g. '15 Wh' or '54 kJ'"
+    )
+
+    @model_validator(mode="after")
+    def _battery_is_drawn_from(self) -> Self:
+        if self.battery is not None and not any(astuple(power(self.power))):
+            found = "no 'power' above zero, so that nothing would ever empty it"
+            remedy = "add e.g. 'power: {idle: 2 W, compute: 7 W}', or leave 'battery' out"
+            raise mistakes([(("battery",), mistake("is never drawn from", found, "beside 'power'", remedy))])
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,8 @@ class Device:
     access_point: AccessPoint | None = None
     compute_profile: Profile | None = None
     """The training rate over time, where it changes; that of forward passes changes in proportion."""
+    battery_j: float | None = None
+    """What it may draw while it takes part; unlimited where unknown."""
 
 
 def compute_rate(config: DeviceConfig, seed: int, device_name: str) -> float | Profile:

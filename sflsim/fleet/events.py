@@ -97,6 +97,8 @@ def changed(rate: float | Profile, changes: Sequence[tuple[float, float]]) -> fl
 
 def changed_link(link: Link, events: Sequence[EventConfig]) -> Link:
     """Return a link whose rates change as the events say."""
+    if not events:
+        return link
     up, down = changes(events, "up"), changes(events, "down")
     if not up and not down:
         return link
@@ -105,7 +107,8 @@ def changed_link(link: Link, events: Sequence[EventConfig]) -> Link:
 
 def changed_compute(rate: float | Profile, events: Sequence[EventConfig]) -> Profile | None:
     """Return a training rate over time; None where it is constant and no event changes it."""
-    rate = changed(rate, changes(events, "compute"))
+    if events:
+        rate = changed(rate, changes(events, "compute"))
     return rate if isinstance(rate, Profile) else None
 
 

@@ -122,6 +122,7 @@ class Fleet:
             slowdown=slowdowns(group.straggler, self.seed, name, group.name),
             access_point=self._access_point(group, index - group.first),
             compute_profile=changed_compute(rate, group.events),
+            battery_j=config.device.battery,
         )
 
     def _access_point(self, group: Group, number: int) -> AccessPoint | None:
@@ -157,14 +158,12 @@ class Fleet:
 
     def priorities(self, round: int) -> npt.NDArray[np.float64]:
         """Return a uniform number for every device, shape (len,); `NEVER` for those excluded."""
-        return np.concatenate(
-            [
-                np.full(group.count, NEVER)
-                if place in self.excluded
-                else generator(self.seed, "participation", group.name, round).random(group.count)
-                for place, group in enumerate(self.groups)
-            ]
-        )
+        priorities = np.full(self._size, NEVER)
+        for place, group in enumerate(self.groups):
+            if place not in self.excluded:
+                own = priorities[group.first : group.first + group.count]
+                generator(self.seed, "participation", group.name, round).random(out=own)
+        return priorities
 
 
 def _smallest(priorities: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int64]:

@@ -7,6 +7,7 @@ share that is available; a group whose envelope is closed is not asked at all. I
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import inf
 
@@ -17,7 +18,7 @@ from sflsim.fleet.availability import AlwaysAvailable
 from sflsim.fleet.events import presence
 from sflsim.fleet.groups import FleetConfig
 from sflsim.fleet.population import NEVER, Fleet
-from sflsim.fleet.timelines import ALWAYS, Both, Timeline
+from sflsim.fleet.timelines import ALWAYS, Both, Scripted, Timeline
 
 KEPT = 1 << 17  # timelines kept once made; all can be made again, equal to the last draw
 LOOK_AHEAD = 1 << 16  # devices asked in one draw, or that many per participant wanted, where more are there
@@ -25,9 +26,9 @@ PER_PLACE = 64
 
 
 class Presence:
-    """The availability of every device of a fleet."""
+    """The availability of every device of a fleet, and who has left it for good in this run."""
 
-    __slots__ = ("_configs", "_envelopes", "_fleet", "_moves", "_timelines")
+    __slots__ = ("_configs", "_envelopes", "_fleet", "_gone", "_gone_of_group", "_moves", "_timelines")
 
     def __init__(self, config: FleetConfig, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -39,16 +40,30 @@ class Presence:
             for envelope, moves in zip(envelopes, self._moves, strict=True)
         ]
         self._timelines: dict[int, Timeline] = {}
+        self._gone: dict[int, Timeline] = {}
+        self._gone_of_group: Counter[int] = Counter()
 
     @property
     def always(self) -> bool:
         """Whether everybody is there all the time."""
         kinds = all(isinstance(one, AlwaysAvailable) for one in self._configs)
-        return kinds and not any(self._moves)
+        lasting = all(group.config.device.battery is None for group in self._fleet.groups)
+        return kinds and lasting and not any(self._moves)
+
+    @property
+    def gone(self) -> int:
+        """Number of devices that have left for good."""
+        return len(self._gone)
+
+    def leave_for_good(self, index: int, now_s: float) -> Timeline:
+        """Let a device never be there again; return its timeline."""
+        self._gone[index] = Both(self.timeline(index), Scripted(True, [now_s]))
+        self._gone_of_group[self._fleet.named(index)[0]] += 1
+        return self._gone[index]
 
     def timeline(self, index: int) -> Timeline:
         """Return when the device with this index is there."""
-        timeline = self._timelines.get(index)
+        timeline = self._gone.get(index) or self._timelines.get(index)
         if timeline is None:
             timeline = self._made(index)
             if len(self._timelines) >= KEPT:
@@ -89,9 +104,14 @@ class Presence:
         closed = (
             envelope
             for place, envelope in members
-            if place not in self._fleet.excluded and not envelope.available_at(now_s)
+            if self._has_members(place) and not envelope.available_at(now_s)
         )
         return min((envelope.until(now_s) for envelope in closed), default=inf)
+
+    def _has_members(self, place: int) -> bool:
+        """Tell whether anybody of a group may yet be there."""
+        left = self._fleet.groups[place].count - self._gone_of_group[place]
+        return left > 0 and place not in self._fleet.excluded
 
     def _in_order(self, round: int, k: int, now_s: float, among: Sequence[int] | None) -> Iterator[int]:
         """Return the devices of groups that are open now, by priority, at most so many as are asked."""
@@ -99,6 +119,8 @@ class Presence:
         for group, envelope in zip(self._fleet.groups, self._envelopes, strict=True):
             if not envelope.available_at(now_s):
                 priorities[group.first : group.first + group.count] = NEVER
+        if self._gone:
+            priorities[list(self._gone)] = NEVER
         candidates = None if among is None else np.asarray(among, dtype=np.int64)
         own = priorities if candidates is None else priorities[candidates]
         for place in _ascending(own, 2 * k + PER_PLACE, max(LOOK_AHEAD, PER_PLACE * k)):

@@ -151,8 +151,8 @@ class OneLink:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        kinds = [handler(config.__pydantic_core_schema__) for config in (LinkConfig, ShannonConfig)]
-        return {"anyOf": kinds}
+        named = LinkConfig.__get_pydantic_json_schema__(LinkConfig.__pydantic_core_schema__, handler)
+        return {"anyOf": [*named["anyOf"], handler(ShannonConfig.__pydantic_core_schema__)]}
 
 
 AnyLink = Annotated[LinkConfig | ShannonConfig, OneLink()]

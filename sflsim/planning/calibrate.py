@@ -7,6 +7,7 @@ the scenario, the session (cuts, mistakes) and, when it measures, learning.
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-import yaml
 
 from sflsim.errors import SflsimError
+from sflsim.fleet.catalog import ENTRY_NAME
 from sflsim.scenario.schema import Scenario
+from sflsim.scenario.yaml_lines import write_yaml
 from sflsim.session import Options, Session
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 RATES = (("compute", "backward"), ("forward", "forward"))
 ZEROTH_ORDER = (("compute", "backward"), ("forward", "zeroth-order step"))
+LONGEST_NAME = 32
+"""Of the entries; what is appended to it has to fit in the name of a catalog's entry, too."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class Calibration:
         return entries
 
     def to_yaml(self) -> str:
-        """Return the entries as a file of a catalog."""
-        return yaml.safe_dump(self.entries(), sort_keys=False, width=1000, allow_unicode=True)
+        """Return the entries as a file that a scenario can have as its `catalog`."""
+        return write_yaml({"devices": self.entries()})
 
     def _figure(self, work: str, threads: int) -> dict[str, str]:
         """Return the rate of the client part at the scenario's cut; of the whole where that has no FLOP."""
@@ -126,6 +130,7 @@ def calibrate(
     from sflsim.learning.calibration import measure
 
     _check(threads, repeat, rest_s)
+    _check_name(name)
     session = Session(scenario, Options(timing_only=True))
     cut = session.cut(scenario.variants[0], 0)
     charged_flop = session.costs(cut).client_forward_flop
@@ -148,6 +153,12 @@ def _check(threads: Sequence[int], repeat: int, rest_s: float) -> None:
         raise SflsimError(f"repeat: found {repeat}; allowed: 3 or more, for a median with a spread")
     if rest_s < 0:
         raise SflsimError(f"rest: found {rest_s} s; allowed: 0 s or more")
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(ENTRY_NAME, name) or len(name) > LONGEST_NAME:
+        allowed = f"letters, digits, '.', '_' and '-', at most {LONGEST_NAME}, as a scenario is to name it"
+        raise SflsimError(f"name: found {name!r}; allowed: {allowed}")
 
 
 def processor() -> str:

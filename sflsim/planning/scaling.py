@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
-from sflsim.fleet.catalog import entries
+from sflsim.fleet.catalog import Table, entries
+from sflsim.fleet.own_catalog import CatalogConfig
 from sflsim.planning.scenarios import rebuilt
 from sflsim.scenario.plan_block import number_of
 from sflsim.scenario.schema import Scenario
@@ -36,8 +37,7 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
     for place, (name, group) in enumerate(zip(names, fleet.groups, strict=True)):
         whose = f"of group {name}" if len(names) > 1 else "of the devices"
         yield f"computing {whose}", scaling(place, "device", "devices", "compute")
-        link = group.link.model_dump(mode="json")
-        link = entries("links")[link].mapping() if isinstance(link, str) else link
+        link = described(group.link.model_dump(mode="json"), "links", scenario.catalog)
         for direction in ("up", "down"):
             if link.get(direction) not in (None, "unlimited"):
                 yield f"{direction}link {whose}", scaling(place, "link", "links", direction)
@@ -51,13 +51,21 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
         yield "link of the Fed Server", scaling_server_link("fed")
 
 
-def scaling(place: int, part: str, table: Literal["devices", "links"], key: str) -> Change:
+def described(part: Any, table: Table, own: CatalogConfig | None) -> Any:
+    """Return a device or link as a mapping, also where it is given by its name in a catalog."""
+    if not isinstance(part, str):
+        return part
+    known = {**entries(table), **(own.own()[table] if own else {})}
+    return known[part].mapping()
+
+
+def scaling(place: int, part: str, table: Table, key: str) -> Change:
     """Return the change that scales one figure of the device or link of group number `place`."""
 
     def change(data: Data, factor: float) -> None:
         group = data["fleet"]["groups"][place]
-        if isinstance(group[part], str):
-            group[part] = entries(table)[group[part]].mapping()
+        own = CatalogConfig.model_validate(data["catalog"]) if data.get("catalog") else None
+        group[part] = described(group[part], table, own)
         scale(group[part], key, factor)
 
     return change

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from sflsim.algorithms.simulation import Learning
 from sflsim.errors import ScenarioError
-from sflsim.fleet.catalog import entries
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.lineage import Call, Handle
 from sflsim.planning.scaling import (
     Change,
     Data,
+    described,
     scale,
     scale_stragglers,
     scaling,
@@ -172,10 +173,9 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
     for place, name in enumerate(names):
         whose = f" of group {name}" if len(names) > 1 else ""
         found[f"devices{whose} twice as fast"] = scaling(place, "device", "devices", "compute"), 2.0
-        link = scenario.fleet.groups[place].link.model_dump(mode="json")
         found |= {
             f"{part}{whose} twice as fast": (_of_link(place, keys), 2.0)
-            for part, keys in _parts(entries("links")[link].mapping() if isinstance(link, str) else link)
+            for part, keys in _parts(scenario, scenario.fleet.groups[place].link)
         }
     stragglers = [scenario.fleet.straggler, *(group.straggler for group in scenario.fleet.groups)]
     if any(one is not None and one.effect == "additive" for one in stragglers):
@@ -183,9 +183,9 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
     if math.isfinite(scenario.server.compute):
         found["server twice as fast"] = (lambda data, factor: scale(data["server"], "compute", factor)), 2.0
         found["twice the server slots"] = (lambda data, factor: scale(data["server"], "slots", factor)), 2.0
-    if _parts(scenario.server.link.model_dump(mode="json")):
+    if _parts(scenario, scenario.server.link):
         found["server link twice as fast"] = scaling_server_link(), 2.0
-    if scenario.server.fed and _parts(scenario.server.fed.link.model_dump(mode="json")):
+    if scenario.server.fed and _parts(scenario, scenario.server.fed.link):
         found["Fed Server link twice as fast"] = scaling_server_link("fed"), 2.0
     if scenario.server.memory is not None:
         found["twice the server memory"] = (lambda data, factor: scale(data["server"], "memory", factor)), 2.0
@@ -194,10 +194,9 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
     return found
 
 
-def _parts(link: Any) -> Sequence[tuple[str, Sequence[str]]]:
+def _parts(scenario: Scenario, config: BaseModel) -> Sequence[tuple[str, Sequence[str]]]:
     """Return what of a link can be scaled: each limited direction, or a radio channel as a whole."""
-    if isinstance(link, str):
-        link = entries("links")[link].mapping()
+    link = described(config.model_dump(mode="json"), "links", scenario.catalog)
     if link.get("kind") == "shannon":
         return [("link", ("bandwidth", "power"))]  # both doubled double W log2(1 + P h / (W N0))
     return [(f"{key}link", (key,)) for key in ("up", "down") if link.get(key) not in (None, "unlimited")]

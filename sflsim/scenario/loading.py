@@ -14,14 +14,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from sflsim import registry
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import Problem, ScenarioError
 from sflsim.scenario import overrides as sets
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.source import Source
+from sflsim.scenario.text_files import read_text
 from sflsim.scenario.translate import problems_of, shown
 from sflsim.scenario.yaml_lines import Document, read_yaml
-
-MAX_BYTES = 2**20
 
 
 def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Scenario:
@@ -32,7 +31,7 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: boo
     Raises:
         ScenarioError: the file or what it says cannot be used; all mistakes at once.
     """
-    return parse_scenario(_text(Path(path)), str(path), overrides, Path(path).parent, trust=trust)
+    return parse_scenario(read_text(Path(path)), str(path), overrides, Path(path).parent, trust=trust)
 
 
 def parse_scenario(
@@ -100,40 +99,3 @@ def _validated(data: dict[str, Any], source: Source) -> Scenario:
         raise source.located(ScenarioError(problems))
     scenario._source = source
     return scenario
-
-
-def _text(path: Path) -> str:
-    """Return the text of a scenario file, at most MAX_BYTES of it, as UTF-8."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        found = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else f"a file that cannot be read ({reason})"
-        )
-        raise ScenarioError(Problem("", found, "a YAML file", _near(path), str(path))) from error
-    if len(data) > MAX_BYTES:
-        found = f"a file of more than {MAX_BYTES // 2**20} MiB"
-        raise ScenarioError(
-            Problem("", found, "a smaller scenario", "put long lists into a CSV file", str(path))
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = f"bytes that are no text in UTF-8 (byte {error.start})"
-        raise ScenarioError(
-            Problem("", found, "a YAML file in UTF-8", "save it as UTF-8", str(path), line)
-        ) from error
-
-
-def _near(path: Path) -> str:
-    """Return the name of a file beside a missing one that is nearly called the same."""
-    try:
-        names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
-    except (OSError, ValueError):
-        return "check the path"
-    return did_you_mean(path.name, names) or "check the path"

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationError,
     ValidationInfo,
@@ -24,11 +26,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from sflsim.algorithms.base import AlgorithmConfig
 from sflsim.clock.server import ServerConfig
 from sflsim.errors import ScenarioError, did_you_mean
+from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
 from sflsim.registry import OneOf, algorithms, config_of
 from sflsim.scenario.expand import expands, resolve
 from sflsim.scenario.over import mistakes
+from sflsim.scenario.own_catalog import OwnCatalog, read_catalog
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.source import Source
 from sflsim.scenario.yaml_lines import write_yaml
@@ -111,6 +115,10 @@ class Scenario(Part):
     description: str = ""
     seeds: list[Seed] = Field(default=[0], min_length=1, description="every variant runs once under each")
     workload: Workload
+    catalog: OwnCatalog = Field(
+        default=None,
+        description="devices and links of one's own, which groups may name beside the built-in ones",
+    )
     fleet: FleetConfig
     server: ServerConfig = Field(default_factory=ServerConfig)
     variants: list[Annotated[AlgorithmConfig, OneOf(algorithms, tag="algorithm")]] = Field(
@@ -133,6 +141,15 @@ class Scenario(Part):
     )
 
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_catalog(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if not isinstance(data, dict) or data.get("catalog") is None:
+            return handler(data)
+        own = read_catalog(data["catalog"], Path((info.context or {}).get("base_dir") or "."))
+        with adding({} if own is None else own.own()):
+            return handler({**data, "catalog": own})
 
     @field_validator("variants", mode="before")
     @classmethod
@@ -193,7 +210,7 @@ class Scenario(Part):
 
     def to_yaml(self) -> str:
         """Return the scenario with every default and every variant written out; it loads to an equal one."""
-        absent = {name for name in ("sweep", "plan") if getattr(self, name) is None}
+        absent = {name for name in ("catalog", "sweep", "plan") if getattr(self, name) is None}
         return write_yaml(self.model_dump(mode="json", by_alias=True, exclude=absent))
 
 

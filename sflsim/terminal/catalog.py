@@ -1,4 +1,4 @@
-"""The catalog of devices and links as tables for the terminal. Imports fleet's catalog and rich."""
+"""The catalog of devices and links as tables for the terminal. Imports fleet's catalogs and rich."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ from collections.abc import Iterator
 from typing import get_args
 
 from rich.table import Table
+from rich.text import Text
 
 from sflsim.fleet import catalog
+from sflsim.fleet.own_catalog import CatalogConfig
 
 
-def format_catalog() -> Iterator[Table]:
-    """Yield one table for the devices and one for the links: a row per figure, with its source."""
-    for kind in get_args(catalog.Table):
-        table = Table("name", "figure", "value", "status", "source", title=kind, title_justify="left")
-        for entry in catalog.entries(kind).values():
-            for number, figure in enumerate(entry.figures):
-                name = entry.name if number == 0 else ""
-                table.add_row(name, figure.key, str(figure.value), figure.status, figure.source)
-            table.add_section()
-        yield table
+def format_catalog(own: CatalogConfig | None = None) -> Iterator[Table]:
+    """Yield one table for the devices and one for the links: a row per figure, with its source.
+
+    Entries of a user's own are marked, and stand where the built-in ones do that they replace.
+    """
+    headings = ("name", "figure", "value", "status", "source")
+    with catalog.adding(own.own() if own else {}):
+        for kind in get_args(catalog.Table):
+            table = Table(*headings, title=kind, title_justify="left")
+            for entry in catalog.known(kind).values():
+                mark = " (own)" if own and entry.name in own.table(kind) else ""
+                _add(table, entry, entry.name + mark)
+            yield table
+
+
+def _add(table: Table, entry: catalog.Entry, name: str) -> None:
+    for number, figure in enumerate(entry.figures):
+        cells = ("" if number else name, figure.key, str(figure.value), figure.status, figure.source)
+        table.add_row(*map(Text, cells))  # text of the user's, not rich's markup
+    table.add_section()

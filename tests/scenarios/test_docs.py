@@ -92,8 +92,10 @@ def run_python(module: ModuleType, text: str, file: Path) -> None:
 
 
 def read_yaml(text: str, clone: Path) -> None:
-    """A whole scenario, or keys of one, is valid; '# name.yaml' as the first line makes a file of it."""
+    """A whole scenario, keys of one or a catalog is valid; '# name.yaml' as first line makes a file of it."""
     content = yaml.safe_load(text)
+    if content.keys() <= {"devices", "links"}:
+        content = {"catalog": content}
     if "variants" not in content:
         base = yaml.safe_load((ROOT / "scenarios/quickstart.yaml").read_text(encoding="utf-8"))
         content = base | content

@@ -87,7 +87,7 @@ def test_more_work_takes_longer() -> None:
 
 def test_the_entries_are_devices(calibration: sflsim.Calibration) -> None:
     """In the catalog's format, for each number of threads and each order; their figures are a device's."""
-    entries = yaml.safe_load(calibration.to_yaml())
+    entries = yaml.safe_load(calibration.to_yaml())["devices"]
     name = "this-machine"
     assert list(entries) == [
         f"{name}-{n}{order}" for n in ("1-thread", "2-threads") for order in ("", "-zeroth-order")
@@ -143,11 +143,20 @@ def test_the_command_writes_and_shows(file: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "server 2" in done.output
     written = (tmp_path / "pi.yaml").read_text(encoding="utf-8")
-    assert list(yaml.safe_load(written)) == ["pi-in-the-hall", "pi-in-the-hall-zeroth-order"]
+    assert list(yaml.safe_load(written)["devices"]) == ["pi-in-the-hall", "pi-in-the-hall-zeroth-order"]
     assert "note: the scenario charges 8 FLOP" in done.output  # the costs of support.data
     device = re.search(r"^pi-in-the-hall: device: (.*)$", done.output, re.MULTILINE)
     assert device is not None
-    assert DeviceConfig.model_validate(yaml.safe_load(device[1])).forward is not None
+    shown = DeviceConfig.model_validate(yaml.safe_load(device[1]))
+    assert shown.forward is not None
+    fleet = "fleet={clients: 2, groups: [{device: pi-in-the-hall}, {device: pi-in-the-hall-zeroth-order}]}"
+    shares = [f"fleet.groups[{number}].count=1" for number in (0, 1)]
+    named = sflsim.load_scenario(file, ["catalog=pi.yaml", fleet, *shares])
+    assert named.fleet.groups[0].device.model_dump() == "pi-in-the-hall"
+    assert [getattr(named.fleet.groups[0].device, key) for key in ("compute", "forward")] == [
+        shown.compute, shown.forward,
+    ]  # fmt: skip
+    assert "(own)" in call("catalog", "--file", tmp_path / "pi.yaml").output
     again = call("calibrate", file, "--out", tmp_path / "pi.yaml", *options)
     assert (again.exit_code, "exists already" in again.output) == (2, True)
     assert (tmp_path / "pi.yaml").read_text(encoding="utf-8") == written
@@ -163,6 +172,7 @@ def test_the_command_writes_and_shows(file: Path, tmp_path: Path) -> None:
         (["--threads", "one"], "--threads: found 'one'"),
         (["--threads", "0,1"], "threads: found [0, 1]"),
         (["--repeat", "2"], "repeat: found 2"),
+        (["--name", "my pi"], "name: found 'my pi'"),
         (["--rest", "-1"], "rest: found -0.001 s"),
         (["--out", "missing/pi.yaml"], "has no folder"),
         (["--set", "workload.cut=9"], "workload.cut"),

@@ -1,0 +1,57 @@
+"""A user's own catalog as data: entries in the format of the built-in one, in sections for each table.
+
+Whether the figures make a device or a link is checked where the file is read. Imports the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sflsim.fleet import catalog
+from sflsim.fleet.catalog import Entry, Figure, Status, Table
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CatalogFigure(_Part):
+    """One figure of an entry, and where it comes from."""
+
+    value: Any = Field(description="as in a scenario, e.g. '16 GFLOP/s', or a distribution")
+    status: Status
+    source: Annotated[str, Field(min_length=1, description="who measured what, or what it follows from")]
+
+
+class CatalogEntry(_Part):
+    """A device or link; a figure's key is that of a scenario, dotted below another, as in `power.idle`."""
+
+    about: str = ""
+    replaces: bool = Field(default=False, description="takes the place of the entry of that name")
+    figures: dict[str, CatalogFigure]
+
+    def entry(self, name: str) -> Entry:
+        """Return it as an entry of the catalog."""
+        figures = (Figure(key, one.value, one.status, one.source) for key, one in self.figures.items())
+        return Entry(name, self.about, tuple(figures))
+
+
+class CatalogConfig(_Part):
+    """Devices and links of one's own, by name."""
+
+    devices: dict[str, CatalogEntry] = {}
+    links: dict[str, CatalogEntry] = {}
+
+    def table(self, table: Table) -> Mapping[str, CatalogEntry]:
+        """Return the section of a table."""
+        return self.devices if table == "devices" else self.links
+
+    def own(self) -> catalog.Own:
+        """Return its entries, to be added to the built-in ones."""
+        return {
+            "devices": {name: one.entry(name) for name, one in self.devices.items()},
+            "links": {name: one.entry(name) for name, one in self.links.items()},
+        }
