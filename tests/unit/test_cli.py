@@ -338,7 +338,9 @@ def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> Non
 
 
 @pytest.mark.parametrize("command", ["run", "sweep", "plan"])
-@pytest.mark.parametrize("write_number", range(1, 6))
+@pytest.mark.parametrize(
+    "write_number", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 6))]
+)
 def test_a_folder_that_a_kill_left_half_written_is_used_again(
     command: str, write_number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,8 +113,9 @@ def _tokenizer(name: str) -> Any:
     except Exception as error:  # each kind of file, the hub and the network have their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         found = f"{name!r}, from which none can be read ({reason})"
+        page = name if "/" in name else "... (the model's page)"
         remedy = (
-            "download tokenizer.json and tokenizer_config.json from the model's page on huggingface.co to a "
+            f"download tokenizer.json and tokenizer_config.json from https://huggingface.co/{page} into a "
             "folder beside the scenario, and name that folder"
         )
         raise refused(
