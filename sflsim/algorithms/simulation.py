@@ -384,6 +384,8 @@ class Simulation:
         env.run(until=self._stop)
         if not self.evaluations or self.evaluations[-1][:2] != (env.now, self.round):
             self._evaluate()
+        else:  # more may have ended in the instant of the last evaluation
+            self.evaluations[-1] = (*self.evaluations[-1][:5], *self._sums())
 
     def _evaluate_by_time(self, every_s: float) -> Protocol:
         for number in count(1):
@@ -396,16 +398,23 @@ class Simulation:
         if math.isinf(loss):
             raise Diverged(self.learning.first_not_finite(self._recent))
         self._recent.clear()
-        totals = self.recorder.totals
-        row = (
-            self.env.now, self.round, self.steps, accuracy, loss, totals.uplink_bytes, totals.downlink_bytes,
-            totals.client_busy_s, self.server.busy_s(totals), totals.energy_j + self.meter.idle_j,
-        )  # fmt: skip
+        row = (self.env.now, self.round, self.steps, accuracy, loss, *self._sums())
         self.evaluations.append(row)
         if self._on_evaluation is not None:
             self._on_evaluation(row)
         if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
             self._end("accuracy")
+
+    def _sums(self) -> tuple[float, float, float, float, float]:
+        """Return bytes up and down, busy seconds of clients and server, and joules, as they stand now."""
+        totals = self.recorder.totals
+        return (
+            totals.uplink_bytes,
+            totals.downlink_bytes,
+            totals.client_busy_s,
+            self.server.busy_s(totals),
+            totals.energy_j + self.meter.idle_j,
+        )
 
     def stall(self, why: str = "") -> None:
         """End the run, as nothing will come of it any more: by default, as nobody is left."""
