@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.scenario import load_scenario, parse_scenario
-from sflsim.scenario.loading import MAX_BYTES
+from sflsim.scenario.text_files import MAX_BYTES
 
 GOOD = """\
 name: good
