@@ -56,7 +56,10 @@ COLUMNS = (
     ("server_busy_s", "server busy", time_unit),
     ("peak_memory_bytes", "client memory", byte_unit),
 )
-ENERGY_COLUMNS = (("energy_j", "client energy", joule_unit),)
+METERED_COLUMNS = tuple(
+    ("energy_j", "client energy", joule_unit) if column[0] == "client_busy_s" else column
+    for column in COLUMNS
+)
 WASTE_COLUMNS = (("wasted_s", "wasted time", time_unit), ("wasted_bytes", "wasted traffic", byte_unit))
 
 
@@ -156,7 +159,9 @@ def format_summary(summary: pd.DataFrame) -> Table:
         ]
     columns["rounds"] = [count_text(rounds) for rounds in summary["rounds"]]
     metered = summary["energy_j"].fillna(0).max() > 0
-    shown = (*COLUMNS, *(ENERGY_COLUMNS if metered else ()), *(WASTE_COLUMNS if thrown_away else ()))
+    # 80 characters hold no more: energy stands in place of busy seconds, and waste is then told below.
+    beside = WASTE_COLUMNS if thrown_away else ()
+    shown = METERED_COLUMNS if metered else (*COLUMNS, *beside)
     for column, header, unit_of in shown:
         unit, size = unit_of(float(summary[column].max()))
         columns[f"{header} ({unit})" if summary[column].notna().any() else header] = [
@@ -165,7 +170,7 @@ def format_summary(summary: pd.DataFrame) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
-        caption=_caption(summary, target),
+        caption=_caption(summary, target, told=metered),
         caption_justify="left",
         show_edge=False,
     )
@@ -188,19 +193,29 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     return str(row["variant"]) + ("" if row["status"] in ("completed", "") else f" ({row['status']})")
 
 
+def _waste_text(row: Mapping[Hashable, Any]) -> str:
+    """Return what the dropped participants of a variant did: "38 min, 417 MiB"."""
+    texts = []
+    for column, _, unit_of in WASTE_COLUMNS:
+        unit, size = unit_of(float(row[column]))
+        texts.append(f"{number_text(float(row[column]) / size)} {unit}")
+    return ", ".join(texts)
+
+
 def _accuracy_text(mean: float, std: float) -> str:
     spread = f" ±{100 * std:.1f}" if math.isfinite(std) else ""
     return f"{100 * mean:.1f}{spread}" if math.isfinite(mean) else NONE
 
 
-def _caption(summary: pd.DataFrame, target: float | None) -> str:
-    """Return what the figures mean, and what '-' says in this table."""
+def _caption(summary: pd.DataFrame, target: float | None, told: bool) -> str:
+    """Return what the figures mean, and what '-' says in the table; the waste if it is `told` here."""
     lines = ["No accuracy was evaluated."]
     if summary["accuracy_mean"].notna().any():
         spread = ", mean ± standard deviation over seeds" if summary["accuracy_std"].notna().any() else ""
         lines = [f"Final accuracy: at the last evaluation{spread}."]
     if summary["dropped"].fillna(0).max() > 0:
         lines.append("Wasted: what dropped participants did, at the device, over the whole run.")
+        lines += [f"  {_name(row)}: {_waste_text(row)}" for row in summary.to_dict("records") if told]
     if target is None:
         return "\n".join(
             [*lines, "Rounds to server busy: the whole run, mean over seeds. '-': not measured."]
