@@ -387,7 +387,7 @@ def test_random_runs(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(RUNS, max_examples=2000)
+@settings(RUNS, max_examples=200)
 @given(scenarios())
 def test_thousands_of_random_runs(content: dict[str, Any]) -> None:
     """The same laws; of every fourth, the other tables are the same without spans."""
