@@ -382,14 +382,14 @@ def of(own: pd.DataFrame, activity: str, column: str) -> Any:
 @settings(RUNS, max_examples=24)
 @given(scenarios())
 def test_random_runs(content: dict[str, Any]) -> None:
-    """Some dozens of scenarios; thousands in the slow test below."""
+    """Some dozens of scenarios; hundreds in the slow test below."""
     check(content, simulate(read(content), timing_only=True))
 
 
 @pytest.mark.slow
 @settings(RUNS, max_examples=200)
 @given(scenarios())
-def test_thousands_of_random_runs(content: dict[str, Any]) -> None:
+def test_hundreds_of_random_runs(content: dict[str, Any]) -> None:
     """The same laws; of every fourth, the other tables are the same without spans."""
     run = simulate(read(content), timing_only=True)
     check(content, run)
