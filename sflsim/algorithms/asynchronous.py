@@ -37,8 +37,7 @@ class Asynchronous(Algorithm):
         self._contributions: Counter[int] = Counter()
         self._draws = 0
         active = sim.select(0) if sim.always else sim.present(0)[0]
-        self._busy = {client.index for client in active}
-        self._freed: Counter[int] = Counter()  # one client may wait in several places
+        self._busy = {client.index: 0 for client in active}  # client -> its contribution; 0: not begun yet
         self._places = min(sim.participants, sim.fleet.eligible)
         self._resting = 0  # places that others alone can set going again
         self._vacant = 0  # those of them that wait for a client to be free
@@ -57,35 +56,34 @@ class Asynchronous(Algorithm):
     def _work(self, sim: Simulation, client: Client) -> Protocol:
         while True:
             self._contributions[client.index] += 1
-            client.begin(self._contributions[client.index])
+            number = self._busy[client.index] = self._contributions[client.index]
+            client.begin(number)
             yield Timeout(sim.env, 0.0)  # after all that arrives now
             if sim.always:
                 yield from self.contribute(sim, client)
-                client = self._next(sim, client)
+                client = self._next(sim, client, number)
             else:
                 yield sim.take_part(self.contribute(sim, client), client)
-                self._give_up(client)
+                self._give_up(client, number)
                 client = yield from self._found(sim)
 
-    def _next(self, sim: Simulation, client: Client) -> Client:
+    def _next(self, sim: Simulation, client: Client, number: int) -> Client:
         """Return the client that takes the place of one that has contributed."""
         if len(self._busy) == sim.fleet.eligible:
             return client
         self._draws += 1
-        self._give_up(client)
+        self._give_up(client, number)
         (chosen,) = sim.fleet.select(self._draws, 1, self._idle(sim))
-        self._busy.add(chosen)
+        self._busy[chosen] = 0
         return sim.client(chosen)
 
     def _idle(self, sim: Simulation) -> list[int]:
         return [index for index in range(len(sim.fleet)) if index not in self._busy]
 
-    def _give_up(self, client: Client) -> None:
-        """Count a client as idle, unless it was before and has perhaps been drawn again since."""
-        if self._freed[client.index]:
-            self._freed[client.index] -= 1
-        else:
-            self._busy.discard(client.index)
+    def _give_up(self, client: Client, number: int) -> None:
+        """Count a client as idle after a contribution, unless it was before and perhaps makes another."""
+        if self._busy.get(client.index) == number:
+            del self._busy[client.index]
             client.rest()
 
     def _found(self, sim: Simulation) -> Protocol:
@@ -94,7 +92,7 @@ class Asynchronous(Algorithm):
             self._draws += 1
             clients, again_s = sim.present(self._draws, 1, self._idle(sim))
             if clients:
-                self._busy.add(clients[0].index)
+                self._busy[clients[0].index] = 0
                 return clients[0]
             if again_s < inf:
                 yield AnyOf(sim.env, [self._freeing, Timeout(sim.env, delay_to(sim.env, again_s))])
@@ -120,8 +118,7 @@ class Asynchronous(Algorithm):
 
     def free(self, sim: Simulation, client: Client) -> None:
         """Count a client as idle before its contribution ends, so that another place may draw it."""
-        self._busy.discard(client.index)
-        self._freed[client.index] += 1
+        del self._busy[client.index]
         client.rest()
         sim.release(client)
         if not sim.always:

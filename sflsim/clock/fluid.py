@@ -34,18 +34,19 @@ class Member(Odometer):
 class Trunk(Odometer):
     """One direction of a server's link, `inf` where unlimited; as an odometer it runs at the level."""
 
-    __slots__ = ("forked", "pool")
+    __slots__ = ("flows", "forked", "pool")
 
     def __init__(self, capacity_bytes_per_s: float, now_s: float = 0.0) -> None:
         super().__init__(now_s)
         self.pool: Pool[Member] = Pool(capacity_bytes_per_s)
+        self.flows = 0  # those not settled yet included, which the pool does not know
         self.forked: dict[Leaf, None] = {}
         """Leaves whose flows go through this and other trunks."""
 
     @property
     def busy(self) -> bool:
         """Whether anything flows through it."""
-        return len(self.pool) > 0
+        return self.flows > 0
 
 
 class Cohort(Member):
@@ -218,6 +219,7 @@ class Fluid:
 
     def _count(self, cohort: Cohort, flows: int, now_s: float) -> None:
         """Change the number of flows of a cohort."""
+        cohort.trunk.flows += flows - cohort.flows
         leaf, cohort.flows = cohort.leaf, flows
         if leaf is None:
             self._weigh(cohort, flows, now_s)

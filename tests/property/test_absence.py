@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from property.stalls import check_stall
 from support import COSTS, FAST, SLOW, data, read
 
 from sflsim import registry
@@ -51,6 +52,14 @@ AVAILABILITY = st.one_of(
 )
 
 
+def workload(algorithm: str) -> dict[str, Any]:
+    """Return a workload that the algorithm can have."""
+    model: dict[str, Any] = {"kind": "mlp", "hidden": [8]}
+    if algorithm == "fedlora":
+        model["adapters"] = {"rank": 2, "alpha": 2}
+    return {"model": model, "cut": 1, "batch_size": 8, "costs": COSTS}
+
+
 @st.composite
 def moves(draw: st.DrawFn, group: str) -> list[dict[str, Any]]:
     """Draw departures and returns of a group by turns, and a new rate now and then."""
@@ -82,16 +91,13 @@ def scenarios(draw: st.DrawFn, algorithm: str) -> dict[str, Any]:
         variant["over_selection"] = 1
     if algorithm in SYNCHRONOUS and variant.get("tau") != "adaptive" and draw(st.booleans()):
         variant["deadline"] = "20 s"
-    model: dict[str, Any] = {"kind": "mlp", "hidden": [8]}
-    if algorithm == "fedlora":
-        model["adapters"] = {"rank": 2, "alpha": 2}
     # buffers of two parts need two active clients, or that one may fill both by itself
     least = 2 if variant.get("q_c") else 1
     clients_wanted = draw(st.integers(min(least, clients), clients))
     shared = draw(st.booleans())
     return data(
         seeds=[draw(st.integers(0, 2**63 - 1))],
-        workload={"model": model, "cut": 1, "batch_size": 8, "costs": COSTS},
+        workload=workload(algorithm),
         fleet={
             "clients": clients,
             "participants": clients_wanted,
@@ -113,6 +119,8 @@ def check(content: dict[str, Any], run: Run) -> None:
     (row,) = run.runs.to_dict("records")
     assert row["status"] in ("completed", "stalled")
     assert row["reason"] in ("rounds", "time") or row["status"] == "stalled"
+    if row["status"] == "stalled":
+        check_stall(run)
     spans = run.spans
     assert (spans["end_s"] >= spans["start_s"]).all()
     assert (spans["end_s"] <= row["time_s"] * (1 + 1e-12)).all()
@@ -173,11 +181,8 @@ def test_many_more_runs_end(algorithm: str, data: st.DataObject) -> None:
 def test_when_all_leave_the_run_stalls_then(algorithm: str) -> None:
     """Status and reason say so, and the run's time is that of the last departure, not the stop's."""
     groups = [{**FAST, "count": 2}, {**SLOW, "count": 2}]
-    model: dict[str, Any] = {"kind": "mlp", "hidden": [8]}
-    if algorithm == "fedlora":
-        model["adapters"] = {"rank": 2, "alpha": 2}
     content = data(
-        workload={"model": model, "cut": 1, "batch_size": 8, "costs": COSTS},
+        workload=workload(algorithm),
         fleet={"clients": 4, "groups": groups, "events": [{"at": "100 s", "leave": True}]},
         variants=[{"algorithm": algorithm, **SETTINGS.get(algorithm, {})}],
         stop={"time": "10 days"},
@@ -189,6 +194,33 @@ def test_when_all_leave_the_run_stalls_then(algorithm: str) -> None:
     assert math.isclose(row["time_s"], 100.0)
     assert row["reason"] == "at 100 s: no client is left that could go on"
     assert {"lost", "wasted"} & set(run.spans["outcome"])
+
+
+@pytest.mark.parametrize("algorithm", ["gas", "zo-gas"])
+def test_one_whose_part_waits_in_the_buffer_may_come_back(algorithm: str) -> None:
+    """Alone, it fills a buffer of two; it vanishes during its second part and makes another one later."""
+    whole = simulate(read(left_alone(algorithm, [])), timing_only=True).spans
+    cut_s = float(whole[(whole["client"] == "slow-0") & (whole["round"] == 2)]["start_s"].min()) + 0.5
+    events = [
+        {"at": f"{cut_s!r} s", "group": "slow", "leave": True},
+        {"at": f"{cut_s + 40!r} s", "group": "slow", "join": True},
+    ]
+    run = simulate(read(left_alone(algorithm, events)), timing_only=True)
+    assert run.runs[["status", "reason"]].iloc[0].tolist() == ["completed", "rounds"]
+    assert run.spans["end_s"].max() > cut_s + 40
+
+
+def left_alone(algorithm: str, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a run of one update by buffers of two, of which the fast client leaves at once."""
+    return data(
+        fleet={
+            "clients": 2,
+            "groups": [FAST, SLOW],
+            "events": [{"at": "0.25 s", "group": "fast", "leave": True}, *events],
+        },
+        variants=[{"algorithm": algorithm, **BUFFERED}],
+        stop={"rounds": 1},
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["splitfed-v1", "fedasync", "sl"])
@@ -218,8 +250,8 @@ def test_one_that_comes_back_is_drawn_again() -> None:
     assert later["round"].min() > 1
 
 
-def test_a_part_that_is_cut_counts_in_proportion() -> None:
-    """Cut in the middle of its upload: half of the bytes and of the energy above idle, and no more."""
+def test_a_part_that_is_cut_counts_as_far_as_it_was_sent() -> None:
+    """Cut after 1.75 s of an upload of 12 bytes at 4 byte/s: 7 bytes and 1.75 s at 1 W above idling."""
     slow = {**SLOW, "device": {**SLOW["device"], "power": POWER}}  # type: ignore[dict-item]
     whole = simulate(read(data(fleet={"clients": 2, "groups": [FAST, slow]})), timing_only=True).spans
     uplink = whole[(whole["client"] == "slow-0") & (whole["activity"] == "uplink")].iloc[0]
@@ -232,5 +264,6 @@ def test_a_part_that_is_cut_counts_in_proportion() -> None:
     spans = simulate(read(content), timing_only=True).spans
     (lost,) = spans[spans["outcome"] == "lost"].to_dict("records")
     assert (lost["activity"], lost["start_s"], lost["end_s"]) == ("uplink", uplink["start_s"], middle_s)
-    assert math.isclose(lost["bytes"], uplink["bytes"] / 2)
-    assert math.isclose(lost["energy_j"], uplink["energy_j"] / 2)
+    assert middle_s - uplink["start_s"] == 1.75
+    assert math.isclose(lost["bytes"], 7.0)
+    assert math.isclose(lost["energy_j"], 1.75)

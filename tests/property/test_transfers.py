@@ -158,3 +158,20 @@ def test_abandoned_on_its_way_it_counts_whole() -> None:
     env.process(give_up())
     env.run()
     assert recorder.spans == [("a", "uplink", 0.0, 4.0, 1, "a", 4.0, 0.0, 2.0, "lost")]
+
+
+def test_a_trunk_follows_its_profile_behind_a_leaf_too() -> None:
+    """Through a wide access point, with pauses: 3 byte/s up to 4 s, 1 byte/s up to 10 s, then 4."""
+    env, recorder = Environment(), Recorder()
+    media = Media(env)
+    route = (media.medium(Leaf, 100.0), media.medium(Trunk, Profile([0, 4, 10], [3.0, 1.0, 4.0])))
+    channel = SharedChannel(media, recorder, "uplink", "a", Direction(inf, 0.0), 1.0, (route, route))
+
+    def send() -> Protocol:
+        for round in range(3):
+            yield channel.send(6, round)
+            yield Timeout(env, 1)
+
+    env.process(send())
+    env.run()
+    assert [(span[2], span[3]) for span in recorder.spans] == [(0.0, 2.0), (3.0, 7.0), (8.0, 11.0)]

@@ -1,0 +1,130 @@
+"""Which messages each algorithm sends, by their sizes: recognised in spans, counted, and in their order."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from property.capacities import Floats, Spans, slack_s
+
+from sflsim.fleet.devices import Device
+
+Message = tuple[str, float]
+"""Direction ("uplink" or "downlink") and bytes."""
+GRADIENT, BATCH, PART, WHOLE, AUXILIARY, SCALAR = 1009, 1009 + 13, 211, 211 + 499, 211 + 103, 3
+MODELS = frozenset({PART, WHOLE, AUXILIARY})
+"""What the Fed Server sends and gets; all else is the Split Server's."""
+ROUNDLESS = ("gas", "zo-gas", "fedasync", "fedbuff")  # whose spans count each client's own contributions
+
+
+def whole_part(variant: Any, missed: int = 0) -> Counter[Message]:
+    """Return the messages of one client's whole part of a round; in HO-SFL of one that has missed some."""
+    name = variant.algorithm
+    sent: dict[Message, int]
+    if name in ("splitfed-v1", "splitfed-v2", "sl", "gas"):
+        times = variant.local_iterations
+        sent = {("uplink", BATCH): times, ("downlink", GRADIENT): times} | both(PART)
+    elif name in ("mu-splitfed", "zo-splitfed", "zo-gas"):
+        times, scalars = getattr(variant, "local_iterations", 1), variant.perturbations * SCALAR
+        sent = {("uplink", BATCH): times, ("uplink", GRADIENT): 2 * variant.perturbations * times}
+        sent |= {("downlink", scalars): times} | both(PART)
+    elif name == "ho-sfl":
+        scalars = variant.perturbations * SCALAR
+        down = Counter([("downlink", scalars * (1 + 2 * missed)), ("downlink", scalars)])
+        sent = {("uplink", BATCH): 1, ("downlink", GRADIENT): 1, ("uplink", scalars): 1, **down}
+    elif name in ("cse-fsl", "heron-sfl"):
+        sent = {("uplink", BATCH): variant.local_iterations // variant.q} | both(AUXILIARY)
+    elif name == "frozen-client":
+        sent = {("uplink", BATCH): variant.local_iterations}
+    else:
+        assert name in ("fedavg", "fedlora", "fedasync", "fedbuff"), f"no law for {name} yet"
+        sent = both(WHOLE)
+    return Counter(sent)
+
+
+def both(model_bytes: float) -> dict[Message, int]:
+    """Return a model that is sent down and up once each."""
+    return {("downlink", model_bytes): 1, ("uplink", model_bytes): 1}
+
+
+def packets_bytes(groups: dict[str, Any], devices: dict[str, Device]) -> dict[str, float]:
+    """Return the size of a packet of each client whose link loses some."""
+    links = {name: groups[device.group]["link"] for name, device in devices.items()}
+    return {
+        name: float(link.get("packet", "1500 byte").split()[0])
+        for name, link in links.items()
+        if "loss" in link
+    }
+
+
+def recognised(variant: Any, rounds: int, packets: dict[str, float], sent: Spans) -> Floats:
+    """Return the size of the message of each transfer, 0 where it was cut; its algorithm sends such a one.
+
+    With loss some packets went over the air more than once.
+    """
+    sizes: dict[str, set[float]] = {"uplink": set(), "downlink": set()}
+    for missed in range(rounds if variant.algorithm == "ho-sfl" else 1):
+        for way, size in whole_part(variant, missed):
+            sizes[way].add(size)
+    found = np.zeros(len(sent))
+    for place, (client, way, air_bytes) in enumerate(
+        zip(sent.client, sent.activity, sent.bytes, strict=True)
+    ):
+        if sent.outcome[place] != "lost":
+            possible = {
+                size
+                for size in sizes[way]
+                if air_bytes == size or (client in packets and is_resent(air_bytes, size, packets[client]))
+            }
+            assert possible, (client, way, air_bytes)
+            found[place] = max(possible)
+    return found
+
+
+def is_resent(air_bytes: float, size_bytes: float, packet_bytes: float) -> bool:
+    """Tell whether this is a message of so many bytes, some of whose packets were sent more than once."""
+    packets = math.ceil(size_bytes / packet_bytes)
+    sent = air_bytes * packets / size_bytes
+    return sent >= packets - 1e-6 and math.isclose(sent, round(sent), abs_tol=1e-6)
+
+
+def check_causes(variant: Any, sent: Spans, sizes: Floats) -> None:
+    """A client gets its n-th answer not before its n-th batch has arrived: no more of them than batches."""
+    down = {size for way, size in whole_part(variant) if way == "downlink"} - MODELS
+    if variant.algorithm == "ho-sfl":
+        down = {GRADIENT}
+    answers, batches = np.isin(sizes, list(down)) & (sent.activity == "downlink"), sizes == BATCH
+    arrived_s = {client: np.sort(own.end_s) for (client,), own in sent.where(batches).by("client")}
+    for (client,), own in sent.where(answers).by("client"):
+        starts_s = np.sort(own.start_s)
+        assert len(starts_s) <= len(arrived_s[client])
+        assert (starts_s >= arrived_s[client][: len(starts_s)] - slack_s(starts_s)).all()
+
+
+def check_parts(variant: Any, lossy: set[str], rounds: int, spans: Spans, sent: Spans, sizes: Floats) -> None:
+    """Where all are always there: a part that counts has sent exactly its messages, any other no more."""
+    wasted = {key for key, own in spans.by("client", "round") if (own.outcome == "wasted").any()}
+    found: dict[tuple[str, int], Counter[Message]] = {}
+    for client, round, *message in zip(sent.client, sent.round, sent.activity, sizes, strict=True):
+        found.setdefault((client, round), Counter())[message[0], message[1]] += 1
+    last = dict(sorted(found))  # of each client
+    known: dict[str, int] = {}  # the round up to which a client of HO-SFL has heard of the means
+    for (client, round), messages in sorted(found.items()):
+        expected = whole_part(variant, round - 1 - known.get(client, 0))
+        counts = (client, round) not in wasted
+        known[client] = round if counts else round - 1
+        if variant.algorithm in ROUNDLESS:
+            counts = round < last[client]
+        elif variant.algorithm in ("cse-fsl", "heron-sfl"):
+            counts = counts and round < rounds  # activations may arrive when the round is over
+        if client in lossy and variant.algorithm == "ho-sfl":
+            messages, expected = ways(messages), ways(expected)  # 3 scalars, or one that was sent thrice
+        assert messages <= expected, (client, round)
+        assert not counts or round > rounds or messages == expected, (client, round)
+
+
+def ways(messages: Counter[Message]) -> Counter[Message]:
+    """Return how many messages there are each way."""
+    return Counter((way, 0.0) for way, _ in messages.elements())
