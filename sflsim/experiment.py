@@ -1,15 +1,13 @@
 """Simulates every variant of a scenario under every seed, here or in worker processes.
 
 The order of the tables is that of the scenario, whatever finishes first, and no result depends
-on which process computed it. Imports session, record and run.
+on which process computed it. Imports session, worker and run.
 """
 
 from __future__ import annotations
 
 import math
 import multiprocessing
-import multiprocessing.connection
-import os
 import queue
 import signal
 import threading
@@ -29,8 +27,8 @@ from sflsim.learning.store import Store
 from sflsim.run import Run, assemble
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
+from sflsim.worker import Job, start, work
 
-Job = tuple[int, int]  # variant number, seed
 GRACE_S = 10.0  # how long interrupted workers may take to hand over what they have
 
 
@@ -99,6 +97,7 @@ def simulate(
         "device": device,
         "timing_only": timing_only,
         "spans": "all" if keep_spans else "none",
+        "derived_costs": sorted({key for one in outcomes.values() for key in one.derived}),
         "workers": workers,
         "real_s": time.perf_counter() - started,
     }
@@ -128,10 +127,10 @@ def _in_workers(
     messages, halt = context.Queue(), context.Event()
     outcomes: dict[Job, Outcome] = {}
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (scenario, options, messages, halt))
+    pool = ProcessPoolExecutor(workers, context, start, (scenario, options, messages, halt))
     try:
         with _ignoring_interrupts():
-            futures = {pool.submit(_work, job): job for job in jobs}
+            futures = {pool.submit(work, job): job for job in jobs}
         try:
             _collect(futures, outcomes, messages, report, math.inf)
         except KeyboardInterrupt:
@@ -190,41 +189,6 @@ def _drained(messages: Any) -> Iterator[Any]:
             yield messages.get_nowait()
         except queue.Empty:
             return
-
-
-_worker: tuple[Session, Any, Any] | None = None  # set once in each worker process
-
-
-def _start_worker(scenario: Scenario, options: Options, messages: Any, halt: Any) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the parent was no main thread
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = (Session(scenario, options), messages, halt)
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent has been killed: nobody waits for what it computes."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _work(job: Job) -> Outcome:
-    assert _worker is not None
-    session, messages, halt = _worker
-    number, seed = job
-    name = session.scenario.variants[number].name
-
-    def on_evaluation(row: Evaluation) -> None:
-        messages.put((name, seed, row))
-        if halt.is_set():
-            raise KeyboardInterrupt
-
-    try:
-        return session.run(number, seed, on_evaluation)
-    finally:
-        session.close()
 
 
 class _Reporter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from sflsim.clock.client import Client
+from sflsim.clock.client import Begun, Client
 from sflsim.clock.engine import Activity, Environment, Event
 from sflsim.clock.meter import Meter
 from sflsim.clock.routes import Network
@@ -69,7 +69,7 @@ class FleetingClient(Client):
         self._free_at_s, self._delay_s = now, 0.0
         self.rest()
 
-    def _began(self, activity: Any) -> Any:
+    def _began(self, activity: Begun) -> Begun:
         begun = self._begun
         begun.append(activity)
         if len(begun) > self._limit:
@@ -79,28 +79,23 @@ class FleetingClient(Client):
 
     def compute(self, flop: float, flop_per_s: float | None = None) -> Activity:
         """Compute `flop`; cut where the client vanishes."""
-        activity: Activity = self._began(super().compute(flop, flop_per_s))
-        return activity
+        return self._began(super().compute(flop, flop_per_s))
 
     def send_up(self, size_bytes: float) -> Event:
         """Send to the server; cut where the client vanishes."""
-        event: Event = self._began(super().send_up(size_bytes))
-        return event
+        return self._began(super().send_up(size_bytes))
 
     def send_down(self, size_bytes: float) -> Event:
         """Have the server send; cut where the client vanishes."""
-        event: Event = self._began(super().send_down(size_bytes))
-        return event
+        return self._began(super().send_down(size_bytes))
 
     def pull(self, size_bytes: float) -> Event:
         """Have the Fed Server send; cut where the client vanishes."""
-        event: Event = self._began(super().pull(size_bytes))
-        return event
+        return self._began(super().pull(size_bytes))
 
     def push(self, size_bytes: float) -> Event:
         """Send to the Fed Server; cut where the client vanishes."""
-        event: Event = self._began(super().push(size_bytes))
-        return event
+        return self._began(super().push(size_bytes))
 
     def waited(self, since_s: float) -> None:
         """Record that this client has waited since `since_s`, as long as it was there."""

@@ -5,13 +5,15 @@ Imports fleet (devices, slowdowns), the engine, the meter and the routes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from sflsim.clock.engine import Activity, Environment, Event
 from sflsim.clock.meter import Meter
 from sflsim.clock.routes import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
+
+Begun = TypeVar("Begun", bound=Event)
 
 
 class Client:
@@ -130,7 +132,7 @@ class Client:
         self._began(Activity(self._env, self._recorder, delay_s, span))
         return end
 
-    def _began(self, activity: Any) -> Any:
+    def _began(self, activity: Begun) -> Begun:
         """Note what has begun, in a subclass that may have to cut it; return it."""
         return activity
 

@@ -8,19 +8,20 @@ entry of the event queue and no process. Imports clock.spans only.
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from math import ulp
 from typing import Any
 
 from simpy import Environment, Event, Interrupt, Process
-from simpy.events import NORMAL, URGENT, AllOf, AnyOf, Condition, Timeout
+from simpy.events import NORMAL, URGENT, AllOf, AnyOf, Condition, EventPriority, Timeout
 
 from sflsim.clock.spans import Recorder, Span
 
 Protocol = Generator[Event, Any, Any]
 
 __all__ = [
+    "LAST",
     "NORMAL",
     "URGENT",
     "Activity",
@@ -33,10 +34,12 @@ __all__ = [
     "Process",
     "Protocol",
     "Timeout",
+    "call_in",
     "delay_to",
     "seldom_collected",
 ]
 
+LAST = EventPriority(2)  # a priority after simpy's own two: when everything else of an instant has happened
 YOUNG = (10_000, 20, 20)  # objects before a look for cycles: Python's 700 cost a third of a run's time
 
 
@@ -44,6 +47,16 @@ def delay_to(env: Environment, time_s: float) -> float:
     """Return the delay after which it is `time_s`, rounded up: what is to hold from then on does."""
     delay_s = max(time_s - env.now, 0.0)
     return delay_s if env.now + delay_s >= time_s else delay_s + ulp(time_s)
+
+
+def call_in(
+    env: Environment, delay_s: float, act: Callable[[Event], None], priority: EventPriority = NORMAL
+) -> None:
+    """Call `act` in `delay_s`, in its turn by `priority` among all that happens in that instant."""
+    event = Event(env)
+    event._ok, event._value = True, None
+    event.callbacks.append(act)
+    env.schedule(event, priority, delay_s)
 
 
 @contextmanager
@@ -74,21 +87,28 @@ class Activity(Event):
         self.span = span
         env.schedule(self, NORMAL, delay_s)
 
+    @property
+    def load(self) -> tuple[float, float, float]:
+        """From when to when it draws how much above idling: s, s, W."""
+        start_s, end_s, energy_j = self.span[2], self.span[3], self.span[8]
+        return start_s, end_s, energy_j / (end_s - start_s) if end_s > start_s else 0.0
+
+    def done(self, now_s: float) -> tuple[float, float, float]:
+        """Return the bytes, FLOPs and energy of one that is cut now: in proportion to the time."""
+        _, _, start_s, end_s, _, _, bytes_, flop, energy_j, _ = self.span
+        share = (now_s - start_s) / (end_s - start_s)
+        return bytes_ * share, flop * share, energy_j * share
+
     def abandon(self, outcome: str) -> None:
         """Cut it now: what is done so far is recorded with `outcome`, and the event fires for nobody.
 
-        Bytes, FLOPs and energy count in proportion to the time. One that is over stays as it is.
+        One that is over stays as it is.
         """
         if not self.callbacks:
             return
         record, self.callbacks = self.callbacks[0], []
-        actor, activity, start_s, end_s, round, client, bytes_, flop, energy_j, _ = self.span
+        actor, activity, start_s, _, round, client, *_ = self.span
         now = self.env.now
-        if now <= start_s:
-            return
-        share = (now - start_s) / (end_s - start_s)
-        self.span = (
-            actor, activity, start_s, now, round, client, bytes_ * share, flop * share, energy_j * share,
-            outcome,
-        )  # fmt: skip
-        record(self)
+        if now > start_s:
+            self.span = (actor, activity, start_s, now, round, client, *self.done(now), outcome)
+            record(self)

@@ -7,12 +7,16 @@ how torch's FlopCounterMode counts. A scenario may override any figure.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.units import Bytes, Flop, Traffic
+
+
+SCALAR_BYTES = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Costs:
     client_frozen_bytes: float = 0.0
     """Weights that the client part holds and nobody trains or sends (the base under adapters)."""
     server_frozen_bytes: float = 0.0
-    scalar_bytes: float = 4.0
+    scalar_bytes: float = SCALAR_BYTES
     client_step_bytes: float | None = None
     """What a training step of the client part holds at its worst moment beside the parameters: gradients
     so far, what is still saved, temporaries, the input. None where the figures above are given by hand."""
@@ -112,6 +116,16 @@ class CostOverrides(BaseModel):
         given = {name: getattr(self, name) for name in type(self).model_fields}
         return {name + _suffix(name): value for name, value in given.items() if value is not None}
 
+    def asked(self, workload: Callable[[], Costs], known: Mapping[str, float], asked: set[str]) -> Costs:
+        """Return the costs of which those not given are derived when they are first asked for.
+
+        `known` are figures that need no model, `workload` derives all; `asked` gets the keys that it
+        was needed for.
+        """
+        figures = self.figures()
+        outdated = {name: None for name, parts in STEP_PARTS.items() if parts & set(figures)}
+        return Deferred({**known, **outdated, **figures}, workload, asked)
+
     def complete(self) -> Costs | None:
         """Return the costs where all are given, so that no model has to be asked."""
         figures = self.figures()
@@ -123,6 +137,29 @@ class CostOverrides(BaseModel):
         figures = self.figures()
         outdated: dict[str, Any] = {name: None for name, parts in STEP_PARTS.items() if parts & set(figures)}
         return replace(derived, **{**outdated, **figures})
+
+
+class Deferred(Costs):
+    """Costs of which some are not known yet: the first question for one derives it.
+
+    A slot without a value makes Python ask `__getattr__`; one that has got it costs what it does in `Costs`.
+    """
+
+    __slots__ = ("_asked", "_derive")
+
+    def __init__(
+        self, figures: Mapping[str, float | None], derive: Callable[[], Costs], asked: set[str]
+    ) -> None:
+        for name, value in {**figures, "_derive": derive, "_asked": asked}.items():
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in {field.name for field in fields(Costs)}:
+            raise AttributeError(name)
+        value = getattr(self._derive(), name)
+        self._asked.add(name.rpartition("_")[0])
+        object.__setattr__(self, name, value)
+        return value
 
 
 STEP_PARTS = {

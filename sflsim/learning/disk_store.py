@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sflsim.errors import SflsimError
+from sflsim.errors import SflsimError, SflsimWarning
 from sflsim.learning.claims import claimed
 from sflsim.learning.disk_index import ENTRY_BYTES, FORMAT, TROUBLE, Index, Row, checksum, is_damage
 from sflsim.learning.lineage import Value
@@ -29,10 +29,11 @@ PRUNED_TO = 0.9  # of the limit, so that not every further value prunes
 DURABLE_EVERY_S = 1.0  # a power cut loses at most this much work more than a killed process
 COUNT_EVERY = 1000  # reads between two notes of them
 STRAY_S = 3600.0  # age after which a file of which the table knows nothing is nobody's
+DAMAGE_TOLD = 3  # damaged entries that are named; the others are counted
 GENERATIONS = 1000  # of tables; a damaged one is left for the next
 
 
-class StoreWarning(UserWarning):
+class StoreWarning(SflsimWarning):
     """Something about the store on disk that costs time, never a result."""
 
 
@@ -72,6 +73,7 @@ class DiskStore:
         self._misses = 0
         self._durable_s = 0.0
         self._told: set[str] = set()
+        self._damaged = 0
         self._index = self._opened()
         self._writes = self._index is not None and self._index.writable
         if self._index is not None and not self._writes:
@@ -119,7 +121,9 @@ class DiskStore:
         known_kind = row.kind in tuple(Kind)
         if known_kind and isinstance(content, bytes) and checksum(key, row.kind, content) == row.checksum:
             return content
-        self._tell(f"holds a damaged entry ({key}); it is computed again")
+        self._damaged += 1
+        if self._damaged <= DAMAGE_TOLD:
+            self._tell(f"holds a damaged entry ({key}); it is computed again")
         self._remove([key])
         return None
 
@@ -248,6 +252,8 @@ class DiskStore:
     def close(self) -> None:
         """Note what was read, and close the files."""
         self._note_reads()
+        if self._damaged > DAMAGE_TOLD:
+            self._tell(f"held {self._damaged} damaged entries in all; they are computed again")
         if self._index is not None:
             with suppress(*TROUBLE):
                 self._index.close()

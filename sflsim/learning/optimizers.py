@@ -99,7 +99,8 @@ class Optimizer:
             key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
         }
         name = str(arguments.pop("name"))
-        make = getattr(torch.optim, name)
+        plain = name == "SGD" and arguments.keys() == {"lr"}
+        make: Any = PlainSGD if plain else getattr(torch.optim, name)
         self.leaves = list(leaves)
         if name in PER_TENSOR and lanes > 1:
             self._groups = [[leaf.detach()[lane] for leaf in leaves] for lane in range(lanes)]
@@ -143,3 +144,35 @@ class Optimizer:
         if entries:
             (optimizer,) = self._optimizers
             optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+
+
+class PlainSGD:
+    """What torch.optim.SGD is without further arguments: no state.
+
+    torch's classes load its compiler when the first of them is made, which takes longer than a short run.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor], lr: float) -> None:
+        self._leaves = list(leaves)
+        self._lr = lr
+
+    def step(self) -> None:
+        """Take a step along the gradients of the leaves."""
+        import torch
+        from torch.optim.sgd import sgd
+
+        gradients = [leaf.grad for leaf in self._leaves if leaf.grad is not None]
+        assert len(gradients) == len(self._leaves)
+        with torch.no_grad():
+            sgd(
+                self._leaves, gradients, [None] * len(gradients), lr=self._lr,
+                weight_decay=0.0, momentum=0.0, dampening=0.0, nesterov=False, maximize=False,
+            )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return that there is no state, in torch's form."""
+        return {"state": {}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse a state: nobody can have been given one."""
+        assert not state["state"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from sflsim import registry
 from sflsim.errors import Problem, ScenarioError
 from sflsim.scenario import overrides as sets
+from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.source import Source
 from sflsim.scenario.text_files import read_text
@@ -91,7 +93,7 @@ def _validated(data: dict[str, Any], source: Source) -> Scenario:
         scenario = Scenario.model_validate(data, context=context)
     except ValidationError as error:
         resolved = {**data, "variants": context.get("variants", data.get("variants"))}
-        problems = problems_of(error, resolved, Scenario.model_json_schema)
+        problems = problems_of(error, resolved, partial(schema_of, Scenario))
     except ScenarioError as error:
         problems = error.problems
     source = replace(source, origins=context.get("origins", {}), data=data)

@@ -34,7 +34,8 @@ ARROWS: dict[str, set[str]] = {
     "report": {"errors", "record"},
     "session": {*BASE, *PARTS, "registry", "algorithms", "scenario"},
     "run": {"errors", "record", "report", "scenario", "session"},
-    "experiment": {*BASE, *PARTS, "algorithms", "scenario", "session", "run"},
+    "worker": {"errors", "algorithms", "scenario", "session"},
+    "experiment": {*BASE, *PARTS, "algorithms", "scenario", "session", "worker", "run"},
     "planning": {
         *BASE,
         *PARTS,
@@ -292,19 +293,31 @@ import sys
 sys.path.insert(0, {tests!r})
 from support import data, read
 from sflsim.experiment import simulate
-first_order = [{{"algorithm": "splitfed-v1"}}, {{"algorithm": "splitfed-v2"}}]
-variants = [{{"algorithm": "mu-splitfed", "tau": "adaptive"}}, *first_order]
-assert simulate(read(data(variants=variants)), timing_only=True).status == "completed"
+names = ("splitfed-v1", "splitfed-v2", "ho-sfl", "cse-fsl", "fedasync")
+variants = [{{"algorithm": "mu-splitfed", "tau": "adaptive"}}, *({{"algorithm": name}} for name in names)]
+for keep_spans in (True, False):
+    scenario = read(data(variants=variants, stop={{"rounds": 2}}))
+    run = simulate(scenario, timing_only=True, keep_spans=keep_spans)
+    assert run.runs["status"].eq("completed").all()
 """
+TRAINING = """
+import sys
+sys.path.insert(0, {tests!r})
+from support import data, read
+from sflsim.experiment import simulate
+assert simulate(read(data())).evaluations["loss"].nunique() == 2
+"""
+TESTS = str(PACKAGE.parent / "tests")
 
 
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import sflsim.scenario.loading", ("torch", "sklearn")),
-        (TIMING_ONLY.format(tests=str(PACKAGE.parent / "tests")), ("torch",)),
+        ("from sflsim.scenario import json_schema, loading; json_schema()", ("torch", "sklearn")),
+        (TIMING_ONLY.format(tests=TESTS), ("torch", "matplotlib")),
+        (TRAINING.format(tests=TESTS), ("torch._dynamo", "sklearn", "matplotlib")),
     ],
-    ids=["reading a scenario", "a timing-only run with all costs given"],
+    ids=["reading a scenario", "a timing-only run with all costs given", "a short training"],
 )
 def test_what_is_not_loaded(code: str, absent: tuple[str, ...]) -> None:
     """A fresh process has not loaded what the code does not need."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,6 +15,23 @@ from sflsim.learning.data.base import Data
 from sflsim.streams import generator
 
 Labels = npt.NDArray[np.int64]
+
+
+@cache
+def _read() -> tuple[npt.NDArray[np.float64], Labels]:
+    """Return the images [N, 1, 8, 8], pixels 0 to 16, and the labels [N]; not to be changed."""
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).with_name("datasets") / "data" / "digits.csv.gz"
+    if file.exists():  # to import scikit-learn takes longer than a short run
+        table = np.loadtxt(file, delimiter=",")
+        pixels, labels = table[:, :-1], table[:, -1]
+    else:
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+    return pixels.reshape(-1, 1, 8, 8), labels.astype(np.int64)
 
 
 class Digits(BaseModel):
@@ -40,21 +60,17 @@ class Digits(BaseModel):
 
     def training_labels(self) -> Labels:
         """Return the labels [N] of the training samples; needs no torch."""
-        from sklearn.datasets import load_digits
-
-        labels: Labels = load_digits().target.astype(np.int64)
+        _, labels = _read()
         return labels[self._training(labels)]
 
     def load(self) -> Data:
         """Return the data as tensors [N, 1, 8, 8]."""
         import torch
-        from sklearn.datasets import load_digits
 
-        bunch = load_digits()
-        labels = bunch.target.astype(np.int64)
+        images, labels = _read()
         test = self._held_out(labels)
         train = self._training(labels)
-        x = bunch.images.reshape(-1, 1, 8, 8).astype(np.float32) / np.float32(16)
+        x = images.astype(np.float32) / np.float32(16)
         x = (x - x[train].mean()) / x[train].std()
         return Data(
             torch.from_numpy(x[train]),

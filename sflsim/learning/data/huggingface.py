@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -25,7 +25,7 @@ from sflsim.learning.data.source import (
     mistake,
     unreadable,
 )
-from sflsim.learning.data.tables import TableSource, local_tables, read_table
+from sflsim.learning.data.tables import TableSource, column_names, local_tables
 from sflsim.learning.data.text import TOKENIZER, text_data, vocabulary_of
 
 USUAL = {"image": ("image", "img"), "text": ("text", "sentence"), "label": ("label", "labels", "fine_label")}
@@ -115,8 +115,7 @@ class HuggingFace(SplitData):
         if not path.exists():
             if self.path.startswith((".", "/", "~")) or self.path.count("/") > 1 or path.suffix:
                 raise unreadable(path, "no such file or folder", "a data set", self.remedy)
-            tables = hub_tables(self.path, self.name, splits, self.remedy)
-            return self._in_tables(tuple(tables), lambda split: tables[split], picture)
+            return self._in_tables(hub_tables(self.path, self.name, splits, self.remedy), picture)
         folder = ImageFolder.at(path, picture) if picture is not None else None
         if folder is not None:
             return folder
@@ -125,9 +124,7 @@ class HuggingFace(SplitData):
         if not files:
             allowed = "tables (parquet, arrow, csv, tsv, json) or images in train/<class>/"
             raise unreadable(path, "no data", allowed)
-        return self._in_tables(
-            tuple(files), lambda split: [read_table(file) for file in files[split]], picture
-        )
+        return self._in_tables(files, picture)
 
     def prepared(self, parts: Sequence[tuple[Any, Labels]]) -> Data:
         """Return the images as bytes, or the texts as token ids and masks."""
@@ -136,12 +133,12 @@ class HuggingFace(SplitData):
         arrays = [array for part in parts for array in part]
         return image_data(arrays, self.sample_shape, self.classes, augment=self.augment)
 
-    def _in_tables(self, splits: tuple[str, ...], read: Any, picture: Picture | None) -> TableSource:
-        names = read(TRAIN)[0].column_names if TRAIN in splits else []
+    def _in_tables(self, parts: Mapping[str, Sequence[Any]], picture: Picture | None) -> TableSource:
+        names = column_names(parts)
         inputs = self.columns.text if self.is_text else self.columns.image
         inputs = inputs or _usual("text" if self.is_text else "image", names)
         columns = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        return TableSource(splits, read, columns, self.columns.label or _usual("label", names), picture)
+        return TableSource(parts, columns, self.columns.label or _usual("label", names), picture)
 
 
 def _usual(role: str, names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from sflsim.learning.data.source import (
     refused,
     unreadable,
 )
-from sflsim.learning.data.tables import TableSource, local_tables, read_table
+from sflsim.learning.data.tables import TableSource, column_names, local_tables
 
 SPLITS = {TRAIN: "train", TEST: "test", VALIDATION: "validation"}
 
@@ -125,8 +125,7 @@ class NamedImages(SplitData):
         """Open the copy at `path`, or the hub's."""
         picture = Picture(self.shape[0])
         if self.path is None:
-            tables = hub_tables(self.hub_name, None, SPLITS, self.remedy)
-            return self._in_tables(tuple(tables), lambda split: tables[split], picture)
+            return self._in_tables(hub_tables(self.hub_name, None, SPLITS, self.remedy), picture)
         path = Path(self.path)
         if not path.exists():
             raise unreadable(path, "no such file or folder", f"a copy of {self.hub_name}", self.remedy)
@@ -136,14 +135,12 @@ class NamedImages(SplitData):
         files = local_tables(path)
         if not files:
             raise unreadable(path, "none of the files", f"a copy of {self.hub_name}", self.remedy)
-        return self._in_tables(
-            tuple(files), lambda split: [read_table(file) for file in files[split]], picture
-        )
+        return self._in_tables(files, picture)
 
-    def _in_tables(self, splits: tuple[str, ...], read: Any, picture: Picture) -> TableSource:
+    def _in_tables(self, parts: Mapping[str, Sequence[Any]], picture: Picture) -> TableSource:
         """Return a source whose columns are called as on the hub, or image and label."""
-        names = read(TRAIN)[0].column_names if TRAIN in splits else []
+        names = column_names(parts)
         image, label = self.columns[0], self.label_column()
         image = image if image in names or "image" not in names else "image"
         label = label if label in names or "label" not in names else "label"
-        return TableSource(splits, read, (image,), label, picture)
+        return TableSource(parts, (image,), label, picture)

@@ -16,6 +16,11 @@ from sflsim.learning.data.originals import CifarFiles, IdxFiles, located
 from sflsim.learning.data.pixels import Pixels
 from sflsim.learning.data.source import TEST, TRAIN, Source, unreadable
 
+IDX_FILES = (
+    "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
+    "t10k-labels-idx1-ubyte.gz"
+)
+
 
 class IdxImages(NamedImages):
     """Base of MNIST and what was made to take its place."""
@@ -37,8 +42,7 @@ class Mnist(IdxImages):
     hub_name: ClassVar[str] = "ylecun/mnist"
     scaling: ClassVar[Pixels] = Pixels((0.1307,), (0.3081,))
     download: ClassVar[str] = (
-        "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
-        "t10k-labels-idx1-ubyte.gz from http://yann.lecun.com/exdb/mnist/ (or the parquet files from "
+        f"{IDX_FILES} from http://yann.lecun.com/exdb/mnist/ (or the parquet files from "
         "https://huggingface.co/datasets/ylecun/mnist)"
     )
 
@@ -50,10 +54,7 @@ class FashionMnist(IdxImages):
 
     hub_name: ClassVar[str] = "zalando-datasets/fashion_mnist"
     scaling: ClassVar[Pixels] = Pixels((0.2860,), (0.3530,))
-    download: ClassVar[str] = (
-        "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
-        "t10k-labels-idx1-ubyte.gz from https://github.com/zalandoresearch/fashion-mnist"
-    )
+    download: ClassVar[str] = f"{IDX_FILES} from https://github.com/zalandoresearch/fashion-mnist"
 
 
 class CifarImages(NamedImages):

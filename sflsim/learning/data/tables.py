@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,16 @@ def _says(words: str, file: Path) -> bool:
     return re.search(rf"(?:^|[^a-z])(?:{words})(?:[^a-z]|$)", file.as_posix(), re.IGNORECASE) is not None
 
 
-def read_table(file: Path) -> pa.Table:
+def column_names(parts: Mapping[str, Sequence[pa.Table | Path]]) -> list[str]:
+    """Return the columns of the training split; none where there is no such split."""
+    return list(_table(parts[TRAIN][0]).column_names) if TRAIN in parts else []
+
+
+def _table(part: pa.Table | Path) -> pa.Table:
+    return _read(part) if isinstance(part, Path) else part
+
+
+def _read(file: Path) -> pa.Table:
     """Return what one file holds, all of it in memory."""
     try:
         return READERS[file.suffix.lower()](file)
@@ -113,14 +122,19 @@ READERS: dict[str, Callable[[Path], Any]] = {
 class TableSource:
     """Splits of tables with a column of samples (images or texts) and one of labels.
 
-    `read` gives the tables of a split. Labels are numbers, or words that are numbered in order.
+    `parts` are the tables of each split, or the files that hold them, which are read when asked for.
+    Labels are numbers, or words that are numbered in order.
     """
 
-    splits: tuple[str, ...]
-    read: Callable[[str], Sequence[pa.Table]]
+    parts: Mapping[str, Sequence[pa.Table | Path]]
     inputs_in: tuple[str, ...]
     labels_in: str
     picture: Picture | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Return the splits that there are."""
+        return tuple(self.parts)
 
     def labels(self, split: str) -> Labels:
         """Return the labels [N]."""
@@ -202,7 +216,7 @@ class TableSource:
     def _tables(self, split: str) -> Sequence[pa.Table]:
         """Return the tables of a split, read once."""
         if split not in self._kept:
-            self._kept[split] = self.read(split)
+            self._kept[split] = [_table(part) for part in self.parts[split]]
         return self._kept[split]
 
 

@@ -16,7 +16,7 @@ from sflsim.learning.data.hub import hub_tables, reachable
 from sflsim.learning.data.images import hashed
 from sflsim.learning.data.originals import GlueTables
 from sflsim.learning.data.source import Labels, Source, SplitData, missing_extra, refused, unreadable
-from sflsim.learning.data.tables import TableSource, local_tables, read_table
+from sflsim.learning.data.tables import TableSource, local_tables
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
 TOKENIZER = "folder with tokenizer.json, that file, or a model of the hub: the model's own"
@@ -147,8 +147,7 @@ class Sst2(TextData):
         """Open the copy at `path`, or the hub's; "validation" there is GLUE's dev set."""
         splits = {"train": "train", "test": "validation"}
         if self.path is None:
-            tables = hub_tables(self.hub_name, None, splits, self.remedy)
-            return TableSource(tuple(tables), lambda split: tables[split], ("sentence",), "label")
+            return TableSource(hub_tables(self.hub_name, None, splits, self.remedy), ("sentence",), "label")
         path = Path(self.path)
         if not path.exists():
             raise unreadable(path, "no such file or folder", "a copy of SST-2", self.remedy)
@@ -159,6 +158,4 @@ class Sst2(TextData):
         known = {split: files[there] for split, there in splits.items() if there in files}
         if set(known) != set(splits):
             raise unreadable(path, "no training or no validation split", "a copy of SST-2", self.remedy)
-        return TableSource(
-            tuple(known), lambda split: [read_table(file) for file in known[split]], ("sentence",), "label"
-        )
+        return TableSource(known, ("sentence",), "label")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sflsim.learning.models.base import ModelConfig, image_shape
 
@@ -20,6 +20,7 @@ class AlexNet(ModelConfig):
     CIFAR's size. (GAS, arXiv 2409.01251; MU-SplitFed, arXiv 2510.21155.)
     """
 
+    without_constants: ClassVar[bool] = True
     kind: Literal["alexnet"] = "alexnet"
 
     @property

@@ -26,6 +26,8 @@ class ModelConfig(BaseModel):
         description="false: take what fits in name and shape, e.g. all but a head for other classes",
     )
 
+    without_constants: ClassVar[bool] = False
+    """Whether its layers are known to hold parameters and running statistics only."""
     unnamed_blocks: ClassVar[tuple[str, ...]] = ()
     """Blocks whose names do not stand before those of their parameters."""
 
@@ -35,6 +37,12 @@ class ModelConfig(BaseModel):
         """Return the absolute path of the file."""
         base = info.context.get("base_dir") if isinstance(info.context, dict) else None
         return weights if weights is None else str((Path(base or ".") / weights).resolve())
+
+
+def trains_all(model: object) -> bool:
+    """Tell whether all that a model holds is trained, so that no client holds anything frozen."""
+    adapted = getattr(model, "adapters", None) is not None
+    return isinstance(model, ModelConfig) and model.without_constants and not (model.freeze or adapted)
 
 
 def image_shape(sample_shape: tuple[int, ...], kind: str, least: int = 1) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ class CNN(ModelConfig):
     dense (linear, ReLU) and output (linear); cuts 1 to n + 1.
     """
 
+    without_constants: ClassVar[bool] = True
     kind: Literal["cnn"] = "cnn"
     channels: tuple[Width, ...] = Field(default=(16, 32), min_length=1, description="of each convolution")
     dense: Width = Field(default=64, description="width of the dense layer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ Width = Annotated[int, Field(ge=1, le=1_000_000)]
 class MLP(ModelConfig):
     """Blocks hidden-1 ... hidden-n (linear, ReLU) and output (linear); cuts 1 to n."""
 
+    without_constants: ClassVar[bool] = True
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Width, ...] = Field(
         default=(64, 64), min_length=1, description="width of each hidden layer"

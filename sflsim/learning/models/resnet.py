@@ -32,6 +32,7 @@ class ResNet(ModelConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share dropped before the classifier")
 
     unnamed_blocks: ClassVar[tuple[str, ...]] = ("stem", "head")
+    without_constants: ClassVar[bool] = True
     depths: ClassVar[tuple[int, ...]]
 
     @property

@@ -1,0 +1,205 @@
+"""Commands that compute: run, sweep, calibrate, plan. Imports what each needs when it is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from sflsim.cli.console import err, errors, out
+from sflsim.cli.options import (
+    Cache,
+    Device,
+    Overrides,
+    ScenarioFile,
+    Target,
+    TimingOnly,
+    Trust,
+    cache_folder,
+    new_folder,
+    read_share,
+    saved,
+)
+from sflsim.errors import SflsimError
+
+
+def run(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    trust: Trust = False,
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="run folder; runs/<scenario name> by default, numbered if it exists"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes that compute side by side")] = os.cpu_count()
+    or 1,
+    device: Device = "cpu",
+    timing_only: TimingOnly = False,
+    cache: Cache = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="compute everything anew, and store nothing")
+    ] = False,
+    target: Target = None,
+    spans: Annotated[
+        str, typer.Option(metavar="all|none", help="none: for runs too large to list; other tables stay")
+    ] = "all",
+) -> None:
+    """Simulate a scenario, show a summary and write the run folder."""
+    with errors():
+        from sflsim.experiment import simulate
+        from sflsim.planning.memory import left_out
+        from sflsim.report.summary import format_summary, stalls
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.progress import shown
+
+        wanted = read_share(target)
+        if spans not in ("all", "none"):
+            raise SflsimError(f"--spans: found {spans!r}; allowed: all, none")
+        loaded = load_scenario(scenario, set_ or [])
+        place = new_folder(folder, loaded.name)
+        for line in left_out(loaded):
+            err.print(line)
+        with shown(err) as progress:
+            result = simulate(
+                loaded,
+                workers=workers,
+                device=device,
+                timing_only=timing_only,
+                progress=progress,
+                cache=cache_folder(cache, no_cache),
+                keep_spans=spans == "all",
+            )
+        out.print(format_summary(result.summary(wanted)))
+        for line in (*stalls(result.runs), *result.empty_batteries()):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        saved(result, place)
+        out.print(f"{result.outcome}; written to {place}", highlight=False, soft_wrap=True)
+        if result.status == "interrupted":
+            raise typer.Exit(1)
+
+
+def sweep(
+    scenario: ScenarioFile,
+    over: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--over", metavar="PATH=V1,V2,...", help="a field and the values that it takes"),
+    ] = None,
+    set_: Overrides = None,
+    trust: Trust = False,
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="folder; runs/<scenario name>-sweep by default, numbered if it exists"),
+    ] = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="processes that compute side by side; all CPUs by default"),
+    ] = None,
+    ray: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="auto|local|ADDRESS", help="compute on a Ray cluster: one running, new, or at"),
+    ] = None,
+    device: Device = "cpu",
+    timing_only: TimingOnly = False,
+    cache: Cache = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this sweep alone")] = False,
+) -> None:
+    """Simulate a scenario at every combination of some fields' values; write one table of all."""
+    with errors():
+        from sflsim.planning.sweep import sweep as run_sweep
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.scenario.over import read_over
+        from sflsim.terminal.sweep import format_sweep, sweep_shown
+
+        loaded = load_scenario(scenario, set_ or [])
+        values = read_over(over or [])
+        place = new_folder(folder, f"{loaded.name}-sweep")
+        count = workers if ray or workers else os.cpu_count()
+        with sweep_shown(err) as progress:
+            result = run_sweep(
+                loaded,
+                values,
+                workers=count,
+                ray=ray,
+                cache=cache_folder(cache, no_cache),
+                progress=progress,
+                device=device,
+                timing_only=timing_only,
+            )
+        for part in format_sweep(result, out):
+            out.print(part)
+        saved(result, place)
+        out.print(f"{result.status}; written to {place}", highlight=False, soft_wrap=True)
+        if result.status == "interrupted" or result.manifest["broken"] == result.manifest["runs"]:
+            raise typer.Exit(1)
+
+
+def calibrate(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    trust: Trust = False,
+    threads: Annotated[str, typer.Option(help="numbers of threads to measure with, e.g. 1,2,4")] = "1",
+    repeat: Annotated[int, typer.Option(help="measurements of each; their median counts")] = 15,
+    rest: Annotated[float, typer.Option(help="pause before each measurement, in ms")] = 50.0,
+    name: Annotated[str, typer.Option(help="of the device in the file")] = "this-machine",
+    to: Annotated[Path, typer.Option("--out", help="file of the device entries")] = Path("device.yaml"),
+    csv: Annotated[bool, typer.Option("--csv", help="print the table as CSV")] = False,
+) -> None:
+    """Measure this machine on a scenario's network and write it as a catalog of devices.
+
+    Run it on your Pi (or whatever is to train), name the file as your scenario's catalog and the device
+    in a group; each figure has its source and spread. Timed are forward passes, backward passes and
+    zeroth-order steps of every block, of both parts at every cut, and of the whole.
+    """
+    with errors():
+        from sflsim.planning.calibrate import calibrate as measure
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
+
+        path, counts = new_file(to), read_threads(threads)
+        loaded = load_scenario(scenario, set_ or [])
+        found = measure(loaded, threads=counts, repeat=repeat, rest_s=rest / 1000, name=name)
+        path.write_text(found.to_yaml(), encoding="utf-8")
+        if found.note:
+            err.print(found.note)
+        if csv:
+            typer.echo(found.table.to_csv(index=False), nl=False)
+            return
+        for table in format_calibration(found):
+            out.print(table)
+        for line in devices(found):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        told = f"written to {path}; a scenario with 'catalog: {path.name}' can name them"
+        out.print(told, highlight=False, markup=False, soft_wrap=True)
+
+
+def plan(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    trust: Trust = False,
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="folder; runs/<scenario name>-plan by default, numbered if it exists"),
+    ] = None,
+    device: Device = "cpu",
+    cache: Cache = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this plan alone")] = False,
+) -> None:
+    """Search the decisions of a scenario's 'plan:' block, recommend one point and say why."""
+    with errors():
+        from sflsim.planning.plan import plan as make_plan
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.plan import format_pareto, pareto_caption, plan_shown
+
+        loaded = load_scenario(scenario, set_ or [])
+        place = new_folder(folder, f"{loaded.name}-plan")
+        with plan_shown(err) as progress:
+            result = make_plan(loaded, device=device, cache=cache_folder(cache, no_cache), progress=progress)
+        out.print(result.explanation, highlight=False, markup=False, soft_wrap=True)
+        if (table := format_pareto(result)) is not None:
+            out.print("\nThe points that nothing beats:")
+            out.print(table)
+            out.print(pareto_caption(result))
+        saved(result, place)
+        out.print(f"written to {place}", highlight=False, soft_wrap=True)

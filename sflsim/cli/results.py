@@ -1,0 +1,103 @@
+"""Commands that show what a run has left in its folder. Imports what each needs when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from sflsim.cli.console import err, errors, out
+from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_share
+
+
+def plot(
+    folder: RunFolder,
+    to: Annotated[Optional[Path], typer.Option("--out", help="where to; <folder>/plots by default")] = None,  # noqa: UP045
+    target: Target = None,
+    trust: Trust = False,
+) -> None:
+    """Draw the pictures of a run anew, from its tables alone."""
+    with errors():
+        from sflsim.record.tables import own_folder
+        from sflsim.run import Run
+
+        run = Run.load(folder)
+        for path in run.plot(to or own_folder(folder, "plots"), read_share(target)):
+            out.print(path, highlight=False, soft_wrap=True)
+        for line in run.not_drawn():
+            err.print(line)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="folder of a run, a sweep or a plan", show_default=False)],
+    to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/report.html by default")] = None,  # noqa: UP045
+    target: Target = None,
+    trust: Trust = False,
+) -> None:
+    """Write one HTML page to look at and to play with, from the tables alone; it needs no network."""
+    with errors():
+        from sflsim.terminal.reports import write_report
+
+        path = write_report(folder, to or folder / "report.html", read_share(target))
+        out.print(path, highlight=False, soft_wrap=True)
+
+
+def summary(
+    folder: RunFolder,
+    target: Target = None,
+    trust: Trust = False,
+) -> None:
+    """Show the summary of a run again, for another target accuracy if you like."""
+    with errors():
+        from sflsim.report.summary import format_summary, stalls
+        from sflsim.run import Run
+
+        run = Run.load(folder)
+        out.print(format_summary(run.summary(read_share(target))))
+        for line in (*stalls(run.runs), *run.empty_batteries()):
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def explain(
+    folder: RunFolder,
+    variant: Variant = None,
+    what_if: Annotated[
+        bool, typer.Option("--what-if/--no-what-if", help="simulate what twice as fast would save")
+    ] = True,
+    csv: Annotated[bool, typer.Option("--csv", help="print all tables as one CSV")] = False,
+    trust: Trust = False,
+) -> None:
+    """Say where the time of a run's rounds goes, by their critical paths, and what would help."""
+    with errors():
+        from sflsim.planning.explain import explain as explain_run
+        from sflsim.run import Run
+        from sflsim.terminal.explain import as_csv, format_explanation
+
+        run = Run.load(folder)
+        if what_if:
+            err.print("simulating what changes would save (--no-what-if leaves this out)")
+        found = explain_run(run, variant=variant, what_if=what_if)
+        if csv:
+            typer.echo(as_csv(found), nl=False)
+        else:
+            for part in format_explanation(found):
+                out.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+
+
+def trace(
+    folder: RunFolder,
+    variant: Variant = None,
+    seed: Annotated[Optional[int], typer.Option(help="one seed; all by default")] = None,  # noqa: UP045
+    rounds: Annotated[Optional[str], typer.Option(help="e.g. 3, or 1-10; all by default")] = None,  # noqa: UP045
+    to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/trace.json by default")] = None,  # noqa: UP045
+    trust: Trust = False,
+) -> None:
+    """Write the spans of a run as a trace that Perfetto and about://tracing open."""
+    with errors():
+        from sflsim.run import Run
+        from sflsim.terminal.explain import read_rounds
+
+        chosen = read_rounds(rounds)
+        path = Run.load(folder).trace(to or folder / "trace.json", variant=variant, seed=seed, rounds=chosen)
+        out.print(path, highlight=False, soft_wrap=True)

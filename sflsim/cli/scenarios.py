@@ -1,0 +1,116 @@
+"""Commands that check or show a scenario and what it can name: nothing is simulated.
+
+Imports what each needs when it is called.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from sflsim.cli.console import err, errors, out
+from sflsim.cli.options import Overrides, ScenarioFile, Trust
+
+
+def validate(
+    scenarios: Annotated[list[Path], typer.Argument(help="scenarios in YAML", show_default=False)],
+    set_: Overrides = None,
+    trust: Trust = False,
+) -> None:
+    """Check scenarios without running them; report every mistake in every file."""
+    from sflsim.planning.points import points
+    from sflsim.scenario.loading import load_scenario
+    from sflsim.session import Options, Session
+
+    wrong = 0
+    for path in scenarios:
+        try:
+            with errors():
+                loaded = load_scenario(path, set_ or [])
+                Session(loaded, Options()).check()
+                if loaded.sweep:
+                    found = points(loaded, loaded.sweep, Options())
+                    broken = [point for point in found if point.problems]
+                    count = f"{len(broken)} of {len(found)} points of the sweep cannot be simulated"
+                    if broken:
+                        err.print(f"{path}: {count}, first point {broken[0].number}: {broken[0].error}")
+                out.print(
+                    f"{path}: ok, {len(loaded.variants)} variants x {len(loaded.seeds)} seeds",
+                    highlight=False,
+                )
+        except typer.Exit as bad:
+            wrong = max(wrong, bad.exit_code)
+    if wrong:
+        raise typer.Exit(wrong)
+
+
+def partition(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    seed: Annotated[Optional[int], typer.Option(help="one of the scenario's; its first by default")] = None,  # noqa: UP045
+    to: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="picture; <scenario name>-partition.png by default"),
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Show how the samples are dealt to the clients, and draw the labels that each of them holds."""
+    with errors():
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.partition import dealt
+
+        loaded = load_scenario(scenario, set_ or [])
+        place = to or Path(f"{loaded.name}-partition.png")
+        out.print(dealt(loaded, seed, place))
+        out.print(f"written to {place}", highlight=False, soft_wrap=True)
+
+
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from sflsim.scenario.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def catalog(
+    file: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--file", metavar="FILE", help="a catalog of your own, listed with the built-in one"),
+    ] = None,
+) -> None:
+    """List the devices and links that a scenario can name, with the source of every figure."""
+    with errors():
+        from sflsim.scenario.own_catalog import load_catalogs
+        from sflsim.terminal.catalog import format_catalog
+
+        for table in format_catalog(load_catalogs(file or [])):
+            out.print(table)
+
+
+def memory(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    trust: Trust = False,
+    precision: Annotated[str, typer.Option(help="of all numbers: fp32, bf16 or fp16")] = "fp32",
+    batch_size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--batch-size", min=1, help="in place of the scenario's"),
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="print the second table as CSV")] = False,
+) -> None:
+    """Show what every cut and algorithm needs in memory, and which groups of devices are too small."""
+    with errors():
+        from sflsim.planning.memory import memory as memory_of
+        from sflsim.scenario.loading import load_scenario
+        from sflsim.terminal.memory import format_memory
+
+        loaded = load_scenario(scenario, set_ or [])
+        found = memory_of(loaded, precision=precision, batch_size=batch_size)
+        if csv:
+            typer.echo(found.needs.to_csv(index=False), nl=False)
+        else:
+            for table in format_memory(found):
+                out.print(table)

@@ -1,0 +1,48 @@
+"""The commands of `sflsim cache`: the store of what has been computed. Imports terminal when called."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from sflsim.cli.console import errors, out
+from sflsim.cli.options import Cache
+
+cache_app = typer.Typer(
+    help="Show or prune what has been computed and is kept for later runs.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@cache_app.callback()
+def cache_(context: typer.Context, cache: Cache = None) -> None:
+    """Show or prune what has been computed and is kept for later runs."""
+    context.obj = cache
+    if context.invoked_subcommand is None:
+        show(context)
+
+
+@cache_app.command()
+def show(context: typer.Context, cache: Cache = None) -> None:
+    """Show where the store lies, its size, its entries and how often they were of use."""
+    with errors():
+        from sflsim.terminal.cache import format_cache
+
+        for line in format_cache(cache or context.obj):
+            out.print(line, highlight=False, soft_wrap=True)
+
+
+@cache_app.command()
+def prune(
+    context: typer.Context,
+    size: Annotated[Optional[str], typer.Option(help="what may stay, e.g. '1 GiB'; oldest go first")] = None,  # noqa: UP045
+    age: Annotated[Optional[str], typer.Option(help="how long unused may stay, e.g. '30 days'")] = None,  # noqa: UP045
+    cache: Cache = None,
+) -> None:
+    """Remove stored values, those not used for longest first."""
+    with errors():
+        from sflsim.terminal.cache import prune_cache
+
+        out.print(prune_cache(cache or context.obj, size, age), highlight=False, soft_wrap=True)

@@ -1,0 +1,10 @@
+"""One process's share of an experiment: the task, the store and the simulation of one variant.
+
+Scenario -> (variant, seed) -> `Outcome`. Imports scenario, algorithms and below; torch only where
+something is learned or its costs are derived.
+"""
+
+from sflsim.session.outcome import Outcome
+from sflsim.session.session import Options, Session
+
+__all__ = ["Options", "Outcome", "Session"]

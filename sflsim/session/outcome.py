@@ -1,0 +1,83 @@
+"""What one variant came to under one seed: what the tables of a run are made of.
+
+Imports the algorithms' simulation, spans and tally.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sflsim.algorithms.base import Algorithm
+from sflsim.algorithms.simulation import Evaluation, Simulation
+from sflsim.clock.spans import Span
+from sflsim.clock.tally import Tally
+
+
+@dataclass
+class Outcome:
+    """What one variant came to under one seed."""
+
+    variant: str
+    seed: int
+    status: str = "completed"
+    reason: str = ""
+    rounds: int = 0
+    time_s: float = 0.0
+    server_busy_s: float = 0.0
+    client_memory_bytes: float = 0.0
+    server_memory_bytes: float = 0.0
+    left_out: str = ""
+    """Groups that take no part, as their memory is too small."""
+    real_s: float = 0.0
+    computed: dict[str, int] = field(default_factory=dict)
+    read: int = 0
+    """Values that came from the store on disk."""
+    derived: list[str] = field(default_factory=list)
+    """Of a run of the clock alone: costs that were asked for and not given, by their keys."""
+    spans: list[Span] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    clients: list[tuple[str, str, float, float, float, float, float, int, float]] = field(
+        default_factory=list
+    )
+    """name, group, FLOP/s, uplink and downlink bytes/s (of the first message; inf where unlimited),
+    memory bytes, samples (NaN where no data is dealt), cut, peak memory bytes"""
+    idle_j: list[float] = field(default_factory=list)
+    """What each client of `clients` drew by idling while it took part."""
+    wasted: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Participations that were dropped: (client, round) -> its spans that began before this time."""
+    tally: Tally | None = None
+    """What the clients did, where the spans were not kept."""
+
+    def work(self) -> dict[str, tuple[float, ...]]:
+        """Return what each client did: its `clock.tally.SUMS`, its rounds and those dropped."""
+        if self.tally is None:
+            self.tally = Tally(self.wasted)
+            self.tally.fold(self.spans)
+        return self.tally.rows()
+
+    def take(self, sim: Simulation, algorithm: Algorithm, shards: Sequence[Any] | None) -> None:
+        """Take over how far a simulation has come; `shards` are the sample indices of every client."""
+        self.rounds, self.time_s = sim.round, sim.env.now
+        self.server_busy_s = sim.server.busy_s(sim.recorder.totals)
+        self.spans, self.evaluations = sim.recorder.finished(), sim.evaluations
+        self.wasted = sim.recorder.wasted
+        self.tally = sim.recorder.into if isinstance(sim.recorder.into, Tally) else None
+        self.clients = [
+            (
+                client.name,
+                client.device.group,
+                client.device.flop_per_s,
+                client.device.link.up_bytes_per_s(0),
+                client.device.link.down_bytes_per_s(0),
+                math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
+                math.nan if shards is None else float(len(shards[client.index])),
+                client.cut,
+                algorithm.client_memory_bytes(client.costs),
+            )
+            for client in sim.clients
+        ]
+        self.idle_j = [client.idle_j for client in sim.clients]
+        self.client_memory_bytes = max((client[-1] for client in self.clients), default=math.nan)
