@@ -6,10 +6,11 @@ Imports scenarios, the catalog and plan_block's reading of numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sflsim.fleet.catalog import Table, entries
+from sflsim.fleet.groups import FleetConfig
 from sflsim.fleet.own_catalog import CatalogConfig
 from sflsim.planning.scenarios import rebuilt
 from sflsim.scenario.plan_block import number_of
@@ -19,6 +20,14 @@ Data = dict[str, Any]
 Change = Callable[[Data, float], None]
 DIRECTIONS = ("up", "down", "shared")
 """Rates of a link or an access point; those that are unlimited stay so."""
+COMPUTING = ("compute", "forward")
+SET_BY_EVENTS = {
+    "compute": ("device.compute",),
+    "up": ("link.up",),
+    "down": ("link.down",),
+    "bandwidth": ("link.up", "link.down"),
+}
+"""By the figure of a device or link, what scripted events set in its place."""
 
 
 def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:
@@ -36,12 +45,12 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
     names, fleet = scenario.fleet.group_names(), scenario.fleet
     for place, (name, group) in enumerate(zip(names, fleet.groups, strict=True)):
         whose = f"of group {name}" if len(names) > 1 else "of the devices"
-        yield f"computing {whose}", scaling(place, "device", "devices", "compute")
+        yield f"computing {whose}", scaling(place, "device", "devices", *COMPUTING)
         link = described(group.link.model_dump(mode="json"), "links", scenario.catalog)
         for direction in ("up", "down"):
             if link.get(direction) not in (None, "unlimited"):
                 yield f"{direction}link {whose}", scaling(place, "link", "links", direction)
-    if fleet.straggler or any(group.straggler for group in fleet.groups):
+    if has_delays(fleet):
         yield "stragglers", scale_stragglers
     if math.isfinite(scenario.server.compute):
         yield "server.compute", lambda data, factor: scale(data["server"], "compute", factor)
@@ -49,6 +58,12 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
         yield f"access point {name}", scaling_access_point(name)
     if scenario.server.fed:
         yield "link of the Fed Server", scaling_server_link("fed")
+
+
+def has_delays(fleet: FleetConfig) -> bool:
+    """Tell whether stragglers are delayed by seconds; a factor is a bare number, which stays as it is."""
+    stragglers = (fleet.straggler, *(group.straggler for group in fleet.groups))
+    return any(one is not None and one.effect == "additive" for one in stragglers)
 
 
 def described(part: Any, table: Table, own: CatalogConfig | None) -> Any:
@@ -59,16 +74,40 @@ def described(part: Any, table: Table, own: CatalogConfig | None) -> Any:
     return known[part].mapping()
 
 
-def scaling(place: int, part: str, table: Table, key: str) -> Change:
-    """Return the change that scales one figure of the device or link of group number `place`."""
+def scaling(place: int, part: str, table: Table, *keys: str) -> Change:
+    """Return the change that scales figures of the device or link of group number `place`, at any time.
+
+    So the rates that events set for the group are scaled, too.
+    """
 
     def change(data: Data, factor: float) -> None:
         group = data["fleet"]["groups"][place]
         own = CatalogConfig.model_validate(data["catalog"]) if data.get("catalog") else None
         group[part] = described(group[part], table, own)
-        scale(group[part], key, factor)
+        for key in keys:
+            scale(group[part], key, factor)
+        _scale_events(data["fleet"], group["name"], _set_by_events(keys), factor)
 
     return change
+
+
+def _set_by_events(keys: Sequence[str]) -> set[str]:
+    return {rate for key in keys for rate in SET_BY_EVENTS.get(key, ())}
+
+
+def _scale_events(fleet: Data, group: str, rates: set[str], factor: float) -> None:
+    """Scale what events set of a group's rates; one for all groups becomes one for each."""
+    events = []
+    for event in fleet.get("events", ()):
+        new = {key: value for key, value in (event.get("set") or {}).items() if value is not None}
+        if not rates & new.keys():
+            events.append(event)
+            continue
+        wider = {key: scaled(value, factor) if key in rates else value for key, value in new.items()}
+        named = event.get("group")
+        for name in [named] if named else [one["name"] for one in fleet["groups"]]:
+            events.append({**event, "group": name, "set": wider if name == group else new})
+    fleet["events"] = events
 
 
 def scaling_access_point(name: str) -> Change:

@@ -18,13 +18,15 @@ import pandas as pd
 from pydantic import BaseModel
 
 from sflsim.algorithms.simulation import Learning
+from sflsim.clock.spans import Recorder, Unread
 from sflsim.errors import ScenarioError
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.lineage import Call, Handle
 from sflsim.planning.scaling import (
+    COMPUTING,
     Change,
-    Data,
     described,
+    has_delays,
     scale,
     scale_stragglers,
     scaling,
@@ -66,6 +68,9 @@ class Retimed(Session):
         super().__init__(scenario, Options(timing_only=True))
         self._names = _Names()
         shared.lend(self)
+
+    def _recorder(self) -> Recorder:
+        return Recorder(Unread())
 
     def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
         self._names = _Names()
@@ -172,13 +177,12 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
     found: dict[str, tuple[Change, float]] = {}
     for place, name in enumerate(names):
         whose = f" of group {name}" if len(names) > 1 else ""
-        found[f"devices{whose} twice as fast"] = scaling(place, "device", "devices", "compute"), 2.0
+        found[f"devices{whose} twice as fast"] = scaling(place, "device", "devices", *COMPUTING), 2.0
         found |= {
-            f"{part}{whose} twice as fast": (_of_link(place, keys), 2.0)
+            f"{part}{whose} twice as fast": (scaling(place, "link", "links", *keys), 2.0)
             for part, keys in _parts(scenario, scenario.fleet.groups[place].link)
         }
-    stragglers = [scenario.fleet.straggler, *(group.straggler for group in scenario.fleet.groups)]
-    if any(one is not None and one.effect == "additive" for one in stragglers):
+    if has_delays(scenario.fleet):
         found["stragglers' delays half as long"] = scale_stragglers, 0.5
     if math.isfinite(scenario.server.compute):
         found["server twice as fast"] = (lambda data, factor: scale(data["server"], "compute", factor)), 2.0
@@ -200,11 +204,3 @@ def _parts(scenario: Scenario, config: BaseModel) -> Sequence[tuple[str, Sequenc
     if link.get("kind") == "shannon":
         return [("link", ("bandwidth", "power"))]  # both doubled double W log2(1 + P h / (W N0))
     return [(f"{key}link", (key,)) for key in ("up", "down") if link.get(key) not in (None, "unlimited")]
-
-
-def _of_link(place: int, keys: Sequence[str]) -> Change:
-    def change(data: Data, factor: float) -> None:
-        for key in keys:
-            scaling(place, "link", "links", key)(data, factor)
-
-    return change

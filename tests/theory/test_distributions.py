@@ -6,15 +6,17 @@ Seeds are fixed, so a test passes always or never; the bounds are 4 standard err
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from sflsim.fleet.distributions import Distribution, DistributionConfig
 from sflsim.fleet.population import FleetConfig, build_fleet
+from sflsim.fleet.tails import gamma_below
 from sflsim.streams import generator
 
 N = 200_000
@@ -76,6 +78,47 @@ def test_capped_pareto_moments_are_the_integrals(shape: float) -> None:
     assert (first, second - first**2) == pytest.approx((config.mean, config.variance), rel=1e-6)
     assert x.max() == 20
     assert abs(x.mean() - first) < 4 * math.sqrt(config.variance / N)
+
+
+TAILED = [case for case in CASES if case[0]["kind"] != "uniform"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize(("fields", "oracle"), TAILED, ids=[fields["kind"] for fields, _ in TAILED])
+def test_any_tail_can_be_capped(fields: dict[str, Any], oracle: Any, share: float) -> None:
+    """At any quantile: draws are the law's, cut down to the cap; moments are the integrals of min(x, cap)."""
+    cap = float(oracle.ppf(share))
+    unit = {"s": " s", "byte/s": " byte/s", "": ""}[distribution(fields).unit]
+    config = distribution(fields | {"cap": f"{cap!r}{unit}"})
+    x = draws(config)
+
+    assert np.array_equal(x, np.minimum(draws(distribution(fields)), cap))
+    assert abs((x == cap).mean() - (1 - share)) < 4 * math.sqrt(share * (1 - share) / N)
+    first, second = (powers_of_capped(oracle, cap, power) for power in (1, 2))
+    assert (config.mean, config.variance) == pytest.approx((first, second - first**2), rel=1e-7)
+    assert abs(x.mean() - config.mean) < 4 * math.sqrt(config.variance / N)
+    fourth = float(np.mean((x - x.mean()) ** 4))
+    assert abs(x.var() - config.variance) < 4 * math.sqrt((fourth - x.var() ** 2) / N)
+
+
+def powers_of_capped(law: Any, cap: float, power: int) -> float:
+    """Return E[min(X, cap)^power], the integral of power x^(power - 1) P(X > x) up to the cap."""
+    least = float(law.support()[0])  # below it P(X > x) is 1; above it, in steps of equal probability
+    edges = [least, *law.ppf(np.linspace(0, law.cdf(cap), 20)[1:-1]), cap]
+    pieces = (
+        integrate.quad(lambda x: power * x ** (power - 1) * law.sf(x), low, high, epsrel=1e-10)[0]
+        for low, high in pairwise(edges)
+    )
+    return least**power + sum(pieces)
+
+
+@pytest.mark.parametrize("shape", [0.1, 0.8, 1.0, 3.0, 21.0, 1002.0])
+def test_the_incomplete_gamma_function_is_scipys(shape: float) -> None:
+    """Far below the mean, around it and far above, where series and fraction meet, too."""
+    x = np.concatenate([shape * np.geomspace(1e-6, 1e3, 200), shape + 1 + np.linspace(-1e-3, 1e-3, 5)])
+
+    assert [gamma_below(shape, one) for one in x] == pytest.approx(special.gammainc(shape, x), rel=1e-11)
+    assert (gamma_below(shape, 0.0), gamma_below(shape, math.inf)) == (0.0, 1.0)
 
 
 def test_pareto_moments_are_infinite_where_they_are() -> None:

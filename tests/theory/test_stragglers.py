@@ -94,6 +94,40 @@ def test_devices_of_a_group_are_correlated_as_stated(correlation: float) -> None
     assert abs(products.mean() - correlation) < 4 * products.std() / len(products) ** 0.5
 
 
+@pytest.mark.parametrize("correlation", [0.0, 0.25, 0.81, 1.0])
+def test_the_slowest_of_a_correlated_group_takes_the_time_of_the_distinct_draws(correlation: float) -> None:
+    """Of n devices K draw the common one, K binomial of sqrt(correlation): n - K + [K > 0] draws differ.
+
+    Exponential delays: the slowest takes mean x H of that number, on average over K.
+    """
+    n, rounds = 6, 4000
+    fields = {"kind": "exponential", "mean": "2 s", "correlation": correlation}
+    ours = [slowdowns(STRAGGLER.validate_python(fields), 3, f"phone-{k}", "phones") for k in range(n)]
+    slowest_s = np.array([max(one.delay_s(round) for one in ours) for round in range(rounds)])
+    common = np.arange(n + 1)
+    distinct = n - common + (common > 0)
+    harmonic = np.array([sum(1 / k for k in range(1, number + 1)) for number in distinct])
+    mean_s = 2 * float(stats.binom(n, correlation**0.5).pmf(common) @ harmonic)
+
+    assert abs(slowest_s.mean() - mean_s) < 4 * slowest_s.std() / rounds**0.5
+
+
+def test_the_slowest_of_devices_in_spells_is_that_of_the_slow_ones() -> None:
+    """K of n are slow, K binomial of the share; the slowest of K exponentials takes mean x H_K."""
+    n, rounds, spells = 6, 300, {"slow": 2, "normal": 6}
+    fields = {"kind": "exponential", "mean": "2 s", "spells": spells}
+    slowest_s = []
+    for fleet in range(20):  # rounds of one fleet hang together, fleets do not
+        names = [f"phone-{fleet}-{k}" for k in range(n)]
+        ours = [slowdowns(STRAGGLER.validate_python(fields), 3, name, "phones") for name in names]
+        slowest_s.append(np.mean([max(one.delay_s(round) for one in ours) for round in range(rounds)]))
+    slow = np.arange(n + 1)
+    harmonic = np.array([sum(1 / k for k in range(1, number + 1)) for number in slow])
+    mean_s = 2 * float(stats.binom(n, 2 / 8).pmf(slow) @ harmonic)
+
+    assert abs(np.mean(slowest_s) - mean_s) < 4 * np.std(slowest_s, ddof=1) / 20**0.5
+
+
 def test_groups_are_independent_of_each_other() -> None:
     """The common part is the group's: devices of two groups have nothing in common."""
     one = delays_s("phone-0", 8000, correlation=1.0)

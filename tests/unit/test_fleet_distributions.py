@@ -41,17 +41,18 @@ def fields_of_any_kind(draw: st.DrawFn) -> dict[str, Any]:
     unit = draw(units)
     low, high = sorted((draw(amounts), draw(amounts)))
     small, large = (f"{value!r}{unit}" if unit else value for value in (low, high))
+    cap = draw(st.sampled_from([{}, {"cap": large}]))
     return draw(
         st.sampled_from(
             [
                 {"kind": "constant", "value": small},
                 {"kind": "uniform", "low": small, "high": large},
-                {"kind": "exponential", "mean": small},
-                {"kind": "shifted-exponential", "shift": small, "mean": large},
-                {"kind": "lognormal", "median": small, "sigma": draw(st.floats(0, 10))},
+                {"kind": "exponential", "mean": small} | cap,
+                {"kind": "shifted-exponential", "shift": small, "mean": large} | cap,
+                {"kind": "lognormal", "median": small, "sigma": draw(st.floats(0, 10))} | cap,
                 {"kind": "pareto", "scale": small, "shape": draw(shapes), "cap": large},
-                {"kind": "weibull", "scale": small, "shape": draw(shapes)},
-                {"kind": "gamma", "mean": small, "shape": draw(shapes)},
+                {"kind": "weibull", "scale": small, "shape": draw(shapes)} | cap,
+                {"kind": "gamma", "mean": small, "shape": draw(shapes)} | cap,
             ]
         )
     )
@@ -70,6 +71,10 @@ def test_any_distribution_is_written_back_as_it_was(fields: dict[str, Any]) -> N
     assert draws.shape == (64,)
     assert config.mean >= 0
     assert config.variance >= 0
+    if fields.get("cap") is not None:
+        cap = config.amounts()["cap"]
+        assert (draws <= cap).all()
+        assert config.mean <= cap * (1 + 1e-9)
 
 
 def test_units_are_held_in_base_units() -> None:
@@ -104,6 +109,10 @@ def test_amounts_of_a_distribution_share_one_unit() -> None:
         ({"kind": "pareto", "scale": 0, "shape": 1}, "scale"),
         ({"kind": "pareto", "scale": 3, "shape": 1, "cap": 2}, "cap"),
         ({"kind": "pareto", "scale": 3, "shape": 0}, "shape"),
+        ({"kind": "shifted-exponential", "shift": 3, "mean": 1, "cap": 2}, "cap"),
+        ({"kind": "lognormal", "median": 3, "sigma": 1, "cap": 0}, "cap"),
+        ({"kind": "weibull", "scale": "3 s", "shape": 1, "cap": "5 Mbit/s"}, "cap"),
+        ({"kind": "uniform", "low": 1, "high": 2, "cap": 2}, "cap"),
         ({"kind": "gamma", "mean": 3, "shape": True}, "shape"),
         ({"kind": "lognormal", "median": 1, "sigma": float("nan")}, "sigma"),
         ({"kind": "lognorml", "median": 1, "sigma": 1}, "kind"),
@@ -131,6 +140,20 @@ def test_a_straggler_may_be_built_from_a_distribution() -> None:
     assert (straggler.mean, straggler.effect, straggler.redraw) == (2.0, "additive", "round")
     assert pickle.loads(pickle.dumps(straggler)) == straggler
     assert STRAGGLER.validate_python(straggler.model_dump(mode="json")) == straggler
+
+
+def test_a_straggler_keeps_below_its_cap() -> None:
+    """Additive or a factor, through the device's own stream; the cap needs the unit of the effect."""
+    capped = {"kind": "lognormal", "median": "1 s", "sigma": 2, "cap": "3 s"}
+    slowdown = slowdowns(STRAGGLER.validate_python(capped), 0, "pi-0")
+    delays = [slowdown.delay_s(round) for round in range(300)]
+    factor = {"kind": "gamma", "mean": 2, "shape": 1, "cap": 4, "effect": "multiplicative"}
+    multiplied = slowdowns(STRAGGLER.validate_python(factor), 0, "pi-0")
+
+    assert max(delays) == 3.0
+    assert sum(delay == 3.0 for delay in delays) < 150
+    assert max(multiplied.factor(round) for round in range(300)) == 4.0
+    assert problems(STRAGGLER, capped | {"cap": 3})[0][::2] == ("cap", "3")
 
 
 def delays_s(redraw: str, name: str = "pi-0") -> list[float]:
