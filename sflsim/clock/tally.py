@@ -17,7 +17,6 @@ SUMS = (
     "compute_s", "slowdown_s", "uplink_s", "downlink_s", "wait_s", "uplink_bytes", "downlink_bytes",
     "flop", "energy_j", "wasted_s", "wasted_bytes",
 )  # fmt: skip
-COUNTS = ("rounds", "dropped")
 FLOP, ENERGY, WASTED_S, WASTED_BYTES = (
     SUMS.index(name) for name in ("flop", "energy_j", "wasted_s", "wasted_bytes")
 )
@@ -60,7 +59,7 @@ class Tally:
                 self._fold(span)
 
     def rows(self) -> dict[str, tuple[float, ...]]:
-        """Return per client the sums of SUMS, then COUNTS; nothing can be folded in afterwards."""
+        """Return per client SUMS, its rounds and those dropped; nothing can be folded in afterwards."""
         for name, work in self._works.items():
             self._settle(name, work)
         dropped = Counter(name for name, _ in self._dropped)

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sflsim.algorithms.simulation import Learning
-from sflsim.clock.spans import Span
+from sflsim.clock.spans import Recorder
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.lineage import Handle
+from sflsim.planning.traffic import Traffic
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
 
@@ -57,7 +58,11 @@ class Timer(Session):
         self.learns = learns
         self.known = known
         self.named = _Named(known)
+        self.traffic: Traffic | None = None
         shared.lend(self)
+
+    def _recorder(self) -> Recorder:
+        return Recorder(self.traffic)
 
     def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
         if not self.learns:
@@ -69,12 +74,13 @@ class Timer(Session):
 
     def timed(self, seed: int, keep: bool = False) -> Timing:
         """Return the timing of the scenario's first variant; `keep` its spans too."""
-        scenario = self.scenario
         self.named = _Named(self.known)
-        outcome = self.run(0, seed, lambda row: None)
+        traffic = Traffic(self.scenario.fleet.group_names())
+        self.traffic = None if keep else traffic
+        outcome = self.run(0, seed, lambda row: traffic.evaluated(row[0]))
+        traffic.fold(outcome.spans)  # none, unless they are kept
         rows = np.array([row[:3] + row[5:] for row in outcome.evaluations], dtype=np.float64)
-        names = scenario.fleet.group_names()
-        up, down, busiest = _traffic(outcome, names, rows[:, 0])
+        up, down, busiest = traffic.rows()
         ratios = [client[-1] / memory for client, memory in _memories(outcome) if memory > 0]
         keys = tuple(self.named.keys) or tuple(f"{number:.0f}" for number in rows[:, 1])
         return Timing(
@@ -151,24 +157,3 @@ def _memories(outcome: Outcome) -> list[tuple[tuple[Any, ...], float]]:
         (client, memory if math.isfinite(memory) else 0.0)
         for client, memory in zip(outcome.clients, memories, strict=True)
     ]
-
-
-def _traffic(outcome: Outcome, groups: list[str], at_s: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Return bytes up and down by group, and of the busiest client, as they stand `at_s`."""
-    group_of = {client[0]: groups.index(client[1]) for client in outcome.clients}
-    clients = {client[0]: place for place, client in enumerate(outcome.clients)}
-    up, down = np.zeros(len(groups)), np.zeros(len(groups))
-    each = np.zeros(max(1, len(clients)))
-    sent: list[Span] = [span for span in outcome.spans if span[1] in ("uplink", "downlink")]
-    sent.sort(key=lambda span: span[3])
-    rows: list[tuple[Numbers, Numbers, float]] = []
-    place = 0
-    for now in at_s:
-        while place < len(sent) and sent[place][3] <= now:
-            span = sent[place]
-            (up if span[1] == "uplink" else down)[group_of[span[5]]] += span[6]
-            each[clients[span[5]]] += span[6]
-            place += 1
-        rows.append((up.copy(), down.copy(), float(each.max())))
-    ups, downs, most = zip(*rows, strict=True)
-    return np.array(ups), np.array(downs), np.array(most)

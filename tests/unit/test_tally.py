@@ -107,6 +107,38 @@ def test_what_needs_spans_says_that_there_are_none(pair: tuple[Run, Run], tmp_pa
     assert len(bare.summary()) == len(VARIANTS)
 
 
+@pytest.mark.parametrize("command", ["explain", "trace"])
+def test_commands_that_need_spans_name_the_remedy(
+    pair: tuple[Run, Run], tmp_path: Path, command: str
+) -> None:
+    """In one line, without a traceback, with exit code 2."""
+    folder = pair[1].save(tmp_path / "run", plots=False)
+    result = CliRunner().invoke(app, [command, str(folder)], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert "is made from spans; the run kept no spans (--spans none" in result.stderr
+    assert "run it again with them" in result.stderr
+
+
+def test_pictures_that_are_not_drawn_are_named(pair: tuple[Run, Run], tmp_path: Path) -> None:
+    """`sflsim plot` draws what it can and says what is missing and why; of a whole run all is there."""
+    folder = pair[1].save(tmp_path / "run", plots=False)
+    result = CliRunner().invoke(app, ["plot", str(folder)], env={"COLUMNS": "300"})
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "no picture of the accuracy: nothing was learned" in result.stderr
+    assert "no Gantt charts and no picture of where the time goes: the run kept no spans" in result.stderr
+    assert [line for line in pair[0].not_drawn() if "Gantt" in line] == []
+
+
+def test_the_report_says_why_two_of_its_parts_are_empty(pair: tuple[Run, Run], tmp_path: Path) -> None:
+    """Rounds in detail and where the time goes; that of a run with spans draws them."""
+    pytest.importorskip("plotly")
+    words = "Not drawn: the run kept no spans (--spans none, or keep_spans=False); run it again with them"
+    full, bare = (run.report(tmp_path / "page.html").read_text(encoding="utf-8") for run in pair)
+    assert bare.count(words) == 2
+    assert words not in full
+
+
 def test_spans_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--spans none` writes a folder with an empty table; another word is refused."""
     monkeypatch.chdir(tmp_path)
