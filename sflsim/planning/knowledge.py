@@ -18,7 +18,7 @@ from sflsim.learning.store import MemoryStore
 from sflsim.planning.judge import Estimate, Judge, Reach, reach
 from sflsim.planning.pareto import Values, dominated, stacked
 from sflsim.planning.scenarios import changed
-from sflsim.planning.space import VARIANT, Point
+from sflsim.planning.space import Point
 from sflsim.planning.timing import Known, Numbers, Shared, Timer, Timing
 from sflsim.scenario.schema import Scenario
 
@@ -40,12 +40,11 @@ class _Kept:
     """An estimate that holds until one of the evaluations that it waits for (`open`) is known."""
 
     estimate: Estimate
-    earliest: int
     open: tuple[str, ...]
 
-    def holds(self, known: Known, earliest: int) -> bool:
+    def holds(self, known: Known) -> bool:
         """Tell whether nothing that it rests on has changed."""
-        return not self.open or (self.earliest == earliest and not any(key in known for key in self.open))
+        return not any(key in known for key in self.open)
 
 
 class Knowledge:
@@ -68,9 +67,7 @@ class Knowledge:
         self.timings: dict[int, list[Timing]] = {}
         self.tables: dict[int, list[dict[str, Numbers]]] = {}
         self.impossible: dict[int, ScenarioError] = {}
-        self.needed: dict[str, int] = {}
-        """By variant, the evaluation up to which none of its trainings was at the target: what to guess."""
-        self._kept: dict[tuple[int, bool], _Kept] = {}
+        self._kept: dict[int, _Kept] = {}
         self._promised: set[str] = set()
         self._shared = Shared()
         self._simulate: dict[str, Any] = {"device": device, "store": MemoryStore()}
@@ -89,6 +86,10 @@ class Knowledge:
     def timed(self) -> list[Point]:
         """Return the points that have been timed, in order."""
         return [self.points[number] for number in sorted(self.timings)]
+
+    def learning(self, point: Point) -> str:
+        """Return the name of what a timed point learns under all seeds: points of one name learn alike."""
+        return " ".join(timing.keys[-1] for timing in self.timings[point.number])
 
     def time(self, point: Point) -> bool:
         """Run a point on the clock; return whether it is possible at all."""
@@ -118,31 +119,24 @@ class Knowledge:
         self._shared.keep(timer)
         return timings
 
-    def reaches(self, timings: list[Timing], earliest: int = 0) -> list[Reach]:
+    def reaches(self, timings: list[Timing]) -> list[Reach]:
         """Return where each run reaches the target."""
-        return [reach(timing, self.known, self.judge.target, earliest) for timing in timings]
+        return [reach(timing, self.known, self.judge.target) for timing in timings]
 
-    def estimate(self, point: Point, guess: bool = False) -> Estimate:
-        """Return what is known of a timed point; with `guess`, that it needs as much as its like did."""
-        number = point.number
-        earliest = self.needed.get(str(point.choices[VARIANT]), 0) if guess else 0
-        kept = self._kept.get((number, guess))
-        if (
-            kept is not None
-            and (not kept.open or kept.earliest == earliest)
-            and not any(key in self.known for key in kept.open)
-        ):
-            return kept.estimate
-        timings = self.timings[number]
-        estimate = self.judge.estimate(self.tables[number], timings, self.reaches(timings, earliest))
-        first = [reach(timing, self.known, self.judge.target) for timing in timings]
-        missing = [t.keys[one.row] for t, one in zip(timings, first, strict=True) if not one.settled]
-        self._kept[number, guess] = _Kept(estimate, earliest, tuple(missing))
-        return estimate
+    def estimate(self, point: Point) -> Estimate:
+        """Return what is known of a timed point."""
+        kept = self._kept.get(point.number)
+        if kept is None or not kept.holds(self.known):
+            timings = self.timings[point.number]
+            reaches = self.reaches(timings)
+            missing = [t.keys[one.row] for t, one in zip(timings, reaches, strict=True) if not one.settled]
+            estimate = self.judge.estimate(self.tables[point.number], timings, reaches)
+            kept = self._kept[point.number] = _Kept(estimate, tuple(missing))
+        return kept.estimate
 
-    def can_win(self, point: Point, front: Values, guess: bool = False) -> bool:
+    def can_win(self, point: Point, front: Values) -> bool:
         """Tell whether training a timed point may still put it on the front."""
-        estimate = self.estimate(point, guess)
+        estimate = self.estimate(point)
         return not estimate.settled and estimate.feasible and not dominated(estimate.values, front)
 
     def train(self, point: Point, front: Values | None) -> None:
@@ -206,9 +200,6 @@ class Knowledge:
             shown += 1
         after = min(shown, len(timing.keys)) - 1
         self.counts.rounds += int(timing.rounds[after] - timing.rounds[min(max(before - 1, 0), after)])
-        found = reach(timing, self.known, self.judge.target)
-        name = str(point.choices[VARIANT])
-        self.needed[name] = min(self.needed.get(name, found.row), found.row)
 
     def extend(self, point: Point, target: float) -> None:
         """Train a settled point's runs on to another target."""

@@ -27,7 +27,14 @@ def dominated(row: Values, others: Values) -> bool:
 
 def front(values: Values) -> npt.NDArray[np.bool_]:
     """Return which rows no other row dominates; equal rows stand or fall together."""
-    return np.array([not dominated(row, values) for row in values], dtype=bool)
+    on_front = np.zeros(len(values), dtype=bool)
+    left = np.lexsort(values.T[::-1]) if len(values) else np.zeros(0, dtype=np.intp)
+    while len(left):  # the first in lexical order is dominated by none that is left
+        row = values[left[0]]
+        equal = np.all(values[left] == row, axis=1)
+        on_front[left[equal]] = True
+        left = left[np.any(values[left] < row, axis=1)]
+    return on_front
 
 
 def hypervolume(values: Values, reference: Values) -> float:

@@ -1,9 +1,10 @@
 """Two ways through a space: all of a small one, a sample of a large one. Both train only what can win.
 
-Timing is cheap and training dear. `exact` times every point and then trains, most promising first,
-until no point is left that could still be on the front: what it finds is what brute force finds.
-`sampled` lets Optuna propose points of a large space, then walks from the front to its neighbours.
-Imports knowledge and space; optuna only in `sampled`.
+Timing is cheap and training dear. What is trained next is what is guessed to add most to the front, see
+forecast. `exact` times every point and goes on until no point is left that could still be on the
+front: what it finds is what brute force finds. `sampled` times as many points as it may (where there
+are more, Optuna proposes them, and a walk goes from the front to its neighbours) and ends when no training
+is guessed to add anything worth it. Imports forecast and below; optuna only where it proposes.
 """
 
 from __future__ import annotations
@@ -14,35 +15,64 @@ from typing import Any
 import numpy as np
 
 from sflsim.errors import SflsimError
+from sflsim.planning.forecast import Forecast
 from sflsim.planning.judge import weigh
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.pareto import Values, dominated
 from sflsim.planning.selection import weights_of
-from sflsim.planning.space import VARIANT, Axis, Point, Space
+from sflsim.planning.space import Axis, Point, Space
 from sflsim.scenario.plan_block import Search
 
 STEPS = 50
 """How often the walk goes round the front at most."""
+ENOUGH = 1e-3
+"""The share of the front's hypervolume below which a gain is not worth a training."""
 
 
 def exact(space: Space, knowledge: Knowledge, limit: int | None) -> None:
     """Time all points; settle all that could be on the front, with at most `limit` trainings."""
     points = [point for point in space.points() if knowledge.time(point)]
+    pursue(points, Forecast(knowledge), limit)
     settle(points, knowledge, limit)
 
 
-def settle(points: Sequence[Point], knowledge: Knowledge, limit: int | None, guess: bool = False) -> None:
-    """Train, most promising first, until none of `points` could still win.
+def settle(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> None:
+    """Train, most promising first, until none of `points` could still win."""
+    while still := _open(points, knowledge, limit):
+        knowledge.train(_most_promising(still, knowledge), knowledge.front)
 
-    With `guess` a point is taken to need as long as its variant did before, so each variant is tried first.
+
+def pursue(points: Sequence[Point], forecast: Forecast, limit: int | None) -> None:
+    """Train what is guessed to add most to the front, until no training of `points` is worth it.
+
+    Each algorithm is tried once first, so that there is something to guess from.
     """
-    while limit is None or knowledge.counts.trainings < limit:
-        front = knowledge.front
-        still = [point for point in points if knowledge.can_win(point, front, guess)]
-        if not still:
+    knowledge = forecast.knowledge
+    while still := _open(points, knowledge, limit):
+        name = _next(still, forecast)
+        if name is None:
             return
-        fresh = [point for point in still if guess and point.choices[VARIANT] not in knowledge.needed]
-        knowledge.train(_most_promising(fresh or still, knowledge), front)
+        knowledge.train(next(one for one in still if knowledge.learning(one) == name), knowledge.front)
+
+
+def _open(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> list[Point]:
+    """Return the points that could still win; none when no more may be trained."""
+    if limit is not None and knowledge.counts.trainings >= limit:
+        return []
+    front = knowledge.front
+    return [point for point in points if knowledge.can_win(point, front)]
+
+
+def _next(points: Sequence[Point], forecast: Forecast) -> str | None:
+    """Return the training to begin or to go on with; None where none is worth it."""
+    tried = {point.fields["algorithm"] for point in forecast.tried()}
+    untried = [point for point in points if point.fields["algorithm"] not in tried]
+    if untried:
+        first = untried[0].fields["algorithm"]
+        return forecast.central([point for point in untried if point.fields["algorithm"] == first])
+    gains = forecast.gains(points)
+    best = max(gains, key=lambda name: gains[name], default=None)
+    return None if best is None or gains[best] < ENOUGH else best
 
 
 def nearest(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> Point | None:
@@ -62,7 +92,11 @@ def nearest(points: Sequence[Point], knowledge: Knowledge, limit: int | None) ->
 
 
 def sampled(space: Space, knowledge: Knowledge, search: Search) -> None:
-    """Sample a large space with Optuna (NSGA-II, seeded), then walk on from the front."""
+    """Time a large space, or a sample of it by Optuna (NSGA-II, seeded) and a walk; train the promising."""
+    forecast = Forecast(knowledge)
+    if space.combinations <= search.timings:
+        pursue([point for point in space.points() if knowledge.time(point)], forecast, search.trainings)
+        return
     try:
         import optuna
     except ImportError as error:
@@ -79,26 +113,27 @@ def sampled(space: Space, knowledge: Knowledge, search: Search) -> None:
     half, before = search.timings // 2, -1
     while before < knowledge.counts.timed < half:
         before = knowledge.counts.timed
-        _generation(study, space, knowledge, search, min(population, half - before))
-    _walk(space, knowledge, search)
+        _generation(study, space, forecast, search, min(population, half - before))
+    _walk(space, forecast, search)
 
 
-def _generation(study: Any, space: Space, knowledge: Knowledge, search: Search, size: int) -> None:
+def _generation(study: Any, space: Space, forecast: Forecast, search: Search, size: int) -> None:
     """Time as many new points as Optuna proposes, then train the most promising first, then tell it all."""
+    knowledge = forecast.knowledge
     asked: list[tuple[Any, Point | None]] = []
     enough = knowledge.counts.timed + size
     while knowledge.counts.timed < enough and len(asked) < 10 * size:
         trial = study.ask()
         point = space.at(tuple(_suggested(trial, axis) for axis in space.axes))
         asked.append((trial, point if point is not None and knowledge.time(point) else None))
-    settle([point for _, point in asked if point], knowledge, search.trainings, guess=True)
+    pursue([point for _, point in asked if point], forecast, search.trainings)
+    guesses = forecast.guesses()
     for trial, point in asked:
         if point is None:
             study.tell(trial, state=_failed())
             continue
-        estimate = knowledge.estimate(point, guess=True)
-        penalty = 1.0 + 10.0 * sum(estimate.excess.values())
-        study.tell(trial, [float(value) * penalty for value in estimate.values])
+        values, excess = forecast.expected(point, guesses)
+        study.tell(trial, [float(value) * (1.0 + 10.0 * excess) for value in values])
 
 
 def _failed() -> Any:
@@ -114,8 +149,9 @@ def _suggested(trial: Any, axis: Axis) -> int:
     return int(trial.suggest_categorical(axis.name, list(range(len(axis.values)))))
 
 
-def _walk(space: Space, knowledge: Knowledge, search: Search) -> None:
-    """Time the neighbours of the front, settle those that could win, until the front stands still."""
+def _walk(space: Space, forecast: Forecast, search: Search) -> None:
+    """Time the neighbours of the front, train those that may win, until the front stands still."""
+    knowledge = forecast.knowledge
     seen: set[int] = set()
     for _ in range(STEPS):
         front = knowledge.front
@@ -129,7 +165,7 @@ def _walk(space: Space, knowledge: Knowledge, search: Search) -> None:
                 if knowledge.counts.timed >= search.timings:
                     break
                 knowledge.time(other)
-        settle(knowledge.timed, knowledge, search.trainings, guess=True)
+        pursue(knowledge.timed, forecast, search.trainings)
 
 
 def _on(point: Point, knowledge: Knowledge, front: Values) -> bool:
@@ -144,6 +180,6 @@ def _by_score(points: Sequence[Point], knowledge: Knowledge) -> list[Point]:
 
 
 def _most_promising(points: Sequence[Point], knowledge: Knowledge) -> Point:
-    """Return the point whose bound, guessed from its like, lies nearest to the best of everything."""
-    values = np.array([knowledge.estimate(point, guess=True).values for point in points])
+    """Return the point whose bound lies nearest to the best of everything."""
+    values = np.array([knowledge.estimate(point).values for point in points])
     return points[int(np.argmin(weigh(values, weights_of(knowledge.judge))))]

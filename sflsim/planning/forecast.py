@@ -1,0 +1,243 @@
+"""How many rounds will a training need? Guessed from those done, to choose the next one.
+
+Points that learn alike share one training. What tells trainings apart (algorithm, tau, cut, batch,
+participants ...) is a row of numbers, the logarithm of the rounds to the target a function of it: a
+Gaussian process, which also says how sure it is. Its guess, read on the clock of every point, tells what
+a training may add to the front. A guess orders trainings; it never decides what is on a front.
+Imports knowledge and space; scikit-learn where something is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial.hermite_e import hermegauss
+
+from sflsim.planning.judge import Reach
+from sflsim.planning.knowledge import Knowledge
+from sflsim.planning.pareto import Values, dominated, hypervolume
+from sflsim.planning.pareto import front as front_of
+from sflsim.planning.space import VARIANT, Point, size_of, text_of
+from sflsim.planning.timing import Timing
+
+LEAST_PROGRESS, MOST_PROGRESS = 0.1, 0.95
+"""Between these lies the share of the way to the target that an unfinished training is taken to have gone."""
+DEVIATIONS, WEIGHTS = hermegauss(5)
+"""Points that stand for the standard normal law, and what each counts (Gauss-Hermite quadrature)."""
+NOISE = 0.04
+"""The variance of a logarithm of rounds: what evaluating now and then, and luck, make of it at least."""
+LEAST = 8
+"""Trainings from which on the process fits its own scales."""
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a point is worth if all its runs reach the target at one evaluation, for each of them."""
+
+    values: Values
+    """[evaluations, objectives]"""
+    excess: Values
+    """How far constraints are broken, summed; nought where all are kept."""
+    rounds: npt.NDArray[np.int64]
+
+    def row(self, rounds: float, earliest: int) -> int | None:
+        """Return the first evaluation after that many rounds; None where the run ends before."""
+        row = max(int(np.count_nonzero(self.rounds < rounds)), earliest)
+        return row if row < len(self.rounds) else None
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The logarithm of a training's rounds to the target: expected, and the standard deviation."""
+
+    mean: float
+    deviation: float
+    earliest: int
+    """The evaluation before which it is known not to be there."""
+
+    def rounds(self, deviations: float = 0.0) -> float:
+        """Return the rounds, so many standard deviations above what is expected."""
+        return math.exp(self.mean + deviations * self.deviation)
+
+
+class Forecast:
+    """Guesses what trainings of the points timed so far would add to the front."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.knowledge = knowledge
+        self._alike: dict[str, list[Point]] = {}
+        self._features: Values = np.zeros((0, 0))
+        self._seen = 0
+        self._ahead: dict[int, Ahead] = {}
+
+    def tried(self) -> Iterator[Point]:
+        """Yield a point of each training that has been begun."""
+        self._survey()
+        for own in self._alike.values():
+            if self._observed(self._reaches(own[0])) is not None:
+                yield own[0]
+
+    def central(self, points: Sequence[Point]) -> str:
+        """Return the name of the training that lies in the middle of those of some points."""
+        self._survey()
+        names = {self.knowledge.learning(point) for point in points}
+        places = [place for place, name in enumerate(self._alike) if name in names]
+        rows = self._features[places]
+        middle = int(np.argmin(np.square(rows - rows.mean(axis=0)).sum(axis=1)))
+        return list(self._alike)[places[middle]]
+
+    def gains(self, points: Sequence[Point]) -> dict[str, float]:
+        """Return which share of the front's hypervolume the training of each point is expected to add.
+
+        By the name of the training, see `Knowledge.learning`; one that adds nothing is not listed. The
+        expectation is over the guess's normal law (Gauss-Hermite quadrature).
+        """
+        guesses = self.guesses()
+        alike: dict[str, list[Point]] = {}
+        for point in points:
+            alike.setdefault(self.knowledge.learning(point), []).append(point)
+        hopes = {name: self._hopes(own, guesses[name]) for name, own in alike.items()}
+        front = self.knowledge.front
+        front = front[front_of(front)]
+        everything = np.concatenate([front, *(values for each in hopes.values() for values, _ in each)])
+        if not len(everything):
+            return {}
+        worst = everything[front_of(everything)].max(axis=0)
+        reference = np.where(worst > 0, 1.1 * worst, 1.0)
+        base = hypervolume(front, reference)
+
+        def gain(values: Values) -> float:
+            new = values[[not dominated(row, front) for row in values]]
+            return hypervolume(np.concatenate([front, new]), reference) - base if len(new) else 0.0
+
+        gained = {name: sum(weight * gain(values) for values, weight in each) for name, each in hopes.items()}
+        whole = hypervolume(everything, reference)
+        return {name: one / whole for name, one in gained.items() if one > 0}
+
+    def guesses(self) -> Mapping[str, Guess]:
+        """Return a guess for every training; none before anything has been trained."""
+        self._survey()
+        reaches = {name: self._reaches(own[0]) for name, own in self._alike.items()}
+        observed = {
+            place: math.log(rounds)
+            for place, each in enumerate(reaches.values())
+            if (rounds := self._observed(each)) is not None
+        }
+        if not observed:
+            return {}
+        rows, logs = self._features[list(observed)], np.array(list(observed.values()))
+        mean, deviation = _process(rows, logs, self._features)
+        return {
+            name: Guess(float(mean[place]), float(deviation[place]), min(one.row for _, one in each))
+            for place, (name, each) in enumerate(reaches.items())
+        }
+
+    def expected(self, point: Point, guesses: Mapping[str, Guess]) -> tuple[Values, float]:
+        """Return a timed point's objectives and how far it breaks constraints, known or guessed."""
+        estimate = self.knowledge.estimate(point)
+        guess = guesses.get(self.knowledge.learning(point))
+        if estimate.settled or guess is None:
+            return estimate.values, sum(estimate.excess.values())
+        ahead = self._looked_ahead(point)
+        row = ahead.row(guess.rounds(), guess.earliest)
+        return (ahead.values[-1], 1.0) if row is None else (ahead.values[row], float(ahead.excess[row]))
+
+    def _hopes(self, points: Sequence[Point], guess: Guess) -> list[tuple[Values, float]]:
+        """Return what points of one training may be worth, the best of them, each with its probability."""
+        aheads = [self._looked_ahead(point) for point in points]
+        hopes = []
+        for deviations, weight in zip(DEVIATIONS, WEIGHTS / WEIGHTS.sum(), strict=True):
+            rounds = guess.rounds(deviations)
+            rows = [(ahead, ahead.row(rounds, guess.earliest)) for ahead in aheads]
+            kept = [ahead.values[row] for ahead, row in rows if row is not None and not ahead.excess[row]]
+            if kept:
+                values = np.stack(kept)
+                hopes.append((values[front_of(values)], float(weight)))
+        return hopes
+
+    def _survey(self) -> None:
+        """Group the timed points by what they learn, if there are new ones."""
+        if self._seen == len(self.knowledge.timings):
+            return
+        self._seen, self._alike = len(self.knowledge.timings), {}
+        for point in self.knowledge.timed:
+            self._alike.setdefault(self.knowledge.learning(point), []).append(point)
+        self._features = _features(list(self._alike.values()))
+
+    def _reaches(self, point: Point) -> list[tuple[Timing, Reach]]:
+        timings = self.knowledge.timings[point.number]
+        return list(zip(timings, self.knowledge.reaches(timings), strict=True))
+
+    def _observed(self, reaches: Sequence[tuple[Timing, Reach]]) -> float | None:
+        """Return the rounds that the trainings of all seeds need (their geometric mean), as far as begun."""
+        each = [self._needed(timing, one) for timing, one in reaches if one.row > 1 or one.settled]
+        return float(np.exp(np.mean(np.log(each)))) if each else None
+
+    def _needed(self, timing: Timing, one: Reach) -> float:
+        """Return the rounds to the target; where they did not come to it, as far as on a straight line."""
+        rounds = max(1.0, float(timing.rounds[one.row]))
+        if one.settled and one.reached:
+            return rounds
+        start, target = self.knowledge.known[timing.keys[0]][0], self.knowledge.judge.target or 1.0
+        progress = (one.best - start) / max(target - start, 1e-9)
+        return rounds / min(max(progress, LEAST_PROGRESS), MOST_PROGRESS)
+
+    def _looked_ahead(self, point: Point) -> Ahead:
+        if point.number not in self._ahead:
+            timings = self.knowledge.timings[point.number]
+            values, excess = self.knowledge.judge.ahead(self.knowledge.tables[point.number], timings)
+            rounds = min((timing.rounds for timing in timings), key=len)
+            self._ahead[point.number] = Ahead(values, excess, rounds)
+        return self._ahead[point.number]
+
+
+def _process(rows: Values, logs: Values, wanted: Values) -> tuple[Values, Values]:
+    """Return mean and standard deviation of a Gaussian process at `wanted`, after `logs` at `rows`."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+    trend = ConstantKernel(1.0, (1e-2, 1e2)) * DotProduct(1.0, (1e-1, 1e1))
+    bends = ConstantKernel(0.3, (1e-3, 1e1)) * RBF(1.0, (0.3, 10.0))
+    kernel = trend + bends + WhiteKernel(NOISE, (NOISE, 0.5))
+    fitted = "fmin_l_bfgs_b" if len(rows) >= LEAST else None
+    process = GaussianProcessRegressor(kernel, optimizer=fitted, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # at a bound: the guess is a guess
+        process.fit(rows, logs - logs.mean())
+    mean, deviation = process.predict(wanted, return_std=True)
+    return np.asarray(mean + logs.mean(), np.float64), np.asarray(deviation, np.float64)
+
+
+def _features(groups: Sequence[Sequence[Point]]) -> Values:
+    """Return a row of numbers for each group of points that learn alike, columns from 0 to 1."""
+    columns: dict[str, list[float]] = {}
+    for place, group in enumerate(groups):
+        for point in group:
+            for name, value in _described(point):
+                column = columns.setdefault(name, [0.0] * len(groups))
+                column[place] += value / len(group)
+    table = np.array(list(columns.values()), dtype=np.float64).T.reshape(len(groups), len(columns))
+    low, high = table.min(axis=0), table.max(axis=0)
+    return np.asarray((table - low) / np.where(high > low, high - low, 1.0), np.float64)
+
+
+def _described(point: Point) -> Iterator[tuple[str, float]]:
+    """Yield what was chosen at a point as numbers: logarithms of amounts, 1 for each other choice."""
+    chosen = {**point.fields, **{name: value for name, value in point.choices.items() if name != VARIANT}}
+    for name, value in chosen.items():
+        plain = isinstance(value, (int, float, str)) and not isinstance(value, bool)
+        size = _size(value) if plain else None
+        if size is not None and size > 0:
+            yield name, math.log(size)
+        elif value is not None:
+            yield f"{name} {text_of(value)}", 1.0
+
+
+_size = lru_cache(maxsize=4096)(size_of)
