@@ -38,13 +38,15 @@ class Comparison:
         return self.median >= self.goal if self.at_least else self.median <= self.goal
 
 
-def options(description: str) -> argparse.Namespace:
-    """Return the command line's `quick` and `pairs`, and hold torch to one thread."""
+def options(description: str, **counts: str) -> argparse.Namespace:
+    """Return the command line's `quick`, `pairs` and `counts` (name -> help); hold torch to one thread."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--quick", action="store_true", help="a few seconds: the same code, fewer repetitions"
     )
     parser.add_argument("--pairs", type=int, help="repetitions of each comparison")
+    for name, text in counts.items():
+        parser.add_argument(f"--{name}", type=int, help=text)
     given = parser.parse_args()
     given.pairs = given.pairs or (2 if given.quick else 9)
     torch.set_num_threads(1)

@@ -38,6 +38,8 @@ MEANING = {
     "client": "name of the device, '<group>-<number>'; at the server whom it serves",
     "bytes": "sent or received",
     "flop": "computed",
+    "medium": "what is shared: a direction of a server's link, an access point",
+    "bytes_per_s": "what flows through it from `time_s` on",
     "energy_j": "of clients: above idling (spans), or in all while they take part (elsewhere)",
     "idle_j": "of energy_j what idling draws: idle power x time of taking part, waiting included",
     "outcome": "done, wasted (part was dropped), lost (client vanished), withdrawn, memory (awaited a place)",
@@ -254,7 +256,8 @@ def scenario_page(reader: Reader) -> Iterator[str]:
         queue = inner + queue
     yield "## Distributions\n"
     yield "For stragglers, links, computing rates and distances; the unit is that of the place. In a link"
-    yield "`redraw` is `client` (default) or `message`; `effect` and `redraw` below are a straggler's.\n"
+    yield "`redraw` is `client` (default) or `message`; `effect`, `redraw`, `correlation` and `spells` below"
+    yield "are a [straggler's](../background/stragglers.md). Those without an upper bound take a `cap`.\n"
     for part in reader.distributions():
         yield f"### {title_of(part)}\n"
         yield f"{part.get('description', '')}\n"
@@ -306,7 +309,8 @@ def _columns(columns: Mapping[str, str]) -> Iterator[str]:
 def cli_page() -> Iterator[str]:
     """Yield the page of the command line."""
     yield "# Command line\n"
-    yield "Exit codes: 0 done, 1 failed or interrupted, 2 the input cannot be used.\n"
+    yield "Exit codes: 0 done (a run that has stalled or diverged, too), 1 failed or interrupted, 2 the input"
+    yield "cannot be used.\n"
     yield from _commands("sflsim", typer.main.get_command(app))
 
 

@@ -1,18 +1,26 @@
 """The small family of errors that a user of sflsim can meet. Imports nothing of the package.
 
 A user's mistake is always a `ScenarioError`: it says where, what was found, what is allowed and
-what to do, for every mistake in the file at once. Anything else that escapes is a bug of ours.
+what to do, for every mistake in the file at once. Anything else that escapes is a bug of ours. What costs
+time and no result is a `SflsimWarning`.
 """
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TextIO
 
 
 class SflsimError(Exception):
     """Base of all errors that sflsim raises on purpose."""
+
+
+class SflsimWarning(UserWarning):
+    """Base of all warnings that sflsim gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,28 @@ class Diverged(SflsimError):
 
     def __str__(self) -> str:
         return f"training diverged in round {self.round}"
+
+
+_python_shows = warnings.showwarning
+
+
+def tell_warnings_plainly() -> None:
+    """Let this process show sflsim's warnings in one line each, without the place in the source."""
+    warnings.showwarning = _show
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, SflsimWarning):
+        print(f"warning: {message}", file=file or sys.stderr)
+    else:
+        _python_shows(message, category, filename, lineno, file, line)
 
 
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:

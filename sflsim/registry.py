@@ -136,6 +136,11 @@ def distributions() -> dict[str, type[Any]]:
     return _by_name("distributions")
 
 
+def everything() -> tuple[type[Any], ...]:
+    """Return every component that a scenario can name."""
+    return tuple(component for group in BUILT_IN for component in _by_name(group).values())
+
+
 def register_algorithm(algorithm: Component) -> Component:
     """Add an algorithm to this process and return it (so it also serves as a decorator)."""
     return _register("algorithms", algorithm)

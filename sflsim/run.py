@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ import pandas as pd
 from sflsim.errors import RunError
 from sflsim.record import tables
 from sflsim.record.trace import MODERATE, chosen, write_trace
-from sflsim.report.html_run import run_report
-from sflsim.report.plots import plot_all
-from sflsim.report.summary import summarize
+from sflsim.report.batteries import empty_batteries
+from sflsim.report.summary import status_of, summarize
+from sflsim.report.tables import measured, why_no_spans
 from sflsim.scenario.loading import parse_scenario
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Outcome
@@ -32,7 +33,7 @@ WASTE = ("dropped", "wasted_s", "wasted_bytes")
 class Run:
     """The tables of one simulated scenario.
 
-    `spans`, `evaluations`, `clients` and `runs` are pandas tables (columns: `sflsim.record.tables`);
+    `spans`, `use`, `evaluations`, `clients` and `runs` are pandas tables (columns: `sflsim.record.tables`);
     `manifest` says which versions and settings made them and how long it took.
     """
 
@@ -45,9 +46,11 @@ class Run:
         clients: pd.DataFrame,
         runs: pd.DataFrame,
         manifest: dict[str, Any],
+        use: pd.DataFrame | None = None,
     ) -> None:
         self.scenario = scenario
         self.spans = spans
+        self.use = tables.table("use", []) if use is None else use
         self.evaluations = evaluations
         self.clients = clients
         self.runs = runs
@@ -58,12 +61,19 @@ class Run:
         """Return "completed" or "interrupted"; a single variant may still have diverged (`runs`)."""
         return str(self.manifest["status"])
 
+    @property
+    def outcome(self) -> str:
+        """Return `status`, or where all came to an end, the ends: "stalled", "diverged 1 of 3"."""
+        return (status_of(self.runs["status"]) if self.status == "completed" else "") or self.status
+
     def summary(self, target: float | None = None) -> pd.DataFrame:
         """Return one row per variant: final accuracy and what it took to reach `target` (0 to 1)."""
         return summarize(self.evaluations, self.runs, self._target(target))
 
     def plot(self, folder: str | Path, target: float | None = None) -> list[Path]:
         """Write all pictures to `folder` and return their paths."""
+        from sflsim.report.plots import plot_all  # brings matplotlib, which workers never need
+
         frames = {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
         return plot_all(frames, folder, self._target(target))
 
@@ -73,6 +83,8 @@ class Run:
         Raises:
             SflsimError: plotly is not installed (extra "report"), or the file cannot be written.
         """
+        from sflsim.report.html_run import run_report
+
         frames = {name: getattr(self, name) for name in ("spans", "evaluations", "clients", "runs")}
         text = run_report(
             frames,
@@ -98,13 +110,33 @@ class Run:
             RunError: nothing of the kind was recorded, or the file cannot be written.
         """
         self.need_spans("a trace")
-        write_trace(chosen(self.spans, variant, seed, rounds), Path(file))
+        self._write_trace(chosen(self.spans, variant, seed, rounds), Path(file))
         return Path(file)
+
+    def _write_trace(self, spans: pd.DataFrame, path: Path) -> None:
+        write_trace(spans, self.use, self.scenario.server.slots, path)
 
     def need_spans(self, what: str) -> None:
         """Refuse what is made from spans where the run kept none (raises RunError)."""
         if self.manifest.get("spans") == "none":
-            raise RunError(f"the run kept no spans (--spans none), and {what} needs them; run it with them")
+            raise RunError(f"{what} is made from spans; {why_no_spans(self.manifest)}")
+
+    def not_drawn(self) -> list[str]:
+        """Return what there is no picture of, and why."""
+        lines = []
+        if measured(self.evaluations).empty:
+            lines.append("no picture of the accuracy: nothing was learned")
+        if self.spans.empty:
+            why = why_no_spans(self.manifest)
+            lines.append(f"no Gantt charts and no picture of where the time goes: {why}")
+        return lines
+
+    def empty_batteries(self) -> list[str]:
+        """Return a line for each variant and group of which batteries are empty at the end, with how many."""
+        fleet = self.scenario.fleet
+        sizes_j = [group.device.battery for group in fleet.groups]
+        of_group = zip(fleet.group_names(), sizes_j, fleet.group_counts(), strict=True)
+        return empty_batteries(self.clients, {name: (size_j, count) for name, size_j, count in of_group})
 
     def _target(self, target: float | None) -> float | None:
         return self.scenario.target_accuracy if target is None else target
@@ -124,15 +156,15 @@ class Run:
         tables.write_whole(
             folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8")
         )
-        for name in ("spans", "evaluations", "clients"):
+        for name in ("spans", "use", "evaluations", "clients"):
             tables.write_table(getattr(self, name), folder / f"{name}.parquet")
         if plots:
             try:
-                self.plot(folder / "plots")
+                self.plot(tables.own_folder(folder, "plots"))
             except OSError as error:
                 raise RunError(f"{folder / 'plots'}: cannot be written ({error})") from error
             if 0 < len(self.spans) <= MODERATE:
-                write_trace(self.spans, folder / "trace.json")
+                self._write_trace(self.spans, folder / "trace.json")
         content = {
             **self.manifest,
             "runs": json.loads(self.runs.to_json(orient="records", double_precision=15)),
@@ -158,7 +190,8 @@ class Run:
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
-        frames = {name: tables.read_table(name, folder) for name in ("spans", "evaluations", "clients")}
+        names = ["spans", "evaluations", "clients", *(["use"] if (folder / "use.parquet").exists() else [])]
+        frames = {name: tables.read_table(name, folder) for name in names}
         scenario = parse_scenario(text, str(folder / "scenario.yaml"))
         return cls(scenario, runs=runs, manifest=manifest, **frames)
 
@@ -168,6 +201,7 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
     spans = [
         tables.table("spans", [(one.variant, one.seed, *span) for span in one.spans]) for one in outcomes
     ]
+    use = [(one.variant, one.seed, *row) for one in outcomes for row in one.use]
     evaluations = [(one.variant, one.seed, *row) for one in outcomes for row in one.evaluations]
     algorithm = {variant.name: variant.algorithm for variant in scenario.variants}
     clients = [_clients(one) for one in outcomes]
@@ -184,6 +218,7 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
     return Run(
         scenario,
         spans=tables.joined("spans", spans),
+        use=tables.table("use", use),
         evaluations=tables.table("evaluations", evaluations),
         clients=tables.joined("clients", clients),
         runs=tables.table("runs", runs),
@@ -205,14 +240,17 @@ def _clients(outcome: Outcome) -> pd.DataFrame:
         "client", "group", "flop_per_s", "up_bytes_per_s", "down_bytes_per_s", "memory_bytes", "samples",
         "cut", "peak_memory_bytes",
     ]  # fmt: skip
-    frame = pd.DataFrame(outcome.clients, columns=names).set_index("client")
-    frame = frame.join(tables.client_work(outcome.work())).reset_index()
-    frame = frame.assign(variant=outcome.variant, seed=outcome.seed)
-    counted = [name for name in tables.CLIENTS if name not in (*names, "variant", "seed", "idle_j")]
-    frame[counted] = frame[counted].fillna(0.0)
-    frame["idle_j"] = outcome.idle_j
-    frame["energy_j"] += frame["idle_j"]
-    return frame[list(tables.CLIENTS)].astype(dict(tables.CLIENTS))
+    work, nothing = outcome.work(), (0.0,) * len(tables.WORK)
+    did = [work.get(client[0], nothing) for client in outcome.clients]
+    columns: dict[str, list[Any]] = {
+        **{name: [client[place] for client in outcome.clients] for place, name in enumerate(names)},
+        **{name: [sums[place] for sums in did] for place, name in enumerate(tables.WORK)},
+        "variant": [outcome.variant] * len(did),
+        "seed": [outcome.seed] * len(did),
+        "idle_j": outcome.idle_j,
+    }
+    columns["energy_j"] = [sum(both) for both in zip(columns["energy_j"], outcome.idle_j, strict=True)]
+    return tables.typed("clients", columns)
 
 
 def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
@@ -222,10 +260,16 @@ def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 def versions() -> dict[str, str]:
     """Return the versions of all that may change a result."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Return what `versions` does: looked up once, as they stay the same while a process runs."""
     found = {"python": platform.python_version()}
     for package in ("sflsim", "torch", "numpy", "simpy", "pandas"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return tuple(found.items())

@@ -44,7 +44,7 @@ def parse(text: str, unit: str) -> float:
         raise ValueError("is no number with a unit")
     try:
         number, _, name = _split(text.strip())
-        value = float(number) * _factor(name, unit) if name else None
+        value = _converted(float(number), _factor(name, unit)) if name else None
     except pint.DimensionalityError as error:
         raise ValueError("is in another unit of measure") from error
     except pint.UndefinedUnitError as error:
@@ -74,6 +74,12 @@ def _factor(name: str, unit: str) -> float:
     if units.get_root_units(name)[1] != units.get_root_units(unit)[1]:
         raise pint.DimensionalityError(name, unit)
     return float(units.Quantity(1.0, name).to(unit).magnitude)
+
+
+def _converted(number: float, factor: float) -> float:
+    """Return `number` times `factor`; divided by a whole number where that is the same, as it is exact."""
+    divisor = round(1 / factor) if factor < 1 else 0
+    return number / divisor if divisor and abs(divisor * factor - 1) < 1e-12 else number * factor
 
 
 def _split(text: str) -> tuple[str, str, str]:
@@ -130,6 +136,12 @@ class Quantity:
         if value == math.inf:
             return "unlimited"
         return f"{value!r} {self.unit}" if self.unit else value
+
+    def shown(self, value: float) -> str:
+        """Return `value` for a message, to six digits; less than a second in ms."""
+        if self.unit == "s" and 0 < value < 1:
+            return f"{1e3 * value:.6g} ms"
+        return f"{value:.6g} {self.unit}"
 
     def _error(self, value: Any, reason: str) -> PydanticCustomError:
         sign = "above zero" if self.positive else "zero or more"

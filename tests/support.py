@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -62,3 +66,14 @@ def data(**fields: Any) -> dict[str, Any]:
 def read(content: dict[str, Any], overrides: Sequence[str] = ()) -> Scenario:
     """Return the scenario that a mapping describes."""
     return parse_scenario(yaml.safe_dump(content, sort_keys=False), "test.yaml", overrides)
+
+
+def imported(path: Path) -> ModuleType:
+    """Return a file beside the package (a study, the hook of the docs) as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look for the module that they are in
+    spec.loader.exec_module(module)
+    return module

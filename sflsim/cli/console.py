@@ -18,7 +18,7 @@ PIPED_WIDTH = 200
 class _Output(Console):
     """Standard output; in a pipe without COLUMNS a table keeps its columns whole."""
 
-    @property
+    @property  # type: ignore[misc]  # nobody sets it
     def size(self) -> ConsoleDimensions:
         """Return width and height in characters."""
         size = super().size

@@ -2,7 +2,7 @@
 
 Power is constant piece by piece: steady loads last until they are changed, planned ones are known
 with their ends. So the moment at which the battery is empty is worked out, not looked for. Clients
-without a battery know nothing of this. Imports the clients, the engine, the media and the network.
+without a battery know nothing of this. Imports the clients, the engine and the network.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from math import inf
 from typing import Any
 
 from sflsim.clock.absence import FleetingClient
-from sflsim.clock.engine import Activity, Environment, Event, delay_to
-from sflsim.clock.media import LAST
+from sflsim.clock.client import Begun
+from sflsim.clock.engine import LAST, Activity, Environment, call_in, delay_to
 from sflsim.clock.network import SharedChannel
 
 Load = tuple[float, float, float]
@@ -46,11 +46,12 @@ class Battery:
         self._steady_w[name] = power_w
         self._foretell()
 
-    def plan(self, start_s: float, end_s: float, energy_j: float) -> None:
-        """Let `energy_j` be drawn evenly from `start_s` to `end_s`, now or to come."""
-        if energy_j > 0 and end_s > start_s:
+    def plan(self, load: Load) -> None:
+        """Let a load be drawn, now or to come."""
+        start_s, end_s, power_w = load
+        if power_w > 0 and end_s > start_s:
             self._settle()
-            self._planned.append((start_s, end_s, energy_j / (end_s - start_s)))
+            self._planned.append(load)
             self._foretell()
 
     def cut(self) -> None:
@@ -96,10 +97,8 @@ class Battery:
         empty_s = inf if self.empty else self._empty_s()
         if empty_s < self._due_s:
             self._due_s = empty_s
-            event = Event(self._env)
-            event._ok, event._value = True, None
-            event.callbacks.append(lambda event: self._look(empty_s))
-            self._env.schedule(event, LAST, delay_to(self._env, empty_s))
+            delay_s = delay_to(self._env, empty_s)
+            call_in(self._env, delay_s, lambda event: self._look(empty_s), LAST)
 
     def _look(self, due_s: float) -> None:
         """Be empty, or wait once more if less has been drawn than was foreseen."""
@@ -147,9 +146,8 @@ class BatteryClient(FleetingClient):
         super().vanish()
         self.battery.cut()
 
-    def _began(self, activity: Any) -> Any:
+    def _began(self, activity: Begun) -> Begun:
         super()._began(activity)
         if isinstance(activity, Activity):
-            span = activity.span
-            self.battery.plan(span[2], span[3], span[8])
+            self.battery.plan(activity.load)
         return activity

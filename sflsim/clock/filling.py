@@ -49,6 +49,11 @@ class Pool(Generic[Owner]):
     def __len__(self) -> int:
         return len(self._held) + len(self._full)
 
+    @property
+    def used(self) -> float:
+        """What all shares get together, as settled last."""
+        return self.capacity if self._weight else min(self._full_bytes_per_s, self.capacity)
+
     def weigh(self, share: Share[Owner], weight: int) -> None:
         """Change how many flows a share stands for: it enters with the first and leaves with the last.
 

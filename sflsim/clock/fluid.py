@@ -48,6 +48,11 @@ class Trunk(Odometer):
         """Whether anything flows through it."""
         return self.flows > 0
 
+    @property
+    def used_bytes_per_s(self) -> float:
+        """What flows through it now."""
+        return self.pool.used
+
 
 class Cohort(Member):
     """Flows with one and the same rate of their own at most, leaf and trunk."""
@@ -81,6 +86,11 @@ class Leaf:
     def busy(self) -> bool:
         """Whether anything flows through it."""
         return any(cohort.flows for cohort in self.cohorts)
+
+    @property
+    def used_bytes_per_s(self) -> float:
+        """What flows through it now."""
+        return sum(cohort.flows * cohort.rate_bytes_per_s for cohort in self.cohorts)
 
     def take_bounds(self) -> None:
         """Where several trunks are in use, what a flow gets there bounds what it takes of this leaf."""

@@ -11,21 +11,25 @@ from collections.abc import Callable
 from math import inf, isfinite
 from typing import Any
 
-from simpy.events import EventPriority
-
-from sflsim.clock.engine import Environment, Event, Timeout
+from sflsim.clock.engine import LAST, Environment, Event, Timeout, call_in
 from sflsim.clock.fluid import Flow, Fluid, Leaf, Trunk
+from sflsim.clock.spans import Use
 from sflsim.fleet.profiles import Profile
 
 Route = tuple[Leaf | None, Trunk]
-LAST = EventPriority(2)  # a priority after simpy's own two: when everything else of an instant has happened
 
 
 class Media:
-    """All shared media of a run; `begin` and `end` are the life of one flow."""
+    """All shared media of a run; `begin` and `end` are the life of one flow.
 
-    def __init__(self, env: Environment) -> None:
+    `use` gets a row (medium, time in s, byte/s) for each change of what flows through a medium.
+    """
+
+    def __init__(self, env: Environment, use: list[Use] | None = None) -> None:
         self.env = env
+        self._use = use
+        self._used_bytes_per_s: dict[Leaf | Trunk, float] = {}  # as told last, of those in use
+        self._names: dict[Leaf | Trunk, str] = {}
         self._fluid = Fluid()
         self._settling = False
         self._endless = False
@@ -33,12 +37,12 @@ class Media:
         self._profiles: dict[Leaf | Trunk, Profile] = {}
         self._changing: set[Leaf | Trunk] = set()
 
-    def medium(self, kind: type[Leaf] | type[Trunk], rate: float | Profile) -> Any:
+    def medium(self, kind: type[Leaf] | type[Trunk], rate: float | Profile, name: str = "") -> Any:
         """Return a new medium with this capacity."""
-        if not isinstance(rate, Profile):
-            return kind(rate)
-        medium = kind(rate.value_at(self.env.now))
-        self._profiles[medium] = rate
+        medium = kind(rate.value_at(self.env.now) if isinstance(rate, Profile) else rate)
+        self._names[medium] = name
+        if isinstance(rate, Profile):
+            self._profiles[medium] = rate
         return medium
 
     def begin(
@@ -61,6 +65,8 @@ class Media:
         for medium in filter(None, route):
             if medium in self._profiles and medium not in self._changing:
                 self._change_capacity(medium)
+            if self._use is not None and medium in self._names:
+                self._used_bytes_per_s.setdefault(medium, 0.0)
         self._touch()
         return flow
 
@@ -100,22 +106,36 @@ class Media:
         """Settle at the end of this instant."""
         if not self._settling:
             self._settling = True
-            self._schedule(self._settle, 0.0)
+            call_in(self.env, 0.0, self._settle, LAST)
 
     def _settle(self, event: Event) -> None:
         self._settling = False
         self._fluid.settle(self.env.now)
+        if self._use is not None:
+            self._tell(self._use)
         self._wait()
+
+    def _tell(self, use: list[Use]) -> None:
+        """Write down what flows through each medium from now on, where that has changed."""
+        now = self.env.now
+        for medium, before in list(self._used_bytes_per_s.items()):
+            used = medium.used_bytes_per_s if medium.busy else 0.0
+            if used != before:
+                self._used_bytes_per_s[medium] = used
+                use.append((self._names[medium], now, used))
+            if not used:
+                del self._used_bytes_per_s[medium]
 
     def _wait(self) -> None:
         """Have an event wait for the next end, unless one fires before."""
         next_s = self._fluid.next_s
         if next_s < self._due_s:
             self._due_s = next_s
-            self._schedule(lambda event: self._end_due(next_s), max(next_s - self.env.now, 0.0))
+            delay_s = max(next_s - self.env.now, 0.0)
+            call_in(self.env, delay_s, lambda event: self._end_due(next_s), LAST)
         elif next_s == inf and not self._endless and self._fluid.flows:
             self._endless = True
-            self._schedule(self._end_endless, inf)
+            call_in(self.env, inf, self._end_endless, LAST)
 
     def _end_due(self, due_s: float) -> None:
         """End the flows that are due; an event that is earlier than the next end waits once more."""
@@ -136,9 +156,3 @@ class Media:
         for flow in self._fluid.flows:
             assert flow.on_end is not None
             flow.on_end()
-
-    def _schedule(self, act: Callable[[Event], None], delay_s: float) -> None:
-        event = Event(self.env)
-        event._ok, event._value = True, None
-        event.callbacks.append(act)
-        self.env.schedule(event, LAST, delay_s)

@@ -1,10 +1,10 @@
 """Messages between clients and the servers.
 
 Each direction of a client's link sends its messages one after another: a message occupies the link
-until its bytes have passed, then travels for the latency while the next one may follow (after the
-silence that a duty cycle asks for). A message arrives as a whole. Where a direction shares nothing,
-its end is known at the start; where it shares an access point or a server's link, it is a flow
-among others. Imports fleet (links), the engine and the media.
+until its bytes have passed, then travels for the latency, its own link's and the server's, while the
+next one may follow (after the silence that a duty cycle asks for). A message arrives as a whole.
+Where a direction shares nothing, its end is known at the start; where it shares an access point or
+a server's link, it is a flow among others. Imports fleet (links), the engine and the media.
 """
 
 from __future__ import annotations
@@ -21,11 +21,38 @@ from sflsim.fleet.directions import Direction
 from sflsim.fleet.profiles import Profile
 
 
+class Message(Activity):
+    """One message over a link that it shares with nobody: sent at `rate` and `power_w`, then it travels."""
+
+    __slots__ = ("power_w", "rate")
+    rate: float | Profile
+    power_w: float
+
+    @property
+    def load(self) -> tuple[float, float, float]:
+        """From when to when it is sent, and at which power: travelling draws nothing."""
+        start_s, rate, air_bytes = self.span[2], self.rate, self.span[6]
+        sent_s = rate.end_of(start_s, air_bytes) if isinstance(rate, Profile) else start_s + air_bytes / rate
+        return start_s, sent_s, self.power_w
+
+    def done(self, now_s: float) -> tuple[float, float, float]:
+        """Return the bytes, FLOPs and energy of one that is cut now: what was on the air until then."""
+        start_s, sent_s, power_w = self.load
+        air_bytes, rate = self.span[6], self.rate
+        if now_s < sent_s:
+            passed = rate.integral(start_s, now_s) if isinstance(rate, Profile) else rate * (now_s - start_s)
+            air_bytes = min(passed, air_bytes)
+        return air_bytes, 0.0, power_w * (min(now_s, sent_s) - start_s)
+
+
 class Channel:
-    """One direction of one client's link that it shares with nobody."""
+    """One direction of one client's link that it shares with nobody.
+
+    `beyond_s` is the latency that the Split Server's and the Fed Server's links add.
+    """
 
     __slots__ = (
-        "_activity", "_arrived_s", "_client", "_constant", "_direction", "_env", "_free_at_s",
+        "_activity", "_arrived_s", "_beyond_s", "_client", "_constant", "_direction", "_env", "_free_at_s",
         "_messages", "_power_w", "_recorder",
     )  # fmt: skip
 
@@ -37,6 +64,7 @@ class Channel:
         client: str,
         direction: Direction,
         power_w: float,
+        beyond_s: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self._env = env
         self._recorder = recorder
@@ -44,6 +72,7 @@ class Channel:
         self._client = client
         self._direction = direction
         self._power_w = power_w
+        self._beyond_s = beyond_s
         self._free_at_s = 0.0
         self._arrived_s = 0.0
         self._messages = 0
@@ -54,11 +83,12 @@ class Channel:
         now = self._env.now
         start = self._free_at_s if self._free_at_s > now else now
         if self._constant is None:
-            air_bytes, sending_s, latency_s = self._needs(size_bytes, start)
+            rate, air_bytes, sending_s, latency_s = self._needs(size_bytes, start)
             silent_s = self._direction.silent_s(sending_s)
         else:
-            rate_bytes_per_s, latency_s = self._constant
-            air_bytes, sending_s, silent_s = float(size_bytes), size_bytes / rate_bytes_per_s, 0.0
+            rate, latency_s = self._constant
+            air_bytes, sending_s, silent_s = float(size_bytes), size_bytes / rate, 0.0
+        latency_s += self._beyond_s[to_fed]
         self._free_at_s = now + (start - now + sending_s) + silent_s  # rounded as the span's end is
         delay_s = start - now + (sending_s + latency_s)
         if self._direction.in_order:
@@ -68,20 +98,22 @@ class Channel:
             self._client, self._activity, start, now + delay_s, round, self._client, air_bytes,
             0.0, self._power_w * sending_s, "done",
         )  # fmt: skip
-        return Activity(self._env, self._recorder, delay_s, span)
+        message = Message(self._env, self._recorder, delay_s, span)
+        message.rate, message.power_w = rate, self._power_w
+        return message
 
     def clear(self) -> None:
         """Forget what was to be sent: the link is free from now on."""
         self._free_at_s = self._arrived_s = self._env.now
 
-    def _needs(self, size_bytes: float, start_s: float) -> tuple[float, float, float]:
-        """Return the bytes on air, the seconds of sending and the latency of the next message."""
+    def _needs(self, size_bytes: float, start_s: float) -> tuple[float | Profile, float, float, float]:
+        """Return the rate, the bytes on air, the seconds of sending and the latency of the next message."""
         number, direction = self._messages, self._direction
         self._messages = number + 1
         rate, air_bytes = direction.rate_of(number), float(direction.air_bytes(size_bytes, number))
         if isinstance(rate, Profile):
-            return air_bytes, rate.end_of(start_s, air_bytes) - start_s, direction.latency_s(number)
-        return air_bytes, air_bytes / rate, direction.latency_s(number)
+            return rate, air_bytes, rate.end_of(start_s, air_bytes) - start_s, direction.latency_s(number)
+        return rate, air_bytes, air_bytes / rate, direction.latency_s(number)
 
 
 class Transfer(Event):
@@ -161,11 +193,14 @@ class Transfer(Event):
 
 
 class SharedChannel:
-    """One direction of one client's link whose messages pass through shared media, one at a time."""
+    """One direction of one client's link whose messages pass through shared media, one at a time.
+
+    `routes` and `beyond_s` are to the Split Server and to the Fed Server, as in `Channel`.
+    """
 
     __slots__ = (
-        "_arrived_s", "_direction", "_messages", "_queue", "_routes", "_sending", "_silent_until_s",
-        "activity", "client", "env", "media", "power_w", "recorder", "steady",
+        "_arrived_s", "_beyond_s", "_direction", "_messages", "_queue", "_routes", "_sending",
+        "_silent_until_s", "activity", "client", "env", "media", "power_w", "recorder", "steady",
     )  # fmt: skip
 
     def __init__(
@@ -177,6 +212,7 @@ class SharedChannel:
         direction: Direction,
         power_w: float,
         routes: tuple[Route, Route],
+        beyond_s: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.env = media.env
         self.media = media
@@ -187,6 +223,7 @@ class SharedChannel:
         self.steady: Callable[[str, float], None] | None = None  # told what it draws, on a change
         self._direction = direction
         self._routes = routes
+        self._beyond_s = beyond_s
         self._queue: deque[Transfer] = deque()
         self._sending: Transfer | None = None
         self._messages = 0
@@ -201,7 +238,7 @@ class SharedChannel:
             self,
             float(direction.air_bytes(size_bytes, number)),
             direction.rate_of(number),
-            direction.latency_s(number),
+            direction.latency_s(number) + self._beyond_s[to_fed],
             round,
             self._routes[to_fed],
         )

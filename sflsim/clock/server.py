@@ -203,7 +203,7 @@ class Server:
     def _start(self, job: Job) -> None:
         job.slot = slot = heappop(self._free)
         now = self.env.now
-        if now > job.arrival_s:
+        if now > job.arrival_s:  # most jobs have not waited: that spares them a call
             self._record_wait(job)
         actor, seconds = self._names[slot], job.flop / self.compute_flop_per_s
         job.start(

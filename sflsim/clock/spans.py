@@ -24,6 +24,8 @@ COLUMNS = (
     "outcome",
 )
 Span = tuple[str, str, float, float, int, str, float, float, float, str]
+Use = tuple[str, float, float]
+"""From a time in s on, so many byte/s flow through the shared medium of this name."""
 
 
 ENOUGH = 65_536  # spans that are not to be kept and wait to be folded, at most
@@ -34,6 +36,13 @@ class Folder(Protocol):
 
     def fold(self, spans: Iterable[Span]) -> None:
         """Take in spans in the order in which they were recorded."""
+
+
+class Unread:
+    """A folder for spans of which nothing is wanted but the recorder's totals."""
+
+    def fold(self, spans: Iterable[Span]) -> None:
+        """Let them go."""
 
 
 @dataclass(slots=True)
@@ -53,11 +62,12 @@ class Recorder:
     `add` records one finished activity; `ended` is the callback of an event that has a `span`.
     """
 
-    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "wasted")
+    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "use", "wasted")
 
     def __init__(self, into: Folder | None = None) -> None:
         self.into = into
         self.spans: list[Span] = []
+        self.use: list[Use] = []
         self.add = add = self.spans.append
         self.ended: Callable[[Any], None] = lambda activity: add(activity.span)
         self._totals = Totals()

@@ -146,6 +146,17 @@ class TraceAvailable(TraceConfig):
 
     unit: ClassVar[str] = ""
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Read the file.
+
+        Raises:
+            ValidationError: it is no trace, or one in which nobody is ever there.
+        """
+        super().model_post_init(context)
+        if not any(trace.values.any() for trace in self._traces.values()):
+            found, allowed = "0 in every row", "a 1 in some row: a time at which a device is there"
+            raise at("file", "has nobody there", found, allowed)
+
     @model_validator(mode="after")
     def _no_rates(self) -> Self:
         given = [key for key in ("values_in", "scale") if key in self.model_fields_set]

@@ -48,17 +48,30 @@ ComputeRate = Annotated[float | ComputeConfig | ComputeTrace, _Computing(units.C
 
 
 class PowerConfig(BaseModel):
-    """What a device draws in all (not on top of idling) in each state, in W; unknown counts as 0.
+    """What a device draws in all (not on top of idling) in each state, in W.
 
-    Sending and receiving draw what idling does where they are left out.
+    Idling counts as 0 where it is left out, the other states as idling: none draws less.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     idle: units.Power = 0.0
-    compute: units.Power = 0.0
+    compute: units.Power | None = None
     send: units.Power | None = None
     receive: units.Power | None = None
+
+    @model_validator(mode="after")
+    def _none_below_idle(self) -> Self:
+        given = {key: getattr(self, key) for key in ("compute", "send", "receive")}
+        allowed = f"at least the idle power, {self.idle:g} W: what the whole device draws in that state"
+        wrong = [
+            ((key,), mistake("is below idle", f"'{value:g} W'", allowed, "add the idle power to it"))
+            for key, value in given.items()
+            if value is not None and value < self.idle
+        ]
+        if wrong:
+            raise mistakes(wrong)
+        return self
 
 
 class DeviceConfig(Cataloged):
@@ -141,6 +154,5 @@ def power(config: PowerConfig | None) -> Power:
     """Return the power of a device in floats."""
     if config is None:
         return NO_POWER
-    send = config.idle if config.send is None else config.send
-    receive = config.idle if config.receive is None else config.receive
-    return Power(config.idle, config.compute, send, receive)
+    given = (config.compute, config.send, config.receive)
+    return Power(config.idle, *(config.idle if value is None else value for value in given))

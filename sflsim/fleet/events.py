@@ -134,6 +134,7 @@ def mistakes_in(
             yield ("events", number, "group"), error
     for group in groups:
         yield from _moves_wrong(events, group)
+        yield from _set_twice(events, group)
         for number, event in enumerate(events):
             if event.set is None or event.group not in (None, group):
                 continue
@@ -151,8 +152,25 @@ def _moves_wrong(events: Sequence[EventConfig], group: str) -> Iterator[tuple[Pl
     for before, after in pairwise(moves):
         key = "leave" if after[2].leave else "join"
         if after[2].leave == before[2].leave:
-            error = mistake(f"a second {key}", f"{group} twice", "'leave' and 'join' by turns")
+            reason = f"is a second '{key}' with nothing between"
+            error = mistake(reason, f"{group} twice", "'leave' and 'join' by turns")
             yield ("events", after[1], key), error
         elif after[0] == before[0]:
             error = mistake("is at the same time", f"{group} leaves and joins", "a later time")
             yield ("events", after[1], "at"), error
+
+
+def _set_twice(events: Sequence[EventConfig], group: str) -> Iterator[tuple[Place, PydanticCustomError]]:
+    """Refuse a rate that is set twice at one time."""
+    taken: dict[tuple[float, str], int] = {}
+    for number, event in enumerate(events):
+        if event.set is None or event.group not in (None, group):
+            continue
+        for key, field in NewRates.model_fields.items():
+            if getattr(event.set, key) is None:
+                continue
+            first = taken.setdefault((event.at, key), number)
+            if first != number:
+                found = f"{field.alias} of {group} beside events[{first}]"
+                error = mistake("sets it at the same time", found, "one value at a time")
+                yield ("events", number, "set", str(field.alias)), error

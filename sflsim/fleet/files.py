@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 from pydantic import ValidationInfo
@@ -14,6 +15,7 @@ from pydantic import ValidationInfo
 from sflsim.fleet.mistakes import mistake, mistakes
 
 FILE_LIMIT_BYTES = 256 * 2**20
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 Rows = list[tuple[int, list[str]]]
 
@@ -43,6 +45,8 @@ def rows(file: str) -> Rows:
     """
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
+        if CONTROL.search(text):
+            raise csv.Error("no text")
         reader = csv.reader(io.StringIO(text, newline=""))
         read = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -36,7 +36,11 @@ class GroupConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: GroupName | None = Field(default=None, description="default: the device's catalog name")
+    name: GroupName | None = Field(
+        default=None,
+        description="letters, digits, '.', '_' and '-', a letter or digit first; default: the device's "
+        "catalog name",
+    )
     share: units.Fraction | None = None
     count: Count | None = None
     device: DeviceConfig
@@ -162,6 +166,14 @@ class FleetConfig(BaseModel):
         if abs(total - 1) > 1e-6:
             found = f"shares that sum to {100 * total:.6g}%"
             yield ("groups",), mistake("do not sum to 100%", found, "shares that sum to 100%")
+            return
+        for place, (group, count) in enumerate(zip(self.groups, self.group_counts(), strict=True)):
+            if not count and group.share:
+                found = f"{100 * group.share:g}% of {self.clients} clients: a group without devices"
+                least = math.ceil(1 / group.share - 1e-9)
+                remedy = f"leave the group out, enlarge its share, or have {least} clients or more"
+                error = mistake("rounds to no device", found, "a share of one device or more", remedy)
+                yield ("groups", place, "share"), error
 
     def _counts_wrong(self, total: int) -> Iterator[Mistake]:
         if total != self.clients:
@@ -177,9 +189,9 @@ class FleetConfig(BaseModel):
             seen.discard("")
 
     def _access_points_wrong(self) -> Iterator[Mistake]:
-        named = {group.access_point for group in self.groups}
+        named = {group.access_point for group in self.groups} - {None}
         for name in self.access_points:
-            if name not in named:
+            if name not in named and named <= set(self.access_points):  # else one may be misspelt
                 allowed, remedy = "access points that a group names", f"add 'access_point: {name}' to a group"
                 yield ("access_points", name), mistake("is used by nobody", repr(name), allowed, remedy)
         allowed = ", ".join(self.access_points) or "none, as the fleet has no 'access_points'"

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal, Protocol, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from sflsim.fleet import directions
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.directions import Direction, Loss
 from sflsim.fleet.distribution import DistributionConfig, Drawable, Draws
-from sflsim.fleet.mistakes import mistake, mistakes
+from sflsim.fleet.mistakes import Place, mistake, mistakes
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.traces import Traceable, TraceConfig
 from sflsim.streams import Stream, generator
@@ -55,47 +55,79 @@ class JitterConfig(DistributionConfig):
 
 Rate = Annotated[float | RateConfig | TraceConfig, Traceable(BANDWIDTH, RateConfig, unlimited=True)]
 Latency = Annotated[float | LatencyConfig, Drawable(SECONDS, LatencyConfig)]
-Jitter = Annotated[
-    float | JitterConfig,
-    Drawable(SECONDS, JitterConfig),
-    Field(description="standard deviation of the latency, its mean kept; or what each message has added"),
-]
-InOrder = Annotated[bool, Field(description="a message never arrives before one sent earlier the same way")]
-Lost = Annotated[LostShare, Field(description="share of packets lost, each sent again until it arrives")]
-Packet = Annotated[Bytes, Field(description="what is lost and sent again as one")]
-Duty = Annotated[
-    DutyCycle, Field(description="share of time in which the client may send; silent after each message")
-]
-PACKET_BYTES = 1500.0
+Jitter = Annotated[float | JitterConfig, Drawable(SECONDS, JitterConfig)]
 
 
-class LinkConfig(Cataloged):
-    """A link as its owner sees it: `up` is what it sends with, `down` what it receives with.
+class Delivery(BaseModel):
+    """How messages arrive, whatever the rate: what the Configs of all kinds of link have in common."""
 
-    Rates in byte/s (inf for 'unlimited'), one-way latency of a message in seconds.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    latency: Latency = Field(default=0.0, description="one way, per message: half a round trip, e.g. '35 ms'")
+    jitter: Jitter = Field(
+        default=0.0,
+        description="standard deviation of the latency, its mean kept; or what each message has added",
+    )
+    in_order: bool = Field(
+        default=False, description="a message never arrives before one sent earlier the same way"
+    )
+    loss: LostShare = Field(
+        default=0.0, description="share of packets lost, each sent again until it arrives"
+    )
+    packet: Bytes = Field(default=1500.0, description="what is lost and sent again as one")
+    duty_cycle: DutyCycle = Field(
+        default=1.0, description="share of time in which the client may send; silent after each message"
+    )
+
+    @model_validator(mode="after")
+    def _jitter_fits(self) -> Self:
+        """Refuse a standard deviation without a mean, or of what is drawn per message anyway."""
+        if isinstance(self.jitter, JitterConfig) or not self.jitter:
+            return self
+        found, remedy = repr(SECONDS.shown(self.jitter)), "give a distribution to add one"
+        if isinstance(self.latency, LatencyConfig):
+            if self.latency.redraw == "message":
+                allowed = "a distribution, where the latency is drawn per message"
+                raise mistakes([(("jitter",), mistake("is said twice", found, allowed, remedy))])
+        elif not self.latency:
+            allowed = "a standard deviation beside a latency above zero, which is the mean"
+            raise mistakes([(("jitter",), mistake("has no mean", found, allowed, remedy))])
+        return self
+
+    def at_rates(self, up: directions.Rate, down: directions.Rate, seed: int, owner_name: str) -> Link:
+        """Return the link of one device that delivers so at these rates."""
+        latency = drawn(self.latency, seed, "link-latency", owner_name)
+        assert not isinstance(latency, Profile)
+
+        def one(rate: directions.Rate, way: str, duty_cycle: float) -> Direction:
+            wobbly, jitter = _jittered(self.jitter, latency, seed, f"link-jitter-{way}", owner_name)
+            key = (seed, f"link-loss-{way}", owner_name)
+            loss = Loss(self.loss, self.packet, key) if self.loss else None
+            return Direction(rate, wobbly, jitter, loss, duty_cycle, self.in_order)
+
+        return Link(one(up, "up", self.duty_cycle), one(down, "down", 1.0))
+
+
+class Rates(Cataloged):
+    """What a link carries at most; a base of its own, as the fields of the last base stand first."""
 
     table: ClassVar[Table] = "links"
 
     up: Rate = Field(description="rate towards the other side, e.g. '10 Mbit/s', or 'unlimited'")
     down: Rate = Field(description="rate from the other side, e.g. '40 Mbit/s', or 'unlimited'")
-    latency: Latency = Field(default=0.0, description="one way, per message: half a round trip, e.g. '35 ms'")
-    jitter: Jitter = 0.0
-    in_order: InOrder = False
-    loss: Lost = 0.0
-    packet: Packet = PACKET_BYTES
-    duty_cycle: Duty = 1.0
 
-    @model_validator(mode="after")
-    def _jitter_fits(self) -> Self:
-        check_jitter(self)
-        return self
+
+class LinkConfig(Delivery, Rates):
+    """A link as its owner sees it: `up` is what it sends with, `down` what it receives with.
+
+    Rates in byte/s (inf for 'unlimited'), one-way latency of a message in seconds.
+    """
 
     def build(self, seed: int, owner_name: str) -> Link:
         """Return the link of one device (or of "server") under the scenario seed `seed`."""
         up = drawn(self.up, seed, "link-up", owner_name)
         down = drawn(self.down, seed, "link-down", owner_name)
-        return assembled(self, up, down, seed, owner_name)
+        return self.at_rates(up, down, seed, owner_name)
 
 
 class LinkKind(Protocol):
@@ -103,23 +135,6 @@ class LinkKind(Protocol):
 
     def build(self, seed: int, owner_name: str) -> Link:
         """Return the link of one device under the scenario seed `seed`."""
-
-
-class Figures(Protocol):
-    """What the Configs of all kinds of link have in common beside their rates."""
-
-    @property
-    def latency(self) -> float | LatencyConfig: ...  # noqa: D102
-    @property
-    def jitter(self) -> float | JitterConfig: ...  # noqa: D102
-    @property
-    def in_order(self) -> bool: ...  # noqa: D102
-    @property
-    def loss(self) -> float: ...  # noqa: D102
-    @property
-    def packet(self) -> float: ...  # noqa: D102
-    @property
-    def duty_cycle(self) -> float: ...  # noqa: D102
 
 
 class Link:
@@ -160,22 +175,6 @@ def build_link(config: LinkKind, seed: int, owner_name: str) -> Link:
     return config.build(seed, owner_name)
 
 
-def assembled(
-    config: Figures, up: directions.Rate, down: directions.Rate, seed: int, owner_name: str
-) -> Link:
-    """Return the link with these rates and the rest of what `config` says."""
-    latency = drawn(config.latency, seed, "link-latency", owner_name)
-    assert not isinstance(latency, Profile)
-
-    def one(rate: directions.Rate, way: str, duty_cycle: float) -> Direction:
-        wobbly, jitter = _jittered(config.jitter, latency, seed, f"link-jitter-{way}", owner_name)
-        key = (seed, f"link-loss-{way}", owner_name)
-        loss = Loss(config.loss, config.packet, key) if config.loss else None
-        return Direction(rate, wobbly, jitter, loss, duty_cycle, config.in_order)
-
-    return Link(one(up, "up", config.duty_cycle), one(down, "down", 1.0))
-
-
 def _jittered(
     jitter: float | JitterConfig, latency: float | Stream, seed: int, purpose: str, name: str
 ) -> tuple[float | Stream, Stream | None]:
@@ -196,24 +195,6 @@ def _jittered(
     return Stream(sample, seed, purpose, name), None
 
 
-def check_jitter(config: Figures) -> None:
-    """Refuse a standard deviation without a mean, or of what is drawn per message anyway.
-
-    Raises:
-        ValidationError: at `jitter`.
-    """
-    if isinstance(config.jitter, JitterConfig) or not config.jitter:
-        return
-    found, remedy = repr(SECONDS.write(config.jitter)), "give a distribution to add one"
-    if isinstance(config.latency, LatencyConfig):
-        if config.latency.redraw == "message":
-            allowed = "a distribution, where the latency is drawn per message"
-            raise mistakes([(("jitter",), mistake("is said twice", found, allowed, remedy))])
-    elif not config.latency:
-        allowed = "a standard deviation beside a latency above zero, which is the mean"
-        raise mistakes([(("jitter",), mistake("has no mean", found, allowed, remedy))])
-
-
 def drawn(
     value: float | LinkDrawConfig | TraceConfig, seed: int, purpose: str, name: str
 ) -> float | Stream | Profile:
@@ -227,7 +208,8 @@ def drawn(
     return float(value.sample(generator(seed, purpose, name), 1)[0])
 
 
-SERVERS = {"jitter": 0.0, "loss": 0.0, "duty_cycle": 1.0}
+CLIENTS_OWN = ("jitter", "in_order", "loss", "packet", "duty_cycle")
+DRAWN = ("up", "down", "latency")
 
 
 def as_shared(config: LinkConfig) -> LinkConfig:
@@ -236,13 +218,17 @@ def as_shared(config: LinkConfig) -> LinkConfig:
     Raises:
         ValidationError: at each such key.
     """
-    wrong = [key for key, none in SERVERS.items() if getattr(config, key) != none]
-    if wrong:
-        allowed = "rates: a server's link is a capacity that all transfers share"
-        error = mistake(
-            "has no place here", "a figure of a client's link", allowed, "give it to the groups' links"
-        )
-        raise mistakes(((key,), error) for key in wrong)
+    fields = LinkConfig.model_fields
+    wrong: list[Place] = [(key,) for key in CLIENTS_OWN if getattr(config, key) != fields[key].default]
+    found = "a figure of a client's link"
+    allowed = "rates and a latency: a server's link is a capacity that all transfers share"
+    error = mistake("has no place here", found, allowed, "give it to the groups' links")
+    values = {key: getattr(config, key) for key in DRAWN}
+    afresh = [key for key, value in values.items() if getattr(value, "redraw", "client") == "message"]
+    once = "'client': drawn once, as all transfers share a server's link"
+    again = mistake("has no place here", "message", once, "draw it per message in the groups' links")
+    if wrong or afresh:
+        raise mistakes([*((place, error) for place in wrong), *(((key, "redraw"), again) for key in afresh)])
     return config
 
 

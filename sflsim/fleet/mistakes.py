@@ -6,7 +6,7 @@ remedy; the scenario's reader turns it into a `Problem`. Imports errors only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,8 +26,3 @@ def mistakes(found: Iterable[tuple[Place, PydanticCustomError]]) -> ValidationEr
     """Return one error that reports each mistake at its place below the model being validated."""
     details = [InitErrorDetails(type=error, loc=place, input=None) for place, error in found]
     return ValidationError.from_exception_data("fleet", details)
-
-
-def one_of(words: Sequence[str]) -> str:
-    """Return the allowed words as a sentence's part."""
-    return ", ".join(words)

@@ -91,7 +91,7 @@ class Profile:
         return change_s if change_s > t_s else math.nextafter(t_s, math.inf)  # one rounding too early
 
     def integral(self, start_s: float, end_s: float) -> float:
-        """Return the integral of the profile from `start_s` to `end_s`."""
+        """Return the integral from `start_s` to `end_s`."""
         (first_s, first_phase_s), (last_s, last_phase_s) = self._split(start_s), self._split(end_s)
         periods = 0.0 if self.period_s is None else round((last_s - first_s) / self.period_s)
         whole = periods * self._areas[-1] if periods else 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,28 +19,13 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationInfo,
-    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from sflsim import registry
 from sflsim.fleet.distribution import DistributionConfig, Drawable
-from sflsim.fleet.links import (
-    PACKET_BYTES,
-    Duty,
-    InOrder,
-    Jitter,
-    Latency,
-    Link,
-    LinkConfig,
-    Lost,
-    Packet,
-    RateConfig,
-    assembled,
-    check_jitter,
-    drawn,
-)
+from sflsim.fleet.links import Delivery, Link, LinkConfig, RateConfig, drawn
 from sflsim.streams import generator
 from sflsim.units import BANDWIDTH, DISTANCE, Frequency, Loss, Noise, TransmitPower
 
@@ -85,8 +70,8 @@ class DownRate(Drawable):
         return {"anyOf": [{"enum": ["shannon"]}, super().__get_pydantic_json_schema__(schema, handler)]}
 
 
-class ShannonConfig(BaseModel):
-    """A radio link that reaches its channel's capacity; the distance is drawn once per client."""
+class ShannonRates(BaseModel):
+    """What a radio channel carries; a class of its own for the reason that `fleet.links.Rates` is one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -101,22 +86,15 @@ class ShannonConfig(BaseModel):
     down: Annotated[Shannon | float | RateConfig, DownRate(BANDWIDTH, RateConfig, unlimited=True)] = Field(
         default_factory=lambda: math.inf, description="rate from the server; 'shannon' for the same as up"
     )
-    latency: Latency = Field(default=0.0, description="one way, per message")
-    jitter: Jitter = 0.0
-    in_order: InOrder = False
-    loss: Lost = 0.0
-    packet: Packet = PACKET_BYTES
-    duty_cycle: Duty = 1.0
-
-    @model_validator(mode="after")
-    def _jitter_fits(self) -> Self:
-        check_jitter(self)
-        return self
 
     def rate_bytes_per_s(self, distance_km: float) -> float:
         """Return the capacity at a distance; log1p keeps it above zero far away."""
         signal_to_noise = self.power * self.path_loss.gain(distance_km) / (self.bandwidth * self.noise)
         return self.bandwidth * math.log1p(signal_to_noise) / math.log(2.0) / 8.0
+
+
+class ShannonConfig(Delivery, ShannonRates):
+    """A radio link that reaches its channel's capacity; the distance is drawn once per client."""
 
     def build(self, seed: int, owner_name: str) -> Link:
         """Return the link of one device under the scenario seed `seed`."""
@@ -125,7 +103,7 @@ class ShannonConfig(BaseModel):
             distance_km = float(distance_km.sample(generator(seed, "distance", owner_name), 1)[0])
         up = self.rate_bytes_per_s(distance_km)
         down = up if self.down == "shannon" else drawn(self.down, seed, "link-down", owner_name)
-        return assembled(self, up, down, seed, owner_name)
+        return self.at_rates(up, down, seed, owner_name)
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,10 @@ def check_times(points: list[Point]) -> None:
         allowed = "a first row of time_s 0: what holds from the start"
         raise at("file", "begins with a gap", f"time_s {first_s:g} in line {line}", allowed)
     for (_, before_s, _), (line, time_s, _) in pairwise(points):
-        if time_s <= before_s:
+        if time_s == before_s:
+            found = f"time_s {time_s:g} after {before_s:g} in line {line}"
+            raise at("file", "has a time twice", found, "times that increase from row to row")
+        if time_s < before_s:
             found = f"time_s {time_s:g} after {before_s:g} in line {line}"
             raise at("file", "has time running backwards", found, "times that increase from row to row")
 

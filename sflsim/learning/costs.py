@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.units import Bytes, Flop, Traffic
 
-
 SCALAR_BYTES = 4.0
 
 

@@ -1,6 +1,6 @@
 """The plan in plain words: what is recommended, why, what else there is, what is in the way.
 
-Imports alternatives, bottleneck, selection and wording, and takes sensitivity's table.
+Imports alternatives, bottleneck, infeasible, selection and wording, and takes sensitivity's table.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import pandas as pd
 
 from sflsim.planning.alternatives import SAME, Alternatives
 from sflsim.planning.bottleneck import bottleneck, describe
-from sflsim.planning.judge import Estimate
+from sflsim.planning.infeasible import explained
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.selection import Selection
 from sflsim.planning.space import VARIANT, Point, Space, text_of
-from sflsim.planning.wording import LIMITS, WORDS, amounts, bytes_text, change_text, count, listed
-from sflsim.report.amounts import count_text, number_text, seconds_text, target_text
+from sflsim.planning.wording import WORDS, amounts, change_text, count, listed
+from sflsim.report.amounts import count_text, target_text
 
 
 def explain(
@@ -24,7 +24,7 @@ def explain(
 ) -> str:
     """Return the whole explanation; `nearest` is the point to speak of where nothing is feasible."""
     chosen = selection.recommended
-    lines = _infeasible(knowledge, nearest) if chosen is None else _recommended(knowledge, selection)
+    lines = explained(knowledge, nearest) if chosen is None else _recommended(knowledge, selection)
     about = chosen or nearest
     if about is not None:
         found = bottleneck(about.scenario, knowledge.timings_of(about.scenario, keep=True))
@@ -47,6 +47,8 @@ def _effort(space: Space, knowledge: Knowledge) -> str:
     counts = knowledge.counts
     errors = [*space.refused.values(), *knowledge.impossible.values()]
     text = f"{counts.timed} of {count(space.combinations, 'combination')} timed"
+    if space.repeated:
+        text += f", {space.repeated} are the same {'point' if space.repeated == 1 else 'points'} as others"
     if errors:
         reason = errors[0].problems[0]
         text += (
@@ -75,50 +77,6 @@ def _recommended(knowledge: Knowledge, selection: Selection) -> list[str]:
         ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {WORDS[name]}")
     others = f"the best balance of {len(selection.pareto)} points that nothing beats"
     return [*lines, f"  It has {listed(ratios)}: {others}."]
-
-
-def _infeasible(knowledge: Knowledge, nearest: Point | None) -> list[str]:
-    broken = [knowledge.estimate(point).excess for point in knowledge.timed]
-    lines = [f"Nothing is feasible: each of {count(len(broken), 'point')} breaks a constraint."]
-    names = list(dict.fromkeys(name for one in broken for name in one))
-    for name in sorted(names, key=lambda name: -sum(name in one for one in broken)):
-        alone = sum(set(one) == {name} for one in broken)
-        only = f", {alone or 'none'} of them nothing else" if len(names) > 1 else ""
-        lines.append(
-            f"  - In the way: {LIMITS[name]}; {sum(name in one for one in broken)} points break it{only}."
-        )
-    if nearest is not None:
-        lines += [f"Nearest: {nearest.label}"]
-        lines += [f"  - {line}" for line in _needs(knowledge, knowledge.estimate(nearest))]
-    return lines
-
-
-def _needs(knowledge: Knowledge, estimate: Estimate) -> Iterator[str]:
-    """Yield what would have to give for a point to be feasible, the worst first."""
-    plan, facts = knowledge.judge.plan, estimate.facts
-    rules, least = plan.constraints, "" if estimate.settled else "at least "
-    for name, excess in sorted(estimate.excess.items(), key=lambda item: -item[1]):
-        if name == "target":
-            best = target_text(round(facts["accuracy"], 3))
-            yield (
-                f"In {count_text(facts['rounds'])} rounds its accuracy comes to {best} at best: "
-                "raise 'stop', or lower the target."
-            )
-        elif name == "deadline" and rules.deadline:
-            limit = seconds_text(rules.deadline.within)
-            needed = seconds_text(rules.deadline.within * (1 + excess))
-            share = rules.deadline.probability
-            seeds = "" if share == 1 else f" in {target_text(share)} of the seeds"
-            yield f"It needs {least}{needed}{seeds}; the deadline is {limit}."
-        elif name == "device_memory":
-            yield f"Its training takes {1 + excess:.3g} times the memory of a device."
-        elif name == "budget":
-            money = amounts(facts, ["cost"], plan.prices.currency)
-            yield f"It costs {least}{money}; the budget is {number_text(rules.budget or 0.0)}."
-        else:
-            limit_bytes: float = getattr(rules, name)
-            needed, limit = bytes_text(limit_bytes * (1 + excess)), bytes_text(limit_bytes)
-            yield f"{LIMITS[name].capitalize()}: {least}{needed}, where {limit} are allowed."
 
 
 def _helps(table: pd.DataFrame) -> Iterator[str]:

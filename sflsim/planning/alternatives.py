@@ -13,7 +13,7 @@ from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.pareto import stacked
 from sflsim.planning.selection import weights_of
 from sflsim.planning.space import Point, Space, size_of, text_of
-from sflsim.planning.wording import LIMITS, WORDS, change_text, listed
+from sflsim.planning.wording import LIMITS, WORDS, amounts, change_text, listed
 
 SAME = 0.02
 """A change of less than this share is nothing."""
@@ -74,16 +74,32 @@ class Alternatives:
             broken = dict.fromkeys(LIMITS[reason] for point in points for reason in estimate(point).excess)
             return f"{name}: always breaks {listed(broken, 'or')}."
         if not settled:
-            return (
-                f"{name}: no point can win; its trainings were cut short or never begun, "
-                "being worse than others already."
-            )
+            return self._given_up(name, feasible)
         columns = len(self.knowledge.judge.plan.objectives)
         values = stacked([estimate(point).values for point in settled], columns)
         score = weigh(values, weights_of(self.knowledge.judge), best=estimate(self.point).values)
         best = settled[int(score.argmin())]
         chosen = self.point.fields["algorithm"]
         return f"{name} instead of {chosen}, at its best with {best.label}: {self._effect(best)}."
+
+    def _given_up(self, name: str, points: Sequence[Point]) -> str:
+        """Say what the best of some unsettled points takes at least, beside the recommended one."""
+        plan, estimate = self.knowledge.judge.plan, self.knowledge.estimate
+        bounds = stacked([estimate(point).values for point in points], len(plan.objectives))
+        score = weigh(bounds, weights_of(self.knowledge.judge), best=estimate(self.point).values)
+        best = points[int(score.argmin())]
+        needs, takes = (
+            amounts(estimate(point).facts, plan.objectives, plan.prices.currency)
+            for point in (best, self.point)
+        )
+        front = self.knowledge.front
+        open_ = any(self.knowledge.can_win(point, front) for point in points)
+        verdict = (
+            "had to stay untrained, and might win"
+            if open_
+            else "no point can win, so none was trained to the end"
+        )
+        return f"{name}: {verdict}; {best.label} needs at least {needs}, the recommended point takes {takes}."
 
     def _differ(self, other: Point) -> set[str]:
         return {name for name in other.fields if other.fields[name] != self.point.fields[name]}
@@ -119,7 +135,7 @@ class Alternatives:
     def _buys_nothing(self, other: Point) -> bool:
         """Tell whether another point is better in nothing by more than SAME, whatever training would show."""
         mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
-        return not theirs.feasible or bool((theirs.values >= mine.values * (1 - SAME)).all())
+        return bool((theirs.values >= mine.values * (1 - SAME)).all())
 
     def _as_good(self, other: Point) -> bool:
         """Tell whether another point is feasible, and worse in nothing by more than SAME."""
@@ -130,7 +146,7 @@ class Alternatives:
         """Return what becomes of the objectives: "time +30 %, cost -5 %"."""
         mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
         if theirs.excess:
-            return f"breaks {listed(LIMITS[name] for name in theirs.excess)}"
+            return f"breaks {listed(LIMITS[name] for name in theirs.excess)} with the rest unchanged"
         names = self.knowledge.judge.plan.objectives
         parts = [
             f"{WORDS[name]} {change_text(after / before if before else 1.0)}"

@@ -33,6 +33,8 @@ CAUSES = {
 OF_DEVICES = ("compute", "slowdown", "uplink", "downlink")
 CLEAR = 0.45
 """From this share of its time on, one cause is said to bind."""
+CERTAIN = 3.0
+"""Standard deviations from which on something is not put down to chance."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,13 @@ class Bottleneck:
     @property
     def stands_out(self) -> bool:
         """Whether the first group has the last participant in most rounds, and not by chance alone."""
-        share, fleet = float(self.groups.iloc[0]), self.fleet[str(self.groups.index[0])]
+        return float(self.groups.iloc[0]) >= 0.5 and self.excess(str(self.groups.index[0])) > CERTAIN
+
+    def excess(self, group: str) -> float:
+        """Return how far a group is waited for above its share of the fleet, in standard deviations."""
+        share, fleet = float(self.groups.get(group, 0.0)), self.fleet[group]
         spread = math.sqrt(fleet * (1 - fleet) / self.rounds)
-        return share >= 0.5 and share > fleet + 3 * spread
+        return (share - fleet) / spread if spread else 0.0
 
 
 def has_rounds(config: AlgorithmConfig) -> bool:
@@ -124,11 +130,24 @@ def describe(found: Bottleneck) -> str:
     text = f"{named.capitalize()}{whose} binds." if clear else "Nothing binds alone."
     text += f" The time of the one whom a round waits for goes to: {', '.join(parts)}."
     if often:
-        rounds = f"{100 * share:.0f} % of the rounds" if share < 1 else "every round"
+        most = f"{100 * share:.0f} % of the rounds" if share < 0.995 else "nearly every round"
+        rounds = most if share < 1 else "every round"
         text += f" In {rounds} it is one of group {group}, {100 * found.fleet[group]:.0f} % of the fleet."
     elif len(found.fleet) > 1:
-        text += " It is of no group more often than chance has it."
+        text += f" {_not_clear(found)}"
     return text
+
+
+def _not_clear(found: Bottleneck) -> str:
+    """Return whose devices the rounds wait for, where no group stands out."""
+    group = max(found.fleet, key=found.excess)
+    rounds = f"{round(float(found.groups.get(group, 0.0)) * found.rounds)} of {found.rounds} rounds"
+    text = f"In {rounds} it is one of group {group}, {100 * found.fleet[group]:.0f} % of the fleet"
+    if found.excess(group) > CERTAIN:
+        return f"{text}."
+    if found.excess(group) > 1:
+        return f"{text}: too few rounds to rule out chance."
+    return "It is of no group more often than chance has it."
 
 
 def _named(cause: str) -> str:

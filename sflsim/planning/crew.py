@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
+from sflsim.errors import tell_warnings_plainly
 from sflsim.planning.jobs import Desk, Result
 from sflsim.scenario.schema import Scenario
 
@@ -36,11 +37,6 @@ class Event:
     worker: int
     place: str = ""
     result: Result | None = None
-
-    @property
-    def death(self) -> bool:
-        """Whether the worker is gone."""
-        return not self.place and self.result is None
 
 
 class Crew(Protocol):
@@ -126,11 +122,6 @@ class Processes:
             return Event(worker)
         return Event(worker, HERE) if message == HERE else Event(worker, result=message)
 
-    @property
-    def pids(self) -> list[int]:
-        """The processes at work."""
-        return [process.pid for process, _ in self._workers.values()]
-
     def close(self) -> None:
         """End all processes: those at work at once, the others when they have closed their stores."""
         for worker, (process, pipe) in self._workers.items():
@@ -146,6 +137,7 @@ class Processes:
 
 def _serve(pipe: Connection, desk: Desk) -> None:
     """Do tasks until the pipe is closed; Ctrl-C is the parent's affair."""
+    tell_warnings_plainly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         pipe.send(HERE)

@@ -62,7 +62,7 @@ def _chosen(run: Run, variant: str | None) -> pd.DataFrame:
     known = run.runs["variant"].unique().tolist()
     if variant is not None and variant not in known:
         raise RunError(f"--variant: found {variant!r}; allowed: {', '.join(known) or 'nothing'}")
-    run.need_spans("where the time goes")
+    run.need_spans("an explanation")
     if run.spans.empty:
         raise RunError("no spans were recorded, so there is nothing to explain")
     return run.runs if variant is None else run.runs[run.runs["variant"] == variant]

@@ -14,10 +14,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from numpy.polynomial.hermite_e import hermegauss
 
 from sflsim.planning.judge import Reach
 from sflsim.planning.knowledge import Knowledge
@@ -28,8 +28,8 @@ from sflsim.planning.timing import Timing
 
 LEAST_PROGRESS, MOST_PROGRESS = 0.1, 0.95
 """Between these lies the share of the way to the target that an unfinished training is taken to have gone."""
-DEVIATIONS, WEIGHTS = hermegauss(5)
-"""Points that stand for the standard normal law, and what each counts (Gauss-Hermite quadrature)."""
+DEVIATIONS = np.array([NormalDist().inv_cdf((place + 0.5) / 31) for place in range(31)])
+"""Equally likely values of the standard normal law, which stand for it."""
 NOISE = 0.04
 """The variance of a logarithm of rounds: what evaluating now and then, and luck, make of it at least."""
 LEAST = 8
@@ -46,10 +46,10 @@ class Ahead:
     """How far constraints are broken, summed; nought where all are kept."""
     rounds: npt.NDArray[np.int64]
 
-    def row(self, rounds: float, earliest: int) -> int | None:
-        """Return the first evaluation after that many rounds; None where the run ends before."""
-        row = max(int(np.count_nonzero(self.rounds < rounds)), earliest)
-        return row if row < len(self.rounds) else None
+    def rows(self, guess: Guess) -> npt.NDArray[np.intp]:
+        """Return, for each of DEVIATIONS, the first evaluation after so many rounds; their number if none."""
+        rows = np.searchsorted(self.rounds, guess.rounds(DEVIATIONS))
+        return np.maximum(rows, min(guess.earliest, len(self.rounds)))
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ class Guess:
     earliest: int
     """The evaluation before which it is known not to be there."""
 
-    def rounds(self, deviations: float = 0.0) -> float:
+    def rounds(self, deviations: Values) -> Values:
         """Return the rounds, so many standard deviations above what is expected."""
-        return math.exp(self.mean + deviations * self.deviation)
+        rounds: Values = np.exp(self.mean + deviations * self.deviation)
+        return rounds
 
 
 class Forecast:
@@ -96,7 +97,7 @@ class Forecast:
         """Return which share of the front's hypervolume the training of each point is expected to add.
 
         By the name of the training, see `Knowledge.learning`; one that adds nothing is not listed. The
-        expectation is over the guess's normal law (Gauss-Hermite quadrature).
+        expectation is over the guess's normal law.
         """
         guesses = self.guesses()
         alike: dict[str, list[Point]] = {}
@@ -108,7 +109,8 @@ class Forecast:
         everything = np.concatenate([front, *(values for each in hopes.values() for values, _ in each)])
         if not len(everything):
             return {}
-        worst = everything[front_of(everything)].max(axis=0)
+        known = front if len(front) else everything
+        worst = np.concatenate([known, everything[front_of(everything)]]).max(axis=0)
         reference = np.where(worst > 0, 1.1 * worst, 1.0)
         base = hypervolume(front, reference)
 
@@ -145,20 +147,23 @@ class Forecast:
         if estimate.settled or guess is None:
             return estimate.values, sum(estimate.excess.values())
         ahead = self._looked_ahead(point)
-        row = ahead.row(guess.rounds(), guess.earliest)
-        return (ahead.values[-1], 1.0) if row is None else (ahead.values[row], float(ahead.excess[row]))
+        row = int(np.median(ahead.rows(guess)))
+        if row == len(ahead.rounds):
+            return ahead.values[-1], 1.0
+        return ahead.values[row], float(ahead.excess[row])
 
     def _hopes(self, points: Sequence[Point], guess: Guess) -> list[tuple[Values, float]]:
         """Return what points of one training may be worth, the best of them, each with its probability."""
         aheads = [self._looked_ahead(point) for point in points]
+        cases, counts = np.unique([ahead.rows(guess) for ahead in aheads], axis=1, return_counts=True)
         hopes = []
-        for deviations, weight in zip(DEVIATIONS, WEIGHTS / WEIGHTS.sum(), strict=True):
-            rounds = guess.rounds(deviations)
-            rows = [(ahead, ahead.row(rounds, guess.earliest)) for ahead in aheads]
-            kept = [ahead.values[row] for ahead, row in rows if row is not None and not ahead.excess[row]]
+        for rows, count in zip(cases.T, counts, strict=True):
+            there = zip(aheads, rows, strict=True)
+            reached = [(ahead, row) for ahead, row in there if row < len(ahead.rounds)]
+            kept = [ahead.values[row] for ahead, row in reached if not ahead.excess[row]]
             if kept:
                 values = np.stack(kept)
-                hopes.append((values[front_of(values)], float(weight)))
+                hopes.append((values[front_of(values)], count / len(DEVIATIONS)))
         return hopes
 
     def _survey(self) -> None:

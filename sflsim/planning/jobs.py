@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sflsim.algorithms.simulation import Evaluation
+from sflsim.clock.spans import Recorder, Unread
 from sflsim.errors import SflsimError
 from sflsim.learning.store import MemoryStore
 from sflsim.scenario.schema import Scenario
@@ -59,6 +60,13 @@ def learning_key(scenario: Scenario, number: int, seed: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+class _Evaluated(Session):
+    """A session of which the evaluations are wanted and no span."""
+
+    def _recorder(self) -> Recorder:
+        return Recorder(Unread())
+
+
 class Desk:
     """Does the jobs of one process: what it learns stays in memory, and in the store that `options` name."""
 
@@ -89,7 +97,7 @@ class Desk:
     def _at(self, scenario: Scenario) -> Session:
         """Return the session of a scenario; the last one is kept for the point's next run."""
         if self._session is None or self._session.scenario != scenario:
-            session = Session(scenario, self.options, self._memory)
+            session = _Evaluated(scenario, self.options, self._memory)
             session.disk = self._session.disk if self._session is not None else None
             self._session = session
         return self._session

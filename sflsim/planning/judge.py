@@ -8,8 +8,9 @@ it has at the next. Imports timing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ from sflsim.scenario.schema import Scenario
 
 HOUR_S, GIGABYTE, KILOWATT_HOUR_J, TERA = 3600.0, 1e9, 3.6e6, 1e12
 INFINITE = float("inf")
+MEANS = ("time", "cost", "energy", "bytes")
+"""What counts as its mean over the seeds."""
+Figure = float | Numbers
+"""At one evaluation, or at all of them."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,15 @@ class Estimate:
         return not self.excess
 
 
-def reach(timing: Timing, known: Known, target: float | None, earliest: int = 0) -> Reach:
-    """Return where a timed run reaches the target; not before row `earliest` where that is open."""
+def reach(timing: Timing, known: Known, target: float | None) -> Reach:
+    """Return where a timed run reaches the target."""
     last = len(timing.keys) - 1
     if target is None:
         return Reach(last, True, True)
     best = 0.0
     for row, key in enumerate(timing.keys):
         if key not in known:
-            return Reach(min(max(row, earliest), last), False, True, best)
+            return Reach(row, False, True, best)
         accuracy, loss = known[key]
         if not math.isfinite(loss):
             return Reach(last, True, False, best)
@@ -108,19 +113,28 @@ class Judge:
         """Return what a point is worth, from a table, a timing and a reach for each seed.
 
         Objectives are means over the seeds; a seed that never reaches the target counts with all that
-        its run took.
+        its run took. Where too few seeds reach it the deadline is broken as well, by no less than the
+        slowest run is above it: so no excess ever shrinks as more becomes known.
         """
         rows = [one.row for one in reaches]
         mean = {
             name: float(np.mean([table[name][row] for table, row in zip(tables, rows, strict=True)]))
-            for name in ("time", "cost", "energy", "bytes")
+            for name in MEANS
         }
         busiest = max(table["busiest"][row] for table, row in zip(tables, rows, strict=True))
         times = [
             table["time"][one.row] if one.reached else INFINITE
             for table, one in zip(tables, reaches, strict=True)
         ]
-        excess = self._excess(mean, times, float(busiest), timings, reaches)
+        needed = self._needed(len(times))
+        missed = sorted(times)[needed - 1] == INFINITE
+        slowest = max(table["time"][row] for table, row in zip(tables, rows, strict=True))
+        slowest = slowest if missed else sorted(times)[needed - 1]
+        shares = self._shares(mean, slowest, float(busiest), timings)
+        if missed:
+            best = sorted((INFINITE if one.reached else one.best for one in reaches), reverse=True)
+            shares["target"] = (self.target or 1.0, max(best[needed - 1], 1e-3))
+        excess = {name: over(found, limit) for name, (found, limit) in shares.items() if found > limit}
         facts = {
             **mean,
             "rounds": float(np.mean([timing.rounds[row] for timing, row in zip(timings, rows, strict=True)])),
@@ -128,23 +142,44 @@ class Judge:
             "memory_share": max(timing.memory_share for timing in timings),
             "server_memory_bytes": max(timing.server_memory_bytes for timing in timings),
             "seeds_reached": float(sum(one.reached and one.settled for one in reaches)),
-            "accuracy": float(np.mean([one.best for one in reaches])),
+            "accuracy": self._best_seen(reaches),
         }
         values = np.array([mean[name] for name in self.plan.objectives])
         return Estimate(values, excess, all(one.settled for one in reaches), facts)
 
-    def _excess(
-        self,
-        mean: dict[str, float],
-        times: Sequence[float],
-        busiest: float,
-        timings: Sequence[Timing],
-        reaches: Sequence[Reach],
-    ) -> dict[str, float]:
+    def _best_seen(self, reaches: Sequence[Reach]) -> float:
+        """Return the best accuracies' mean over the seeds that were trained at all; NaN where none was."""
+        seen = [one.best for one in reaches if one.settled or one.best > 0]
+        return float(np.mean(seen)) if seen and self.target is not None else math.nan
+
+    def ahead(
+        self, tables: Sequence[dict[str, Numbers]], timings: Sequence[Timing]
+    ) -> tuple[Numbers, Numbers]:
+        """Return what a point is worth if every seed reaches the target at one evaluation, for each of them.
+
+        Objectives [evaluations, objectives], and how far constraints are broken, summed [evaluations].
+        """
+        rows = min(len(timing.keys) for timing in timings)
+        mean = {name: np.mean([table[name][:rows] for table in tables], axis=0) for name in MEANS}
+        busiest = np.max([table["busiest"][:rows] for table in tables], axis=0)
+        times = np.sort([table["time"][:rows] for table in tables], axis=0)
+        shares = self._shares(mean, times[self._needed(len(times)) - 1], busiest, timings)
+        excess = np.zeros(rows)
+        for found, limit in shares.values():
+            excess += np.where(found > limit, over(found, limit), 0.0)
+        return np.stack([mean[name] for name in self.plan.objectives], axis=1), excess
+
+    def _needed(self, seeds: int) -> int:
+        """Return how many of the seeds must reach the target."""
+        deadline = self.plan.constraints.deadline
+        return math.ceil((deadline.probability if deadline else 1.0) * seeds - 1e-9)
+
+    def _shares(
+        self, mean: Mapping[str, Figure], slowest: Figure, busiest: Figure, timings: Sequence[Timing]
+    ) -> dict[str, tuple[Figure, float]]:
+        """Return what each constraint that is set limits, and to what."""
         rules = self.plan.constraints
-        needed = math.ceil((rules.deadline.probability if rules.deadline else 1.0) * len(times) - 1e-9)
-        slowest = sorted(times)[needed - 1]
-        shares = {
+        shares: dict[str, tuple[Figure, float | None]] = {
             "bytes_per_client": (busiest, rules.bytes_per_client),
             "bytes_per_client_and_month": (
                 busiest * self.plan.runs_per_month,
@@ -159,18 +194,14 @@ class Judge:
                 1.0 if rules.device_memory else None,
             ),
             "budget": (mean["cost"], rules.budget),
+            "deadline": (slowest, rules.deadline.within if rules.deadline else None),
         }
-        if slowest == INFINITE:
-            best = sorted((one.best for one in reaches), reverse=True)[needed - 1]
-            shares["target"] = (self.target or 1.0, max(best, 1e-3))
-        elif rules.deadline:
-            shares["deadline"] = (slowest, rules.deadline.within)
-        broken = {
-            name: (found, limit)
-            for name, (found, limit) in shares.items()
-            if limit is not None and found > limit
-        }
-        return {name: found / limit - 1.0 if limit else INFINITE for name, (found, limit) in broken.items()}
+        return {name: (found, limit) for name, (found, limit) in shares.items() if limit is not None}
+
+
+def over(found: Figure, limit: float) -> Any:
+    """Return by which share of its limit a figure is above it."""
+    return found / limit - 1.0 if limit else INFINITE
 
 
 def weigh(

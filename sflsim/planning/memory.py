@@ -5,6 +5,7 @@ Nothing is trained and no weights are touched. Imports session, scenario and pan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -14,7 +15,6 @@ import pandas as pd
 from sflsim.algorithms.base import Algorithm, AlgorithmConfig
 from sflsim.algorithms.unsplit import Unsplit
 from sflsim.errors import SflsimError
-from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
 from sflsim.registry import algorithms
@@ -30,7 +30,7 @@ CUTS = (
 )  # fmt: skip
 NEEDS = (
     "variant", "algorithm", "cut", "last_block", "batch_size", "precision", "client_bytes",
-    "client_kept_bytes", "server_bytes", "too_small",
+    "client_kept_bytes", "server_bytes", "server_least_bytes", "server_places", "too_small",
 )  # fmt: skip
 WHOLE = "whole model"
 
@@ -42,11 +42,19 @@ class Memory:
     `cuts`: the client part's parameters and frozen weights, what it saves for backward, the most
     that is alive in its forward pass, the activation it sends, the server part's parameters.
     `needs`: peak of a client, the same where gradients are kept until the next backward pass begins
-    (`zero_grad` right before it), the server's models, and the groups whose devices hold less.
+    (`zero_grad` right before it), the server's models with all participants of a round served at
+    once, the least that it can do with, how many participants the scenario's `server.memory` serves
+    at a time (NaN: any number), and the groups whose devices hold less.
     """
 
     cuts: pd.DataFrame
     needs: pd.DataFrame
+    participants: int
+    """Of a round; what is asked beyond them (over_selection) is in the needs."""
+    server_bytes: float | None
+    """`server.memory` of the scenario."""
+    overridden: bool
+    """Whether figures of the scenario's `workload.costs` stand in place of the model's, at every cut."""
 
 
 def memory(
@@ -76,11 +84,15 @@ def memory(
     about = (workload.batch_size, precision)
     held = [_cut_row(cut, names[cut - 1], about, of_cut) for cut, of_cut in costs.items()]
     needs = [
-        row
-        for variant in scenario.variants
-        for row in _need_rows(variant, names, about, costs, scenario.fleet)
+        row for variant in scenario.variants for row in _need_rows(variant, names, about, costs, scenario)
     ]
-    return Memory(pd.DataFrame(held, columns=list(CUTS)), pd.DataFrame(needs, columns=list(NEEDS)))
+    return Memory(
+        pd.DataFrame(held, columns=list(CUTS)),
+        pd.DataFrame(needs, columns=list(NEEDS)),
+        scenario.fleet.participants_per_round,
+        scenario.server.memory,
+        any(figure is not None for figure in workload.costs.model_dump().values()),
+    )
 
 
 def left_out(scenario: Scenario) -> list[str]:
@@ -122,20 +134,31 @@ def _need_rows(
     names: Sequence[str],
     about: tuple[int, str],
     costs: dict[int, Costs],
-    fleet: FleetConfig,
+    scenario: Scenario,
 ) -> list[tuple[Any, ...]]:
     """Return a row for every cut; one alone for algorithms that do not cut the model."""
     algorithm: Algorithm = algorithms()[variant.algorithm](variant)
-    whole = isinstance(algorithm, Unsplit)
+    whole, fleet = isinstance(algorithm, Unsplit), scenario.fleet
     rows = []
     for cut, of_cut in costs.items():
         client_bytes = algorithm.client_memory_bytes(of_cut)
-        server_bytes = algorithm.server_memory_bytes(of_cut, fleet.participants_per_round)
         small = ", ".join(fleet.group_names()[place] for place in fleet.too_small(client_bytes))
         where = (0, WHOLE) if whole else (cut, names[cut - 1])
         kept = replace(of_cut, client_step_bytes=None, whole_step_bytes=None)
-        peaks = (client_bytes, algorithm.client_memory_bytes(kept), server_bytes)
-        rows.append((variant.name, variant.algorithm, *where, *about, *peaks, small))
+        peaks = (client_bytes, algorithm.client_memory_bytes(kept))
+        server = _server_needs(algorithm, of_cut, scenario)
+        rows.append((variant.name, variant.algorithm, *where, *about, *peaks, *server, small))
         if whole:
             break
     return rows
+
+
+def _server_needs(algorithm: Algorithm, costs: Costs, scenario: Scenario) -> tuple[float, float, float]:
+    """Return the server's bytes with everybody served at once, the least, and its places (NaN: enough)."""
+    participants = scenario.fleet.participants_per_round
+    places = algorithm.server_places(costs, participants, scenario.server.memory)
+    return (
+        algorithm.server_memory_bytes(costs, participants),
+        algorithm.server_least_bytes(costs, participants),
+        math.nan if places is None else places,
+    )

@@ -1,12 +1,11 @@
 """A plan: which point of a fleet's decisions to take, and why. `sflsim.plan(scenario) -> Plan`.
 
-Imports search, selection, sensitivity and advice.
+Imports search, selection, sensitivity, advice and folders.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from sflsim.errors import Problem, RunError, ScenarioError
+from sflsim.planning import folders
 from sflsim.planning.advice import explain
 from sflsim.planning.check import check
 from sflsim.planning.judge import Judge
@@ -26,7 +26,6 @@ from sflsim.planning.sensitivity import READABLE, sensitivity
 from sflsim.planning.space import VARIANT, Point, Space, text_of
 from sflsim.record import tables
 from sflsim.report.html_points import plan_report
-from sflsim.scenario.loading import parse_scenario
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.schema import Scenario
 
@@ -43,15 +42,19 @@ FACTS = {
     "server_memory_bytes": "server_memory_bytes",
 }
 FLAGS = ("settled", "feasible", "pareto", "recommended")
+PARTS = {"explanation": str, "objectives": list, "currency": str, "nearest": int}
+"""What the manifest of a saved plan has at least, beside what is told of the search."""
 
 
 class Plan:
     """The points of a plan, which of them nothing beats, and which one to take.
 
     `points`: a row for each point that was timed: its number, its variant, what was decided, and what
-    it takes to the target, as means over the seeds (`memory_share`, `busiest_client_bytes`: the worst).
+    it takes to the target, as means over the seeds (`memory_share`, `busiest_client_bytes`: the worst;
+    `accuracy`: the best that was seen, of those seeds that were trained at all, NaN where none was).
     Where `settled` is false the point was not trained to the end, because it cannot win; its figures
-    are then what it takes at least. `broken` names the constraints that it breaks.
+    are then what it takes at least. `broken` names the constraints that it breaks for certain; one that
+    is not settled may break others too.
     `sensitivity`: a row for each small change of an assumption (`sflsim.planning.sensitivity.COLUMNS`).
     `explanation`: the answer in words. `manifest`: what the search did (`trainings`, `timed`, ...).
     """
@@ -100,11 +103,17 @@ class Plan:
             name=self.scenario.name,
             description=self.scenario.description,
             reasons=[line for line in self.explanation.splitlines() if line.strip()],
-            tables={"Sensitivity": self.sensitivity[list(READABLE)].rename(columns=READABLE)},
+            tables={"Sensitivity": self._readable_sensitivity()},
             scenario=self.scenario.to_yaml(),
             manifest=self.manifest,
         )
         return tables.write_text(text, file)
+
+    def _readable_sensitivity(self) -> pd.DataFrame:
+        """Return the sensitivities for people: first what changes the answer."""
+        rows = self.sensitivity.sort_values("changes", ascending=False, kind="stable")
+        rows = rows.assign(label=rows["label"].where(rows["changes"], "as now"))
+        return rows[list(READABLE)].rename(columns=READABLE)
 
     def save(self, folder: str | Path) -> Path:
         """Write the plan's folder: scenario.yaml, points.parquet, sensitivity.parquet, plan.json (last).
@@ -112,16 +121,13 @@ class Plan:
         Raises:
             RunError: the folder cannot be written.
         """
-        folder = Path(folder)
-        tables.begin_folder(folder)
-        text = self.scenario.to_yaml()
-        tables.write_whole(
-            folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8")
+        return folders.write(
+            folder,
+            "plan",
+            scenario=self.scenario.to_yaml(),
+            frames={"points": self.points, "sensitivity": self.sensitivity},
+            manifest={**self.manifest, "explanation": self.explanation},
         )
-        tables.write_table(self.points, folder / "points.parquet")
-        tables.write_table(self.sensitivity, folder / "sensitivity.parquet")
-        tables.write_json({**self.manifest, "explanation": self.explanation}, folder / "plan.json")
-        return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Plan:
@@ -130,23 +136,14 @@ class Plan:
         Raises:
             RunError: it is no plan's folder, or a file in it is missing or damaged.
         """
-        folder = Path(folder)
-        try:
-            manifest = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-            text = (folder / "scenario.yaml").read_text(encoding="utf-8")
-            explanation = str(manifest.pop("explanation"))
-        except FileNotFoundError as error:
-            missing = Path(error.filename).name
-            raise RunError(f"{folder}: no {missing}; is this the folder of a plan?") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
-        frames = {name: _read(folder / f"{name}.parquet") for name in ("points", "sensitivity")}
-        missing_columns = [name for name in ("point", VARIANT, *FLAGS) if name not in frames["points"]]
-        missing_columns += [name for name in SENSITIVITY if name not in frames["sensitivity"]]
-        if missing_columns:
-            raise RunError(f"{folder}: the columns {', '.join(missing_columns)} are missing")
-        scenario = parse_scenario(text, str(folder / "scenario.yaml"))
-        return cls(scenario, explanation=explanation, manifest=manifest, **frames)
+        found = folders.read(folder, "plan", ("points", "sensitivity"), PARTS)
+        wanted = [name for name in found.manifest["objectives"] if name not in FACTS]
+        if wanted:
+            raise RunError(f"{folder}: its manifest cannot be read (unknown objectives {wanted})")
+        points = ("point", VARIANT, *FLAGS, *FACTS.values())
+        folders.need(folder, found, {"points": points, "sensitivity": SENSITIVITY})
+        explanation = found.manifest.pop("explanation")
+        return cls(found.scenario, explanation=explanation, manifest=found.manifest, **found.tables)
 
 
 def plan(
@@ -275,12 +272,3 @@ def _manifest(
         "scenario": hashlib.blake2b(scenario.to_yaml().encode(), digest_size=16).hexdigest(),
         "version": package,
     }
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise RunError(f"{path.parent}: no {path.name}; is this the folder of a plan?") from error
-    except Exception as error:
-        raise RunError(f"{path}: cannot be read as a table ({error})") from error

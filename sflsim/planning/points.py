@@ -1,8 +1,8 @@
 """The points of a sweep: one scenario for each combination of values, or the reason why there is none.
 
-A value that no point can take is the user's mistake and refused before anything is run; a
-combination that is impossible (more participants than clients) is a broken point among good ones.
-Imports scenario and session.
+A combination that is impossible (more participants than clients) is a broken point among good ones. Where
+none is possible, as with a path that leads nowhere, the sweep is refused before anything is run. Imports
+scenario and session.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def points(scenario: Scenario, over: Over, options: Options) -> list[Point]:
     """Return every combination in order, the last path's values varying fastest.
 
     Raises:
-        ScenarioError: a value that no combination can take, two paths that set one field.
+        ScenarioError: no combination can be simulated, two paths that set one field.
     """
     _refuse_same_field(scenario, over)
     checked: dict[str, tuple[Problem, ...]] = {}
@@ -138,22 +138,20 @@ def _refuse_same_field(scenario: Scenario, over: Over) -> None:
 
 
 def _refuse_hopeless(scenario: Scenario, over: Over, found: Sequence[Point]) -> None:
-    """Refuse a sweep in which some value is in no point that can be simulated."""
+    """Refuse a sweep in which no point can be simulated, with what is wrong with each value."""
+    if not all(point.problems for point in found):
+        return
     problems: list[Problem] = []
     for path, values in over.items():
         own: dict[tuple[str, str], Problem] = {}  # an unknown key is one mistake, whatever its value
         for value in values:
-            having = [point for point in found if point.values[path] is value]
-            if all(point.problems for point in having):
-                label = _override(path, value).file
-                for one in having[0].problems:
-                    if one.file == label:
-                        own.setdefault((one.path, one.found), one)
+            first = next(point for point in found if point.values[path] is value)
+            label = _override(path, value).file
+            for one in first.problems:
+                if one.file == label:
+                    own.setdefault((one.path, one.found), one)
         problems += own.values()
-    if not problems and all(point.problems for point in found):
-        problems = list(found[0].problems)
-    if problems:
-        raise _at_home(scenario, list(dict.fromkeys(problems)), over)
+    raise _at_home(scenario, list(dict.fromkeys(problems or found[0].problems)), over)
 
 
 def _at_home(scenario: Scenario, problems: list[Problem], over: Over) -> ScenarioError:

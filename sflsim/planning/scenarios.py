@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from sflsim.errors import ScenarioError
-from sflsim.registry import algorithms
+from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.translate import problems_of
 
@@ -23,14 +23,7 @@ def rebuilt(scenario: Scenario, data: dict[str, Any]) -> Scenario:
     try:
         return Scenario.model_validate(data, context={"base_dir": scenario._source.folder})
     except ValidationError as error:
-        schema = partial(_schema, tuple(algorithms()))
-        raise ScenarioError(problems_of(error, data, schema)) from error
-
-
-@cache
-def _schema(algorithms: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the schema of scenarios, made once for each set of algorithms: a plan may refuse many points."""
-    return Scenario.model_json_schema()
+        raise ScenarioError(problems_of(error, data, partial(schema_of, Scenario))) from error
 
 
 def changed(

@@ -43,15 +43,14 @@ COLUMNS = {
 """`changes`: another point is recommended; `recommended`: its number, -1 where nothing is feasible.
 The ratios are what becomes of the point that was recommended."""
 READABLE = {
-    "kind": "assumption about",
     "assumption": "assumption",
+    "kind": "about",
     "change": "changed by",
-    "changes": "another point is recommended",
     "label": "recommended then",
+    "note": "note",
     "time_ratio": "time of today's point, times",
     "cost_ratio": "cost of today's point, times",
     "certain": "certain without more training",
-    "note": "note",
 }
 """What a reader is shown for a column; the others are left out."""
 

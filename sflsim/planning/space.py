@@ -93,6 +93,18 @@ class Space:
         """Return the number of combinations, those that are one point or none included."""
         return prod(len(axis.values) for axis in self.axes)
 
+    @property
+    def repeated(self) -> int:
+        """Return how many combinations are known to be one point with another.
+
+        A decision that does not concern a variant makes no points of it.
+        """
+        different = sum(
+            prod(len(axis.values) for axis in self.axes[1:] if axis.concerns(variant))
+            for variant in self.variants
+        )
+        return self.combinations - different + len(self._points) - len(self._numbers)
+
     def points(self) -> list[Point]:
         """Return every point, in the order of the axes (the last varies fastest)."""
         everything = product(*(range(len(axis.values)) for axis in self.axes))
@@ -128,6 +140,11 @@ class Space:
         if not steps or rest:
             allowed = "a path, e.g. server.compute, fleet.groups[0].link or variants[mu-splitfed].tau"
             problem = Problem(f"plan.decisions.{path}", repr(path), allowed)
+            raise self.scenario.located(ScenarioError(problem))
+        if steps in ((VARIANT,), ("algorithm",), ("variants",)):
+            remedy = "write each algorithm to choose from as one of the scenario's 'variants'"
+            allowed = "nothing to list: every variant of the scenario is a choice already"
+            problem = Problem(f"plan.decisions.{path}", f"'{path}' as a decision", allowed, remedy)
             raise self.scenario.located(ScenarioError(problem))
         return steps
 

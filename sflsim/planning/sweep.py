@@ -9,8 +9,6 @@ error. Imports the other modules of planning, scenario and record's writing of t
 
 from __future__ import annotations
 
-import io
-import json
 import math
 import tempfile
 import time
@@ -18,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import pandas as pd
 
 from sflsim.errors import RunError, SflsimError
 from sflsim.experiment import check_device
+from sflsim.planning import folders
 from sflsim.planning.crew import Alone, Crew, Event, Processes, Task
 from sflsim.planning.jobs import Desk, Job, Result, failed, learning_key
 from sflsim.planning.points import Point, merged, points
@@ -34,7 +34,7 @@ from sflsim.record import tables
 from sflsim.registry import algorithms
 from sflsim.report.html_points import sweep_report
 from sflsim.run import versions
-from sflsim.scenario.loading import parse_scenario, written
+from sflsim.scenario.loading import written
 from sflsim.scenario.over import Over
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.yaml_lines import write_yaml
@@ -53,7 +53,7 @@ class SweepProgress:
     """Runs that trained something, so far; the other `shared` found all that they need."""
     shared: int
     broken: int
-    """Runs that failed or diverged."""
+    """Runs that failed or diverged, those of points that cannot be simulated included."""
     workers_lost: int
     real_s: float
     left_s: float
@@ -105,13 +105,14 @@ class Sweep:
         Raises:
             RunError: the folder cannot be written.
         """
-        folder = Path(folder)
-        tables.begin_folder(folder)
-        tables.write_whole(folder / "scenario.yaml", _writer(_resolved(self.scenario, self.over)))
-        tables.write_table(self.table, folder / "sweep.parquet")
-        tables.write_whole(folder / "sweep.csv", _writer(self.table.to_csv(index=False, lineterminator="\n")))
-        tables.write_json({**self.manifest, "over": self.over}, folder / "sweep.json")
-        return folder
+        return folders.write(
+            folder,
+            "sweep",
+            scenario=_resolved(self.scenario, self.over),
+            frames={"sweep": self.table},
+            manifest={**self.manifest, "over": self.over},
+            texts={"sweep.csv": self.table.to_csv(index=False, lineterminator="\n")},
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> Sweep:
@@ -120,21 +121,10 @@ class Sweep:
         Raises:
             RunError: it is no folder of a sweep, or a file in it is missing or damaged.
         """
-        folder = Path(folder)
-        try:
-            manifest = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-            over = {str(path): list(values) for path, values in manifest.pop("over").items()}
-            text = (folder / "scenario.yaml").read_text(encoding="utf-8")
-            table = pd.read_parquet(io.BytesIO((folder / "sweep.parquet").read_bytes()))
-            missing = {"point", *over, *FIGURES} - set(table)
-        except FileNotFoundError as error:
-            name = Path(error.filename).name
-            raise RunError(f"{folder}: no {name}; is this the folder of a sweep?") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{folder}: the sweep in it cannot be read ({error})") from error
-        if missing:
-            raise RunError(f"{folder}/sweep.parquet: the columns {', '.join(sorted(missing))} are missing")
-        return cls(parse_scenario(text, str(folder / "scenario.yaml")), over, table, manifest)
+        found = folders.read(folder, "sweep", ("sweep",), {"over": dict, "status": str})
+        over = {str(path): _listed(values, folder) for path, values in found.manifest.pop("over").items()}
+        folders.need(folder, found, {"sweep": ("point", *over, *FIGURES)})
+        return cls(found.scenario, over, found.tables["sweep"], found.manifest)
 
 
 def sweep(
@@ -158,7 +148,7 @@ def sweep(
     of the sweep. The table depends on none of these.
 
     Raises:
-        ScenarioError: a path or a value that no combination can take.
+        ScenarioError: no combination can be simulated; a path, for instance, leads nowhere.
         SflsimError: no device, no Ray cluster, or workers that cannot start.
     """
     over = merged(scenario, over)
@@ -175,8 +165,10 @@ def sweep(
         finally:
             crew.close()
     results = foreman.results
+    table = sweep_table(over, _rows(found, jobs, results))
     manifest = {
         **foreman.counts(),
+        "broken_points": int(table.loc[table["status"] != "completed", "point"].nunique()),
         "status": "completed" if len(results) == len(jobs) else "interrupted",
         "device": device,
         "timing_only": timing_only,
@@ -185,7 +177,7 @@ def sweep(
         "real_s": round(time.perf_counter() - started, 3),
         "versions": versions(),
     }
-    return Sweep(scenario, over, sweep_table(over, _rows(found, jobs, results)), manifest)
+    return Sweep(scenario, over, table, manifest)
 
 
 def _jobs(found: Sequence[Point]) -> list[Job]:
@@ -194,8 +186,7 @@ def _jobs(found: Sequence[Point]) -> list[Job]:
         (point.number, variant, seed, learning_key(point.scenario, variant, seed))
         for point in found
         if not point.problems
-        for variant in range(len(point.scenario.variants))
-        for seed in point.scenario.seeds
+        for variant, seed in _runs(point)
     ]
     return [Job(number, *run) for number, run in enumerate(runs)]
 
@@ -211,11 +202,14 @@ def _rows(
     for point in found:
         own = by_point.get(point.number, [])
         if point.problems:
-            scenario = point.scenario
-            runs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
-            own = [failed(scenario, *run, point.error) for run in runs]
+            own = [failed(point.scenario, *run, point.error) for run in _runs(point)]
         for result in own:
             yield {"point": point.number, "values": point.values, **result.row}
+
+
+def _runs(point: Point) -> list[tuple[int, int]]:
+    """Return variant and seed of each of a point's runs; of the scenario's own where it has none."""
+    return list(product(range(len(point.scenario.variants)), point.scenario.seeds))
 
 
 @contextmanager
@@ -261,7 +255,9 @@ class _Foreman:
         self._places: dict[int, str] = {}
         self._working: dict[int, Job] = {}
         self._open = Counter(job.point for job in jobs)
-        self._tally = _Tally(points_done=sum(bool(point.problems) for point in found))
+        impossible = [point for point in found if point.problems]
+        self._impossible_runs = sum(len(_runs(point)) for point in impossible)
+        self._tally = _Tally(points_done=len(impossible), broken=self._impossible_runs)
         self._stillborn = 0
         self._lost = 0
         self._started = time.perf_counter()
@@ -338,8 +334,8 @@ class _Foreman:
         return SweepProgress(
             points_done=tally.points_done,
             points=len(self._points),
-            runs_done=len(self.results),
-            runs=len(self._jobs),
+            runs_done=self._impossible_runs + len(self.results),
+            runs=self._impossible_runs + len(self._jobs),
             trainings=tally.trainings,
             shared=tally.shared,
             broken=tally.broken,
@@ -354,11 +350,11 @@ class _Tally:
     """What the runs that have ended came to."""
 
     points_done: int
+    broken: int
     trainings: int = 0
     training_s: float = 0.0
     shared: int = 0
     sharing_s: float = 0.0
-    broken: int = 0
     calls: Counter[str] = field(default_factory=Counter)
 
     def add(self, result: Result, last_of_its_point: bool) -> None:
@@ -381,5 +377,7 @@ def _resolved(scenario: Scenario, over: Mapping[str, list[Any]]) -> str:
     return write_yaml({name: value for name, value in content.items() if value is not None})
 
 
-def _writer(text: str) -> Callable[[str], Any]:
-    return lambda part: Path(part).write_text(text, encoding="utf-8", newline="\n")
+def _listed(values: Any, folder: str | Path) -> list[Any]:
+    if not isinstance(values, list):
+        raise RunError(f"{folder}: its manifest cannot be read (no list of values to sweep: {values!r})")
+    return values

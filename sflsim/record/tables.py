@@ -1,6 +1,6 @@
 """The tables of a run: their columns, how they are made from what a simulation recorded, their files.
 
-All are tidy: one row per span, evaluation, client or (variant, seed). Imports pandas and errors.
+All are tidy: one row per span, evaluation, client or (variant, seed). Imports numpy, pandas and errors.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sflsim.errors import RunError
@@ -89,8 +90,16 @@ RUNS = {
     "wasted_bytes": "float64",
     "left_out": "str",
 }
+USE = {
+    "variant": "str",
+    "seed": "int64",
+    "medium": "str",
+    "time_s": "float64",
+    "bytes_per_s": "float64",
+}
 COLUMNS: dict[str, Mapping[str, str]] = {
     "spans": SPANS,
+    "use": USE,
     "evaluations": EVALUATIONS,
     "clients": CLIENTS,
     "runs": RUNS,
@@ -113,18 +122,22 @@ WORK = (
 
 def table(name: str, rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
     """Return the table called `name` with the given rows, typed."""
-    columns = COLUMNS[name]
-    return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+    rows = list(rows)
+    return typed(name, {column: [row[place] for row in rows] for place, column in enumerate(COLUMNS[name])})
+
+
+def typed(name: str, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Return the table called `name` of its columns; each is made in its own type at once, which is cheap."""
+    made = {
+        column: pd.array(columns[column], dtype="str") if kind == "str" else np.array(columns[column], kind)
+        for column, kind in COLUMNS[name].items()
+    }
+    return pd.DataFrame(made, copy=False)
 
 
 def joined(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one table of several, in order; empty with all columns where there are none."""
     return pd.concat(parts, ignore_index=True) if parts else table(name, [])
-
-
-def client_work(work: Mapping[str, Sequence[float]]) -> pd.DataFrame:
-    """Return what each client did over a run: one row per client name, in the columns of CLIENTS."""
-    return pd.DataFrame.from_dict(dict(work), orient="index", columns=list(WORK))
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -191,6 +204,18 @@ def write_whole(path: Path, write: Any) -> None:
     finally:
         if part:
             Path(part).unlink(missing_ok=True)
+
+
+def own_folder(folder: Path, name: str) -> Path:
+    """Return a folder's own folder `name`; what is written there lands there, wherever the folder is from.
+
+    Raises:
+        RunError: it is a link, which may lead anywhere.
+    """
+    place = folder / name
+    if place.is_symlink():
+        raise RunError(f"{place}: is a link; nothing is written through it, remove it first")
+    return place
 
 
 def is_unfinished(folder: Path) -> bool:

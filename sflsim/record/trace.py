@@ -3,8 +3,9 @@
 One process per variant and seed, one track (thread) per actor and kind of work, with names. A track never
 holds two slices that overlap: what goes on beside another of its kind (a message on its way while
 the next is sent) gets a further track of the same name and a number. Flows lead from an uplink to the
-serving of what it brought, and on to the downlink of the answer; counters are the busy server slots and
-the bytes on their way. Times are whole nanoseconds, written in microseconds. Imports record's tables.
+serving of what it brought, and on to the downlink of the answer; counters are the busy server slots, the
+jobs in service (more than slots where they are shared), the bytes on their way and what flows through each
+shared medium, in byte/s. Times are whole nanoseconds, written in microseconds. Imports record's tables.
 
 Source: "Trace Event Format" (Google, the Catapult project's documentation of the JSON form).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,13 +47,15 @@ class Slice(NamedTuple):
     outcome: str
 
 
-def write_trace(spans: pd.DataFrame, path: Path) -> None:
-    """Write the trace of all spans given, whole or not at all; equal spans give equal bytes.
+def write_trace(spans: pd.DataFrame, use: pd.DataFrame, slots: int, path: Path) -> None:
+    """Write the trace of all spans given and of the `use` of media meanwhile, whole or not at all.
+
+    `slots` are the server's. Equal tables give equal bytes.
 
     Raises:
         RunError: the file cannot be written.
     """
-    write_whole(path, lambda part: _write(spans, Path(part)))
+    write_whole(path, lambda part: _write(_events(spans, use, slots), Path(part)))
 
 
 def chosen(
@@ -78,32 +81,34 @@ def chosen(
     return spans
 
 
-def _write(spans: pd.DataFrame, part: Path) -> None:
+def _write(events: Iterable[str], part: Path) -> None:
     with part.open("w", encoding="utf-8", newline="\n") as file:
         file.write('{"displayTimeUnit": "ms", "traceEvents": [')
-        for number, event in enumerate(_events(spans)):
+        for number, event in enumerate(events):
             file.write((",\n" if number else "\n") + event)
         file.write("\n]}\n")
 
 
-def _events(spans: pd.DataFrame) -> Iterator[str]:
+def _events(spans: pd.DataFrame, use: pd.DataFrame, slots: int) -> Iterator[str]:
     """Yield every event as JSON: all names first, then process by process in order of time."""
     processes = [
-        (f"{variant}, seed {seed}", _slices(own))
+        (variant, seed, _slices(own))
         for (variant, seed), own in spans.groupby(["variant", "seed"], sort=False)
     ]
-    laid = [(pid, name, *_laid(slices)) for pid, (name, slices) in enumerate(processes, 1)]
-    for pid, name, names, _ in laid:
-        yield _named(pid, 0, "process_name", {"name": name})
+    laid = [(pid, one, *_laid(slices)) for pid, (*one, slices) in enumerate(processes, 1)]
+    for pid, (variant, seed), names, _ in laid:
+        yield _named(pid, 0, "process_name", {"name": f"{variant}, seed {seed}"})
         yield _named(pid, 0, "process_sort_index", {"sort_index": pid})
         for tid, track in enumerate(names, 1):
             yield _named(pid, tid, "thread_name", {"name": track})
             yield _named(pid, tid, "thread_sort_index", {"sort_index": tid})
     flows = 0
-    for pid, _, _, tracked in laid:
+    for pid, (variant, seed), _, tracked in laid:
         arrows = list(_flows(tracked, flows))
         flows += len(arrows) // 2
-        timed = [*_completes(tracked), *arrows, *_counters(slice for slice, _ in tracked)]
+        slices = [slice for slice, _ in tracked]
+        own = use[(use["variant"] == variant) & (use["seed"] == seed)]
+        timed = [*_completes(tracked), *arrows, *_counters(slices, slots), *_uses(own, slices)]
         timed.sort(key=lambda one: one[:3])
         for at_ns, _, _, event in timed:
             yield _json({**event, "pid": pid}, at_ns)
@@ -183,8 +188,8 @@ def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, 
                 yield target[0].start_ns, FLOW, target[1], {**both, "ph": "f", "bp": "e", "tid": target[1]}
 
 
-def _counters(slices: Iterable[Slice]) -> Iterator[tuple[int, int, int, Event]]:
-    """Yield the busy slots and the bytes on their way, each time that they change."""
+def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, int, Event]]:
+    """Yield the busy slots, the jobs in service and the bytes on their way, each time that they change."""
     busy: dict[int, int] = defaultdict(int)
     moved: dict[str, dict[int, list[float]]] = {"up": defaultdict(list), "down": defaultdict(list)}
     for one in slices:
@@ -197,13 +202,26 @@ def _counters(slices: Iterable[Slice]) -> Iterator[tuple[int, int, int, Event]]:
             changes = moved[one.activity.removesuffix("link")]
             changes[one.start_ns].append(one.bytes)
             changes[one.end_ns].append(-one.bytes)
-    slots = 0
+    jobs = 0
     for at_ns in sorted(busy):
-        slots += busy[at_ns]
-        yield at_ns, COUNTER, 0, _counter("busy server slots", {"slots": slots})
+        jobs += busy[at_ns]
+        yield at_ns, COUNTER, 0, _counter("busy server slots", {"slots": min(jobs, slots)})
+        yield at_ns, COUNTER, 0, _counter("jobs in service", {"jobs": jobs})
     for direction, changes in moved.items():
         for at_ns, amount in _running(changes):
             yield at_ns, COUNTER, 0, _counter(f"bytes on their way {direction}", {"bytes": amount})
+
+
+def _uses(use: pd.DataFrame, slices: Sequence[Slice]) -> Iterator[tuple[int, int, int, Event]]:
+    """Yield what flows through each medium, each time that it changes, from the first slice to the last."""
+    begin_ns, end_ns = min(one.start_ns for one in slices), max(one.end_ns for one in slices)
+    steps: dict[str, dict[int, float]] = defaultdict(dict)
+    columns = (use["medium"], use["time_s"], use["bytes_per_s"])
+    for medium, time_s, bytes_per_s in zip(*columns, strict=True):
+        steps[medium][min(max(round(time_s * 1e9), begin_ns), end_ns)] = bytes_per_s
+    for medium, values in steps.items():
+        for at_ns, bytes_per_s in {**values, end_ns: 0.0}.items():
+            yield at_ns, COUNTER, 0, _counter(f"link use of {medium}", {"bytes/s": bytes_per_s})
 
 
 def _running(changes: dict[int, list[float]]) -> Iterator[tuple[int, float]]:

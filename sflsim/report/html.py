@@ -90,18 +90,29 @@ def plotly_source() -> str:
     return str(get_plotlyjs())
 
 
-def table_html(headers: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """Return a table of texts, escaped here; columns from `text_columns` on are figures, set to the right."""
+def table_html(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1, long: float = math.inf
+) -> str:
+    """Return a table of texts, escaped here; columns from `text_columns` on are figures, set to the right.
+
+    Texts of `long` characters or more get a wide column.
+    """
+
+    def kind(place: int, text: str) -> str:
+        if place >= text_columns:
+            return ' class="figure"'
+        return ' class="long"' if len(text) >= long else ""
 
     def cells(tag: str, texts: Sequence[str]) -> str:
-        kinds = ["" if place < text_columns else ' class="figure"' for place in range(len(texts))]
+        kinds = [kind(place, text) for place, text in enumerate(texts)]
         return "".join(
             f"<{tag}{kind}>{escape(text)}</{tag}>" for kind, text in zip(kinds, texts, strict=True)
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     head = f"<thead><tr>{cells('th', headers)}</tr></thead>"
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+    told = ' class="told"' if long < math.inf else ""
+    return f'<div class="scroll"><table{told}>{head}<tbody>{body}</tbody></table></div>'
 
 
 def folded(title: str, text: str) -> str:

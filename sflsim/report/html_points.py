@@ -47,6 +47,10 @@ SWEPT = (
     "Mean over seeds, the band spans the lowest and the highest. Where a target was set, time, rounds, "
     "bytes and energy are those to reach it; an open mark says that not every seed got there."
 )
+PLANNED = NAMES | {"accuracy": "best accuracy seen"}
+"""In a plan trainings end early, and some never begin."""
+LONG = 24
+"""Characters from which a text of a plain table gets a column of some width, so that it needs few lines."""
 ROWS = "One row per point, variant and seed. Click a heading to sort."
 FRONT = "Each mark is one way to build it. No other is better in all objectives than those of the front."
 
@@ -125,7 +129,7 @@ def plan_report(
             "objectives": list(objectives),
             "columns": [
                 column | {"unit": (units or {}).get(column["key"], column["unit"])}
-                for column in _columns(kept, [*decisions, *objectives, *others])
+                for column in _columns(kept, [*decisions, *objectives, *others], PLANNED)
             ],
             **{flag: _flag(kept, flag, default).astype(int).tolist() for flag, default in FLAGS.items()},
             "colors": {"front": PALETTE[0], "recommended": PALETTE[1]},
@@ -133,7 +137,7 @@ def plan_report(
     }
     facts = [counted(len(points), "point"), f"{int(_flag(points, 'pareto').sum())} on the front"]
     broken, open_ = ~_flag(points, "feasible", True), ~_flag(points, "settled", True)
-    facts += [f"{int(open_.sum())} given up early, for they cannot win"] if open_.any() else []
+    facts += [_given_up(points[open_])] if open_.any() else []
     facts += [f"{int((broken & ~open_).sum())} break a constraint"] if (broken & ~open_).any() else []
     if len(kept) < len(points):
         facts.append(f"{len(kept)} of them are in this file")
@@ -150,6 +154,14 @@ def plan_report(
     return page(name, description, facts, sections, data)
 
 
+def _given_up(points: pd.DataFrame) -> str:
+    """Return how many points were given up early, and how many of them for a constraint that they break."""
+    breaking = int((points["broken"] != "").sum()) if "broken" in points else 0
+    others = len(points) - breaking
+    known = [f"{breaking} break a constraint already"] if breaking else []
+    return f"{len(points)} given up early: " + ", ".join(known + ([f"{others} cannot win"] if others else []))
+
+
 def _reason(text: str) -> str:
     """Return one line of the answer; "- " opens an item below the line before."""
     text = text.strip()
@@ -157,10 +169,12 @@ def _reason(text: str) -> str:
     return f'<p class="{kind}">{escape(text.removeprefix("- "))}</p>'
 
 
-def _columns(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
+def _columns(
+    table: pd.DataFrame, names: Sequence[str], called: Mapping[str, str] = NAMES
+) -> list[dict[str, Any]]:
     """Return each column as the page's scripts read it: values to show, and numbers to draw by, if any."""
     return [
-        {"key": name, "name": NAMES.get(name, name), **_numbers(table[name], name)}
+        {"key": name, "name": called.get(name, name), **_numbers(table[name], name)}
         for name in dict.fromkeys(names)
     ]
 
@@ -203,7 +217,7 @@ def _tells(column: pd.Series[Any]) -> bool:
 def _plain_table(frame: pd.DataFrame) -> str:
     texts = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
     first = next((place for place, kind in enumerate(frame.dtypes) if kind.kind in "fiu"), len(frame.columns))
-    return table_html([str(name) for name in frame.columns], texts, text_columns=first)
+    return table_html([str(name) for name in frame.columns], texts, text_columns=first, long=LONG)
 
 
 def _cell(value: Any) -> str:

@@ -24,7 +24,7 @@ from sflsim.report.html_curves import curves, looks
 from sflsim.report.html_fleet import fleet
 from sflsim.report.html_gantt import gantt
 from sflsim.report.summary import summarize
-from sflsim.report.tables import variants_of, with_columns
+from sflsim.report.tables import variants_of, why_no_spans, with_columns
 
 ACCURACY = (
     "Mean over seeds; the band spans the lowest and the highest seed, a cross marks a seed that diverged. "
@@ -70,15 +70,20 @@ def run_report(
         "fleet": fleet(clients),
     }
     nothing = "Nothing was learned in this run, so there is no accuracy."
+    no_spans = _sentence(f"not drawn: {why_no_spans(manifest or {})}")
     sections = [
         _drawn(data, "accuracy", "Accuracy", ACCURACY, nothing),
         Section("summary", "Summary", SUMMARY, summary_html(evaluations, runs, clients)),
-        _drawn(data, "gantt", "Rounds in detail", GANTT, "No spans were recorded."),
-        _drawn(data, "time", "Where the time goes", TIME, "No spans were recorded."),
+        _drawn(data, "gantt", "Rounds in detail", GANTT, no_spans),
+        _drawn(data, "time", "Where the time goes", TIME, no_spans),
         _drawn(data, "fleet", "Fleet", FLEET, "This run has no record of its devices' bandwidth."),
         *origin(scenario, manifest),
     ]
     return page(name, description, _facts(names, runs, clients, manifest or {}), sections, data)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _drawn(data: Mapping[str, Any], id: str, title: str, lead: str, nothing: str) -> Section:

@@ -160,5 +160,6 @@ def save_png(figure: Figure, path: Path) -> Path:
     picture = io.BytesIO()
     with style.context(STYLE, after_reset=True):
         figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+    path.unlink(missing_ok=True)  # a link would lead the picture elsewhere
     path.write_bytes(picture.getvalue())
     return path

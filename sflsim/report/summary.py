@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -47,6 +47,9 @@ SUMMARY_COLUMNS = (
 
 WASTE = ("dropped", "wasted_s", "wasted_bytes")
 
+LINE = 80
+"""Characters that a terminal has at least."""
+
 # column, header, and how its unit is chosen from the largest value
 COLUMNS = (
     ("time_s", "time", time_unit),
@@ -88,7 +91,7 @@ def summarize(
         rows.append(
             {
                 "variant": variant,
-                "status": _status(own["status"]),
+                "status": status_of(own["status"]),
                 "seeds": len(own) or len(accuracy),
                 "accuracy_mean": accuracy.mean(),
                 "accuracy_std": accuracy.std(ddof=1),
@@ -122,8 +125,8 @@ def _whole_runs(evaluations: pd.DataFrame | None, runs: pd.DataFrame) -> pd.Data
     return both
 
 
-def _status(statuses: pd.Series[str]) -> str:
-    """Return "completed", or each other status with its number of seeds: "diverged 1 of 3"."""
+def status_of(statuses: pd.Series[str]) -> str:
+    """Return "completed", or each other status with its number of runs: "diverged 1 of 3"."""
     counts = statuses.dropna().value_counts(sort=False)
     others = [name for name in counts.index if name != "completed"]
     if not others:
@@ -178,14 +181,19 @@ def format_summary(summary: pd.DataFrame) -> Table:
     for header in columns:
         if header == "variant":
             words = [len(word) for name in columns[header] for word in name.split()]
-            table.add_column(
-                header, overflow="fold", vertical="bottom", min_width=min(max(words, default=0), 24)
-            )
+            left = LINE - sum(_width(name, cells) + 1 for name, cells in columns.items() if name != header)
+            least = min(max(words, default=0), 24, max(left, len(header)))
+            table.add_column(header, overflow="fold", vertical="bottom", min_width=least)
         else:
             table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
     return table
+
+
+def _width(header: str, cells: Sequence[str]) -> int:
+    """Return the width of a column of figures, its heading in a line for each word."""
+    return max(map(len, [*header.split(), *cells]))
 
 
 def _name(row: Mapping[Hashable, Any]) -> str:
@@ -227,3 +235,11 @@ def _caption(summary: pd.DataFrame, target: float | None, told: bool) -> str:
     return "\n".join(
         [*lines, "'-': not reached by any seed." if summary["seeds"].max() > 1 else "'-': not reached."]
     )
+
+
+def derived_costs(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line on the costs that a run of the clock alone had to ask the model for, if there are any."""
+    keys = manifest.get("derived_costs", [])
+    if not keys:
+        return []
+    return [f"note: torch was loaded to derive what workload.costs leaves out: {', '.join(keys)}"]

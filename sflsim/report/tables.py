@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -31,6 +32,17 @@ RUN_COLUMNS = (
     "wasted_bytes",
 )
 SPAN_COLUMNS = ("variant", "seed", "actor", "activity", "start_s", "end_s", "round", "client")
+
+
+NO_SPANS = (
+    "the run kept no spans (--spans none, or keep_spans=False); run it again with them, if it is large "
+    "for a few rounds alone (--set stop.rounds=5)"
+)
+
+
+def why_no_spans(manifest: Mapping[str, Any]) -> str:
+    """Return why the table of spans of a run is empty, and what would fill it."""
+    return NO_SPANS if manifest.get("spans") == "none" else "no spans were recorded"
 
 
 def with_columns(table: pd.DataFrame | None, columns: Sequence[str]) -> pd.DataFrame:

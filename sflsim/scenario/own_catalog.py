@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from re import fullmatch
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from sflsim.fleet.catalog import ENTRY_NAME, Cataloged, Table, entries
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.links import LinkConfig
 from sflsim.fleet.own_catalog import CatalogConfig, CatalogEntry
+from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.source import Source
 from sflsim.scenario.text_files import read_text
 from sflsim.scenario.translate import problems_of, shown
@@ -104,7 +106,7 @@ def _checked(data: Any, folder: Path, where: str, before: CatalogConfig) -> Cata
     try:
         read = CatalogConfig.model_validate(data)
     except ValidationError as error:
-        found = problems_of(error, data, CatalogConfig.model_json_schema)
+        found = problems_of(error, data, partial(schema_of, CatalogConfig))
         raise ScenarioError([_below(where, _advised(one, data)) for one in found]) from error
     problems: list[Problem] = []
     tables: dict[Table, dict[str, CatalogEntry]] = {}
@@ -149,7 +151,7 @@ def _settled(entry: CatalogEntry, config: type[Cataloged], folder: Path) -> Cata
     try:
         written = config.model_validate(mapping, context={"base_dir": folder}).model_dump(mode="json")
     except ValidationError as error:
-        found = problems_of(error, mapping, config.model_json_schema)
+        found = problems_of(error, mapping, partial(schema_of, config))
         raise ScenarioError([_of_figure(one, list(entry.figures)) for one in found]) from error
     figures = {key: one.model_copy(update={"value": _at(written, key)}) for key, one in entry.figures.items()}
     return entry.model_copy(update={"figures": figures})

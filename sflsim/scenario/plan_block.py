@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.units import Bytes, Fraction, Period
+from sflsim.units import PERIOD, Bytes, Fraction, Period
 
 Objective = Literal["time", "cost", "energy", "bytes"]
 Price = Annotated[float, Field(ge=0, le=1e15)]
 NUMBER = re.compile(r"([-+0-9.eE]+) *([A-Za-zµ%][A-Za-z0-9µ/%]*)?", re.ASCII)
 RANGE = "a list, e.g. [1, 2, 4], or a range, e.g. {from: 1 TFLOP/s, to: 16 TFLOP/s, steps: 5, scale: log}"
 MAX_VALUES = 1000
+DEADLINE = "'2 h', or {within: 2 h, probability: 95%}"
 
 
 class Block(BaseModel):
@@ -82,13 +83,21 @@ class Deadline(Block):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        return {"within": value} if isinstance(value, str) else value
+        """Take a bare time for the mapping that it stands for."""
+        if isinstance(value, (dict, Deadline)):
+            return value
+        try:
+            PERIOD.read(value)
+        except PydanticCustomError:
+            remedy = "the probability is the share of the seeds that reach the target in time"
+            raise refusal(repr(value), DEADLINE, remedy) from None
+        return {"within": value}
 
 
 class Constraints(Block):
     """What a point must keep to; one that is left out does not count."""
 
-    deadline: Deadline | None = Field(default=None, description="'2 h', or {within: 2 h, probability: 95%}")
+    deadline: Deadline | None = Field(default=None, description=DEADLINE)
     device_memory: bool = Field(default=True, description="the training fits every device of known memory")
     server_memory: Bytes | None = Field(default=None, description="for the models that the server holds")
     bytes_per_client: Bytes | None = Field(default=None, description="up and down, of the busiest client")

@@ -110,7 +110,9 @@ class Scenario(Part):
     SAFE_NAME: ClassVar[str] = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
     name: str = Field(
-        pattern=SAFE_NAME, description="letters, digits, '.', '_' and '-'; it also names the run folder"
+        pattern=SAFE_NAME,
+        description="up to 100 letters, digits, '.', '_' and '-', a letter or digit first; it also names "
+        "the run folder",
     )
     description: str = ""
     seeds: list[Seed] = Field(default=[0], min_length=1, description="every variant runs once under each")

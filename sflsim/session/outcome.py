@@ -12,7 +12,7 @@ from typing import Any
 
 from sflsim.algorithms.base import Algorithm
 from sflsim.algorithms.simulation import Evaluation, Simulation
-from sflsim.clock.spans import Span
+from sflsim.clock.spans import Span, Use
 from sflsim.clock.tally import Tally
 
 
@@ -48,6 +48,8 @@ class Outcome:
     """What each client of `clients` drew by idling while it took part."""
     wasted: dict[tuple[str, int], float] = field(default_factory=dict)
     """Participations that were dropped: (client, round) -> its spans that began before this time."""
+    use: list[Use] = field(default_factory=list)
+    """What flows through shared media, where the spans were kept."""
     tally: Tally | None = None
     """What the clients did, where the spans were not kept."""
 
@@ -63,7 +65,7 @@ class Outcome:
         self.rounds, self.time_s = sim.round, sim.env.now
         self.server_busy_s = sim.server.busy_s(sim.recorder.totals)
         self.spans, self.evaluations = sim.recorder.finished(), sim.evaluations
-        self.wasted = sim.recorder.wasted
+        self.wasted, self.use = sim.recorder.wasted, sim.recorder.use
         self.tally = sim.recorder.into if isinstance(sim.recorder.into, Tally) else None
         self.clients = [
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from sflsim.errors import SflsimError
@@ -38,8 +39,10 @@ def new_file(path: Path) -> Path:
 def format_calibration(calibration: Calibration) -> Iterator[Table]:
     """Yield one table for each number of threads: median, quartiles and effective rate of every part."""
     for threads in calibration.threads:
-        table = Table(title_justify="left")
-        for heading in ("part", "work", "median", "quartiles", "rate"):
+        table = Table(title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+        for heading in ("part", "work"):
+            table.add_column(heading, no_wrap=heading == "work")
+        for heading in ("median", "quartiles", "rate"):
             table.add_column(heading, no_wrap=True)
         table.title = f"{calibration.scenario} with {threads} thread{'s' if threads > 1 else ''}"
         last = ""

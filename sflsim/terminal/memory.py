@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import pandas as pd
+from rich import box
 from rich.table import Table
 
 from sflsim.planning.memory import Memory
 from sflsim.terminal.cache import size_text
 
 SHORT = {
-    "client_parameters_bytes": "client parameters",
+    "client_parameters_bytes": "client weights",
     "client_frozen_bytes": "frozen",
     "saved_bytes": "saved for backward",
     "live_bytes": "alive in forward",
-    "activation_bytes": "activation sent",
-    "server_parameters_bytes": "server parameters",
+    "activation_bytes": "sent",
+    "server_parameters_bytes": "server weights",
+}
+NEEDED = {
+    "client_bytes": "client peak",
+    "client_kept_bytes": "grads kept",
+    "server_bytes": "server, all",
+    "server_least_bytes": "server, least",
 }
 
 
@@ -23,23 +32,58 @@ def format_memory(memory: Memory) -> Iterator[Table]:
     """Yield the table of the cuts and that of the variants; what does not fit is marked with a cross."""
     first = memory.cuts.iloc[0]
     title = f"what a client holds, batch {first.batch_size}, {first.precision}"
-    cuts = Table("cut", *SHORT.values(), title=title, title_justify="left")
+    if memory.overridden:
+        title += ", costs as given for every cut"
+    cuts = _table(title, ["cut"], list(SHORT.values()))
     for _, row in memory.cuts.iterrows():
         cuts.add_row(f"{row.cut} {row.last_block}", *(size_text(row[name]) for name in SHORT))
     yield cuts
-    needs = Table("variant", "cut", "client peak", "gradients kept", "server models", "too small")
-    needs.title, needs.title_justify = "peaks", "left"
+    yield _needs(memory)
+
+
+def _needs(memory: Memory) -> Table:
+    """Return the table of the variants' peaks; the caption says what the server's mean."""
+    limited, some_small = memory.server_bytes is not None, bool(memory.needs["too_small"].any())
+    optional = [*(["served at once"] if limited else []), *(["too small"] if some_small else [])]
+    table = _table("peaks", ["variant", "cut"], [*NEEDED.values(), *optional])
+    table.caption, table.caption_justify = _about_server(memory), "left"
     for name, rows in memory.needs.groupby("variant", sort=False):
         for place, (_, row) in enumerate(rows.iterrows()):
-            cut = row.last_block if row.cut == 0 else f"{row.cut} {row.last_block}"
-            small = f"✗ {row.too_small}" if row.too_small else ""
-            needs.add_row(
+            table.add_row(
                 str(name) if place == 0 else "",
-                cut,
-                size_text(row.client_bytes),
-                size_text(row.client_kept_bytes),
-                size_text(row.server_bytes),
-                small,
+                row.last_block if row.cut == 0 else f"{row.cut} {row.last_block}",
+                *(size_text(row[need]) for need in NEEDED),
+                *([_served(row, memory.server_bytes)] if limited else []),
+                *([f"✗ {row.too_small}" if row.too_small else ""] if some_small else []),
             )
-        needs.add_section()
-    yield needs
+    return table
+
+
+def _table(title: str, words: list[str], numbers: list[str]) -> Table:
+    """Return an empty table; columns of numbers are wrapped between words alone, nothing is cut off."""
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    for name in words:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def _served(row: pd.Series, server_bytes: float | None) -> str:
+    """Return how many participants a server of this memory serves at a time."""
+    if server_bytes is not None and server_bytes < row.server_least_bytes:
+        return "✗ none"
+    return "all" if math.isnan(row.server_places) else f"{row.server_places:.0f}"
+
+
+def _about_server(memory: Memory) -> str:
+    words = (
+        f"server, all: its models while it serves all {memory.participants} participants of a round at once; "
+        "least: below it the scenario is refused, between the two participants wait. Gradients and "
+        "optimizer state are not counted. "
+    )
+    if memory.server_bytes is None:
+        return words + "The scenario has no server.memory: any is taken as large enough."
+    return words + f"The scenario's server.memory is {size_text(memory.server_bytes)}."

@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sflsim.planning.plan import Plan
 from sflsim.report.amounts import byte_unit, joule_unit, number_text, time_unit
@@ -40,19 +41,26 @@ def format_pareto(plan: Plan) -> Table | None:
     columns = {name: [_text(value) for value in rows[name]] for name in shown}
     for objective in plan.manifest["objectives"]:
         columns |= _amounts(plan, rows, objective)
-    more = len(plan.pareto) - len(rows)
-    caption = "* recommended" + (f"; {more} more in points.parquet" if more else "")
-    table = Table(
-        box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", show_edge=False, padding=(0, 1)
-    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
     table.add_column("")
     for name in columns:
         side: Literal["left", "right"] = "left" if name in shown else "right"
-        head = name.replace(".", ".\n").replace("[", "\n[") if name in paths else name.replace(" ", "\n")
+        head = over_lines(name) if name in paths else name.replace(" ", "\n")
         table.add_column(escape(head), justify=side, vertical="bottom", no_wrap=True)
     for mark, *cells in zip(rows["recommended"], *columns.values(), strict=True):
         table.add_row("*" if mark else "", *map(escape, cells))
     return table
+
+
+def pareto_caption(plan: Plan) -> Text:
+    """Return the line below the table: what its mark means, and how many points it leaves out."""
+    more = len(plan.pareto) - SHOWN
+    return Text("* recommended" + (f"; {more} more in points.parquet" if more > 0 else ""), style="italic")
+
+
+def over_lines(path: str) -> str:
+    """Return a path over several lines, one for each of its steps, as the heading of a column."""
+    return path.replace(".", ".\n").replace("[", "\n[")
 
 
 @contextmanager

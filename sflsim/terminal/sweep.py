@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from sflsim.planning.sweep import Sweep, SweepProgress
 from sflsim.report.amounts import NONE, byte_unit, number_text, target_text, time_unit
+from sflsim.terminal.plan import over_lines
 from sflsim.terminal.progress import LINE_EVERY_S, duration
 
 ROWS_SHOWN = 60
@@ -60,16 +61,26 @@ def _facts(step: SweepProgress) -> str:
     )
 
 
-def format_sweep(sweep: Sweep) -> Table:
-    """Return the sweep's summary for a terminal: a row per point and variant, at most ROWS_SHOWN."""
+def format_sweep(sweep: Sweep, console: Console) -> Iterator[Table | Text]:
+    """Yield the sweep's summary, a row per point and variant (at most ROWS_SHOWN), and what to know of it."""
     rows = sweep.summary()
     columns = _columns(sweep, rows.head(ROWS_SHOWN))
-    caption = Text(_caption(sweep, len(rows)))  # Text: paths have brackets, which are no markup
-    table = Table(box=box.SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left", show_edge=False)
-    swept = {"point", *sweep.over, "variant"}
+    table = _table(columns, {path: path for path in sweep.over})
+    unlimited = console.options.update(width=1_000_000)
+    if console.measure(table, options=unlimited).maximum > console.width:
+        table = _table(columns, {path: over_lines(path) for path in sweep.over})
+    yield table
+    yield Text(_caption(sweep, len(rows)), style="italic")
+
+
+def _table(columns: Mapping[str, Sequence[str]], swept: Mapping[str, str]) -> Table:
+    """Return a table of texts; `swept` gives the heading of each path, of which no line is broken."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for header in columns:
-        if header in swept:
-            table.add_column(Text(header), overflow="fold", vertical="bottom")
+        if header in ("variant", *swept):
+            text = Text(swept.get(header, header))  # Text: paths have brackets, which are no markup
+            widest = max(map(len, text.plain.splitlines()))
+            table.add_column(text, overflow="fold", vertical="bottom", min_width=widest)
         else:
             table.add_column(Text(header.replace(" ", "\n")), justify="right", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
@@ -94,7 +105,8 @@ def _columns(sweep: Sweep, rows: pd.DataFrame) -> dict[str, list[str]]:
 def _caption(sweep: Sweep, rows: int) -> str:
     targets = sorted(set(sweep.table["target"].dropna()))
     end = f"first evaluation at {' or '.join(map(target_text, targets))}" if targets else "end of the run"
-    lines = [f"Means over seeds; time and uplink up to the {end}."]
+    whole = "; accuracy at the end of the run" if targets else ""
+    lines = [f"Means over seeds; time and uplink up to the {end}{whole}."]
     broken = sweep.table[sweep.table["status"] != "completed"]
     if len(broken):
         first = broken.iloc[0]

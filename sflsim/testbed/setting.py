@@ -12,6 +12,7 @@ from typing import Any
 
 from sflsim.algorithms.base import PerClientCut
 from sflsim.errors import Problem, ScenarioError
+from sflsim.fleet.groups import FleetConfig, GroupConfig
 from sflsim.fleet.links import LinkConfig
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.learning.task import Task
@@ -52,7 +53,7 @@ class Setting:
 
 def _refused(scenario: Scenario, number: int) -> Iterator[Problem]:
     """Yield what a scenario has and a testbed has not."""
-    config, fleet, path = scenario.variants[number], scenario.fleet, f"variants[{number}]"
+    config, path = scenario.variants[number], f"variants[{number}]"
     if config.algorithm not in KNOWN:
         yield Problem(f"{path}.algorithm", config.algorithm, f"on the testbed {', '.join(KNOWN)}")
     given = config.model_dump()
@@ -67,16 +68,20 @@ def _refused(scenario: Scenario, number: int) -> Iterator[Problem]:
         yield Problem("stop.rounds", "nothing", "on the testbed a number of rounds")
     if scenario.server.link.up != inf or scenario.server.link.down != inf:
         yield Problem("server.link", "a limit", "on the testbed an unlimited link of the server")
-    for place, group in enumerate(fleet.groups):
-        where = f"fleet.groups[{place}]"
-        if not _plain(group.link):
-            yield Problem(
-                f"{where}.link", "a link that changes, is drawn or shared", "on the testbed fixed rates"
-            )
-        if getattr(group, "access_point", None):
-            yield Problem(f"{where}.access_point", "a shared medium", "on the testbed none")
-        if group.straggler or fleet.straggler:
-            yield Problem(f"{where}.straggler", "a slowdown", "on the testbed none")
+    if scenario.server.link.latency:
+        yield Problem("server.link.latency", "a latency", "on the testbed none: give it to the groups' links")
+    for place, group in enumerate(scenario.fleet.groups):
+        yield from _refused_group(group, f"fleet.groups[{place}]", scenario.fleet)
+
+
+def _refused_group(group: GroupConfig, path: str, fleet: FleetConfig) -> Iterator[Problem]:
+    """Yield what a group of devices has and a testbed has not."""
+    if not _plain(group.link):
+        yield Problem(f"{path}.link", "a link that changes, is drawn or shared", "on the testbed fixed rates")
+    if group.access_point:
+        yield Problem(f"{path}.access_point", "a shared medium", "on the testbed none")
+    if group.straggler or fleet.straggler:
+        yield Problem(f"{path}.straggler", "a slowdown", "on the testbed none")
 
 
 def _plain(link: Any) -> bool:

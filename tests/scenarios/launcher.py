@@ -13,7 +13,6 @@ import signal
 import sys
 
 import pyarrow.parquet  # noqa: F401 (loaded before the children are made, like the next)
-import sklearn.datasets  # noqa: F401
 import torch
 
 import sflsim

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from support import imported
 
 import sflsim
 from sflsim.learning.costs import Costs
@@ -24,13 +23,7 @@ ROUNDED = 1e-3
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
     """The study, imported as a module."""
-    spec = importlib.util.spec_from_file_location("capacity_planning", STUDY)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["capacity_planning"] = module
-    spec.loader.exec_module(module)
-    return module
+    return imported(STUDY)
 
 
 def derived(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from support import imported
 from typer.testing import CliRunner
 
 import sflsim
@@ -117,7 +117,7 @@ def run_commands(text: str, clone: Path) -> None:
         extra = [*extra, "--workers", "1"] if arguments[0] in ("run", "sweep") else extra
         with pytest.MonkeyPatch.context() as patch:
             if arguments[0] != "plot":  # that every run draws is shown elsewhere
-                patch.setattr("sflsim.run.plot_all", lambda *_: [])
+                patch.setattr("sflsim.report.plots.plot_all", lambda *_: [])
             result = CliRunner().invoke(app, expanded + extra)
         assert result.exit_code == 0, (line, result.output)
 
@@ -132,12 +132,7 @@ def run_study(arguments: list[str], clone: Path) -> None:
 @pytest.fixture(scope="module")
 def reference() -> dict[str, str]:
     """Return the pages that docs/generate.py writes."""
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    written: dict[str, str] = module.pages()
+    written: dict[str, str] = imported(DOCS / "generate.py").pages()
     return written
 
 

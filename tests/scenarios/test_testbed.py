@@ -10,13 +10,13 @@ the bound during each of them, the test is skipped and says so.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import pandas as pd
 import pytest
+from support import imported
 
 import sflsim
 
@@ -30,12 +30,8 @@ LEVEL = 1e-5
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("testbed_study", STUDY)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The study, imported as a module."""
+    return imported(STUDY)
 
 
 @pytest.mark.slow

@@ -58,8 +58,8 @@ def last_span(run: Run) -> pd.Series:
         ("4 J", {}, ("compute", 2.0, "flop", 6.0, 1.5, "lost")),
         # up to 2.25 s: 1.75 + 3 J; then 2 W while it sends 8 byte/s through the server's link: 0.75 s more
         ("6.25 J", {}, ("uplink", 3.0, "bytes", 6.0, 0.75, "lost")),
-        # the same to 2.25 s; then 1 + 0.75 W over the second of sending (0.75 s) and latency: half of it
-        ("5.625 J", {"server": OPEN}, ("uplink", 2.75, "bytes", 6.0, 0.375, "lost")),
+        # the same to 2.25 s; then 2 W while it sends 16 byte/s over a link of its own: 0.4375 s more
+        ("5.625 J", {"server": OPEN}, ("uplink", 2.6875, "bytes", 7.0, 0.4375, "lost")),
         # up to 3.75 s: 4.75 + 3 J; up to 4 s: 8 J; then idle, while the server computes for it: 4.5 s
         ("8.5 J", {}, ("uplink", 4.0, "bytes", 12.0, 1.5, "wasted")),
     ],
@@ -106,6 +106,15 @@ def test_a_battery_that_is_large_enough_changes_nothing() -> None:
         pd.testing.assert_frame_equal(run.spans, without.spans)
         pd.testing.assert_frame_equal(run.clients, without.clients)
         pd.testing.assert_frame_equal(run.evaluations, without.evaluations)
+
+
+def test_empty_batteries_are_counted_by_variant_and_group() -> None:
+    """Of two devices one is empty after its first part; none where the battery lasts, nothing without one."""
+    fleet = {"clients": 3, "groups": [{**groups("4 J")[0], "count": 2}, SLOW]}
+    run = run_of(None, fleet=fleet, variants=["splitfed-v1", "splitfed-v2"])
+    words = "2 of 2 batteries of group fast are empty at the end"
+    assert run.empty_batteries() == [f"splitfed-v1: {words}", f"splitfed-v2: {words}"]
+    assert run_of("1 kWh").empty_batteries() == run_of(None).empty_batteries() == []
 
 
 def test_when_the_last_battery_is_empty_the_run_stalls() -> None:

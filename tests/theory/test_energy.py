@@ -52,6 +52,23 @@ def test_energy_of_rounds_is_the_integral_of_power(algorithm: str) -> None:
     assert run.evaluations["energy_j"].iloc[-1] == pytest.approx(whole_j.sum())
 
 
+@pytest.mark.parametrize("down", ["unlimited", "5 byte/s"])
+def test_travelling_costs_nothing(down: str) -> None:
+    """Sending and receiving draw while bytes pass, on private links and shared ones, not in the latency."""
+    group = {
+        "name": "any",
+        "device": {"compute": "8 FLOP/s", "power": POWER},
+        "link": {"up": "16 byte/s", "down": "16 byte/s", "latency": "3 s"},
+    }
+    server = {"compute": "4 FLOP/s", "slots": 1, "link": {"up": down, "down": down, "latency": "1 s"}}
+    run = run_of({"algorithm": "splitfed-v1"}, 1, fleet={"groups": [group]}, server=server)
+    spans = run.spans[run.spans["bytes"] > 0]
+    sending_s = spans["bytes"] / (16.0 if down == "unlimited" else 5.0)
+    assert (spans["end_s"] - spans["start_s"]).to_numpy() == pytest.approx(4.0 + sending_s.to_numpy())
+    above_w = spans["activity"].map(ABOVE_IDLE_W)
+    assert spans["energy_j"].to_numpy() == pytest.approx((above_w * sending_s).to_numpy())
+
+
 def test_sequential_turns_keep_only_one_awake() -> None:
     """SL: somebody is awake all the time, and nobody beside."""
     run = run_of({"algorithm": "sl"})

@@ -206,5 +206,38 @@ def test_the_terminal_says_that_a_run_stalled_and_when(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.output
     assert "splitfed-v1 seed 0 stalled at 7 s: no client is left that could go on" in result.output
+    assert f"stalled; written to {tmp_path / 'out'}" in result.output
+    assert "completed" not in result.output
     runs = Run.load(tmp_path / "out").runs
     assert runs[["status", "time_s"]].to_numpy().tolist() == [["stalled", 7.0]]
+
+
+def test_a_trace_in_which_nobody_is_ever_there_is_refused(tmp_path: Path) -> None:
+    """Unless another device of the file is there at some time."""
+    (tmp_path / "there.csv").write_text("time_s,there\n0,0\n5,0\n")
+    with pytest.raises(ScenarioError, match="nobody there"):
+        parse(fleet(availability=TRACE), tmp_path)
+    (tmp_path / "there.csv").write_text("time_s,device,there\n0,a,0\n0,b,1\n")
+
+    assert parse(fleet(availability=TRACE), tmp_path)
+
+
+def test_a_move_that_is_repeated_is_told_in_a_sentence() -> None:
+    """With a verb."""
+    events = [{"at": "1 s", "group": "fast", "leave": True}, {"at": "2 s", "group": "fast", "leave": True}]
+    with pytest.raises(ScenarioError, match="fast twice, which is a second 'leave'"):
+        read(fleet(events=events))
+
+
+def test_a_jitter_without_a_mean_is_shown_in_the_users_unit() -> None:
+    """5 ms, not 0.005 s."""
+    link = {"up": "1 byte/s", "down": "1 byte/s", "jitter": "5 ms"}
+    with pytest.raises(ScenarioError, match="'5 ms', which has no mean"):
+        read(data(fleet={"clients": 1, "groups": [{"device": "stm32h7", "link": link}]}))
+
+
+def test_small_units_are_divided_out() -> None:
+    """47300 ms are 47.3 s to the last bit, in what a scenario says again, too."""
+    (event,) = read(fleet(events=[{"at": "47300 ms", "leave": True}])).fleet.events
+
+    assert event.model_dump(mode="json")["at"] == "47.3 s"

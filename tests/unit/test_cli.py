@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from support import data
 from typer.testing import CliRunner, Result
 
 from sflsim.cli import app
+from sflsim.errors import RunError
 from sflsim.run import Run
 
 VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": [1, 2]}]
@@ -72,10 +75,11 @@ def copy(folder: Path) -> Path:
 
 
 def test_run_writes_a_whole_folder(folder: Path) -> None:
-    """Resolved scenario, manifest, three tables and the pictures; it loads, and nothing else is left."""
+    """Resolved scenario, manifest, four tables and the pictures; it loads, and nothing else is left."""
     pictures = {path.name for path in (folder / "plots").iterdir()}
     assert {"accuracy_time.png", "accuracy_rounds.png", "where_time_goes.png"} < pictures
-    names = {"spans.parquet", "evaluations.parquet", "clients.parquet", "trace.json", "plots"}
+    tables = {f"{name}.parquet" for name in ("spans", "use", "evaluations", "clients")}
+    names = {*tables, "trace.json", "plots"}
     assert {path.name for path in folder.iterdir()} == {"scenario.yaml", "run.json"} | names
     loaded = Run.load(folder)
     assert loaded.status == "completed"
@@ -99,6 +103,68 @@ def test_plot_redraws_from_the_tables_alone(copy: Path) -> None:
     shutil.rmtree(copy / "plots")
     assert sflsim("plot", copy).exit_code == 0
     assert {path.name: path.read_bytes() for path in (copy / "plots").iterdir()} == before
+
+
+def test_a_link_in_a_strangers_folder_leads_no_picture_away(copy: Path) -> None:
+    """A link for plots/ is refused; one for a file is replaced, and what it led to stays."""
+    victim = Path("victim")
+    victim.mkdir()
+    (victim / "accuracy_time.png").write_bytes(b"mine")
+    (copy / "plots" / "accuracy_time.png").unlink()
+    (copy / "plots" / "accuracy_time.png").symlink_to((victim / "accuracy_time.png").absolute())
+    (copy / "trace.json").unlink()
+    for name in ("trace.json", "report.html"):
+        (copy / name).symlink_to((victim / name).absolute())
+    for command in ("plot", "trace", "report"):
+        assert sflsim(command, copy).exit_code == 0
+    assert not (copy / "plots" / "accuracy_time.png").is_symlink()
+    shutil.rmtree(copy / "plots")
+    (copy / "plots").symlink_to(victim.absolute())
+    result = sflsim("plot", copy)
+    assert (result.exit_code, "is a link; nothing is written through it" in result.stderr) == (2, True)
+    with pytest.raises(RunError, match="is a link"):
+        Run.load(copy).save(copy)
+    assert {path.name: path.read_bytes() for path in victim.iterdir()} == {"accuracy_time.png": b"mine"}
+
+
+def test_a_folder_that_cannot_be_written_can_be_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says so, and it is so."""
+    arguments = (write(variants=VARIANTS[:1]), "--timing-only", "--out", "out")
+
+    def full(source: Any, target: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        result = run(*arguments)
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert "use the same --out again" in result.stderr
+    again = run(*arguments)
+    assert again.exit_code == 0, again.output
+    assert Run.load("out").status == "completed"
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_stores_warnings_are_few_plain_lines(workers: int) -> None:
+    """A damaged store: one line each for the first, then how many; no source code, equal tables."""
+    path = write(variants=VARIANTS[:1], stop={"rounds": 6}, evaluate={"every": "1 rounds"})
+    assert run(path, "--cache", "store", "--out", "whole").exit_code == 0
+    with contextlib.closing(sqlite3.connect(next(Path("store").glob("*.sqlite")))) as db, db:
+        db.execute("UPDATE entries SET checksum = 'x'")
+    arguments = ["run", str(path), "--workers", str(workers), "--cache", "store", "--out", "again"]
+    if workers == 1:
+        told = sflsim(*arguments).stderr
+    else:  # what worker processes tell comes by the terminal's own file
+        command = [sys.executable, "-m", "sflsim", *arguments]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    lines = [line for line in told.splitlines() if "damaged" in line]
+    assert 2 <= len(lines) <= 4
+    assert all(line.startswith("warning: the store at store ") for line in lines)
+    assert "damaged entries in all" in lines[-1]
+    assert "self._tell" not in told
+    assert "disk_store.py" not in told
+    assert Run.load("whole").evaluations.equals(Run.load("again").evaluations)
 
 
 def test_plot_elsewhere(copy: Path) -> None:
@@ -355,7 +421,7 @@ def test_a_folder_that_a_kill_left_half_written_is_used_again(
             raise KeyboardInterrupt  # what follows in `save` does not happen
         replace(source, target)
 
-    quick = [] if command == "plan" else ["--timing-only"]
+    quick = [] if command == "plan" else ["--timing-only", "--workers", 1]
     arguments = [command, scenario, "--out", folder, *quick]
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", killed)

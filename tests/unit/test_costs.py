@@ -7,7 +7,14 @@ needs no gradient by its input. Numbers take 4 bytes, labels and pooling's place
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +24,10 @@ from torch import nn
 from sflsim.learning.costs import CostOverrides, Costs
 from sflsim.learning.measure import derive_costs
 from sflsim.learning.models.alexnet import AlexNet
+from sflsim.learning.models.base import trains_all
 from sflsim.learning.models.cnn import CNN
 from sflsim.learning.models.mlp import MLP
+from sflsim.learning.models.resnet import ResNet18
 from sflsim.learning.peak_memory import Storages
 from sflsim.learning.split import cut_blocks
 from sflsim.session import Options, Session
@@ -207,3 +216,63 @@ def test_live_bytes_of_a_hand_traced_chain() -> None:
         assert live.live_bytes == 4  # what was there before is not counted
         del d, inside
     assert live.live_bytes == 0
+
+
+# Costs that are asked for one by one, where nothing is learned.
+
+NEEDED = ("client_forward", "client_backward", "server_forward", "server_backward", "activation", "labels",
+          "client_model", "server_model", "client_saved", "client_live")  # fmt: skip
+WITHOUT_TORCH = """
+import sys
+from support import COSTS, data, read
+from sflsim.experiment import simulate
+keys, variant = {keys!r}, {variant!r}
+workload = {{**data()["workload"], "costs": {{key: COSTS[key] for key in keys}}}}
+run = simulate(read(data(workload=workload, variants=[variant])), timing_only=True)
+print("torch" in sys.modules, run.manifest["derived_costs"])
+"""
+
+
+def on_the_clock(keys: Sequence[str], variant: dict[str, Any]) -> str:
+    """Return whether torch was loaded, and for which keys, by a process of its own that was given these."""
+    script = WITHOUT_TORCH.format(keys=list(keys), variant=variant)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_clock_alone_asks_for_no_cost_that_nobody_uses() -> None:
+    """Ten of twenty keys are all that SplitFed V1 needs; with one less that one is named."""
+    assert on_the_clock(NEEDED, {"algorithm": "splitfed-v1"}) == "False []"
+    assert on_the_clock(NEEDED[:-1], {"algorithm": "splitfed-v1"}) == "True ['client_live']"
+
+
+@pytest.mark.parametrize("kind", ["splitfed-v1", "cse-fsl", "mu-splitfed", "fedavg", "ho-sfl"])
+def test_costs_on_demand_are_those_derived_at_once(kind: str) -> None:
+    """All tables are the same, whether some costs are given or none."""
+    for costs in ({}, {"client_forward": "5 FLOP", "client_live": "9 byte"}):
+        content = scenario({"algorithm": kind}, workload={"cut": 2, "costs": costs})
+        at_once = Session(content, Options()).costs(2)
+        on_demand = Session(content, Options(timing_only=True)).costs(2)
+
+        assert asdict(on_demand) == asdict(at_once)
+        assert asdict(pickle.loads(pickle.dumps(on_demand))) == asdict(at_once)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [(MLP(), (1, 8, 8)), (CNN(), (1, 8, 8)), (AlexNet(), (3, 32, 32)), (ResNet18(width=4), (3, 32, 32))],
+)
+def test_models_that_say_they_train_all_hold_nothing_frozen(model: Any, shape: tuple[int, ...]) -> None:
+    """Neither part, at any cut; one that freezes or adapts does not say so."""
+    assert trains_all(model)
+    with torch.device("meta"):
+        blocks = model.build(shape, 10)
+    for cut in range(1, len(blocks)):
+        costs = costs_of(blocks, shape, cut)
+        assert costs.client_frozen_bytes == costs.server_frozen_bytes == 0.0
+    assert not trains_all(model.model_copy(update={"freeze": ("*",)}))
+    assert not trains_all(object())

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from support import COSTS, data, read
 
+from sflsim.experiment import simulate
 from sflsim.fleet.catalog import Cataloged, Table, entries
 from sflsim.fleet.devices import DeviceConfig, compute_rate, power
 from sflsim.fleet.distributions import Lognormal
@@ -121,12 +123,36 @@ def test_figures_of_the_catalog_are_those_of_their_sources() -> None:
     assert DeviceConfig.named("raspberry-pi-4").compute == 16e9
 
 
-def test_a_lorawan_link_needs_20_minutes_for_8_kib() -> None:
-    """The duty cycle is part of the rate."""
-    rate = LinkConfig.named("lorawan-dr5").up
+@pytest.mark.parametrize(("name", "bit_per_s"), [("dr0", 250), ("dr5", 5470), ("dr6", 11e3), ("fsk", 50e3)])
+def test_a_lorawan_radio_sends_at_its_rate_and_then_is_silent(name: str, bit_per_s: float) -> None:
+    """8 KiB at data rate 5 take 12 s of sending; with the silence after it, 20 minutes."""
+    up = LinkConfig.named(f"lorawan-{name}").build(0, "client").up
+    rate = up.rate_of(0)
 
-    assert isinstance(rate, float)
-    assert 8 * 1024 / rate / 60 == pytest.approx(20, rel=0.01)
+    assert rate == bit_per_s / 8
+    assert up.silent_s(1.0) == pytest.approx(99.0)
+    if name == "dr5":
+        sending_s = 8 * 1024 / rate
+        assert (sending_s + up.silent_s(sending_s)) / 60 == pytest.approx(20, rel=0.01)
+
+
+def test_no_rate_of_the_catalog_contains_a_duty_cycle() -> None:
+    """It stands beside the rate, so that the energy of sending is that of the time of sending."""
+    for name in entries("links"):
+        assert (LinkConfig.named(name).duty_cycle < 1) == name.startswith("lorawan")
+
+
+def test_8_kib_over_lorawan_cost_the_joules_of_12_seconds() -> None:
+    """Sending draws 100 mW for 65536 / 5470 s, not for the 20 minutes until the next message."""
+    device = {"compute": "8 GFLOP/s", "power": {"send": "100 mW"}}
+    fleet = {"clients": 1, "groups": [{"device": device, "link": "lorawan-dr5"}]}
+    costs = {**COSTS, "activation": "8 KiB", "labels": "0 byte", "client_model": "0 byte"}
+    workload = {**data()["workload"], "costs": costs}
+    server = {"link": {"up": "unlimited", "down": "unlimited"}}
+    run = simulate(read(data(workload=workload, fleet=fleet, server=server)), timing_only=True)
+    sent = run.spans[(run.spans["activity"] == "uplink") & (run.spans["bytes"] > 0)]
+
+    assert sent["energy_j"].tolist() == pytest.approx([0.1 * 65536 / 5470])
 
 
 def test_a_distribution_of_rates_may_be_given_in_python() -> None:
@@ -148,11 +174,11 @@ def test_a_computing_rate_is_drawn_once_per_device() -> None:
 
 
 def test_sending_draws_what_idling_does_where_unknown() -> None:
-    """Unknown power is 0 W, unknown sending and receiving count as idling."""
+    """Unknown idling is 0 W, the other states count as idling where they are unknown."""
     config = DEVICES.validate_python({"compute": "1 GFLOP/s", "power": {"idle": "2 W", "receive": "3 W"}})
     drawn = power(config.power)
 
-    assert (drawn.idle_w, drawn.compute_w, drawn.send_w, drawn.receive_w) == (2, 0, 2, 3)
+    assert (drawn.idle_w, drawn.compute_w, drawn.send_w, drawn.receive_w) == (2, 2, 2, 3)
     assert power(None).compute_w == 0
 
 

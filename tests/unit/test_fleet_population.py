@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from sflsim.fleet.devices import Power, PowerConfig, power
 from sflsim.fleet.population import Fleet, FleetConfig, build_fleet
 
 PI = {"share": "70%", "device": "raspberry-pi-4"}
@@ -45,7 +46,7 @@ def draws(fleet: Fleet, index: int) -> tuple[str, float, float, float]:
         (3, ("50%", "50%"), [2, 1]),
         (100, (0.29, 0.71), [29, 71]),
         (5, ("33.3333%", "33.3333%", "33.3334%"), [2, 1, 2]),
-        (1, ("60%", "40%"), [1, 0]),
+        (2, ("60%", "40%"), [1, 1]),
     ],
 )
 def test_shares_are_rounded_by_largest_remainder(clients: int, shares: tuple[Any, ...], counts: Any) -> None:
@@ -57,9 +58,18 @@ def test_shares_are_rounded_by_largest_remainder(clients: int, shares: tuple[Any
 
 @given(st.integers(1, 10**6), st.lists(st.integers(1, 1000), min_size=1, max_size=8))
 def test_group_counts_always_sum_to_clients(clients: int, weights: list[int]) -> None:
-    """And each lies within one device of its exact share."""
+    """And each lies within one device of its exact share; a group that would have none is refused."""
     shares = [weight / sum(weights) for weight in weights]
-    counts = config(clients, *({"device": "stm32h7", "share": share} for share in shares)).group_counts()
+    groups = [{"device": "stm32h7", "share": share} for share in shares]
+    try:
+        counts = config(clients, *groups).group_counts()
+    except ValidationError as error:
+        empty = {details["loc"] for details in error.errors()}
+        assert empty
+        small = [place for place, share in enumerate(shares) if clients * share < 1]
+        assert empty <= {("groups", place, "share") for place in small}
+        return
+    assert min(counts) >= 1
 
     assert sum(counts) == clients
     assert all(abs(count - clients * share) < 1 + 1e-6 for count, share in zip(counts, shares, strict=True))
@@ -144,11 +154,61 @@ def test_devices_are_indexed_group_after_group() -> None:
             fleet.device(index)
 
 
-def test_a_group_without_devices_is_skipped() -> None:
-    """A group whose share rounds to nobody owns no index."""
-    fleet = build_fleet(config(1, NANO | {"share": "40%"}, PI | {"share": "60%"}), 0)
+def test_a_group_without_devices_is_refused() -> None:
+    """A share that rounds to nobody, with the numbers and from how many clients on it would have somebody."""
+    groups = [PI | {"share": "5%", "access_point": "hall"}, NANO | {"share": "95%"}]
+    with pytest.raises(ValidationError) as caught:
+        config(4, *groups, access_points={"hall": {"up": "10 Mbit/s"}})
+    (error,) = caught.value.errors()
 
-    assert fleet.device(0).group == "raspberry-pi-4"
+    assert error["loc"] == ("groups", 0, "share")
+    assert "5% of 4 clients" in error["ctx"]["found"]
+    assert "20 clients or more" in error["ctx"]["remedy"]
+    assert config(20, *groups, access_points={"hall": {"up": "10 Mbit/s"}}).group_counts() == [1, 19]
+    million = [PI | {"share": 1e-6}, NANO | {"share": 1 - 1e-6}]
+    assert config(10**6, *million).group_counts() == [1, 999_999]
+
+
+def test_a_misspelt_access_point_is_one_mistake() -> None:
+    """At the group that names it; the one that it stands for is not called unused."""
+    points = {"hall": {"up": "10 Mbit/s"}}
+
+    assert mistakes(4, {"device": "stm32h7", "access_point": "hal"}, access_points=points) == [
+        ("groups", 0, "access_point")
+    ]
+    assert mistakes(4, {"device": "stm32h7"}, access_points=points) == [("access_points", "hall")]
+
+
+@pytest.mark.parametrize("state", ["compute", "send", "receive"])
+def test_no_state_draws_less_than_idling(state: str) -> None:
+    """Each figure is what the whole device draws; one that is left out counts as idling."""
+    with pytest.raises(ValidationError) as caught:
+        PowerConfig.model_validate({"idle": "5 W", state: "2 W"})
+    (error,) = caught.value.errors()
+    given = PowerConfig.model_validate({"idle": "5 W"})
+
+    assert error["loc"] == (state,)
+    assert "5 W" in error["ctx"]["allowed"]
+    assert power(given) == Power(5.0, 5.0, 5.0, 5.0)
+    assert PowerConfig.model_validate(given.model_dump(mode="json")) == given
+
+
+def test_a_rate_is_set_once_at_a_time() -> None:
+    """By one event of those for its group and for all groups; other rates, groups and times are free."""
+    up = {"set": {"link.up": "1 Mbit/s"}}
+    groups = [PI | {"name": "a"}, NANO | {"name": "b"}]
+    free = [
+        {"at": "1 min", "group": "a", **up},
+        {"at": "1 min", "group": "b", **up},
+        {"at": "2 min", **up},
+        {"at": "1 min", "set": {"link.down": "1 Mbit/s"}},
+    ]
+
+    assert config(10, *groups, events=free)
+    twice = [*free, {"at": "1 min", "group": "b", **up}]
+    assert mistakes(10, *groups, events=twice) == [("events", 4, "set", "link.up")]
+    both = [free[2], {"at": "120 s", "group": "a", **up}]
+    assert mistakes(10, *groups, events=both) == [("events", 1, "set", "link.up")]
 
 
 def test_a_groups_straggler_stands_in_place_of_the_fleets() -> None:
@@ -186,7 +246,8 @@ def test_another_seed_gives_other_draws() -> None:
 @given(st.integers(1, 300), st.integers(0, 320), st.integers(0, 5))
 def test_select_takes_the_k_smallest_priorities(clients: int, k: int, round: int) -> None:
     """Sorted, distinct, and the same as by sorting all priorities."""
-    fleet = build_fleet(config(clients, PI, NANO), 0)
+    groups = [PI, NANO] if clients > 1 else [PI | {"share": "100%"}]
+    fleet = build_fleet(config(clients, *groups), 0)
     smallest = np.argsort(fleet.priorities(round))[:k]
 
     assert fleet.select(round, k) == sorted(smallest.tolist())

@@ -98,7 +98,7 @@ def test_shared_or_not_the_trace_is_the_same(tmp_path: Path, capacity: str) -> N
         ("time_s,rate\n0,1 Mbit/s\n2,\n", "file", "gap"),
         ("time_s,rate\n0,1 Mbit/s\n2\n", "file", "gap"),
         ("time_s,rate\n0,1 Mbit/s\n5,1 Mbit/s\n3,1 Mbit/s\n", "file", "time running backwards"),
-        ("time_s,rate\n0,1 Mbit/s\n5,1 Mbit/s\n5,2 Mbit/s\n", "file", "time running backwards"),
+        ("time_s,rate\n0,1 Mbit/s\n5,1 Mbit/s\n5,2 Mbit/s\n", "file", "a time twice"),
         ("time_s,rate\n0,1 Mbit/s\nnan,1 Mbit/s\n", "file", "time that is none"),
         ("time_s,rate\n-1,1 Mbit/s\n", "file", "time that is none"),
         ("time_s,rate\n0,-1 Mbit/s\n", "file", "negative"),
@@ -112,6 +112,7 @@ def test_shared_or_not_the_trace_is_the_same(tmp_path: Path, capacity: str) -> N
         ("time_s,device,rate\n0,pi-0,1 Mbit/s\n1,,1 Mbit/s\n", "file", "gap"),
         ("time_s,device,rate\n0,a,1 Mbit/s\n4,b,1 Mbit/s\n", "file", "begins with a gap"),
         ("", "file", "empty"),
+        ("\x00\x01\x02", "file", "cannot be read"),
     ],
 )
 def test_what_is_no_trace_is_refused(tmp_path: Path, text: str, key: str, found: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import pytest
-from support import read
+from support import data, read
 from typer.testing import CliRunner
 
 import sflsim
@@ -115,6 +116,33 @@ def test_the_table_of_cuts_and_needs() -> None:
     assert smaller.needs["too_small"].tolist() == ["tiny", "", "tiny", "", ""]
 
 
+def test_what_the_server_needs(tmp_path: Any) -> None:
+    """All replicas at once, the least, and how many at a time fit in the scenario's memory, by hand.
+
+    Server parts of 32 bytes for 3 participants: model and 3 replicas, or model, mean and one replica.
+    """
+    content = data(variants=["splitfed-v1", "splitfed-v2"])
+    content["fleet"] = {"clients": 3, "groups": [{**content["fleet"]["groups"][0], "count": 3}]}
+    columns = ["server_bytes", "server_least_bytes", "server_places"]
+    for memory, places, shown in (
+        (None, [None, None], "has no server.memory: any is taken as large enough"),
+        ("128 byte", [None, None], "all"),
+        ("127 byte", [1, None], "1"),
+        ("95 byte", [0, None], "✗ none"),
+    ):
+        asked = read(content | {"server": {**content["server"], "memory": memory}})
+        needs = sflsim.memory(asked).needs[columns]
+        assert needs["server_bytes"].tolist() == [128, 32]
+        assert needs["server_least_bytes"].tolist() == [96, 32]
+        assert [None if isnan(one) else one for one in needs["server_places"]] == places
+        file = tmp_path / "asked.yaml"
+        file.write_text(asked.to_yaml())
+        output = CliRunner().invoke(app, ["memory", str(file)], env={"COLUMNS": "200"}).output
+        words = " ".join(output.split())
+        assert shown in words
+        assert "serves all 3 participants of a round at once" in words
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(sflsim.SflsimError, match="fp32, bf16, fp16"):
         sflsim.memory(scenario("5 GiB"), precision="int8")
@@ -129,6 +157,7 @@ def test_on_the_command_line(tmp_path: Any) -> None:
     assert "✗ small" in shown.output
     table = CliRunner().invoke(app, ["memory", str(file), "--csv"])
     assert "splitfed-v1,splitfed-v1,1,hidden-1,32,fp32" in table.output
-    ran = CliRunner().invoke(app, ["run", str(file), "--timing-only", "--out", str(tmp_path / "out")])
+    here = ["--timing-only", "--workers", "1", "--out", str(tmp_path / "out")]
+    ran = CliRunner().invoke(app, ["run", str(file), *here])
     assert ran.exit_code == 0, ran.output
     assert "splitfed-v1: left out for want of memory: small (needs 7.34 MB, has 5.243 MB)" in ran.output

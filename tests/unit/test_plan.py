@@ -68,6 +68,9 @@ def line_of(block: dict[str, Any], words: str, **fields: Any) -> int:
             "2",
         ),
         ({"constraints": {"server_memory": 5}}, "plan.constraints.server_memory", "5"),
+        ({"constraints": {"deadline": "95 % of runs within 2 h"}}, "plan.constraints.deadline", "'95 % of"),
+        ({"constraints": {"deadline": 7200}}, "plan.constraints.deadline", "7200"),
+        ({"decisions": {"algorithm": ["sl"]}}, "plan.decisions.algorithm", "'algorithm' as a decision"),
         ({"contraints": {}}, "plan.contraints", "unknown key"),
     ],
 )
@@ -78,6 +81,15 @@ def test_a_mistake_is_refused_at_its_place(block: dict[str, Any], path: str, wor
     assert place.startswith(path)
     assert words in found
     assert int(line) >= line_of(block, "plan:")
+
+
+def test_messages_show_the_form_that_is_meant() -> None:
+    """The mapping of a deadline with a probability; variants in place of a decision on the algorithm."""
+    for deadline in ("95 % of runs within 2 h", 7200):
+        with pytest.raises(ScenarioError, match=r"\{within: 2 h, probability: 95%\}"):
+            plan(timed({"decisions": SLOTS, "constraints": {"deadline": deadline}}))
+    with pytest.raises(ScenarioError, match="as one of the scenario's 'variants'"):
+        plan(timed({"decisions": {"algorithm": ["splitfed-v1", "mu-splitfed"]}}))
 
 
 def test_a_plan_needs_a_block_and_something_to_compare() -> None:
@@ -136,6 +148,7 @@ def test_without_a_target_the_clock_alone_decides() -> None:
     assert found.recommended is not None
     assert found.recommended["time_s"] == times.min()
     assert "compared by what equal numbers of rounds take" in found.explanation
+    assert "10 of 12 combinations timed, 2 are the same points as others; 0 trainings" in found.explanation
 
 
 def test_nothing_feasible_names_what_is_in_the_way() -> None:
@@ -179,6 +192,15 @@ def test_prices_and_weights_move_the_recommendation() -> None:
     )
     assert len(cheap.pareto) == 2
     assert set(cheap.sensitivity["kind"]) == {"price", "fleet"}
+
+
+def test_what_breaks_a_constraint_beside_the_rest_is_not_called_worthless() -> None:
+    """A server a million times as fast buys time; it is the budget that it breaks."""
+    decisions = {"server.compute": ["4 FLOP/s", "4 TFLOP/s"]}
+    block = {"decisions": decisions, "prices": {"tflops_hour": 100.0}, "constraints": {"budget": 1e-4}}
+    words = plan(timed(block, variants=[{"algorithm": "splitfed-v1"}])).explanation
+    assert "4 TFLOP/s instead of 4 FLOP/s: breaks the budget with the rest unchanged." in words
+    assert "buys nothing" not in words
 
 
 def test_the_uplink_of_the_slow_group_is_named() -> None:
@@ -231,6 +253,7 @@ def test_the_command_line_says_it_and_writes_the_folder(
     result = CliRunner().invoke(app, ["plan", "good.yaml", "--no-cache", "--out", "there"])
     assert result.exit_code == 0, result.output
     assert "Recommended: " in result.output
+    assert "* recommended" in result.output.splitlines()
     assert {path.name for path in Path("there").iterdir()} == {
         "scenario.yaml", "points.parquet", "sensitivity.parquet", "plan.json",
     }  # fmt: skip
@@ -259,3 +282,7 @@ def test_the_page_has_readable_sensitivities(tmp_path: Path) -> None:
     page = plan(read(data(plan=block))).report(tmp_path / "plan.html").read_text(encoding="utf-8")
     assert "certain without more training" in page
     assert "time_ratio" not in page
+    head, _, body = page.partition('<table class="told">')[2].partition("</thead>")
+    assert head.index("note") < head.index("time of today")  # texts before figures, none is clipped
+    assert body.count("<td>as now</td>") > 3
+    assert "<td>as now</td>" in page

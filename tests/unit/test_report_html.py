@@ -25,7 +25,7 @@ from sflsim.record import tables
 from sflsim.report import html_gantt
 from sflsim.report.html_curves import curves
 from sflsim.report.html_fleet import fleet
-from sflsim.report.html_points import plan_report, sweep_report
+from sflsim.report.html_points import _given_up, _plain_table, plan_report, sweep_report
 from sflsim.report.html_run import run_report
 from sflsim.report.tables import first_at_target
 from sflsim.run import Run
@@ -249,3 +249,20 @@ def test_names_stay_text_in_sweeps_and_plans() -> None:
         assert len(elements.scripts) == 3
         assert "img" not in {tag for tag, _ in elements.found}
         assert EVIL in json.dumps(elements.data)
+
+
+def test_what_was_given_up_is_counted_by_reason() -> None:
+    """Points that break a constraint are not told to be beaten."""
+    both = pd.DataFrame({"broken": ["budget", "", "deadline, budget"]})
+
+    assert _given_up(both) == "3 given up early: 2 break a constraint already, 1 cannot win"
+    assert _given_up(both[["broken"]].iloc[1:2]) == "1 given up early: 1 cannot win"
+    assert _given_up(both.drop(columns="broken")) == "3 given up early: 3 cannot win"
+
+
+def test_long_texts_of_a_plain_table_get_a_wide_column() -> None:
+    """And only those; figures stay to the right."""
+    html = _plain_table(pd.DataFrame({"name": ["a"], "note": ["word " * 10], "ratio": [1.5]}))
+
+    assert '<td>a</td><td class="long">word ' in html
+    assert '<td class="figure">1.5</td>' in html

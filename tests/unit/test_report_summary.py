@@ -155,6 +155,17 @@ def test_a_terminal_of_80_characters_breaks_no_number() -> None:
     assert all(word in text for word in ("90.0 ±14.1", "accuracy", "downlink", "7.50", "tau=adaptive"))
 
 
+def test_long_names_push_no_column_out() -> None:
+    """Names of words that no column has room for are folded; the last column is there whole."""
+    long = "fedavg-with-a-name-of-one-long-word"
+    text = rendered(summarize(EVALUATIONS.replace("slow", long), RUNS.replace("slow", long), 0.9), 80)
+
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert all(word in text for word in ("memory", "client", "2.00", "90.0 ±14.1"))
+    heading = [word for line in text.partition("───")[0].splitlines() for word in line.split()]
+    assert heading.count("memory") == 1
+
+
 def test_amounts_read_in_the_unit_that_fits() -> None:
     """Values beside each unit's bound."""
     assert [seconds_text(time_s) for time_s in (0.85, 120, 0, math.nan)] == ["850 ms", "2.00 min", "0 s", "-"]

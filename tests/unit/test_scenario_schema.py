@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
+import pytest
+from support import data, read
+
+from sflsim import registry
+from sflsim.errors import ScenarioError
+from sflsim.learning.models.mlp import MLP
 from sflsim.registry import algorithms, datasets, distributions, models, partitions
 from sflsim.scenario import Scenario, json_schema
 
@@ -47,3 +53,37 @@ def test_made_afresh() -> None:
     """The schema that is given away can be changed without harm."""
     json_schema()["properties"].clear()
     assert json_schema()["properties"]
+
+
+class Late(MLP):
+    """A model that is registered after mistakes were explained."""
+
+    kind: Literal["late"] = "late"
+    shortcuts: int = 0
+
+
+def test_mistakes_are_explained_by_what_is_registered_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schema that is kept for explanations is made anew where there is another component."""
+
+    def mistake(model: dict[str, Any]) -> str:
+        with pytest.raises(ScenarioError) as caught:
+            read(data(workload={"model": model}))
+        return str(caught.value)
+
+    monkeypatch.setattr(registry, "_registered", {})
+    assert "did you mean 'hidden'?" in mistake({"kind": "mlp", "hiden": [8]})
+    assert "'late'" in mistake({"kind": "late"})
+    registry.register_model(Late)
+    assert "did you mean 'shortcuts'?" in mistake({"kind": "late", "shortcut": 1})
+
+
+def test_what_a_name_may_be_is_said() -> None:
+    """'..' is made of allowed characters, so the message has to say how a name begins; a group's likewise."""
+    whole = data()
+    group = whole["fleet"]["groups"][0] | {"name": "../g"}
+    grouped = whole | {"fleet": whole["fleet"] | {"groups": [group]}}
+    for wrong, path in ((whole | {"name": ".."}, "name"), (grouped, "fleet.groups[0].name")):
+        with pytest.raises(ScenarioError) as caught:
+            read(wrong)
+        (problem,) = (one for one in caught.value.problems if one.path == path)
+        assert "letters, digits, '.', '_' and '-', a letter or digit first" in problem.allowed

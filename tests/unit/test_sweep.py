@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
+import multiprocessing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import sflsim
 from sflsim.cli import app
 from sflsim.errors import RunError, ScenarioError, SflsimError
-from sflsim.planning.crew import Event, Processes, Task
+from sflsim.planning.crew import Event, Task
 from sflsim.planning.jobs import Desk, Job
 from sflsim.planning.schedule import MAX_DEATHS, Schedule
 from sflsim.planning.sweep import Sweep, SweepProgress
@@ -88,23 +88,15 @@ def test_a_timed_sweep_without_target_has_whole_runs() -> None:
 
 def test_workers_change_nothing(whole: Sweep, tmp_path: Path) -> None:
     """Two processes give the same files, byte for byte, train as little, and one may be killed meanwhile."""
-    killed: list[int] = []
+    killed: list[BaseProcess] = []
+    others = set(multiprocessing.active_children())
 
     def kill_one(step: SweepProgress) -> None:
         if step.runs_done == 2:
-            killed.append(crews[0].pids[0])
-            os.kill(killed[0], signal.SIGKILL)
+            killed.append(next(iter(set(multiprocessing.active_children()) - others)))
+            killed[0].kill()
 
-    crews: list[Processes] = []
-    original = Processes.__init__
-
-    def noted(self: Processes, desk: Desk) -> None:
-        original(self, desk)
-        crews.append(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Processes, "__init__", noted)
-        other = sflsim.sweep(scenario(), OVER, workers=2, progress=kill_one)
+    other = sflsim.sweep(scenario(), OVER, workers=2, progress=kill_one)
     assert killed
     assert other.manifest["workers_lost"] == 1
     whole.save(tmp_path / "one")
@@ -146,6 +138,41 @@ def test_a_broken_point_stops_nobody() -> None:
     assert broken["error"].str.contains("found 2; allowed: 1 to 1").all()
     assert (table.loc[table["point"] != 2, "status"] == "completed").all()
     assert list(table["workload.model.hidden"].unique()) == ["[8]", "[8, 8]"]
+
+
+BROKEN_VALUES = [
+    ("fleet.participants", [1, 9], "at most as many as there are clients"),
+    ("server.slots", [1, "x"], "a whole number"),
+    ("fleet.groups[0].link", ["wifi", "wify"], "wifi"),
+]
+
+
+@pytest.mark.parametrize(("path", "values", "words"), BROKEN_VALUES)
+def test_a_value_that_is_never_possible_stops_nobody(path: str, values: list[Any], words: str) -> None:
+    """Its points are broken, with file or option and reason; the others are those of a sweep without it."""
+    over = {path: values, "variants[mu].tau": [1, 2]}
+    done = sflsim.sweep(scenario(), over, timing_only=True)
+    good, bad = (done.table[done.table["point"].isin(which)] for which in ([0, 1], [2, 3]))
+    assert (good["status"] == "completed").all()
+    assert (bad["status"] == "failed").all()
+    assert bad["error"].str.contains(words).all()
+    assert bad["error"].str.contains(f"--over {path}={values[1]}", regex=False).all()
+    alone = sflsim.sweep(scenario(), {**over, path: values[:1]}, timing_only=True).table
+    assert list(alone["run_time_s"]) == list(good["run_time_s"])
+
+
+def test_what_is_broken_is_counted_once_and_everywhere() -> None:
+    """Manifest, progress and table agree, points that cannot be simulated included."""
+    steps: list[SweepProgress] = []
+    done = sflsim.sweep(scenario(), {"fleet.participants": [1, 9, 2]}, progress=steps.append)
+    broken = int((done.table["status"] != "completed").sum())
+    assert broken == 4
+    found = {name: done.manifest[name] for name in ("points", "broken_points", "runs", "broken")}
+    assert found == {"points": 3, "broken_points": 1, "runs": len(done.table), "broken": broken}
+    assert (steps[0].runs_done, steps[0].points_done) == (5, 1)
+    last = steps[-1]
+    assert (last.runs_done, last.runs, last.points_done, last.broken) == (12, 12, 3, 4)
+    assert last.trainings + last.shared + last.broken == last.runs
 
 
 def test_a_diverged_variant_and_a_crash_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,14 +222,14 @@ def test_progress() -> None:
     [
         ("\n  server.slots: [1]\n  fleet.stragler.mean: [1 s]", 3, "did you mean 'straggler'?"),
         ("\n  variants[mu].tu:\n    - 1\n    - 2", 3, "did you mean 'tau'?"),
-        ("\n  server.slots:\n    - 1\n    - x", 4, "a whole number"),
+        ("\n  server.slots:\n    - x\n    - y", 4, "a whole number"),
         ("\n  server.slots: []", 2, "an empty list"),
         ("\n  server.slots:\n    - 1\n    - 1", 4, "each value once"),
         ("\n  server.slots: 3", 2, "allowed: a list"),
         ("\n  'server.slots[': [1]", 2, "allowed: the path of a field"),
         ("\n  name: [a, b]", 2, "changes no simulation"),
         ("\n  variants[none].tau: [1]", 2, "[none]"),
-        ("\n  fleet.participants:\n    - 1\n    - 9", 4, "at most as many as there are clients"),
+        ("\n  fleet.participants:\n    - 8\n    - 9", 4, "at most as many as there are clients"),
         (" {}", 1, "no path"),
         (f" {{server.slots: {list(range(1, 102))}, stop.rounds: {list(range(1, 101))}}}", 1, "10100 points"),
     ],
@@ -279,6 +306,68 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = CliRunner().invoke(app, ["validate", "bad.yaml"])
     assert (checked.exit_code, "did you mean 'slots'?" in checked.stderr) == (2, True)
     assert [path.name for path in Path("runs").iterdir()] == ["test-sweep"]
+
+
+def test_exit_codes_tell_a_script_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 where any run completed, 1 where none did though the table is written, 2 where nothing was run."""
+    monkeypatch.chdir(tmp_path)
+    settings = data(variants=VARIANTS[:1], stop={"rounds": 3})
+    Path("it.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+
+    def call(over: str, out: str, *more: str) -> Any:
+        arguments = ["--workers", "1", "--no-cache", "--over", over, "--out", out, *more]
+        return CliRunner().invoke(app, ["sweep", "it.yaml", *arguments])
+
+    some = call("fleet.participants=1,9", "some", "--timing-only")
+    assert some.exit_code == 0, some.output
+    assert "1 of 2 runs broken, first point 1:" in some.stdout
+    assert json.loads(Path("some/sweep.json").read_text())["broken"] == 1
+    none = call("variants[splitfed-v1].client_optimizer.lr=1e+30,1e+31", "none")
+    assert none.exit_code == 1, none.output
+    assert set(pd.read_csv("none/sweep.csv")["status"]) == {"diverged"}
+    assert call("fleet.participants=8,9", "never").exit_code == 2
+    assert not Path("never").exists()
+
+
+def test_validate_tells_of_broken_points(tmp_path: Path) -> None:
+    """A sweep of which some point is impossible is fine, and the point is named."""
+    settings = data(variants=VARIANTS) | {"sweep": {"fleet.participants": [1, 9]}}
+    file = tmp_path / "it.yaml"
+    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    checked = CliRunner().invoke(app, ["validate", str(file)])
+    assert checked.exit_code == 0
+    assert "1 of 2 points of the sweep cannot be simulated" in checked.stderr
+    assert "at most as many as there are clients" in checked.stderr
+
+
+NARROW = {
+    "variants[splitfed-v1].client_optimizer.lr": [0.5, 0.25],
+    "fleet.groups[0].link": ["wifi", "4g-cz"],
+    "variants[mu].tau": [1, 2],
+    "server.slots": [1, 2],
+}
+
+
+@pytest.mark.parametrize("width", ["", "80"])
+def test_no_heading_is_broken_within_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    """In a pipe a line is as long as the table needs; at 80 characters a path takes a line for each step."""
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_dump(data(variants=VARIANTS), sort_keys=False)
+    Path("it.yaml").write_text(content, encoding="utf-8")
+    over = [f"--over={path}={','.join(map(str, values))}" for path, values in NARROW.items()]
+    arguments = ["sweep", "it.yaml", "--workers", "1", "--timing-only", "--no-cache", *over]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width:
+        monkeypatch.setenv("COLUMNS", width)
+    output = CliRunner().invoke(app, arguments).stdout
+    head = output.partition("───")[0]
+    wanted = ("[splitfed-v1].", "client_optimizer.", "fleet.", "groups", "link", "slots", "variant", "uplink")
+    steps = [word for line in head.splitlines() for word in line.split()]
+    assert set(wanted) <= set(steps) if width else {*NARROW, "variant"} <= set(steps)
+    assert "splitfed-v1" in output
+    assert all(len(line) <= int(width or 200) for line in output.splitlines()[:12])
 
 
 # Who computes what.

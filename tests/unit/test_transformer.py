@@ -259,7 +259,7 @@ def _words() -> Iterator[None]:
     registry._registered["datasets"].remove(Words)
 
 
-def trained(variants: list[Any], model: Transformer, rounds: int = 2) -> sflsim.Run:
+def trained(variants: list[Any], model: Transformer, rounds: int = 2, batch_size: int = 4) -> sflsim.Run:
     return sflsim.simulate(
         read(
             {
@@ -268,7 +268,7 @@ def trained(variants: list[Any], model: Transformer, rounds: int = 2) -> sflsim.
                     "dataset": "random-words",
                     "model": model.model_dump(mode="json", exclude_none=True),
                     "cut": "layer-2",
-                    "batch_size": 4,
+                    "batch_size": batch_size,
                 },
                 "fleet": {"clients": 3, "groups": [{"device": "raspberry-pi-5"}]},
                 "variants": variants,
@@ -293,7 +293,7 @@ def test_every_algorithm_trains_it(adapters: dict[str, Any] | None) -> None:
     """Losses are finite and change; with adapters only they and the classifier are sent."""
     names = ALGORITHMS if adapters is None else [*ALGORITHMS, "fedlora"]
     variants = [{"algorithm": name, **NEEDS.get(name, {})} for name in names]
-    run = trained(variants, model_of("opt", adapters=adapters))
+    run = trained(variants, model_of("opt", adapters=adapters), batch_size=16)  # few of them in an epoch
     assert set(run.runs["status"]) == {"completed"}, run.runs
     losses = run.evaluations.groupby("variant")["loss"]
     assert np.isfinite(run.evaluations["loss"]).all()
