@@ -95,7 +95,7 @@ class Alternatives:
         front = self.knowledge.front
         open_ = any(self.knowledge.can_win(point, front) for point in points)
         verdict = (
-            "had to stay untrained, and might win"
+            "might win, but was not trained to the end"
             if open_
             else "no point can win, so none was trained to the end"
         )

@@ -109,9 +109,7 @@ class Forecast:
         everything = np.concatenate([front, *(values for each in hopes.values() for values, _ in each)])
         if not len(everything):
             return {}
-        known = front if len(front) else everything
-        worst = np.concatenate([known, everything[front_of(everything)]]).max(axis=0)
-        reference = np.where(worst > 0, 1.1 * worst, 1.0)
+        reference = self._reference(points, guesses, front, everything)
         base = hypervolume(front, reference)
 
         def gain(values: Values) -> float:
@@ -121,6 +119,18 @@ class Forecast:
         gained = {name: sum(weight * gain(values) for values, weight in each) for name, each in hopes.items()}
         whole = hypervolume(everything, reference)
         return {name: one / whole for name, one in gained.items() if one > 0}
+
+    def _reference(
+        self, points: Sequence[Point], guesses: Mapping[str, Guess], front: Values, everything: Values
+    ) -> Values:
+        """Return what is a tenth worse than the worst of the known, the likely and the hoped-for front."""
+        likely = [values for values, excess in (self.expected(one, guesses) for one in points) if not excess]
+        fronts = [front, everything[front_of(everything)]]
+        if likely:
+            together = np.concatenate([front, np.stack(likely)])
+            fronts.append(together[front_of(together)])
+        worst = np.concatenate(fronts).max(axis=0)
+        return np.where(worst > 0, 1.1 * worst, 1.0)
 
     def guesses(self) -> Mapping[str, Guess]:
         """Return a guess for every training; none before anything has been trained."""
@@ -185,12 +195,18 @@ class Forecast:
         return float(np.exp(np.mean(np.log(each)))) if each else None
 
     def _needed(self, timing: Timing, one: Reach) -> float:
-        """Return the rounds to the target; where they did not come to it, as far as on a straight line."""
+        """Return the rounds to the target, accuracy taken as straight lines between evaluations.
+
+        Where a run did not come to it, on the straight line from its start to its best.
+        """
+        known, target = self.knowledge.known, self.knowledge.judge.target or 1.0
+        accuracies = [known[key][0] for key in timing.keys[: one.row + 1] if key in known]
+        if one.settled and one.reached and one.row:
+            before, there = max(accuracies[:-1]), accuracies[-1]
+            low, high = timing.rounds[one.row - 1 : one.row + 1]
+            return max(1.0, float(low + (high - low) * (target - before) / (there - before)))
         rounds = max(1.0, float(timing.rounds[one.row]))
-        if one.settled and one.reached:
-            return rounds
-        start, target = self.knowledge.known[timing.keys[0]][0], self.knowledge.judge.target or 1.0
-        progress = (one.best - start) / max(target - start, 1e-9)
+        progress = (one.best - accuracies[0]) / max(target - accuracies[0], 1e-9)
         return rounds / min(max(progress, LEAST_PROGRESS), MOST_PROGRESS)
 
     def _looked_ahead(self, point: Point) -> Ahead:
