@@ -122,7 +122,8 @@ def _sure(table: pd.DataFrame, selection: Selection, knowledge: Knowledge) -> It
     doubt = f", {doubtful} of them as far as can be told without more training" if doubtful else ""
     yield f"{kept} leave the recommendation as it is{doubt}."
     if selection.open:
-        yield f"{count(len(selection.open), 'point')} might still be better: trained to the end was only what was expected to win."
+        might = f"{count(len(selection.open), 'point')} might still be better"
+        yield f"{might}; only what was expected to win was trained to the end."
     deadline, seeds = knowledge.judge.plan.constraints.deadline, len(knowledge.seeds)
     if deadline and deadline.probability < 1 and seeds * (1 - deadline.probability) < 1 - 1e-9:
         share = target_text(deadline.probability)
