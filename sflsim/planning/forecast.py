@@ -191,15 +191,18 @@ class Forecast:
 
     def _observed(self, reaches: Sequence[tuple[Timing, Reach]]) -> float | None:
         """Return the rounds that the trainings of all seeds need (their geometric mean), as far as begun."""
-        each = [self._needed(timing, one) for timing, one in reaches if one.row > 1 or one.settled]
+        target = self.knowledge.judge.target
+        if target is None:  # nothing is trained
+            return None
+        each = [self._needed(timing, one, target) for timing, one in reaches if one.row > 1 or one.settled]
         return float(np.exp(np.mean(np.log(each)))) if each else None
 
-    def _needed(self, timing: Timing, one: Reach) -> float:
+    def _needed(self, timing: Timing, one: Reach, target: float) -> float:
         """Return the rounds to the target, accuracy taken as straight lines between evaluations.
 
         Where a run did not come to it, on the straight line from its start to its best.
         """
-        known, target = self.knowledge.known, self.knowledge.judge.target or 1.0
+        known = self.knowledge.known
         accuracies = [known[key][0] for key in timing.keys[: one.row + 1] if key in known]
         if one.settled and one.reached and one.row:
             before, there = max(accuracies[:-1]), accuracies[-1]
