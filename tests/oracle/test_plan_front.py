@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support import COSTS as EVERY_COST
-from support import data, read
+from planned import FIRST_ORDER, MU_SPLITFED, SPLITFED_V1, planned
+from support import read
 
 import sflsim
 from sflsim.planning.pareto import front, hypervolume
@@ -20,20 +20,10 @@ pytest.importorskip("torch")
 
 TARGET = 0.45
 PRICES = {"server_hour": 0.4, "tflops_hour": 3.0, "gigabyte_up": 2.0, "groups": {"slow": {"gigabyte_up": 40}}}
-GROUPS = [
-    {"name": "fast", "share": "50%", "device": {"compute": "30 GFLOP/s"}, "link": "wifi"},
-    {"name": "slow", "share": "50%", "device": {"compute": "8 GFLOP/s"}, "link": "wifi"},
-]
-COSTS = EVERY_COST | {  # all given: none is derived anew for each point
-    "client_forward": "300 MFLOP", "client_backward": "600 MFLOP", "server_forward": "2 GFLOP",
-    "server_backward": "4 GFLOP", "activation": "256 KiB", "labels": "128 byte", "client_model": "64 KiB",
-    "server_model": "8 MiB", "client_saved": "8 MiB", "client_live": "4 MiB",
-}  # fmt: skip
-FIRST_ORDER = {"client_optimizer": {"lr": 0.5}, "server_optimizer": {"lr": 0.5}}
 VARIANTS = [
-    {"algorithm": "splitfed-v1", "local_iterations": [1, 4], **FIRST_ORDER},
+    SPLITFED_V1,
     {"algorithm": "splitfed-v2", **FIRST_ORDER},
-    {"algorithm": "mu-splitfed", "tau": 4, "eta_s": 0.05, "eta_c": 0.02, "eta_g": 1.0},
+    MU_SPLITFED,
 ]
 SLOW_LINK = {"up": "4 Mbit/s", "down": "16 Mbit/s", "latency": "30 ms"}
 DECISIONS: dict[str, list[Any]] = {
@@ -52,16 +42,7 @@ def scenario(**fields: Any) -> sflsim.Scenario:
         "prices": PRICES,
         "constraints": {"deadline": "70 s", "bytes_per_client": "12 MB"},
     }
-    content = data(
-        workload={"model": {"kind": "mlp", "hidden": [12, 12]}, "batch_size": 16, "costs": COSTS},
-        fleet={"clients": 6, "groups": GROUPS, "straggler": {"kind": "exponential", "mean": "0.4 s"}},
-        server={"compute": "100 GFLOP/s"},
-        variants=VARIANTS,
-        stop={"rounds": 18},
-        evaluate={"every": "2 rounds"},
-        target_accuracy=TARGET,
-    )
-    return read(content | {"plan": block} | fields)
+    return planned(**({"block": block, "variants": VARIANTS, "target_accuracy": TARGET} | fields))
 
 
 def by_brute_force(base: sflsim.Scenario) -> pd.DataFrame:
@@ -139,7 +120,7 @@ DEAR = PRICES | {"tflops_hour": 100.0}  # so that a faster server is not always 
 def large(decisions: dict[str, Any], variants: list[dict[str, Any]], **search: int) -> Plan:
     """Return a plan of two objectives for a target that a minority of the trainings reaches."""
     block = {"decisions": decisions, "objectives": ["time", "cost"], "prices": DEAR, "search": search}
-    return plan(scenario(variants=variants, target_accuracy=0.6, plan=block))
+    return plan(scenario(variants=variants, target_accuracy=0.6, block=block))
 
 
 def assert_nearly_whole(some: Plan, whole: Plan) -> None:

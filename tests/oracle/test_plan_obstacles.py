@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support import COSTS as EVERY_COST
-from support import data, read
+from planned import MU_SPLITFED, SPLITFED_V1, planned
 
 import sflsim
 from sflsim.planning.infeasible import attainable, explained, obstacles
@@ -20,19 +19,9 @@ from sflsim.planning.space import Point, Space
 pytest.importorskip("torch")
 
 TFLOPS_HOUR = 3.0
-GROUPS = [
-    {"name": "fast", "share": "50%", "device": {"compute": "30 GFLOP/s"}, "link": "wifi"},
-    {"name": "slow", "share": "50%", "device": {"compute": "8 GFLOP/s"}, "link": "wifi"},
-]
-COSTS = EVERY_COST | {  # all given: none is derived anew for each point
-    "client_forward": "300 MFLOP", "client_backward": "600 MFLOP", "server_forward": "2 GFLOP",
-    "server_backward": "4 GFLOP", "activation": "256 KiB", "labels": "128 byte", "client_model": "64 KiB",
-    "server_model": "8 MiB", "client_saved": "8 MiB", "client_live": "4 MiB",
-}  # fmt: skip
-FIRST_ORDER = {"client_optimizer": {"lr": 0.5}, "server_optimizer": {"lr": 0.5}}
 VARIANTS = [
-    {"algorithm": "splitfed-v1", "local_iterations": [1, 4], **FIRST_ORDER},
-    {"algorithm": "mu-splitfed", "tau": 4, "eta_s": 0.05, "eta_c": 0.02, "eta_g": 1.0},
+    SPLITFED_V1,
+    MU_SPLITFED,
 ]
 DECISIONS = {"server.compute": ["10 GFLOP/s", "1 TFLOP/s"], "fleet.participants": [2, 4]}
 
@@ -47,17 +36,7 @@ def scenario(
         "prices": {"tflops_hour": TFLOPS_HOUR},
         "constraints": constraints,
     }
-    content = data(
-        workload={"model": {"kind": "mlp", "hidden": [12, 12]}, "batch_size": 16, "costs": COSTS},
-        fleet={"clients": 6, "groups": GROUPS, "straggler": {"kind": "exponential", "mean": "0.4 s"}},
-        server={"compute": "100 GFLOP/s"},
-        variants=variants,
-        seeds=[0, 1],
-        stop={"rounds": 18},
-        evaluate={"every": "2 rounds"},
-        target_accuracy=target,
-    )
-    return read(content | {"plan": block})
+    return planned(block, variants=variants, seeds=[0, 1], target_accuracy=target)
 
 
 @pytest.fixture(scope="module")
