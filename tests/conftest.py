@@ -1,4 +1,8 @@
-"""Tests keep to themselves: their store on disk is a folder of their own, not the user's."""
+"""Tests keep to themselves and repeat: a store on disk of their own, and the same examples every time.
+
+A property test draws the same examples in every run (profile `fixed`). A free search is asked for by
+`--hypothesis-profile=free --hypothesis-seed=N`; what it finds becomes an example of its test.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, database=None)
+settings.register_profile("free", database=None, print_blob=True)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session", autouse=True)
