@@ -50,7 +50,7 @@ def run(
     with errors():
         from sflsim.experiment import simulate
         from sflsim.planning.memory import left_out
-        from sflsim.report.summary import derived_costs, format_summary, stalls
+        from sflsim.report.summary import derived_costs, format_summary, early_ends
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.progress import shown
 
@@ -72,13 +72,13 @@ def run(
                 keep_spans=spans == "all",
             )
         out.print(format_summary(result.summary(wanted)))
-        for line in (*stalls(result.runs), *result.empty_batteries()):
+        for line in (*early_ends(result.runs), *result.empty_batteries()):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
         for line in derived_costs(result.manifest):
             err.print(line)
         saved(result, place)
         out.print(f"{result.outcome}; written to {place}", highlight=False, soft_wrap=True)
-        if result.status == "interrupted":
+        if result.status == "interrupted" or (result.runs["status"] == "diverged").all():
             raise typer.Exit(1)
 
 

@@ -50,12 +50,12 @@ def summary(
 ) -> None:
     """Show the summary of a run again, for another target accuracy if you like."""
     with errors():
-        from sflsim.report.summary import format_summary, stalls
+        from sflsim.report.summary import format_summary, early_ends
         from sflsim.run import Run
 
         run = Run.load(folder)
         out.print(format_summary(run.summary(read_share(target))))
-        for line in (*stalls(run.runs), *run.empty_batteries()):
+        for line in (*early_ends(run.runs), *run.empty_batteries()):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -105,7 +105,7 @@ class Session(Needs):
         except ScenarioError as error:
             raise self.scenario.located(error) from error
         except Diverged as error:
-            outcome.status, outcome.reason = "diverged", f"in round {error.round}"
+            outcome.status, outcome.reason = "diverged", f"in round {error.round}; {algorithm.when_diverged}"
         except KeyboardInterrupt:
             outcome.status, outcome.reason = "interrupted", f"in round {sim.round + 1}"
         outcome.real_s = time.perf_counter() - started
