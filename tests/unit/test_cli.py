@@ -24,6 +24,7 @@ from typer.testing import CliRunner, Result
 
 from sflsim.cli import app
 from sflsim.errors import RunError
+from sflsim.report.html_run import run_report
 from sflsim.run import Run
 
 VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": [1, 2]}]
@@ -360,6 +361,8 @@ def test_divergence_ends_its_variant_alone() -> None:
         **dict.fromkeys(rows, "diverged"), "tame": "completed",
     }  # fmt: skip
     assert saved.evaluations["loss"].notna().all()
+    page = run_report({name: getattr(saved, name) for name in ("evaluations", "runs")}, name="x")
+    assert all(line.replace("<", "&lt;") in page for line in told)
     accuracies = saved.summary().set_index("variant")["accuracy_mean"]
     assert accuracies[[*rows]].isna().all()
     assert accuracies.notna()["tame"]
