@@ -50,7 +50,7 @@ def run(
     with errors():
         from sflsim.experiment import simulate
         from sflsim.planning.memory import left_out
-        from sflsim.report.summary import derived_costs, format_summary, early_ends
+        from sflsim.report.summary import derived_costs, early_ends, format_summary
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.progress import shown
 

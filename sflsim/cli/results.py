@@ -50,7 +50,7 @@ def summary(
 ) -> None:
     """Show the summary of a run again, for another target accuracy if you like."""
     with errors():
-        from sflsim.report.summary import format_summary, early_ends
+        from sflsim.report.summary import early_ends, format_summary
         from sflsim.run import Run
 
         run = Run.load(folder)

@@ -147,7 +147,8 @@ def summary_html(
             number_text(value / size) for value in values
         ]
     ends = [f"<p>{escape(line)}</p>" for line in early_ends(with_columns(runs, (*RUN_COLUMNS, "reason")))]
-    return table_html(list(columns), list(zip(*columns.values(), strict=True)), text_columns=2) + "".join(ends)
+    table = table_html(list(columns), list(zip(*columns.values(), strict=True)), text_columns=2)
+    return "".join([table, *ends])
 
 
 def _percent(mean: float, std: float) -> str:

@@ -84,7 +84,10 @@ def summarize(
     if accuracies.empty:
         target = None
     final = _not_diverged(last_evaluations(accuracies), runs)
-    costs = _not_diverged(_whole_runs(evaluations, runs), runs) if target is None else first_at_target(evaluations, target)
+    if target is None:
+        costs = _not_diverged(_whole_runs(evaluations, runs), runs)
+    else:
+        costs = first_at_target(evaluations, target)
     rows = []
     for variant in variants_of(runs, with_columns(evaluations, EVALUATION_COLUMNS)):
         own, own_costs = runs[runs["variant"] == variant], costs[costs["variant"] == variant]

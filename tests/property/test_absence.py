@@ -202,7 +202,7 @@ def test_a_run_stalls_when_the_last_client_leaves_not_when_one_might_have_come(
     algorithm: str, seed: int
 ) -> None:
     """One leaves at once; the other leaves at 272 s, and its own first window may begin later than that."""
-    daily = {"kind": "daily", "from": "00:05", "to": "00:06", "jitter": "29 s"}  # from 271 s on at the earliest
+    daily = {"kind": "daily", "from": "00:05", "to": "00:06", "jitter": "29 s"}  # from 271 s on
     events = [
         {"at": "0 s", "group": "slow", "leave": True},
         {"at": "272 s", "group": "fast", "leave": True},
