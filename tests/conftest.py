@@ -6,9 +6,7 @@ A property test draws the same examples in every run (profile `fixed`). A free s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -19,13 +17,9 @@ settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Point the user's cache directory to a temporary folder, for subprocesses too."""
-    folder, name = tmp_path_factory.mktemp("cache"), "XDG_CACHE_HOME"
-    before = os.environ.get(name)
-    os.environ[name] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ[name]
-    else:
-        os.environ[name] = before
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give tests, and what they start, a cache directory and a terminal's width of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("COLUMNS", "100")
+        yield
