@@ -6,6 +6,7 @@ A property test draws the same examples in every run (profile `fixed`). A free s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,11 +16,12 @@ settings.register_profile("fixed", derandomize=True, database=None)
 settings.register_profile("free", database=None, print_blob=True)
 settings.load_profile("fixed")
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it in its workers: output to a pipe has no width
+
 
 @pytest.fixture(scope="session", autouse=True)
-def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give tests, and what they start, a cache directory and a terminal's width of their own."""
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Point the user's cache directory to a temporary folder, for subprocesses too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("COLUMNS", "100")
         yield
