@@ -106,6 +106,11 @@ def contributions(outcome: Outcome, calls: list[Recorded]) -> list[Contribution]
     return sorted(found, key=lambda one: one.arrived_s)
 
 
+def near(times_s: list[float]) -> Any:
+    """Return what equals these times to a billionth of a second."""
+    return pytest.approx(times_s, rel=0, abs=1e-9)
+
+
 @pytest.mark.parametrize(("seed", "q_c"), [(0, 10), (1, 10), (2, 10), (0, 15), (0, 3)])
 def test_arrivals_and_replacements_are_the_oracles(seed: int, q_c: int) -> None:
     """Every part and activation, who follows whom and from which global part, every full buffer."""
@@ -118,10 +123,9 @@ def test_arrivals_and_replacements_are_the_oracles(seed: int, q_c: int) -> None:
         (one.client, one.version_at_start) for one in clock.contributions
     ]
     assert len({one.version_at_start for one in found}) > 2
-    within = {"rel": 0, "abs": 1e-9}
     for field in ("started_s", "arrived_s"):
         expected = [getattr(one, field) for one in clock.contributions]
-        assert [getattr(one, field) for one in found] == pytest.approx(expected, **within)
+        assert [getattr(one, field) for one in found] == near(expected)
     arrivals = sorted(
         (span[3], int(span[5].rsplit("-", 1)[1]))
         for span in outcome.spans
@@ -132,9 +136,9 @@ def test_arrivals_and_replacements_are_the_oracles(seed: int, q_c: int) -> None:
         [at_s for at_s, _ in clock.activations_s], **within
     )
     updates_s = [row[0] for row in outcome.evaluations[1:]]
-    assert updates_s == pytest.approx(clock.publications_s, **within)
+    assert updates_s == near(clock.publications_s)
     steps_s = [span[3] for span in outcome.spans if span[1] == "serve" and not span[5]]
-    assert steps_s == pytest.approx(clock.server_steps_s, **within)
+    assert steps_s == near(clock.server_steps_s)
 
 
 def test_all_clients_active_go_on_themselves() -> None:
@@ -145,9 +149,7 @@ def test_all_clients_active_go_on_themselves() -> None:
     found = contributions(outcome, calls)
     clock = wanted(scenario, 0, 10 * outcome.rounds, 10)
     assert [one.client for one in found] == [one.client for one in clock.contributions]
-    assert [one.arrived_s for one in found] == pytest.approx(
-        [one.arrived_s for one in clock.contributions], rel=0, abs=1e-9
-    )
+    assert [one.arrived_s for one in found] == near([one.arrived_s for one in clock.contributions])
 
 
 def published() -> tuple[Scenario, list[float], list[float]]:
