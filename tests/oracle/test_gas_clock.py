@@ -132,9 +132,7 @@ def test_arrivals_and_replacements_are_the_oracles(seed: int, q_c: int) -> None:
         if span[1] == "uplink" and round(8 * span[6]) == ACTIVATION_BIT
     )
     assert [client for _, client in arrivals] == [client for _, client in clock.activations_s]
-    assert [at_s for at_s, _ in arrivals] == pytest.approx(
-        [at_s for at_s, _ in clock.activations_s], **within
-    )
+    assert [at_s for at_s, _ in arrivals] == near([at_s for at_s, _ in clock.activations_s])
     updates_s = [row[0] for row in outcome.evaluations[1:]]
     assert updates_s == near(clock.publications_s)
     steps_s = [span[3] for span in outcome.spans if span[1] == "serve" and not span[5]]
