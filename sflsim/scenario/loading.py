@@ -54,7 +54,7 @@ def parse_scenario(
 
 
 def parse_saved(text: str, file: str, *, trust: bool = False) -> Scenario:
-    """Read the scenario of a folder that is to be shown: without trust, its code is refused where it would run.
+    """Read the scenario of a folder to show; without trust, its code is refused where it would run.
 
     Raises:
         ScenarioError: as of `parse_scenario`.

@@ -201,8 +201,7 @@ DOORS = (
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_door_asks(door: str, workers: int, folder: Path) -> None:
+def test_every_door_asks(door: str, folder: Path) -> None:
     """Another scenario was trusted in this process before; that is no trust in this one."""
     (folder / "trusted").mkdir()
     for name in ("network.py", "own.yaml"):
@@ -210,7 +209,7 @@ def test_every_door_asks(door: str, workers: int, folder: Path) -> None:
     Session(sflsim.load_scenario(folder / "trusted" / "own.yaml", trust=True), Options()).check()
     sys.modules.pop("sflsim_scenario_network", None)
     with pytest.raises(ScenarioError, match="its code is run only with --trust"):
-        sflsim.simulate(untrusted(folder)[door](), workers=workers)
+        sflsim.simulate(untrusted(folder)[door]())
     assert not executed(folder)
 
 
