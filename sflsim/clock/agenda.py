@@ -23,13 +23,14 @@ Entry = tuple[float, int, float, int, Event]
 class Agenda:
     """Planned events of one run; one event of the loop waits for the next of them."""
 
-    __slots__ = ("_due_s", "_entries", "_env", "_numbers")
+    __slots__ = ("_due_s", "_entries", "_env", "_look_number", "_numbers")
 
     def __init__(self, env: Environment) -> None:
         self._env = env
         self._entries: list[Entry] = []
         self._numbers = count()
-        self._due_s = inf
+        self._due_s = inf  # when it will look
+        self._look_number = 0
 
     def at(self, time_s: float, turn: int = ROUND, since_s: float = 0.0) -> Event:
         """Return the event of `time_s`, counted from `since_s`: it fires when all else of its instant has."""
@@ -41,12 +42,14 @@ class Agenda:
         return event
 
     def _wait(self, until_s: float) -> None:
-        self._due_s = until_s
-        call_in(self._env, delay_to(self._env, until_s), lambda event: self._look(until_s), LAST)
+        """Look at `until_s`, and not when was said before."""
+        self._due_s, self._look_number = until_s, self._look_number + 1
+        number = self._look_number
+        call_in(self._env, delay_to(self._env, until_s), lambda event: self._look(number), LAST)
 
-    def _look(self, due_s: float) -> None:
+    def _look(self, number: int) -> None:
         """Fire what is due, of one turn at a time; wait while anything else is to come in this instant."""
-        if due_s != self._due_s:
+        if number != self._look_number:
             return
         last_s = self._entries[0][2]
         now, next_s = self._env.now, self._env.peek()
