@@ -30,6 +30,7 @@ from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
 from sflsim.registry import OneOf, Trust, algorithms, config_of, trusted, trusting
+from sflsim.scenario.coercions import coercions
 from sflsim.scenario.expand import expands, resolve
 from sflsim.scenario.over import mistakes
 from sflsim.scenario.own_catalog import OwnCatalog, read_catalog
@@ -162,6 +163,7 @@ class Scenario(Part):
                 with adding({} if own is None else own.own()):
                     scenario = handler({**data, "catalog": own})
             scenario._trust = Trust(trusted())
+            _refuse_coercions(data, scenario)
         return scenario
 
     @field_validator("variants", mode="before")
@@ -252,6 +254,17 @@ def json_schema() -> dict[str, Any]:
                 lists = {"type": "array", "minItems": 1, "items": field}
                 choice["properties"][key] = {"anyOf": [field, lists]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _refuse_coercions(data: dict[str, Any], scenario: Scenario) -> None:
+    """Refuse truth values in the place of numbers, and words or numbers in the place of truth values."""
+    written = {**data, "variants": resolve(data["variants"])[0]}
+    details = [
+        InitErrorDetails(type=mistake(one.found, one.allowed, one.remedy), loc=steps, input=None)
+        for steps, one in coercions(written, scenario)
+    ]
+    if details:
+        raise ValidationError.from_exception_data("Scenario", details)
 
 
 def _variant_schemas(schema: Mapping[str, Any]) -> list[dict[str, Any]]:

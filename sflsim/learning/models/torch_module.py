@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -20,6 +21,7 @@ from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.lineage import package_version
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
+from sflsim.learning.signatures import misfits, unknown
 from sflsim.registry import UNTRUSTED, Trust, trusted
 
 if TYPE_CHECKING:
@@ -129,8 +131,10 @@ class TorchModule(ModelConfig):
         """Call the function; return what it made as named blocks."""
         from torch import nn
 
+        function = self._function()
+        self._refuse_arguments(function)
         try:
-            made = self._function()(**self.arguments)
+            made = function(**self.arguments)
         except ScenarioError:
             raise
         except Exception as error:
@@ -143,6 +147,16 @@ class TorchModule(ModelConfig):
             allowed = "an nn.Sequential, a dict or (name, module) pairs: two blocks or more, no dot in a name"
             raise self._problem(f"{self.module} returned {type(made).__name__}", allowed)
         return [(str(name), block) for name, block in pairs]
+
+    def _refuse_arguments(self, function: Callable[..., Any]) -> None:
+        """Refuse arguments that the function does not take, by name or by type."""
+        try:
+            wrong = unknown(function, self.arguments) or misfits(function, self.arguments)
+        except (TypeError, ValueError):  # what has no signature tells only when it is called
+            return
+        if wrong:
+            place = "workload.model.arguments"
+            raise ScenarioError([replace(one, path=f"{place}.{one.path}") for one in wrong])
 
     def _problem(self, found: str, allowed: str) -> ScenarioError:
         return ScenarioError(Problem("workload.model.module", found, allowed))
