@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -68,11 +70,16 @@ def _misfits(given: Mapping[str, Any], hints: Mapping[str, Any]) -> Iterator[Pro
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a function, or of a class's constructor."""
-    try:
-        return get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except Exception:  # names that cannot be resolved
-        return {}
+    """Return the annotations of a function, or of a class's constructor; those that can be resolved."""
+    called = function.__init__ if inspect.isclass(function) else function
+    names = getattr(sys.modules.get(function.__module__), "__dict__", {})
+    hints: dict[str, Any] = {}
+    for name, one in inspect.signature(function).parameters.items():
+        if one.annotation is not one.empty:
+            holder = type("Holder", (), {"__annotations__": {name: one.annotation}})
+            with suppress(Exception):
+                hints |= get_type_hints(holder, {**names, **getattr(called, "__globals__", {})})
+    return hints
 
 
 def _hint_of(default: Any) -> Any:
