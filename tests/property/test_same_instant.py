@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +147,21 @@ def test_an_instant_is_short(time_s: float, share: float) -> None:
     """A billionth of the time that is counted, or the clock's own rounding."""
     assert 0 < slack_s(time_s, share * time_s) <= 1e-9 * time_s + 1e-14 * time_s + 1e-300
     assert settled_s(time_s) >= time_s
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("start_ms", [0, 100, 300, 700, 1300, 1900])
+def test_a_message_that_fits_before_a_gap_arrives(start_ms: int, shared: bool, tmp_path: Path) -> None:
+    """Over a client's own link and over the server's: a rounding more than fits does not wait for the gap."""
+    (tmp_path / "rate.csv").write_text("time_s,rate\n0,10 byte/s\n2,0 byte/s\n5,10 byte/s\n")
+    trace = {"kind": "trace", "file": str(tmp_path / "rate.csv")}
+    size = 10 * (2 - start_ms / 1000) * (1 + 2**-51)
+    workload = {**data()["workload"], "costs": {**FREE, "activation": f"{size!r} byte"}}
+    group = {"name": "one", "device": {"compute": "1 FLOP/s"}}
+    group["link"] = {"up": "unlimited" if shared else trace, "down": "unlimited"}
+    if start_ms:
+        group["straggler"] = {"kind": "constant", "value": f"{start_ms} ms"}
+    server = {"compute": "unlimited", "link": {"up": trace, "down": trace} if shared else UNLIMITED}
+    fleet = {"clients": 1, "groups": [group]}
+    spans = sflsim.simulate(read(data(workload=workload, fleet=fleet, server=server)), timing_only=True).spans
+    assert spans[spans["activity"] == "uplink"]["end_s"].iloc[0] == pytest.approx(2.0, rel=SAME)
