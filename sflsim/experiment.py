@@ -79,7 +79,7 @@ def simulate(
         SflsimError: the device is not there, or a worker died.
     """
     place = None if cache is None else Path(cache)
-    options = Options(device, timing_only, keep_spans=keep_spans, cache=place)
+    options = Options(device, timing_only, keep_spans=keep_spans, cache=place, trusted=scenario.trusted)
     check_device(device, timing_only)
     session = Session(scenario, options, store)
     session.check()

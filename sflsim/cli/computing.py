@@ -57,7 +57,7 @@ def run(
         wanted = read_share(target)
         if spans not in ("all", "none"):
             raise SflsimError(f"--spans: found {spans!r}; allowed: all, none")
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = new_folder(folder, loaded.name)
         for line in left_out(loaded):
             err.print(line)
@@ -114,7 +114,7 @@ def sweep(
         from sflsim.scenario.over import read_over
         from sflsim.terminal.sweep import format_sweep, sweep_shown
 
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         values = read_over(over or [])
         place = new_folder(folder, f"{loaded.name}-sweep")
         count = workers if ray or workers else os.cpu_count()
@@ -160,7 +160,7 @@ def calibrate(
         from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
 
         path, counts = new_file(to), read_threads(threads)
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         found = measure(loaded, threads=counts, repeat=repeat, rest_s=rest / 1000, name=name)
         path.write_text(found.to_yaml(), encoding="utf-8")
         if found.note:
@@ -194,7 +194,7 @@ def plan(
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.plan import format_pareto, pareto_caption, plan_shown
 
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = new_folder(folder, f"{loaded.name}-plan")
         with plan_shown(err) as progress:
             result = make_plan(loaded, device=device, cache=cache_folder(cache, no_cache), progress=progress)

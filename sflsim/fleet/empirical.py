@@ -124,7 +124,8 @@ def _unit(values_in: str | None) -> Amount:
         return AmountOf().read(f"1 {values_in}")
     except PydanticCustomError as error:
         allowed = "a unit such as ms, s, Mbit/s or GFLOP/s"
-        raise at("values_in", "is no unit", repr(values_in), allowed) from error
+        remedy = str((error.context or {}).get("remedy", ""))
+        raise at("values_in", "is no unit", repr(values_in), allowed, remedy) from error
 
 
 def _amount(line: int, text: str, scale: Amount) -> Amount:

@@ -10,11 +10,10 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sflsim import registry
 from sflsim.algorithms.base import Algorithm
 from sflsim.algorithms.simulation import Evaluation, Learning, Rules, Simulation
 from sflsim.algorithms.time_plane import Deployment
@@ -47,17 +46,16 @@ class Options:
     cache: Path | None = None
     """Folder of the store on disk, shared by all processes; None for none."""
     cache_bytes: int = LIMIT_BYTES
-    trusted: bool = field(default_factory=registry.trusted)
-    """Whether code that the scenario names may be run: as in the process that asks for the computation."""
+    trusted: bool = False
+    """Whether code that the scenario names may be run, though it was pickled on its way here."""
 
 
 class Session(Needs):
     """Simulates the runs of one scenario in this process."""
 
     def __init__(self, scenario: Scenario, options: Options, store: Store | None = None) -> None:
-        super().__init__(scenario, on_demand=options.timing_only)
-        if options.trusted:
-            registry.trust()
+        given = options.trusted and not scenario.trusted
+        super().__init__(scenario.with_trust() if given else scenario, on_demand=options.timing_only)
         self.options = options
         self.store = MemoryStore() if store is None else store
         self.disk: DiskStore | None = None

@@ -11,6 +11,7 @@ import copy
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -21,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
+from sflsim.learning.signatures import misfits
 
 if TYPE_CHECKING:
     from torch import nn
@@ -173,6 +175,11 @@ def _for_model(auto_config: Any, changes: dict[str, Any]) -> Any:
         if key not in taken:
             remedy = did_you_mean(key, taken)
             raise _problem("workload.model.config", f"the unknown key {key!r}", ", ".join(taken), remedy)
+    names = {plain.attribute_map.get(key, key): key for key in changes}
+    given = {name: changes[key] for name, key in names.items()}
+    if wrong := misfits(type(plain), given, plain.to_dict()):
+        place = "workload.model.config"
+        raise ScenarioError([replace(one, path=f"{place}.{names[one.path]}") for one in wrong])
     try:
         return auto_config.for_model(kind, **changes)
     except Exception as error:
