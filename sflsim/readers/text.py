@@ -148,7 +148,7 @@ def _separated(text: str, name: str, separator: str, quoted: bool) -> Iterator[R
     try:
         for cells in reader:
             line, before = before + 1, reader.line_num
-            if rows and len(cells) != len(rows[0].cells) or not lines[line - 1].strip(" \r\n"):
+            if (rows and len(cells) != len(rows[0].cells)) or not lines[line - 1].strip(" \r\n"):
                 raise _uneven(cells, rows, f"{_shown(lines[line - 1])} in line {line} of {name}")
             rows.append(Row(line, cells))
     except csv.Error as error:
@@ -167,7 +167,7 @@ def _uneven(cells: list[str], rows: list[Row], found: str) -> TableMistake:
     reason = f"has {len(cells)} cells" if len(cells) != 1 else "has one cell"
     remedy = ""
     if len(cells) > len(rows[0].cells):
-        remedy = "write 12.5, not 12,5; 1250000, not 1,250,000; and texts with separators as \"a, b\""
+        remedy = 'write 12.5, not 12,5; 1250000, not 1,250,000; and texts with separators as "a, b"'
     return TableMistake(reason, found, f"{len(rows[0].cells)} in every row, as in the first", remedy)
 
 
@@ -266,7 +266,8 @@ def _loaded(text: str, line: int, file: str) -> Any:
     except (ValueError, RecursionError) as error:
         at = line + getattr(error, "lineno", 1) - 1
         found = f"{_shown(text)} in line {at} of {file} ({error})"
-        raise TableMistake("cannot be read", found, "an object in each line, or one list of objects") from error
+        allowed = "an object in each line, or one list of objects"
+        raise TableMistake("cannot be read", found, allowed) from error
 
 
 def _object(value: Any, line: int, file: str) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from sflsim.learning.data.source import (
     refused,
     unreadable,
 )
-from sflsim.learning.data.tables import TableSource, column_names, local_tables
+from sflsim.learning.data.table_files import local_tables
+from sflsim.learning.data.tables import TableSource, column_names
 
 SPLITS = {TRAIN: "train", TEST: "test", VALIDATION: "validation"}
 
