@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 
 def validated(table: pa.Table) -> pa.Table:
-    """Return a table whose every offset, length and text has been looked at.
+    """Return a table whose every offset, length, text and name has been looked at.
 
     Raises:
         pyarrow.ArrowInvalid: one of them is wrong.
+        UnicodeDecodeError: a name is no UTF-8.
     """
     table.validate(full=True)
+    fields = list(table.schema)
+    while fields:  # the validation leaves names out
+        field = fields.pop()
+        field.name.encode()
+        fields += [field.type.field(place) for place in range(field.type.num_fields)]
     return table
 
 
