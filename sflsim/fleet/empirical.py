@@ -20,7 +20,7 @@ from sflsim.fleet.amounts import Amount, AmountOf
 from sflsim.fleet.distribution import DistributionConfig, Draws
 from sflsim.fleet.files import Cell, Table, at
 from sflsim.fleet.mistakes import mistake
-from sflsim.readers.text import NUMBER
+from sflsim.readers.table import NUMBER
 
 _CELL = AmountOf(positive=False)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import ValidationInfo
 
 from sflsim.fleet.mistakes import mistake, mistakes
-from sflsim.readers.text import NUMBER, TableMistake, read_table
+from sflsim.readers.table import NUMBER, TableMistake
+from sflsim.readers.text import read_table
 
 FILE_LIMIT_BYTES = 256 * 2**20
 ALLOWED = "a CSV file (or .tsv, .jsonl)"

@@ -1,6 +1,6 @@
 """The tables of a run: their columns, how they are made from what a simulation recorded, their files.
 
-All are tidy: one row per span, evaluation, client or (variant, seed). Imports numpy, pandas, errors and readers.
+All are tidy: one row per span, evaluation, client or (variant, seed). Imports numpy, pandas, errors, readers.
 """
 
 from __future__ import annotations

@@ -6,15 +6,16 @@ Pyarrow lazily.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sflsim.errors import ScenarioError
 from sflsim.learning.data.source import TRAIN, Labels, refused
-from sflsim.readers.text import NUMBER
+from sflsim.readers.table import NUMBER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,93 +52,106 @@ class ClassLabels:
         return count
 
 
-def read_labels(
-    columns: Mapping[str, Sequence[pa.ChunkedArray]], told: tuple[str, ...] | None
-) -> ClassLabels:
-    """Return the labels of the columns of each split; `told` are names that came with the data.
+@dataclass(frozen=True)
+class LabelColumn:
+    """The labels of one table of a split; `place` tells where a row of it stands, for a message."""
+
+    split: str
+    values: pa.ChunkedArray
+    place: Callable[[int], str]
+
+    def refused(self, row: int, label: object, allowed: str = ALLOWED, remedy: str = "") -> ScenarioError:
+        """Return the error of one label."""
+        return refused(PATH, f"the label {label!r} in {self.split} {self.place(row)}", allowed, remedy)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The labels of a column: as int64, or as texts (objects)."""
+
+    column: LabelColumn
+    labels: npt.NDArray[Any]
+
+    @property
+    def is_text(self) -> bool:
+        return self.labels.dtype == object
+
+
+def read_labels(columns: Sequence[LabelColumn], told: tuple[str, ...] | None) -> ClassLabels:
+    """Return the labels of all columns; `told` are names that came with the data.
 
     Raises:
         ScenarioError: a label is missing or none, or they are words in one place and numbers in another.
     """
-    parts = {split: [_values(column, split) for column in known] for split, known in columns.items()}
-    flat = [(split, one) for split, known in parts.items() for one in known if len(one)]
-    texts = [(split, one) for split, one in flat if one.dtype == object]
-    words = {word for _, one in texts for word in one.tolist()}
-    if told is None and words and not _are_numbers(words):
-        _check_words(words, [(split, one) for split, one in flat if one.dtype != object], texts)
-        told = tuple(sorted({word for split, one in texts if split == TRAIN for word in one.tolist()}))
+    parts = [_Read(column, _values(column)) for column in columns]
+    words = {word for part in parts if part.is_text for word in part.labels.tolist()}
+    if told is None and not _are_numbers(words):
+        _check_words(words, parts)
+        trained = [part.labels.tolist() for part in parts if part.is_text and part.column.split == TRAIN]
+        told = tuple(sorted(set().union(*trained)))
     numbered = {name: place for place, name in enumerate(told)} if told is not None else None
-    numbers = {
-        split: np.concatenate([*(_numbers(one, split, numbered) for one in known), np.empty(0, np.int64)])
-        for split, known in parts.items()
-    }
-    return ClassLabels(numbers, told)
+    numbers: dict[str, list[Labels]] = {}
+    for part in parts:
+        numbers.setdefault(part.column.split, []).append(_numbers(part, numbered))
+    return ClassLabels({split: np.concatenate(known) for split, known in numbers.items()}, told)
 
 
-def _values(column: pa.ChunkedArray, split: str) -> npt.NDArray[Any]:
-    """Return labels as int64, or as texts (objects) stripped of nothing."""
+def _values(column: LabelColumn) -> npt.NDArray[Any]:
     import pyarrow as pa
 
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = kind.value_type
-    if pa.types.is_null(kind) and not len(column):
+    values = column.values
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    kind = values.type
+    if not len(values):
         return np.empty(0, np.int64)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return np.array(column.to_pylist(), object)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return np.array(values.to_pylist(), object)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise refused(PATH, f"labels of the type {kind} in {split}", ALLOWED)
-    return _whole(column.to_numpy(), split)
+        raise refused(PATH, f"labels of the type {kind} in {column.split}", ALLOWED)
+    return _whole(values.to_numpy(), column)
 
 
-def _whole(values: npt.NDArray[Any], split: str) -> Labels:
+def _whole(values: npt.NDArray[Any], column: LabelColumn) -> Labels:
     """Return numbers as int64, if they are whole and within reason."""
-    with np.errstate(invalid="ignore"):
-        bad = ~(np.abs(values.astype(np.float64)) < LARGEST) | (values != np.floor(values.astype(np.float64)))
-    if bad.any():
-        raise refused(PATH, f"the label {values[bad.argmax()]} in {split}", ALLOWED)
+    wide = values.astype(np.float64)
+    wrong = ~(np.abs(wide) < LARGEST) | (wide != np.floor(wide))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise column.refused(row, values[row].item())
     return values.astype(np.int64)
 
 
-def _are_numbers(words: set[str]) -> bool:
+def _are_numbers(words: Iterable[str]) -> bool:
     return all(NUMBER.fullmatch(word.strip()) for word in words)
 
 
-def _check_words(
-    words: set[str],
-    numbers: Sequence[tuple[str, npt.NDArray[Any]]],
-    texts: Sequence[tuple[str, npt.NDArray[Any]]],
-) -> None:
+def _check_words(words: set[str], parts: Sequence[_Read]) -> None:
     """Refuse words beside numbers, a missing label, and two spellings of one word."""
-    example = min(word for word in words if not NUMBER.fullmatch(word.strip()))
-    split = next(split for split, one in texts if example in one.tolist())
-    others = {word for word in words if word.strip().lower() not in MISSING and word.strip()}
-    if not example.strip() or (others and (numbers or len(others) < len(words)) and _are_numbers(others)):
-        raise refused(PATH, f"the label {example!r} in {split}", "a label in each row", "leave such rows out")
-    if numbers:
-        other, known = numbers[0]
-        found = f"the number {known[0]} in {other} and the word {example!r} in {split}"
-        raise refused(PATH, found, "numbers everywhere, or words everywhere")
+    word = min(word for word in words if not NUMBER.fullmatch(word.strip()))
+    part = next(part for part in parts if part.is_text and word in part.labels.tolist())
+    row = part.labels.tolist().index(word)
+    number = next((other for other in parts if not other.is_text and len(other.labels)), None)
+    others = [other for other in words if other.strip().lower() not in MISSING and other.strip()]
+    if not word.strip() or (_are_numbers(others) and (others or number)):
+        raise part.column.refused(row, word, "a label in each row", "leave such rows out")
+    if number is not None:
+        allowed = f"words everywhere, not numbers as in {number.column.split} {number.column.place(0)}"
+        raise part.column.refused(row, word, allowed)
     stripped: dict[str, str] = {}
-    for word in sorted(words):
-        if stripped.setdefault(word.strip(), word) != word:
-            found = f"the labels {stripped[word.strip()]!r} and {word!r}"
+    for other in sorted(words):
+        if stripped.setdefault(other.strip(), other) != other:
+            found = f"the labels {stripped[other.strip()]!r} and {other!r}"
             raise refused(PATH, found, "one spelling of each", "take the blanks around them away")
 
 
-def _numbers(values: npt.NDArray[Any], split: str, numbered: Mapping[str, int] | None) -> Labels:
+def _numbers(part: _Read, numbered: Mapping[str, int] | None) -> Labels:
     """Return the numbers of labels: their places among the names, where they are words."""
-    if values.dtype != object:
-        return values
+    if not part.is_text:
+        return part.labels
     if numbered is None:
-        return _whole(np.array([float(word) for word in values]), split)
-    return np.fromiter(_places(values, split, numbered), np.int64, len(values))
-
-
-def _places(values: npt.NDArray[Any], split: str, numbered: Mapping[str, int]) -> Iterator[int]:
-    for word in values:
+        return _whole(np.array([float(word) for word in part.labels]), part.column)
+    for row, word in enumerate(part.labels):
         if word not in numbered:
-            found = f"the label {word!r} in {split}"
-            raise refused(PATH, found, f"those in train: {', '.join(numbered)}")
-        yield numbered[word]
+            raise part.column.refused(row, word, f"those in train: {', '.join(numbered)}")
+    return np.array([numbered[word] for word in part.labels], np.int64)

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sflsim.learning.data.source import TEST, TRAIN, Labels, NoColumns, unreadable
-from sflsim.readers.text import TableMistake, parse_table
+from sflsim.readers.table import TableMistake
+from sflsim.readers.text import parse_table
 
 Bytes = npt.NDArray[np.uint8]
 UNSIGNED_BYTES = 8  # IDX's code for the type of the numbers

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, unreadable
 from sflsim.readers.columnar import read_arrow, read_parquet
-from sflsim.readers.text import JSON, TableMistake, read_table
+from sflsim.readers.table import TableMistake
+from sflsim.readers.text import JSON, read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,18 +10,18 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.learning.data.class_labels import ClassLabels, read_labels
+from sflsim.learning.data.class_labels import ClassLabels, LabelColumn, read_labels
 from sflsim.learning.data.image_folder import Picture
 from sflsim.learning.data.source import TRAIN, Labels, refused
 from sflsim.learning.data.table_files import place_of, read_file
-from sflsim.readers.text import NUMBER
+from sflsim.readers.table import NUMBER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,8 +71,12 @@ class TableSource:
     def _labels(self) -> ClassLabels:
         """Return the labels of all splits; one that has none is refused when it is used."""
         known = [split for split in self.splits if any(map(self._has_labels, self._tables(split)))]
-        columns = {split: self._arrays(split, self.labels_in) for split in known}
         told = {split: _class_names(self._tables(split)[0], self.labels_in) for split in known}
+        columns = [
+            LabelColumn(split, values, partial(_place, part))
+            for split in known
+            for part, values in zip(self.parts[split], self._arrays(split, self.labels_in), strict=True)
+        ]
         _check_names(told)
         self._check_copies()
         return read_labels(columns, next(filter(None, told.values()), None))
@@ -115,8 +119,7 @@ class TableSource:
             array = table.column(name)
             if array.null_count:
                 row = array.is_null().to_pylist().index(True)
-                place = place_of(part, row) if isinstance(part, Path) else f"in row {row + 1}"
-                found = f"a missing value in {name!r} of {split} {place}"
+                found = f"a missing value in {name!r} of {split} {_place(part, row)}"
                 raise refused("workload.dataset", found, "a value in each row")
             arrays.append(array)
         return arrays
@@ -166,6 +169,10 @@ class TableSource:
         if split not in self._kept:
             self._kept[split] = [_table(part) for part in self.parts[split]]
         return self._kept[split]
+
+
+def _place(part: pa.Table | Path, row: int) -> str:
+    return place_of(part, row) if isinstance(part, Path) else f"in row {row + 1}"
 
 
 def _class_names(table: pa.Table, column: str) -> tuple[str, ...] | None:
