@@ -36,7 +36,7 @@ def read_parquet(file: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return validated(pq.read_table(pa.BufferReader(file.read_bytes())))
+    return validated(pq.ParquetFile(pa.BufferReader(file.read_bytes())).read())
 
 
 def read_arrow(file: Path) -> pa.Table:
