@@ -41,14 +41,14 @@ class Picture:
         Raises:
             ScenarioError: it is damaged, moving, transparent, too large, or of more than 16 bits.
         """
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
         file: IO[bytes] | Path = content if isinstance(content, Path) else io.BytesIO(content)
         allowed = f"one whole image, {', '.join(FORMATS)}, of 8 or 16 bits and without transparent pixels"
         try:
             with Image.open(file, formats=FORMATS) as image:
                 decoded = _opaque(image).convert("L" if self.channels == 1 else "RGB")
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise refused("workload.dataset.path", f"{name}: none of these formats", allowed) from error
         except Exception as error:  # a broken file ends in as many kinds of error as Pillow has readers
             found = f"{name}: {str(error) or type(error).__name__}"
