@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from sflsim.errors import RunError
+from sflsim.readers.columnar import read_frame
 from sflsim.record import tables
 from sflsim.scenario.loading import parse_saved
 from sflsim.scenario.schema import Scenario
@@ -87,7 +88,7 @@ def need(folder: str | Path, contents: Contents, columns: Mapping[str, Collectio
 
 def _table(path: Path, kind: str) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
+        return read_frame(path)
     except FileNotFoundError as error:
         raise _missing(path.parent, path, kind) from error
     except Exception as error:
