@@ -82,9 +82,11 @@ def table(file: str, may_lack_header: bool = False) -> Table:
         raise at("file", "cannot be read", f"{file!r}", ALLOWED) from error
     except TableMistake as error:
         raise at("file", error.reason, error.found, error.allowed, error.remedy) from error
-    return Table(
-        read.names, [[Cell(_text(value), read.at(row.line)) for value in row.cells] for row in read.rows]
-    )
+    rows = [
+        [Cell(_text(value), place) for value in row.cells]
+        for row, place in ((row, read.at(row.line)) for row in read.rows)
+    ]
+    return Table(read.names, rows)
 
 
 def _text(value: object) -> str:
