@@ -199,7 +199,7 @@ def algorithm_of(config: BaseModel) -> type[Any]:
     """Return the algorithm whose Config this is: one of a package only where that is imported already."""
     kind = type(config)
     own = (*_built_in("algorithms"), *_registered.get("algorithms", ()))
-    found = next((one for one in own if config_of(one) is kind), None)
+    found: type[Any] | None = next((one for one in own if config_of(one) is kind), None)
     if found is None:
         points = entry_points(group="sflsim.algorithms")
         loaded = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
