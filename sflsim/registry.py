@@ -198,13 +198,17 @@ def register_distribution(distribution: Component) -> Component:
 def algorithm_of(config: BaseModel) -> type[Any]:
     """Return the algorithm whose Config this is: one of a package only where that is imported already."""
     kind = type(config)
-    for component in (*_built_in("algorithms"), *_registered.get("algorithms", ())):
-        if config_of(component) is kind:
-            return component
-    for point in entry_points(group="sflsim.algorithms"):
-        if point.value.partition(":")[0] in sys.modules and config_of(component := point.load()) is kind:
-            return component
-    raise SflsimError(f"{kind.__qualname__} is the Config of no algorithm that is registered or installed")
+    own = (*_built_in("algorithms"), *_registered.get("algorithms", ()))
+    found: type[Any] | None = next((one for one in own if config_of(one) is kind), None)
+    if found is None:
+        points = entry_points(group="sflsim.algorithms")
+        loaded = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
+        found = next((one for one in loaded if config_of(one) is kind), None)
+    if found is None:
+        raise SflsimError(
+            f"{kind.__qualname__} is the Config of no algorithm that is registered or installed"
+        )
+    return found
 
 
 def config_of(component: type[Any]) -> type[BaseModel]:

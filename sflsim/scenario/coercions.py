@@ -22,7 +22,7 @@ def coercions(data: Any, read: Any, steps: Steps = ()) -> Iterator[tuple[Steps, 
     """Yield where `data` says a truth value and `read`, which was made of it, a number, or the reverse."""
     if isinstance(data, Mapping) and isinstance(read, BaseModel):
         for name, field in type(read).model_fields.items():
-            key = field.alias if field.alias in data else name
+            key = field.alias if field.alias is not None and field.alias in data else name
             if key in data:
                 yield from coercions(data[key], getattr(read, name), (*steps, key))
     elif isinstance(data, Mapping) and isinstance(read, Mapping):
