@@ -54,6 +54,9 @@ class Algorithm(ABC):
     Config: ClassVar[type[AlgorithmConfig]]
     per_client_cuts: ClassVar[str] = "its clients must hold the same layers"
     """Empty where participants may be cut at different layers, else the reason why not."""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Paths of the scenario that change nothing about this algorithm, e.g. `workload.cut`; `variants.cut`
+    is a field of its own Config."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
