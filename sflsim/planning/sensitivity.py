@@ -113,18 +113,15 @@ def _plans(plan: PlanConfig) -> Iterator[tuple[str, PlanConfig, str, str]]:
     data = plan.model_dump(mode="json", by_alias=True)
     for path, price in plan.price_list().items():
         for factor in PRICE if price else ():
-            yield path, _with(data, f"prices.{path}", price * factor), percent(factor), "price"
-    limits = plan.constraints.model_dump(mode="json")
-    for name, limit in limits.items():
-        path, value = f"constraints.{name}", limit
-        if isinstance(limit, dict):
-            path, value = f"{path}.within", limit["within"]
-        if value is not None and not isinstance(value, bool):
-            for factor in LIMIT:
-                yield name, _with(data, path, scaled(value, factor)), percent(factor), "constraint"
+            yield path, _with(data, f"prices.{path}", factor), percent(factor), "price"
+    for name in plan.constraints.limits():
+        path = f"constraints.{name}{'.within' if name == 'deadline' else ''}"
+        for factor in () if name == "device_memory" else LIMIT:
+            yield name, _with(data, path, factor), percent(factor), "constraint"
 
 
-def _with(data: Data, path: str, value: Any) -> PlanConfig:
+def _with(data: Data, path: str, factor: float) -> PlanConfig:
+    """Return the plan with one price or limit scaled."""
     changed = deepcopy(data)
     here, steps = changed, path.split(".")
     for number, step in enumerate(steps[:-1]):
@@ -132,7 +129,7 @@ def _with(data: Data, path: str, value: Any) -> PlanConfig:
             here = here[step][".".join(steps[number + 1 : -1])]
             break
         here = here[step]
-    here[steps[-1]] = value
+    here[steps[-1]] = scaled(here[steps[-1]], factor)
     return PlanConfig.model_validate(changed)
 
 
