@@ -43,7 +43,7 @@ def fixed_costs(scenario: Scenario, searched: Mapping[str, Sequence[Any]]) -> di
 
 
 def cut_apart(scenario: Scenario) -> list[Problem]:
-    """Return the problem of variants that are cut at several places at the same given costs, if there is one."""
+    """Return the problem of variants with several cuts and one set of given costs, if there is one."""
     data = _data(scenario)
     split = [one for one in data["variants"] if not says_nothing(["variants", "", "cut"], unread(data, one))]
     places = {repr(data["workload"]["cut"] if one["cut"] is None else one["cut"]) for one in split}

@@ -241,7 +241,7 @@ def split(name: str) -> tuple[str, str]:
 
 
 def per_device(name: str) -> bool:
-    """Tell whether a constraint limits bytes or memory of the devices, so that it may differ between groups."""
+    """Tell whether a constraint limits bytes or memory of devices, so that it may differ between groups."""
     return name.startswith(("groups.", "bytes_per_client"))
 
 

@@ -110,24 +110,29 @@ def _refuse_fixed_costs(
     cut = names.index(workload.cut) + 1 if workload.cut in names else workload.cut
     given = {key for key, figure in workload.costs.model_dump().items() if figure is not None} & SHOWN_COSTS
     other_cuts = sorted(set(cuts or range(1, len(names))) - {cut})
+    new_batch = batch_size not in (None, workload.batch_size)
+    batch = f"a batch of {workload.batch_size}"
     asked = [
-        (given & FOLLOWS["cut"] if other_cuts else set(), f"cut {cut}", "other cuts", f"cuts=[{cut}] (--cut {cut})"),
-        (given & FOLLOWS["batch_size"] if batch_size not in (None, workload.batch_size) else set(),
-         f"a batch of {workload.batch_size}", f"one of {batch_size}", f"a batch of {workload.batch_size}"),
+        (FOLLOWS["cut"] if other_cuts else set(), f"cut {cut}", "other cuts", f"cuts=[{cut}] (--cut {cut})"),
+        (FOLLOWS["batch_size"] if new_batch else set(), batch, f"one of {batch_size}", batch),
         (given if precision != "fp32" else set(), "fp32", precision, "fp32"),
-    ]  # fmt: skip
+    ]
     problems = [
         Problem(
             "workload.costs",
-            f"{', '.join(key for key in CostOverrides.model_fields if key in keys)} as given for {known}",
+            f"{_keys(given & keys)} as given for {known}",
             f"costs that are derived from the model, to show them for {wanted}",
             f"ask for {instead}, or leave them out: --set 'workload.costs={{}}'",
         )
         for keys, known, wanted, instead in asked
-        if keys
+        if given & keys
     ]
     if problems:
         raise scenario.located(ScenarioError(problems))
+
+
+def _keys(keys: Collection[str]) -> str:
+    return ", ".join(key for key in CostOverrides.model_fields if key in keys)
 
 
 def left_out(scenario: Scenario) -> list[str]:

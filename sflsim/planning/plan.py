@@ -6,6 +6,7 @@ Imports search, selection, sensitivity, advice and folders.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,10 +21,11 @@ from sflsim.planning.check import check
 from sflsim.planning.judge import Judge
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.search import exact, nearest, sampled
-from sflsim.planning.selection import Selection, select
+from sflsim.planning.selection import Selection, select, weights_of
 from sflsim.planning.sensitivity import COLUMNS as SENSITIVITY
 from sflsim.planning.sensitivity import READABLE, sensitivity
 from sflsim.planning.space import VARIANT, Point, Space, text_of
+from sflsim.planning.spread import chance_better, deviation
 from sflsim.record import tables
 from sflsim.report.html_points import plan_report
 from sflsim.scenario.plan_block import PlanConfig
@@ -54,7 +56,9 @@ class Plan:
     `accuracy`: the best that was seen, of those seeds that were trained at all, NaN where none was).
     Where `settled` is false the point was not trained to the end, because it cannot win; its figures
     are then what it takes at least. `broken` names the constraints that it breaks for certain; one that
-    is not settled may break others too.
+    is not settled may break others too. `time_sd_s` is the standard deviation of the time over the seeds, a
+    column `..._margin` the share of a limit that is left, `chance_better` how probable it is that the point is
+    better than the recommended one, by the seeds' spread.
     `sensitivity`: a row for each small change of an assumption (`sflsim.planning.sensitivity.COLUMNS`).
     `explanation`: the answer in words. `manifest`: what the search did (`trainings`, `timed`, ...).
     """
@@ -219,6 +223,14 @@ def _checked(scenario: Scenario) -> PlanConfig:
     return scenario.plan
 
 
+def _chance(point: Point, knowledge: Knowledge, selection: Selection) -> float:
+    """Return the probability that a point beats the recommended one, as far as it is known."""
+    chosen, estimate = selection.recommended, knowledge.estimate(point)
+    if chosen is None or point.number == chosen.number or not (estimate.settled and estimate.feasible):
+        return math.nan
+    return chance_better(knowledge.estimate(chosen), estimate, weights_of(knowledge.judge))
+
+
 def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataFrame:
     pareto = {point.number for point in selection.pareto}
     rows = []
@@ -231,6 +243,9 @@ def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataF
                 **point.fields,
                 **point.choices,
                 **{column: estimate.facts[name] for name, column in FACTS.items()},
+                "time_sd_s": deviation(estimate.times_s) if estimate.settled else math.nan,
+                **{f"{name}_margin": margin for name, margin in estimate.margins.items()},
+                "chance_better": _chance(point, knowledge, selection),
                 "broken": ", ".join(estimate.excess),
                 "settled": estimate.settled,
                 "feasible": estimate.settled and estimate.feasible,

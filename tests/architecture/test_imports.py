@@ -84,7 +84,7 @@ HOMES: dict[str, set[str]] = {
     "matplotlib": {"report"},
     "plotly": {"report"},
     "typer": {"cli"},
-    "scipy": set(),
+    "scipy": {"planning"},
     "sqlite3": {"learning"},
     "ray": {"planning"},
     "optuna": {"planning"},
@@ -98,6 +98,7 @@ HOMES: dict[str, set[str]] = {
 LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {
     ("plotly", "report"),
     ("optuna", "planning"),
+    ("scipy", "planning"),
     ("transformers", "learning"),
     ("peft", "learning"),
     ("datasets", "learning"),
