@@ -9,8 +9,10 @@ Imports selection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -23,6 +25,7 @@ from sflsim.planning.selection import Selection, select
 from sflsim.planning.space import Point
 from sflsim.planning.timing import Timing
 from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.schema import Scenario
 
 PRICE, LIMIT, FLEET = (0.8, 1.25), (0.9, 1.1), (0.8, 1.25)
 TARGET = (-0.02, 0.02)
@@ -164,9 +167,8 @@ def _targets(knowledge: Knowledge, selection: Selection, recommended: Point, tar
             yield _judged(knowledge, recommended, judge, "target", "target_accuracy", change)
             continue
         points = selection.pareto[:RETIMED]
-        for point in points:
-            knowledge.extend(point, other)
-        timings = {point.number: knowledge.timings_of(point.scenario, target=other) for point in points}
+        extended = knowledge.extend(points, other)
+        timings = {point.number: own for point, own in zip(points, extended, strict=True)}
         note = "among the best points of the front"
         yield _retimed(
             knowledge, judge, points, timings, recommended, "target", "target_accuracy", change, note
@@ -205,15 +207,19 @@ def _retimed(
 
 def _fleets(knowledge: Knowledge, selection: Selection, recommended: Point) -> Iterator[Case]:
     points = selection.pareto[:RETIMED]
+    changes: list[tuple[str, float, list[Scenario]]] = []
     for name, change in assumptions(recommended.scenario):
         for factor in FLEET:
-            try:
-                timings = {
-                    point.number: knowledge.timings_of(varied(point.scenario, change, factor))
-                    for point in points
-                }
-            except ScenarioError:
-                continue
+            with suppress(ScenarioError):
+                changes.append((name, factor, [varied(point.scenario, change, factor) for point in points]))
+    every = [one for _, _, scenarios in changes for one in scenarios]
+    found = knowledge.timings_of_all(every, what="timed under other assumptions")
+    for name, factor, _ in changes:
+        timings: dict[int, list[Timing]] = {}
+        for point, own in zip(points, islice(found, len(points)), strict=True):
+            if not isinstance(own, ScenarioError):
+                timings[point.number] = own
+        if len(timings) == len(points):
             note = "among the best points of the front"
             yield _retimed(
                 knowledge, knowledge.judge, points, timings, recommended, "fleet", name, percent(factor), note

@@ -46,6 +46,7 @@ ARROWS: dict[str, set[str]] = {
         "report",
         "session",
         "run",
+        "worker",
         "experiment",
     },
     "testbed": {*BASE, *PARTS, "algorithms", "scenario", "session"},
