@@ -234,7 +234,7 @@ def _told(values: Sequence[Any]) -> tuple[Any, ...]:
     """Return the values of a decision; mappings with the first fields that tell each from the others."""
     if not all(isinstance(value, dict) for value in values):
         return tuple(values)
-    flat = [dict(_leaves(value)) for value in values]
+    flat = [dict(leaves(value)) for value in values]
     paths = list(dict.fromkeys(path for leaves in flat for path in leaves))
     telling = [path for path in paths if len({str(leaves.get(path)) for leaves in flat}) > 1] or paths[:2]
     for count in range(min(2, len(telling)), len(telling) + 1):
@@ -252,12 +252,12 @@ def _told(values: Sequence[Any]) -> tuple[Any, ...]:
     return told
 
 
-def _leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the path and the value of everything in a mapping that is none itself, the shallow first."""
     inner = [(key, one) for key, one in value.items() if isinstance(one, dict)]
     yield from (((*above, key), one) for key, one in value.items() if not isinstance(one, dict))
     for key, one in inner:
-        yield from _leaves(one, (*above, key))
+        yield from leaves(one, (*above, key))
 
 
 def _differing(variants: Sequence[dict[str, Any]]) -> list[str]:
