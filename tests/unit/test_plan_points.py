@@ -16,11 +16,15 @@ from sflsim.errors import ScenarioError
 from sflsim.learning.costs import FOLLOWS
 from sflsim.learning.measure import workload_costs
 from sflsim.planning.plan import Plan, plan
+from sflsim.planning.unread import unread
 from sflsim.registry import algorithms
 from sflsim.terminal.plan import format_pareto
 
 MODEL = {"kind": "mlp", "hidden": [8, 8, 8]}
 WORKLOAD = {"model": MODEL, "cut": 1, "batch_size": 8}
+OTHER = {"cut": 2, "slots": 3, "compute": "7 FLOP/s"} | dict.fromkeys(
+    ("auxiliary_forward", "auxiliary_backward"), "7 FLOP"
+)
 UNSPLIT = ["fedavg", "fedasync", {"algorithm": "fedbuff", "b": 1}]
 
 
@@ -89,37 +93,35 @@ def test_a_variant_with_a_cut_of_its_own_is_one_point() -> None:
 
 
 def test_a_cut_that_says_which_layers_are_trained_is_read() -> None:
-    """With adapters on the client's part alone FedLoRA trains other layers at another cut."""
-    pytest.importorskip("peft")
-    adapters = {"rank": 2, "targets": ["1"], "on": "client"}
-    model = MODEL | {"adapters": adapters}
-    try:
-        points = plan(
-            scenario({"workload.cut": [1, 2]}, ["fedlora"], workload=WORKLOAD | {"model": model})
-        ).points
-    except ScenarioError as error:
-        pytest.skip(str(error))
-    assert len(points) == 2
+    """With adapters on one part alone FedLoRA trains other layers at another cut."""
+    for on, matters in (("both", False), ("client", True), ("server", True)):
+        content = {"workload": WORKLOAD | {"model": MODEL | {"adapters": {"rank": 2, "on": on}}}}
+        paths = unread(content, {"algorithm": "fedlora", "cut": None})
+        assert ("workload.cut" not in paths) == matters
 
 
-@pytest.mark.parametrize("name", [name for name, one in algorithms().items() if issubclass(one, Unsplit)])
-def test_what_is_declared_unread_is_unread(name: str) -> None:
+def test_what_is_declared_unread_is_unread() -> None:
     """Not one number of any table changes with it."""
-    if name == "fedlora":
-        pytest.skip("needs adapters")
-
-    def tables(change: str) -> list[Any]:
-        content = data(workload=WORKLOAD, variants=[{"algorithm": name}], stop={"rounds": 3})
-        run = sflsim.simulate(read(content, [change] if change else []), timing_only=True)
-        clients = run.clients.drop(columns="cut")
-        return [one.drop(columns="variant").to_csv() for one in (run.spans, run.evaluations, clients)]
-
-    before = tables("")
-    for path in algorithms()[name].unread:
-        value = 2 if path.endswith(("cut", "slots")) else "7 FLOP" if path.endswith("ward") else "7 byte"
-        value = "7 FLOP/s" if path == "server.compute" else value
-        change = f"{path.replace('variants.', 'variants[0].')}={value}"
-        assert tables(change) == before, path
+    names = [name for name, one in algorithms().items() if issubclass(one, Unsplit) and name != "fedlora"]
+    variants = [{"algorithm": name} for name in names]
+    paths = {path for name in names for path in algorithms()[name].unread}
+    changes = [
+        f"{path}={OTHER.get(path.split('.')[-1], '7 byte')}"
+        for path in paths
+        if not path.startswith("variants.")
+    ]
+    content = data(workload=WORKLOAD, variants=variants, stop={"rounds": 3})
+    runs = [
+        sflsim.simulate(read(content), timing_only=True),
+        sflsim.simulate(read(content, changes), timing_only=True),
+        sflsim.simulate(
+            read(content | {"variants": [one | {"cut": 3} for one in variants]}), timing_only=True
+        ),
+    ]
+    assert len(changes) > 8
+    tables = [[one.spans, one.evaluations, one.clients.drop(columns="cut")] for one in runs]
+    before, *after = [[one.drop(columns="variant").to_csv() for one in each] for each in tables]
+    assert after == [before, before]
 
 
 @pytest.mark.parametrize(

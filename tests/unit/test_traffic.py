@@ -61,7 +61,8 @@ def by_hand(timing: Timing, groups: list[str]) -> tuple[list[list[float]], ...]:
                 each[client] += size_bytes
         up.append([sums["uplink", group] for group in groups])
         down.append([sums["downlink", group] for group in groups])
-        busiest.append([max(size for one, size in each.items() if group_of[one] == group) for group in groups])
+        most = [[size for one, size in each.items() if group_of[one] == group] for group in groups]
+        busiest.append([max(sizes) for sizes in most])
     return up, down, busiest
 
 
