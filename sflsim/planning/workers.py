@@ -54,13 +54,20 @@ class Workers:
         self._others: Collection[BaseProcess] = ()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Let a process call a function of a module."""
+        """Let a process call a function of a module.
+
+        Raises:
+            SflsimError: a process has died.
+        """
         if self._pool is None:
             self._others = set(multiprocessing.active_children())
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.count, context, _start, (registry.trusted(),))
-        with ignoring_interrupts():
-            return self._pool.submit(function, *arguments)
+        try:
+            with ignoring_interrupts():
+                return self._pool.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            raise _died() from error
 
     def map(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *here: Any) -> Iterator[Any]:
         """Yield what a function makes of each job, in order; in this process it takes `here` as well."""
@@ -99,9 +106,11 @@ def result(future: Future[Any]) -> Any:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise SflsimError(
-            "a worker process died (out of memory, or killed); try again with fewer --workers"
-        ) from error
+        raise _died() from error
+
+
+def _died() -> SflsimError:
+    return SflsimError("a worker process died (out of memory, or killed); try again with fewer --workers")
 
 
 def first_done(futures: Collection[Future[Any]]) -> None:
