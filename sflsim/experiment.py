@@ -129,7 +129,7 @@ def _in_workers(
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, start, (scenario, options, messages, halt))
     try:
-        with _ignoring_interrupts():
+        with ignoring_interrupts():
             futures = {pool.submit(work, job): job for job in jobs}
         try:
             _collect(futures, outcomes, messages, report, math.inf)
@@ -152,7 +152,7 @@ def _in_workers(
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
+def ignoring_interrupts() -> Iterator[None]:
     """Ignore Ctrl-C for a moment, and for good in the processes started in it, from their first instant."""
     if threading.current_thread() is not threading.main_thread():
         yield

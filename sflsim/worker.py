@@ -25,10 +25,15 @@ _worker: tuple[Session, Any, Any] | None = None  # set once in each worker proce
 def start(scenario: Scenario, options: Options, messages: Any, halt: Any) -> None:
     """Make this process a worker: it puts evaluations into `messages` and ends at one once `halt` is set."""
     global _worker
+    serve_parent()
+    _worker = (Session(scenario, options), messages, halt)
+
+
+def serve_parent() -> None:
+    """Leave Ctrl-C to the parent of this process, and end with it."""
     tell_warnings_plainly()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the parent was no main thread
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = (Session(scenario, options), messages, halt)
 
 
 def _end_with_parent() -> None:

@@ -56,6 +56,9 @@ class Algorithm(ABC):
     """Empty where participants may be cut at different layers, else the reason why not."""
     when_diverged: ClassVar[str] = "lower the learning rate (lr) of its optimizers"
     """What to turn where training has given a value that is not finite."""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Paths of the scenario that change nothing about this algorithm, e.g. `workload.cut`; `variants.cut`
+    is a field of its own Config."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

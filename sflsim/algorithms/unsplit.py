@@ -55,6 +55,11 @@ class Unsplit(Algorithm):
     """What algorithms whose clients train the whole model have in common."""
 
     per_client_cuts = "its clients train the whole model"
+    unread = (
+        "workload.cut", "variants.cut", "server.compute", "server.slots",
+        *(f"workload.costs.{name}" for name in ("activation", "labels", "client_saved", "client_live",
+          "client_step", "auxiliary_forward", "auxiliary_backward", "auxiliary_model")),
+    )  # fmt: skip
 
     def train_locally(self, sim: Simulation, client: Client) -> Protocol:
         """Download the model, train it, upload it; return the names of the batches.

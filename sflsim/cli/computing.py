@@ -184,6 +184,8 @@ def plan(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="folder; runs/<scenario name>-plan by default, numbered if it exists"),
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes that compute side by side")] = os.cpu_count()
+    or 1,
     device: Device = "cpu",
     cache: Cache = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this plan alone")] = False,
@@ -197,7 +199,13 @@ def plan(
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = new_folder(folder, f"{loaded.name}-plan")
         with plan_shown(err) as progress:
-            result = make_plan(loaded, device=device, cache=cache_folder(cache, no_cache), progress=progress)
+            result = make_plan(
+                loaded,
+                workers=workers,
+                device=device,
+                cache=cache_folder(cache, no_cache),
+                progress=progress,
+            )
         out.print(result.explanation, highlight=False, markup=False, soft_wrap=True)
         if (table := format_pareto(result)) is not None:
             out.print("\nThe points that nothing beats:")

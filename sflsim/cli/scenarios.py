@@ -99,6 +99,10 @@ def memory(
         Optional[int],  # noqa: UP045
         typer.Option("--batch-size", min=1, help="in place of the scenario's"),
     ] = None,
+    cut: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option("--cut", help="a cut to show, by the number of the client's blocks; all by default"),
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="print the second table as CSV")] = False,
 ) -> None:
     """Show what every cut and algorithm needs in memory, and which groups of devices are too small."""
@@ -108,7 +112,7 @@ def memory(
         from sflsim.terminal.memory import format_memory
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
-        found = memory_of(loaded, precision=precision, batch_size=batch_size)
+        found = memory_of(loaded, cuts=cut, precision=precision, batch_size=batch_size)
         if csv:
             typer.echo(found.needs.to_csv(index=False), nl=False)
         else:

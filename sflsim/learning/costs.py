@@ -173,5 +173,16 @@ STEP_PARTS = {
 """The figures that the memory of a training step rests on."""
 
 
+EVERY_KEY = frozenset(CostOverrides.model_fields)
+FOLLOWS = {
+    "cut": EVERY_KEY - {"labels", "scalar", "whole_saved", "whole_live", "whole_step"},
+    "batch_size": EVERY_KEY
+    - {"client_model", "server_model", "auxiliary_model", "client_frozen", "server_frozen", "scalar"},
+    "model": EVERY_KEY - {"labels", "scalar"},
+    "dataset": EVERY_KEY - {"labels", "scalar"},
+}
+"""By a field of the workload, the keys of `workload.costs` whose derived figures change with it."""
+
+
 def _suffix(name: str) -> str:
     return "_flop" if name.endswith(("forward", "backward")) else "_bytes"

@@ -1,10 +1,11 @@
 """The plan in plain words: what is recommended, why, what else there is, what is in the way.
 
-Imports alternatives, bottleneck, infeasible, selection and wording, and takes sensitivity's table.
+Imports alternatives, bottleneck, infeasible, selection, spread and wording, and takes sensitivity's table.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -13,10 +14,14 @@ from sflsim.planning.alternatives import SAME, Alternatives
 from sflsim.planning.bottleneck import bottleneck, describe
 from sflsim.planning.infeasible import explained
 from sflsim.planning.knowledge import Knowledge
-from sflsim.planning.selection import Selection
+from sflsim.planning.selection import Selection, weights_of
 from sflsim.planning.space import VARIANT, Point, Space, text_of
-from sflsim.planning.wording import WORDS, amounts, change_text, count, listed
+from sflsim.planning.spread import chance_better, chance_kept, deviation
+from sflsim.planning.wording import WORDS, amounts, change_text, count, limit_text, limit_words, listed
 from sflsim.report.amounts import count_text, target_text
+
+DOUBT, RIVALS = 0.05, 3
+"""From which probability on another point is named as the better choice, and how many of them."""
 
 
 def explain(
@@ -33,6 +38,7 @@ def explain(
     if chosen is not None:
         decisions = Alternatives(space, knowledge, chosen).lines()
         lines += _section("Each decision, all else as recommended:", decisions)
+        lines += _section("Margin to each limit:", list(_margins(knowledge, chosen)))
         lines += _section("How sure that is:", list(_sure(table, selection, knowledge)))
     if knowledge.judge.target is None:
         lines += ["", "No target accuracy: points are compared by what equal numbers of rounds take."]
@@ -111,6 +117,55 @@ def _other(knowledge: Knowledge, chosen: Point, number: int) -> str:
     return f"The answer would be {listed(parts)}"
 
 
+def _margins(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
+    """Yield how far the recommended point is below each limit."""
+    estimate, currency = knowledge.estimate(chosen), knowledge.judge.plan.prices.currency
+    for name, (found, limit) in estimate.limited.items():
+        if name == "device_memory" and not found:  # no device's memory is known
+            continue
+        takes, allowed = (limit_text(name, amount, currency) for amount in (found, limit))
+        chance = chance_kept(estimate.times_s, limit) if name == "deadline" else math.nan
+        further = (
+            "" if math.isnan(chance) else f"; one more seed keeps it with a probability of {percent(chance)}"
+        )
+        spare = percent(estimate.margins[name])
+        yield f"{limit_words(name)}: {takes} of {allowed}, {spare} to spare{further}."
+
+
+def _spread(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
+    """Yield what the seeds' spread leaves open."""
+    seeds, mine = len(knowledge.seeds), knowledge.estimate(chosen)
+    if seeds == 1:
+        yield "One seed does not tell how far the answer rests on chance: give more 'seeds'."
+        return
+    spread = deviation(mine.times_s)
+    if not math.isnan(spread):
+        share = percent(spread / mine.facts["time"]) if mine.facts["time"] else percent(0.0)
+        yield f"Its time has a standard deviation of {share} over {seeds} seeds."
+    settled = [
+        (point, knowledge.estimate(point)) for point in knowledge.timed if point.number != chosen.number
+    ]
+    chances = [
+        (chance_better(mine, one, weights_of(knowledge.judge)), point)
+        for point, one in settled
+        if one.settled and one.feasible
+    ]
+    rivals = sorted((one for one in chances if one[0] >= DOUBT), key=lambda one: -one[0])
+    for chance, point in rivals[:RIVALS]:
+        yield f"By the seeds' spread {point.label} is better with a probability of {percent(chance)}."
+    if len(rivals) > RIVALS:
+        others = count(len(rivals) - RIVALS, "other point")
+        yield f"So are {others} with {percent(DOUBT)} or more (column chance_better)."
+    if chances and not rivals:
+        least = f"a probability of {percent(DOUBT)} or more"
+        yield f"By the seeds' spread no other point that was trained to the end is better with {least}."
+
+
+def percent(share: float) -> str:
+    """Return 0.123 as "12 %"."""
+    return f"{100 * share:.0f} %"
+
+
 def _sure(table: pd.DataFrame, selection: Selection, knowledge: Knowledge) -> Iterator[str]:
     changes = table[table["changes"]]
     for number, rows in changes.groupby("recommended", sort=False):
@@ -121,6 +176,7 @@ def _sure(table: pd.DataFrame, selection: Selection, knowledge: Knowledge) -> It
     kept = f"{len(table) - len(changes)} of {count(len(table), 'small change')} of an assumption"
     doubt = f", {doubtful} of them as far as can be told without more training" if doubtful else ""
     yield f"{kept} leave the recommendation as it is{doubt}."
+    yield from _spread(knowledge, selection.pareto[0])
     if selection.open:
         might = f"{count(len(selection.open), 'point')} might still be better"
         yield f"{might}; only what was expected to win was trained to the end."

@@ -13,7 +13,7 @@ from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.pareto import stacked
 from sflsim.planning.selection import weights_of
 from sflsim.planning.space import Point, Space, size_of, text_of
-from sflsim.planning.wording import LIMITS, WORDS, amounts, change_text, listed
+from sflsim.planning.wording import WORDS, amounts, change_text, limit_words, listed
 
 SAME = 0.02
 """A change of less than this share is nothing."""
@@ -71,7 +71,9 @@ class Alternatives:
         feasible = [point for point in points if estimate(point).feasible]
         settled = [point for point in feasible if estimate(point).settled]
         if not feasible:
-            broken = dict.fromkeys(LIMITS[reason] for point in points for reason in estimate(point).excess)
+            broken = dict.fromkeys(
+                limit_words(reason) for point in points for reason in estimate(point).excess
+            )
             return f"{name}: always breaks {listed(broken, 'or')}."
         if not settled:
             return self._given_up(name, feasible)
@@ -146,7 +148,7 @@ class Alternatives:
         """Return what becomes of the objectives: "time +30 %, cost -5 %"."""
         mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
         if theirs.excess:
-            return f"breaks {listed(LIMITS[name] for name in theirs.excess)} with the rest unchanged"
+            return f"breaks {listed(limit_words(name) for name in theirs.excess)} with the rest unchanged"
         names = self.knowledge.judge.plan.objectives
         parts = [
             f"{WORDS[name]} {change_text(after / before if before else 1.0)}"

@@ -6,14 +6,18 @@ Imports space.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.planning.fixed_costs import cut_apart, fixed_costs
 from sflsim.planning.scenarios import rebuilt
 from sflsim.planning.space import Axis, Space
 
 
 def check(space: Space) -> None:
     """Refuse every value that makes no scenario, neither by itself nor with a value of one other decision.
+
+    Refused is also a decision that given costs cannot follow.
 
     Raises:
         ScenarioError: at the line of each such value, or of the decision where none of its values will do.
@@ -33,13 +37,18 @@ def check(space: Space) -> None:
             continue
         for place, error in wrong.items():
             problems.append(_placed(f"plan.decisions.{axis.name}[{place}]", error.problems[0]))
+    if not problems:
+        searched = {axis.name: axis.values for axis in alone}
+        fixed = fixed_costs(space.scenario, searched)
+        problems = [replace(one, path=f"plan.decisions.{path}") for path, one in fixed.items()]
+        problems += cut_apart(space.scenario)
     if problems:
         raise space.scenario.located(ScenarioError(problems))
 
 
 def _alone(space: Space, axis: Axis) -> dict[int, ScenarioError | None]:
     """Return for each value of an axis why it is possible with no variant; None where it is possible."""
-    if not any(axis.concerns(variant) for variant in space.variants):
+    if not any(axis.names(variant) for variant in space.variants):
         known = list(dict.fromkeys(variant["algorithm"] for variant in space.variants))
         step = axis.steps[1] if len(axis.steps) > 1 else ""
         problem = Problem("", f"[{step}]", f"variants of {', '.join(known)}", did_you_mean(step, known))
@@ -49,7 +58,7 @@ def _alone(space: Space, axis: Axis) -> dict[int, ScenarioError | None]:
 
 def _together(space: Space, axis: Axis, place: int, other: Axis) -> bool:
     """Tell whether a value is possible with some value of another axis."""
-    if not any(axis.concerns(variant) and other.concerns(variant) for variant in space.variants):
+    if not any(axis.names(variant) and other.names(variant) for variant in space.variants):
         return False
     return any(_error(space, {axis: place, other: one}) is None for one in range(len(other.values)))
 
@@ -57,7 +66,7 @@ def _together(space: Space, axis: Axis, place: int, other: Axis) -> bool:
 def _error(space: Space, chosen: Mapping[Axis, int]) -> ScenarioError | None:
     error = None
     for variant in space.variants:
-        if all(axis.concerns(variant) for axis in chosen):
+        if all(axis.names(variant) for axis in chosen):
             try:
                 rebuilt(space.scenario, space.combined(variant, chosen))
                 return None

@@ -6,7 +6,9 @@ A folder with a manifest is whole, and what is damaged is named. Imports record 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,13 @@ def _table(path: Path, kind: str) -> pd.DataFrame:
 
 def _missing(folder: Path, file: Path, kind: str) -> RunError:
     return RunError(f"{folder}: no {file.name}; is this the folder of a {kind}?")
+
+
+@contextmanager
+def learned(cache: str | Path | None, needed: bool) -> Iterator[Path | None]:
+    """Yield the folder in which workers share what they learn: the user's, or one for the moment."""
+    if cache is not None or not needed:
+        yield None if cache is None else Path(cache).absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="sflsim-learned-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

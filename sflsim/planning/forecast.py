@@ -23,7 +23,7 @@ from sflsim.planning.judge import Reach
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.pareto import Values, dominated, hypervolume
 from sflsim.planning.pareto import front as front_of
-from sflsim.planning.space import VARIANT, Point, size_of, text_of
+from sflsim.planning.space import VARIANT, Point, leaves, size_of, text_of
 from sflsim.planning.timing import Timing
 
 LEAST_PROGRESS, MOST_PROGRESS = 0.1, 0.95
@@ -255,6 +255,9 @@ def _features(groups: Sequence[Sequence[Point]]) -> Values:
 def _described(point: Point) -> Iterator[tuple[str, float]]:
     """Yield what was chosen at a point as numbers: logarithms of amounts, 1 for each other choice."""
     chosen = {**point.fields, **{name: value for name, value in point.choices.items() if name != VARIANT}}
+    for name in [name for name, value in chosen.items() if isinstance(value, dict)]:
+        whole = chosen.pop(name)
+        chosen |= {".".join((name, *path)): value for path, value in leaves(whole)}
     for name, value in chosen.items():
         plain = isinstance(value, (int, float, str)) and not isinstance(value, bool)
         size = _size(value) if plain else None

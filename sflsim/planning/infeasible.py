@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sflsim.planning.judge import Estimate
+from sflsim.planning.judge import Estimate, split
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.space import Point
-from sflsim.planning.wording import LIMITS, amounts, bytes_text, count, listed
+from sflsim.planning.wording import amounts, count, limit_text, limit_words, listed
 from sflsim.report.amounts import number_text, seconds_text, target_text
 
 GROWING = ("deadline", "budget", "bytes_per_client", "bytes_per_client_and_month")
@@ -90,9 +90,9 @@ def explained(knowledge: Knowledge, nearest: Point | None) -> list[str]:
 def _in_the_way(one: Obstacle, knowledge: Knowledge, several: bool) -> str:
     """Return how many points break a constraint, and, where there are several, what it alone stops."""
     least = "at least " if one.doubtful else ""
-    text = f"{LIMITS[one.name]}; {least}{one.broken} points break it."
+    text = f"{limit_words(one.name)}; {least}{one.broken} points break it."
     if one.broken == 1:
-        text = f"{LIMITS[one.name]}; {least}1 point breaks it."
+        text = f"{limit_words(one.name)}; {least}1 point breaks it."
     if not several or one.name == "target":  # what a lower target frees is told by itself
         return text
     if one.frees is not None:
@@ -145,9 +145,9 @@ def _needs(knowledge: Knowledge, point: Point) -> Iterator[str]:
             money = amounts(facts, ["cost"], plan.prices.currency)
             yield f"It costs {least}{money}; the budget is {number_text(rules.budget or 0.0)}."
         else:
-            limit_bytes: float = getattr(rules, name)
-            needed, limit = bytes_text(limit_bytes * (1 + excess)), bytes_text(limit_bytes)
-            yield f"{LIMITS[name].capitalize()}: {least}{needed}, where {limit} are allowed."
+            needed, limit = (limit_text(name, one, plan.prices.currency) for one in estimate.limited[name])
+            words = limit_words(name)
+            yield f"{words[0].upper()}{words[1:]}: {least}{needed}, where {limit} are allowed."
     if not estimate.settled:
         yield "It was not trained to the end, and may break more."
 
@@ -166,7 +166,7 @@ def _missed(knowledge: Knowledge, point: Point) -> str:
 
 def _remedy(knowledge: Knowledge, point: Point) -> str:
     """Return what may help a point that misses the target."""
-    broken = [LIMITS[name] for name in GROWING if name in knowledge.estimate(point).excess]
+    broken = [limit_words(name) for name in knowledge.estimate(point).excess if split(name)[1] in GROWING]
     reached = attainable(point, knowledge)
     lower = f"lower the target (to {_floored(reached)} it keeps every constraint)" if reached else ""
     if broken:

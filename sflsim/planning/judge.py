@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,17 @@ class Estimate:
     """By constraint, how far it is broken, as a share of its limit; kept constraints are not listed."""
     settled: bool
     facts: dict[str, float]
+    limited: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By constraint that is set, what is limited, and to what."""
+    by_seed: Numbers = field(default_factory=lambda: np.zeros((0, 0)))
+    """The objectives of each seed's run: [seeds, objectives]."""
+    times_s: Numbers = field(default_factory=lambda: np.zeros(0))
+    """The time of each seed's run, infinite where it does not reach the target."""
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """Return by constraint which share of its limit is left; less than nothing where it is broken."""
+        return {name: -over(found, limit) if found else 1.0 for name, (found, limit) in self.limited.items()}
 
     @property
     def feasible(self) -> bool:
@@ -79,6 +90,7 @@ class Judge:
     def __init__(self, plan: PlanConfig, target: float | None) -> None:
         self.plan = plan
         self.target = target
+        self.limits = plan.constraints.limits()
 
     def money(self, scenario: Scenario, timing: Timing) -> Numbers:
         """Return what the run is charged up to each evaluation."""
@@ -99,13 +111,28 @@ class Judge:
     def table(self, scenario: Scenario, timing: Timing) -> dict[str, Numbers]:
         """Return every figure that an objective or a constraint may ask for, by evaluation."""
         both = timing.up_bytes.sum(axis=1) + timing.down_bytes.sum(axis=1)
+        names = scenario.fleet.group_names()
         return {
             "time": timing.time_s,
             "cost": self.money(scenario, timing),
             "energy": timing.energy_j,
             "bytes": both / scenario.fleet.clients,
-            "busiest": timing.busiest_bytes,
+            "busiest": timing.busiest_bytes.max(axis=1),
+            **{name: self._of_devices(name, timing, names) for name in self.limits if per_device(name)},
         }
+
+    def _of_devices(self, name: str, timing: Timing, names: Sequence[str]) -> Numbers:
+        """Return what a limit on bytes or memory of devices limits, by evaluation."""
+        group, rule = split(name)
+        if rule == "device_memory":
+            most_bytes = max(
+                (timing.memory_bytes[place] for place, one in enumerate(names) if one == group), default=0.0
+            )
+            return np.full(len(timing.keys), most_bytes)
+        others = {one for one, own in self.plan.constraints.groups.items() if getattr(own, rule) is not None}
+        places = [place for place, one in enumerate(names) if (one == group if group else one not in others)]
+        busiest = timing.busiest_bytes[:, places].max(axis=1, initial=0.0)
+        return busiest * (self.plan.runs_per_month if rule.endswith("month") else 1.0)
 
     def estimate(
         self, tables: Sequence[dict[str, Numbers]], timings: Sequence[Timing], reaches: Sequence[Reach]
@@ -130,7 +157,13 @@ class Judge:
         missed = sorted(times)[needed - 1] == INFINITE
         slowest = max(table["time"][row] for table, row in zip(tables, rows, strict=True))
         slowest = slowest if missed else sorted(times)[needed - 1]
-        shares = self._shares(mean, slowest, float(busiest), timings)
+        worst = {
+            name: float(max(table[name][row] for table, row in zip(tables, rows, strict=True)))
+            for name in self.limits
+            if per_device(name)
+        }
+        limited = self._limited(mean, slowest, worst, timings)
+        shares = dict(limited)
         if missed:
             best = sorted((INFINITE if one.reached else one.best for one in reaches), reverse=True)
             shares["target"] = (self.target or 1.0, max(best[needed - 1], 1e-3))
@@ -145,7 +178,12 @@ class Judge:
             "accuracy": self._best_seen(reaches),
         }
         values = np.array([mean[name] for name in self.plan.objectives])
-        return Estimate(values, excess, all(one.settled for one in reaches), facts)
+        by_seed = [
+            [table[name][row] for name in self.plan.objectives]
+            for table, row in zip(tables, rows, strict=True)
+        ]
+        settled = all(one.settled for one in reaches)
+        return Estimate(values, excess, settled, facts, limited, np.array(by_seed), np.array(times))
 
     def _best_seen(self, reaches: Sequence[Reach]) -> float:
         """Return the best accuracies' mean over the seeds that were trained at all; NaN where none was."""
@@ -161,11 +199,15 @@ class Judge:
         """
         rows = min(len(timing.keys) for timing in timings)
         mean = {name: np.mean([table[name][:rows] for table in tables], axis=0) for name in MEANS}
-        busiest = np.max([table["busiest"][:rows] for table in tables], axis=0)
+        worst = {
+            name: np.max([table[name][:rows] for table in tables], axis=0)
+            for name in self.limits
+            if per_device(name)
+        }
         times = np.sort([table["time"][:rows] for table in tables], axis=0)
-        shares = self._shares(mean, times[self._needed(len(times)) - 1], busiest, timings)
+        limited = self._limited(mean, times[self._needed(len(times)) - 1], worst, timings)
         excess = np.zeros(rows)
-        for found, limit in shares.values():
+        for found, limit in limited.values():
             excess += np.where(found > limit, over(found, limit), 0.0)
         return np.stack([mean[name] for name in self.plan.objectives], axis=1), excess
 
@@ -174,29 +216,33 @@ class Judge:
         deadline = self.plan.constraints.deadline
         return math.ceil((deadline.probability if deadline else 1.0) * seeds - 1e-9)
 
-    def _shares(
-        self, mean: Mapping[str, Figure], slowest: Figure, busiest: Figure, timings: Sequence[Timing]
-    ) -> dict[str, tuple[Figure, float]]:
+    def _limited(
+        self,
+        mean: Mapping[str, Figure],
+        slowest: Figure,
+        worst: Mapping[str, Figure],
+        timings: Sequence[Timing],
+    ) -> dict[str, tuple[Any, float]]:
         """Return what each constraint that is set limits, and to what."""
-        rules = self.plan.constraints
-        shares: dict[str, tuple[Figure, float | None]] = {
-            "bytes_per_client": (busiest, rules.bytes_per_client),
-            "bytes_per_client_and_month": (
-                busiest * self.plan.runs_per_month,
-                rules.bytes_per_client_and_month,
-            ),
-            "server_memory": (
-                max(timing.server_memory_bytes for timing in timings),
-                rules.server_memory,
-            ),
-            "device_memory": (
-                max(timing.memory_share for timing in timings),
-                1.0 if rules.device_memory else None,
-            ),
-            "budget": (mean["cost"], rules.budget),
-            "deadline": (slowest, rules.deadline.within if rules.deadline else None),
+        found = {
+            **worst,
+            "server_memory": max(timing.server_memory_bytes for timing in timings),
+            "device_memory": max(timing.memory_share for timing in timings),
+            "budget": mean["cost"],
+            "deadline": slowest,
         }
-        return {name: (found, limit) for name, (found, limit) in shares.items() if limit is not None}
+        return {name: (found[name], limit) for name, limit in self.limits.items()}
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return group and rule of "groups.phone.device_memory"; of a general constraint no group."""
+    group, _, rule = name.removeprefix("groups.").rpartition(".")
+    return group, rule
+
+
+def per_device(name: str) -> bool:
+    """Tell whether a constraint limits bytes or memory of devices, so that it may differ between groups."""
+    return name.startswith(("groups.", "bytes_per_client"))
 
 
 def over(found: Figure, limit: float) -> Any:

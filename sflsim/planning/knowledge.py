@@ -1,25 +1,23 @@
 """What a plan knows so far: timings of points, accuracies by key, the front; and what training adds.
 
 A training stops where it cannot matter any more: at the last evaluation at which reaching the target
-would still put some point that learns alike on the front. Imports judge, timing, space and experiment.
+would still put some point that learns alike on the front. Imports judge, timing, space and trainings.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sflsim.errors import ScenarioError
-from sflsim.experiment import simulate
-from sflsim.learning.store import MemoryStore
 from sflsim.planning.judge import Estimate, Judge, Reach, reach
 from sflsim.planning.pareto import Values, dominated, stacked
 from sflsim.planning.scenarios import changed
 from sflsim.planning.space import Point
 from sflsim.planning.timing import Known, Numbers, Shared, Timer, Timing
+from sflsim.planning.trainings import Training, Trainings
+from sflsim.planning.workers import Workers, timings
 from sflsim.scenario.schema import Scenario
 
 
@@ -54,10 +52,10 @@ class Knowledge:
         self,
         judge: Judge,
         seeds: list[int],
-        *,
         device: str = "cpu",
         cache: Path | None = None,
         tell: Callable[[str], None] | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.judge = judge
         self.seeds = seeds
@@ -70,9 +68,8 @@ class Knowledge:
         self._kept: dict[int, _Kept] = {}
         self._promised: set[str] = set()
         self._shared = Shared()
-        self._simulate: dict[str, Any] = {"device": device, "store": MemoryStore()}
-        if cache is not None:
-            self._simulate["cache"] = cache
+        self._workers = Workers() if workers is None else workers
+        self._trainings = Trainings(self._workers, device, cache)
         self._tell = tell or (lambda text: None)
 
     @property
@@ -91,22 +88,46 @@ class Knowledge:
         """Return the name of what a timed point learns under all seeds: points of one name learn alike."""
         return " ".join(timing.keys[-1] for timing in self.timings[point.number])
 
-    def time(self, point: Point) -> bool:
-        """Run a point on the clock; return whether it is possible at all."""
-        if point.number in self.impossible:
-            return False
-        if point.number not in self.timings:
-            try:
-                timings = self.timings_of(point.scenario)
-            except ScenarioError as error:
-                self.impossible[point.number] = error
-                return False
-            self.points[point.number] = point
-            self.timings[point.number] = timings
-            self.tables[point.number] = [self.judge.table(point.scenario, timing) for timing in timings]
-            self.counts.timed += 1
-            self._tell(f"{self.counts.timed} points timed, {self.counts.trainings} trainings")
-        return True
+    def time(self, points: Sequence[Point], most: int | None = None, total: int | None = None) -> list[Point]:
+        """Run points on the clock, in order, until `most` were timed; return those that are possible.
+
+        `total` is how many the search will time at most, for the progress; else these are all.
+        """
+        seen = self.timings.keys() | self.impossible.keys()
+        new = {one.number: one for one in points if one.number not in seen}
+        left, enough = list(new.values()), None if most is None else self.counts.timed + most
+        total = self.counts.timed + len(left) if total is None else total
+        while left and (enough is None or self.counts.timed < enough):
+            batch = left if enough is None else left[: enough - self.counts.timed]
+            left = left[len(batch) :]
+            for point, found in zip(batch, self.timings_of_all([one.scenario for one in batch]), strict=True):
+                self._note(point, found)
+                self._tell(f"timed {self.counts.timed} / {total} points")
+        return [point for point in points if point.number in self.timings]
+
+    def _note(self, point: Point, found: list[Timing] | ScenarioError) -> None:
+        if isinstance(found, ScenarioError):
+            self.impossible[point.number] = found
+            return
+        self.points[point.number] = point
+        self.timings[point.number] = found
+        self.tables[point.number] = [self.judge.table(point.scenario, timing) for timing in found]
+        self.counts.timed += 1
+
+    def timings_of_all(
+        self, scenarios: Sequence[Scenario], target: float | None = None, what: str = ""
+    ) -> Iterator[list[Timing] | ScenarioError]:
+        """Yield the timings of each scenario's first variant under every seed, or why there are none."""
+        target = self.judge.target if target is None else target
+        there = {key: shown for key, shown in self.known.items() if target is not None and shown[0] >= target}
+        jobs = [
+            (changed(one, accuracy=target, seeds=self.seeds), self.seeds, there, target is not None)
+            for one in scenarios
+        ]
+        for place, found in enumerate(self._workers.map(timings, jobs, self._shared), 1):
+            if what:
+                self._tell(f"{what} {place} / {len(jobs)}")
+            yield found
 
     def timings_of(self, scenario: Scenario, keep: bool = False, target: float | None = None) -> list[Timing]:
         """Return the timings of a scenario's first variant under each seed."""
@@ -139,14 +160,33 @@ class Knowledge:
         estimate = self.estimate(point)
         return not estimate.settled and estimate.feasible and not dominated(estimate.values, front)
 
-    def train(self, point: Point, front: Values | None) -> None:
-        """Learn a point's next unsettled seed, as far as it may matter (or to its end without a front)."""
-        timings = self.timings[point.number]
-        place = next(place for place, one in enumerate(self.reaches(timings)) if not one.settled)
-        timing, start = timings[place], self.reaches(timings)[place].row
-        last = len(timing.keys) - 1 if front is None else self._worth(point, place, front)
-        assert last >= start
-        self._learn(point, timing, last)
+    def train(self, point: Point, front: Values | None, then: Sequence[Point] = ()) -> None:
+        """Learn a point's next unsettled seed, as far as it may matter (or to its end without a front).
+
+        `then` are points that are likely to be trained next, the likeliest first.
+        """
+        place, *others = self._unsettled(point)
+        timing = self.timings[point.number][place]
+        likely = [(point, other) for other in others]
+        likely += [(other, places[0]) for other in then if (places := self._unsettled(other))]
+        left = {
+            self.timings[one.number][each].keys[-1] for one in (point, *then) for each in self._unsettled(one)
+        }
+        trainings = (
+            self._training(one, self.timings[one.number][each], self._last(one, each, front))
+            for one, each in likely
+        )
+        self._learn(point, timing, self._last(point, place, front), trainings, len(left))
+
+    def _unsettled(self, point: Point) -> list[int]:
+        reaches = self.reaches(self.timings[point.number])
+        return [place for place, one in enumerate(reaches) if not one.settled]
+
+    def _last(self, point: Point, place: int, front: Values | None) -> int:
+        """Return the last evaluation to which a seed's run is to be trained."""
+        if front is None:
+            return len(self.timings[point.number][place].keys) - 1
+        return self._worth(point, place, front)
 
     def _worth(self, point: Point, place: int, front: Values) -> int:
         """Return the last evaluation of a seed's run at which anybody who learns alike could still win."""
@@ -178,31 +218,58 @@ class Knowledge:
             low, high = (middle, high) if wins(middle) else (low, middle - 1)
         return low
 
-    def _learn(self, point: Point, timing: Timing, last: int, target: float | None = None) -> None:
-        """Train a point's run up to evaluation number `last`, or to the target, and keep what it showed."""
+    def _training(self, point: Point, timing: Timing, last: int, target: float | None = None) -> Training:
+        """Return the training of a point's run up to evaluation number `last`, or to the target."""
         target = self.judge.target if target is None else target
-        rounds = int(timing.rounds[last])
-        scenario = changed(point.scenario, accuracy=target, rounds=max(rounds, 1), seeds=[timing.seed])
+        assert target is not None
+        rounds = max(int(timing.rounds[last]), 1)
+        scenario = changed(point.scenario, accuracy=target, rounds=rounds, seeds=[timing.seed])
+        return Training(scenario, timing.keys[: last + 1], target)
+
+    def _learn(
+        self,
+        point: Point,
+        timing: Timing,
+        last: int,
+        likely: Iterator[Training],
+        left: int,
+        target: float | None = None,
+    ) -> None:
+        """Train a point's run and keep what it showed; `left`: trainings that may come, this included."""
         before = next(row for row, key in enumerate(timing.keys) if key not in self.known)
+        most = self.counts.trainings + left
         if timing.keys[before] not in self._promised:  # else an earlier training goes on
             self.counts.trainings += 1
         self._promised.update(timing.keys[before:])
-        self._tell(f"training {self.counts.trainings}: {point.label}, seed {timing.seed}")
-        run = simulate(scenario, **self._simulate)
-        if run.status == "interrupted":
-            raise KeyboardInterrupt
-        rows = zip(run.evaluations["accuracy"], run.evaluations["loss"], strict=True)
-        for key, (accuracy, loss) in zip(timing.keys, rows, strict=False):
-            self.known[key] = (float(accuracy), float(loss))
-        shown = len(run.evaluations)
-        if run.runs["status"].iloc[0] == "diverged" and shown < len(timing.keys):
-            self.known[timing.keys[shown]] = (0.0, math.inf)
-            shown += 1
-        after = min(shown, len(timing.keys)) - 1
+        done = f"training {self.counts.trainings} / {max(most, self.counts.trainings)} at most"
+        self._tell(f"{done}: {point.label}, seed {timing.seed}")
+        shown = self._trainings.evaluations(self._training(point, timing, last, target), likely, left)
+        self.known.update(zip(timing.keys, shown, strict=False))
+        after = len(shown) - 1
         self.counts.rounds += int(timing.rounds[after] - timing.rounds[min(max(before - 1, 0), after)])
 
-    def extend(self, point: Point, target: float) -> None:
-        """Train a settled point's runs on to another target."""
-        for timing in self.timings_of(point.scenario, target=target):
+    def extend(self, points: Sequence[Point], target: float) -> list[list[Timing]]:
+        """Train the runs of settled points on to another target; return their timings up to there."""
+        scenarios = [point.scenario for point in points]
+        runs = [
+            (point, timing)
+            for point, found in zip(points, self.timings_of_all(scenarios, target), strict=True)
+            for timing in _possible(found)
+        ]
+        for place, (point, timing) in enumerate(runs):
             if not reach(timing, self.known, target).settled:
-                self._learn(point, timing, len(timing.keys) - 1, target)
+                ahead = [
+                    (other, one, len(one.keys) - 1)
+                    for other, one in runs[place + 1 :]
+                    if not reach(one, self.known, target).settled
+                ]
+                likely = (self._training(*one, target) for one in ahead)
+                self._learn(point, timing, len(timing.keys) - 1, likely, 1 + len(ahead), target)
+        return [_possible(found) for found in self.timings_of_all(scenarios, target)]
+
+
+def _possible(found: list[Timing] | ScenarioError) -> list[Timing]:
+    """Return the timings of a scenario that has been timed before."""
+    if isinstance(found, ScenarioError):
+        raise found
+    return found

@@ -14,9 +14,9 @@ import pandas as pd
 
 from sflsim.algorithms.base import Algorithm, AlgorithmConfig
 from sflsim.algorithms.unsplit import Unsplit
-from sflsim.errors import SflsimError
+from sflsim.errors import Problem, ScenarioError, SflsimError
 from sflsim.learning.config import Workload
-from sflsim.learning.costs import Costs
+from sflsim.learning.costs import FOLLOWS, CostOverrides, Costs
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session
@@ -33,6 +33,10 @@ NEEDS = (
     "client_kept_bytes", "server_bytes", "server_least_bytes", "server_places", "too_small",
 )  # fmt: skip
 WHOLE = "whole model"
+SHOWN_COSTS = {
+    key for key in CostOverrides.model_fields if not key.endswith(("forward", "backward", "labels", "scalar"))
+}
+"""Keys of `workload.costs` on which figures of the tables rest."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Memory:
     server_bytes: float | None
     """`server.memory` of the scenario."""
     overridden: bool
-    """Whether figures of the scenario's `workload.costs` stand in place of the model's, at every cut."""
+    """Whether figures of the scenario's `workload.costs` stand in place of the model's."""
 
 
 def memory(
@@ -71,9 +75,11 @@ def memory(
 
     Raises:
         SflsimError: the precision or a cut is unknown.
+        ScenarioError: `workload.costs` fixes figures that cannot follow cut, batch size or precision.
     """
     _one_of("precision", precision, get_args(Precision))
     workload = scenario.workload
+    _refuse_fixed_costs(scenario, cuts, precision, batch_size)
     if batch_size is not None:
         workload = workload.model_copy(update={"batch_size": batch_size})
     names = list(workload.model.block_names)[:-1]
@@ -93,6 +99,40 @@ def memory(
         scenario.server.memory,
         any(figure is not None for figure in workload.costs.model_dump().values()),
     )
+
+
+def _refuse_fixed_costs(
+    scenario: Scenario, cuts: Collection[int] | None, precision: str, batch_size: int | None
+) -> None:
+    """Refuse tables for a cut, batch size or precision that given costs cannot follow."""
+    workload = scenario.workload
+    names = list(workload.model.block_names)
+    cut = names.index(workload.cut) + 1 if workload.cut in names else workload.cut
+    given = {key for key, figure in workload.costs.model_dump().items() if figure is not None} & SHOWN_COSTS
+    other_cuts = sorted(set(cuts or range(1, len(names))) - {cut})
+    new_batch = batch_size not in (None, workload.batch_size)
+    batch = f"a batch of {workload.batch_size}"
+    asked = [
+        (FOLLOWS["cut"] if other_cuts else set(), f"cut {cut}", "other cuts", f"cuts=[{cut}] (--cut {cut})"),
+        (FOLLOWS["batch_size"] if new_batch else set(), batch, f"one of {batch_size}", batch),
+        (given if precision != "fp32" else set(), "fp32", precision, "fp32"),
+    ]
+    problems = [
+        Problem(
+            "workload.costs",
+            f"{_keys(given & keys)} as given for {known}",
+            f"costs that are derived from the model, to show them for {wanted}",
+            f"ask for {instead}, or leave them out: --set 'workload.costs={{}}'",
+        )
+        for keys, known, wanted, instead in asked
+        if given & keys
+    ]
+    if problems:
+        raise scenario.located(ScenarioError(problems))
+
+
+def _keys(keys: Collection[str]) -> str:
+    return ", ".join(key for key in CostOverrides.model_fields if key in keys)
 
 
 def left_out(scenario: Scenario) -> list[str]:

@@ -6,6 +6,7 @@ Imports search, selection, sensitivity, advice and folders.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,10 +21,12 @@ from sflsim.planning.check import check
 from sflsim.planning.judge import Judge
 from sflsim.planning.knowledge import Knowledge
 from sflsim.planning.search import exact, nearest, sampled
-from sflsim.planning.selection import Selection, select
+from sflsim.planning.selection import Selection, select, weights_of
 from sflsim.planning.sensitivity import COLUMNS as SENSITIVITY
 from sflsim.planning.sensitivity import READABLE, sensitivity
 from sflsim.planning.space import VARIANT, Point, Space, text_of
+from sflsim.planning.spread import chance_better, deviation
+from sflsim.planning.workers import Workers
 from sflsim.record import tables
 from sflsim.report.html_points import plan_report
 from sflsim.scenario.plan_block import PlanConfig
@@ -54,7 +57,9 @@ class Plan:
     `accuracy`: the best that was seen, of those seeds that were trained at all, NaN where none was).
     Where `settled` is false the point was not trained to the end, because it cannot win; its figures
     are then what it takes at least. `broken` names the constraints that it breaks for certain; one that
-    is not settled may break others too.
+    is not settled may break others too. `time_sd_s` is the standard deviation of the time over the seeds, a
+    column `..._margin` the share of a limit that is left, `chance_better` how probable it is that the point
+    is better than the recommended one, by the seeds' spread.
     `sensitivity`: a row for each small change of an assumption (`sflsim.planning.sensitivity.COLUMNS`).
     `explanation`: the answer in words. `manifest`: what the search did (`trainings`, `timed`, ...).
     """
@@ -152,27 +157,40 @@ def plan(
     device: str = "cpu",
     cache: Path | None = None,
     progress: Callable[[str], None] | None = None,
+    workers: int = 1,
 ) -> Plan:
     """Search the scenario's `plan:` for the points that nothing beats, and recommend one.
 
     With a target accuracy (the scenario's) a point is judged by what it takes to get there; what learns
-    alike is trained once, in this process, whatever the number of points. Without one nothing is trained
-    and a point is judged by what its rounds take. `cache` is a folder of results as of `simulate`.
+    alike is trained once, whatever the number of points. Without one nothing is trained and a point is
+    judged by what its rounds take. `cache` is a folder of results as of `simulate`. So many `workers`,
+    processes of their own where there are several (a script must then guard its main part with
+    `if __name__ == "__main__"`), time and train side by side; the plan does not depend on their number.
+    `progress` is told in words what is done, and of how much.
 
     Raises:
         ScenarioError: there is no plan, or it is of no use with this scenario.
-        SflsimError: a large space, and Optuna is not installed.
+        SflsimError: a large space, and Optuna is not installed; or a worker died.
     """
     block = _checked(scenario)
     space = Space(_unrefused(scenario), block)
     check(space)
-    judge = Judge(block, scenario.target_accuracy)
-    knowledge = Knowledge(judge, scenario.seeds, device=device, cache=cache, tell=progress)
-    method = "exact" if space.combinations <= block.search.exact_up_to else "sampled"
+    judge, crew = Judge(block, scenario.target_accuracy), Workers(workers)
+    with folders.learned(cache, needed=workers > 1 and judge.target is not None) as folder:
+        try:
+            knowledge = Knowledge(judge, scenario.seeds, device, folder, progress, crew)
+            return _searched(scenario, space, knowledge)
+        finally:
+            crew.close()
+
+
+def _searched(scenario: Scenario, space: Space, knowledge: Knowledge) -> Plan:
+    judge, search = knowledge.judge, knowledge.judge.plan.search
+    method = "exact" if space.combinations <= search.exact_up_to else "sampled"
     if method == "exact":
-        exact(space, knowledge, block.search.trainings)
+        exact(space, knowledge, search.trainings)
     else:
-        sampled(space, knowledge, block.search)
+        sampled(space, knowledge, search)
     if not knowledge.timings:
         errors = [*space.refused.values(), *knowledge.impossible.values()]
         raise scenario.located(errors[0])
@@ -180,7 +198,7 @@ def plan(
     selection = select(knowledge.timed, estimates, judge)
     closest = None
     if selection.recommended is None:
-        closest = nearest(knowledge.timed, knowledge, block.search.trainings)
+        closest = nearest(knowledge.timed, knowledge, search.trainings)
     changes = sensitivity(knowledge, selection)
     explanation = explain(space, knowledge, selection, changes, closest)
     return Plan(
@@ -219,6 +237,14 @@ def _checked(scenario: Scenario) -> PlanConfig:
     return scenario.plan
 
 
+def _chance(point: Point, knowledge: Knowledge, selection: Selection) -> float:
+    """Return the probability that a point beats the recommended one, as far as it is known."""
+    chosen, estimate = selection.recommended, knowledge.estimate(point)
+    if chosen is None or point.number == chosen.number or not (estimate.settled and estimate.feasible):
+        return math.nan
+    return chance_better(knowledge.estimate(chosen), estimate, weights_of(knowledge.judge))
+
+
 def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataFrame:
     pareto = {point.number for point in selection.pareto}
     rows = []
@@ -231,6 +257,9 @@ def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataF
                 **point.fields,
                 **point.choices,
                 **{column: estimate.facts[name] for name, column in FACTS.items()},
+                "time_sd_s": deviation(estimate.times_s) if estimate.settled else math.nan,
+                **{f"{name}_margin": margin for name, margin in estimate.margins.items()},
+                "chance_better": _chance(point, knowledge, selection),
                 "broken": ", ".join(estimate.excess),
                 "settled": estimate.settled,
                 "feasible": estimate.settled and estimate.feasible,

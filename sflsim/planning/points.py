@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
+from sflsim.planning.fixed_costs import fixed_costs
 from sflsim.scenario.loading import vary
 from sflsim.scenario.over import Over, mistakes
 from sflsim.scenario.overrides import Override, read_path
@@ -79,6 +80,7 @@ def points(scenario: Scenario, over: Over, options: Options) -> list[Point]:
         ScenarioError: no combination can be simulated, two paths that set one field.
     """
     _refuse_same_field(scenario, over)
+    _refuse_fixed_costs(scenario, over)
     checked: dict[str, tuple[Problem, ...]] = {}
     found = []
     for number, values in enumerate(product(*over.values())):
@@ -135,6 +137,16 @@ def _refuse_same_field(scenario: Scenario, over: Over) -> None:
     ]
     if problems:
         raise _at_home(scenario, problems, over)
+
+
+def _refuse_fixed_costs(scenario: Scenario, over: Over) -> None:
+    """Refuse paths that change what costs depend on that the scenario gives."""
+    problems = []
+    for path, problem in fixed_costs(scenario, over).items():
+        own = (scenario.sweep or {}).get(path) == over[path]
+        problems.append(replace(problem, path=f"sweep.{path}") if own else replace(problem, file="--over"))
+    if problems:
+        raise scenario.located(ScenarioError(problems))
 
 
 def _refuse_hopeless(scenario: Scenario, over: Over, found: Sequence[Point]) -> None:

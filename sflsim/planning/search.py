@@ -31,7 +31,7 @@ ENOUGH = 1e-3
 
 def exact(space: Space, knowledge: Knowledge, limit: int | None) -> None:
     """Time all points; settle all that could be on the front, with at most `limit` trainings."""
-    points = [point for point in space.points() if knowledge.time(point)]
+    points = knowledge.time(space.points())
     pursue(points, Forecast(knowledge), limit)
     settle(points, knowledge, limit)
 
@@ -39,7 +39,8 @@ def exact(space: Space, knowledge: Knowledge, limit: int | None) -> None:
 def settle(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> None:
     """Train, most promising first, until none of `points` could still win."""
     while still := _open(points, knowledge, limit):
-        knowledge.train(_most_promising(still, knowledge), knowledge.front)
+        first, *then = _most_promising(still, knowledge)
+        knowledge.train(first, knowledge.front, then)
 
 
 def pursue(points: Sequence[Point], forecast: Forecast, limit: int | None) -> None:
@@ -49,10 +50,11 @@ def pursue(points: Sequence[Point], forecast: Forecast, limit: int | None) -> No
     """
     knowledge = forecast.knowledge
     while still := _open(points, knowledge, limit):
-        name = _next(still, forecast)
-        if name is None:
+        names = _next(still, forecast)
+        if not names:
             return
-        knowledge.train(next(one for one in still if knowledge.learning(one) == name), knowledge.front)
+        first, *then = (next(one for one in still if knowledge.learning(one) == name) for name in names)
+        knowledge.train(first, knowledge.front, then)
 
 
 def _open(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> list[Point]:
@@ -63,16 +65,17 @@ def _open(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> l
     return [point for point in points if knowledge.can_win(point, front)]
 
 
-def _next(points: Sequence[Point], forecast: Forecast) -> str | None:
-    """Return the training to begin or to go on with; None where none is worth it."""
+def _next(points: Sequence[Point], forecast: Forecast) -> list[str]:
+    """Return the trainings that are worth it, the first to begin or to go on with first."""
     tried = {point.fields["algorithm"] for point in forecast.tried()}
-    untried = [point for point in points if point.fields["algorithm"] not in tried]
+    untried: dict[str, list[Point]] = {}
+    for point in points:
+        if point.fields["algorithm"] not in tried:
+            untried.setdefault(point.fields["algorithm"], []).append(point)
     if untried:
-        first = untried[0].fields["algorithm"]
-        return forecast.central([point for point in untried if point.fields["algorithm"] == first])
+        return [forecast.central(own) for own in untried.values()]
     gains = forecast.gains(points)
-    best = max(gains, key=lambda name: gains[name], default=None)
-    return None if best is None or gains[best] < ENOUGH else best
+    return sorted((name for name in gains if gains[name] >= ENOUGH), key=lambda name: -gains[name])
 
 
 def nearest(points: Sequence[Point], knowledge: Knowledge, limit: int | None) -> Point | None:
@@ -95,7 +98,7 @@ def sampled(space: Space, knowledge: Knowledge, search: Search) -> None:
     """Time a large space, or a sample of it by Optuna (NSGA-II, seeded) and a walk; train the promising."""
     forecast = Forecast(knowledge)
     if space.combinations <= search.timings:
-        pursue([point for point in space.points() if knowledge.time(point)], forecast, search.trainings)
+        pursue(knowledge.time(space.points()), forecast, search.trainings)
         return
     try:
         import optuna
@@ -123,9 +126,12 @@ def _generation(study: Any, space: Space, forecast: Forecast, search: Search, si
     asked: list[tuple[Any, Point | None]] = []
     enough = knowledge.counts.timed + size
     while knowledge.counts.timed < enough and len(asked) < 10 * size:
-        trial = study.ask()
-        point = space.at(tuple(_suggested(trial, axis) for axis in space.axes))
-        asked.append((trial, point if point is not None and knowledge.time(point) else None))
+        count = min(enough - knowledge.counts.timed, 10 * size - len(asked))
+        trials = [study.ask() for _ in range(count)]
+        points = [space.at(tuple(_suggested(trial, axis) for axis in space.axes)) for trial in trials]
+        knowledge.time([point for point in points if point is not None], total=search.timings)
+        possible = [point if point and point.number in knowledge.timings else None for point in points]
+        asked += zip(trials, possible, strict=True)
     pursue([point for _, point in asked if point], forecast, search.trainings)
     guesses = forecast.guesses()
     for trial, point in asked:
@@ -159,12 +165,9 @@ def _walk(space: Space, forecast: Forecast, search: Search) -> None:
         fresh = [point for point in on_front if point.number not in seen]
         if not fresh or knowledge.counts.timed >= search.timings:
             return
-        for point in _by_score(fresh, knowledge):
-            seen.add(point.number)
-            for _, other in space.neighbours(point):
-                if knowledge.counts.timed >= search.timings:
-                    break
-                knowledge.time(other)
+        seen.update(point.number for point in fresh)
+        around = [other for point in _by_score(fresh, knowledge) for _, other in space.neighbours(point)]
+        knowledge.time(around, search.timings - knowledge.counts.timed, search.timings)
         pursue(knowledge.timed, forecast, search.trainings)
 
 
@@ -179,7 +182,8 @@ def _by_score(points: Sequence[Point], knowledge: Knowledge) -> list[Point]:
     return [points[place] for place in np.argsort(score, kind="stable")]
 
 
-def _most_promising(points: Sequence[Point], knowledge: Knowledge) -> Point:
-    """Return the point whose bound lies nearest to the best of everything."""
+def _most_promising(points: Sequence[Point], knowledge: Knowledge) -> list[Point]:
+    """Return the points by how near their bounds lie to the best of everything, the nearest first."""
     values = np.array([knowledge.estimate(point).values for point in points])
-    return points[int(np.argmin(weigh(values, weights_of(knowledge.judge))))]
+    order = np.argsort(weigh(values, weights_of(knowledge.judge)), kind="stable")
+    return [points[place] for place in order]

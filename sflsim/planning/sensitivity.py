@@ -9,8 +9,10 @@ Imports selection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -23,6 +25,7 @@ from sflsim.planning.selection import Selection, select
 from sflsim.planning.space import Point
 from sflsim.planning.timing import Timing
 from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.schema import Scenario
 
 PRICE, LIMIT, FLEET = (0.8, 1.25), (0.9, 1.1), (0.8, 1.25)
 TARGET = (-0.02, 0.02)
@@ -113,18 +116,15 @@ def _plans(plan: PlanConfig) -> Iterator[tuple[str, PlanConfig, str, str]]:
     data = plan.model_dump(mode="json", by_alias=True)
     for path, price in plan.price_list().items():
         for factor in PRICE if price else ():
-            yield path, _with(data, f"prices.{path}", price * factor), percent(factor), "price"
-    limits = plan.constraints.model_dump(mode="json")
-    for name, limit in limits.items():
-        path, value = f"constraints.{name}", limit
-        if isinstance(limit, dict):
-            path, value = f"{path}.within", limit["within"]
-        if value is not None and not isinstance(value, bool):
-            for factor in LIMIT:
-                yield name, _with(data, path, scaled(value, factor)), percent(factor), "constraint"
+            yield path, _with(data, f"prices.{path}", factor), percent(factor), "price"
+    for name in plan.constraints.limits():
+        path = f"constraints.{name}{'.within' if name == 'deadline' else ''}"
+        for factor in () if name == "device_memory" else LIMIT:
+            yield name, _with(data, path, factor), percent(factor), "constraint"
 
 
-def _with(data: Data, path: str, value: Any) -> PlanConfig:
+def _with(data: Data, path: str, factor: float) -> PlanConfig:
+    """Return the plan with one price or limit scaled."""
     changed = deepcopy(data)
     here, steps = changed, path.split(".")
     for number, step in enumerate(steps[:-1]):
@@ -132,7 +132,7 @@ def _with(data: Data, path: str, value: Any) -> PlanConfig:
             here = here[step][".".join(steps[number + 1 : -1])]
             break
         here = here[step]
-    here[steps[-1]] = value
+    here[steps[-1]] = scaled(here[steps[-1]], factor)
     return PlanConfig.model_validate(changed)
 
 
@@ -167,9 +167,8 @@ def _targets(knowledge: Knowledge, selection: Selection, recommended: Point, tar
             yield _judged(knowledge, recommended, judge, "target", "target_accuracy", change)
             continue
         points = selection.pareto[:RETIMED]
-        for point in points:
-            knowledge.extend(point, other)
-        timings = {point.number: knowledge.timings_of(point.scenario, target=other) for point in points}
+        extended = knowledge.extend(points, other)
+        timings = {point.number: own for point, own in zip(points, extended, strict=True)}
         note = "among the best points of the front"
         yield _retimed(
             knowledge, judge, points, timings, recommended, "target", "target_accuracy", change, note
@@ -208,15 +207,19 @@ def _retimed(
 
 def _fleets(knowledge: Knowledge, selection: Selection, recommended: Point) -> Iterator[Case]:
     points = selection.pareto[:RETIMED]
+    changes: list[tuple[str, float, list[Scenario]]] = []
     for name, change in assumptions(recommended.scenario):
         for factor in FLEET:
-            try:
-                timings = {
-                    point.number: knowledge.timings_of(varied(point.scenario, change, factor))
-                    for point in points
-                }
-            except ScenarioError:
-                continue
+            with suppress(ScenarioError):
+                changes.append((name, factor, [varied(point.scenario, change, factor) for point in points]))
+    every = [one for _, _, scenarios in changes for one in scenarios]
+    found = knowledge.timings_of_all(every, what="timed under other assumptions")
+    for name, factor, _ in changes:
+        timings: dict[int, list[Timing]] = {}
+        for point, own in zip(points, islice(found, len(points)), strict=True):
+            if not isinstance(own, ScenarioError):
+                timings[point.number] = own
+        if len(timings) == len(points):
             note = "among the best points of the front"
             yield _retimed(
                 knowledge, knowledge.judge, points, timings, recommended, "fleet", name, percent(factor), note

@@ -1,7 +1,8 @@
 """The points of a plan: every combination of its decisions, with each variant of the scenario.
 
-A decision on a field of some variants (`variants[mu-splitfed].tau`) says nothing of the others, so
-a point that differs from another in such a decision alone is the same point. Imports scenario.
+A decision on a field of some variants (`variants[mu-splitfed].tau`) says nothing of the others, nor does a
+cut to an algorithm that does not cut the model: a point that differs from another in such a decision alone
+is the same point. Imports scenario and unread.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.planning.scenarios import rebuilt
+from sflsim.planning.unread import says_nothing, unread, what_is_read
 from sflsim.scenario.overrides import Override, apply, read_path
 from sflsim.scenario.plan_block import PlanConfig, number_of
 from sflsim.scenario.schema import Scenario
@@ -39,6 +41,8 @@ class Axis:
     name: str
     values: tuple[Any, ...]
     steps: tuple[str, ...] = ()
+    unread_by: frozenset[str] = frozenset()
+    """Names of the variants to which it says nothing, although it does not name others."""
 
     @property
     def ordered(self) -> bool:
@@ -48,6 +52,10 @@ class Axis:
 
     def concerns(self, variant: dict[str, Any]) -> bool:
         """Whether the decision has a say in a point with this variant."""
+        return self.names(variant) and variant["name"] not in self.unread_by
+
+    def names(self, variant: dict[str, Any]) -> bool:
+        """Whether the path leads to a field of the scenario as it is with this variant."""
         if self.steps[:1] != ("variants",):
             return True
         names = (variant["name"], variant["algorithm"])
@@ -68,7 +76,8 @@ class Point:
     @property
     def label(self) -> str:
         """Return the point in one line."""
-        rest = [f"{name} {text_of(value)}" for name, value in self.choices.items() if name != VARIANT]
+        chosen = {name: value for name, value in self.choices.items() if value is not None}
+        rest = [f"{name} {text_of(value)}" for name, value in chosen.items() if name != VARIANT]
         return ", ".join([str(self.choices[VARIANT]), *rest])
 
 
@@ -82,8 +91,9 @@ class Space:
         self.variants: list[dict[str, Any]] = self._data.pop("variants")
         self.differing = _differing(self.variants)
         names = tuple(variant["name"] for variant in self.variants)
-        decided = (Axis(path, _told(plan.values(path)), self._steps(path)) for path in plan.decisions)
-        self.axes = (Axis(VARIANT, names), *decided)
+        self._priced = plan.prices.tflops_hour > 0
+        steps = {path: self._steps(path) for path in plan.decisions}
+        self.axes = (Axis(VARIANT, names), *(self._axis(path, plan, steps) for path in steps))
         self.refused: dict[Places, ScenarioError] = {}
         self._points: dict[Places, Point] = {}
         self._numbers: dict[str, Point] = {}
@@ -135,6 +145,20 @@ class Space:
                 if other is not None and other.number != point.number:
                     yield axis, other
 
+    def _axis(self, path: str, plan: PlanConfig, steps: Mapping[str, tuple[str, ...]]) -> Axis:
+        """Return the axis of a decision, and to which variants it says nothing at any point."""
+        new_model = any(other[:2] in (("workload",), ("workload", "model")) for other in steps.values())
+        new_cut = any(other[0] == "variants" and other[2:3] == ("cut",) for other in steps.values())
+        unread_by = [
+            variant["name"]
+            for variant in self.variants
+            if not new_model  # else its adapters may make a cut matter: points are compared one by one
+            and says_nothing(
+                steps[path], unread(self._data, variant | ({"cut": None} if new_cut else {}), self._priced)
+            )
+        ]
+        return Axis(path, _told(plan.values(path)), steps[path], frozenset(unread_by))
+
     def _steps(self, path: str) -> tuple[str, ...]:
         steps, rest = read_path(path)
         if not steps or rest:
@@ -171,8 +195,7 @@ class Space:
         }
         data = self.combined(variant, chosen)
         scenario = rebuilt(self.scenario, data)
-        nameless = data | {"variants": [data["variants"][0] | {"name": ""}]}
-        key = json.dumps(nameless, sort_keys=True, default=str)
+        key = json.dumps(what_is_read(data, self._priced), sort_keys=True, default=str)
         if key not in self._numbers:
             choices = {VARIANT: variant["name"]} | dict.fromkeys(axis.name for axis in self.axes[1:])
             choices |= {axis.name: axis.values[place] for axis, place in chosen.items()}
@@ -208,7 +231,7 @@ def _told(values: Sequence[Any]) -> tuple[Any, ...]:
     """Return the values of a decision; mappings with the first fields that tell each from the others."""
     if not all(isinstance(value, dict) for value in values):
         return tuple(values)
-    flat = [dict(_leaves(value)) for value in values]
+    flat = [dict(leaves(value)) for value in values]
     paths = list(dict.fromkeys(path for leaves in flat for path in leaves))
     telling = [path for path in paths if len({str(leaves.get(path)) for leaves in flat}) > 1] or paths[:2]
     for count in range(min(2, len(telling)), len(telling) + 1):
@@ -226,12 +249,12 @@ def _told(values: Sequence[Any]) -> tuple[Any, ...]:
     return told
 
 
-def _leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the path and the value of everything in a mapping that is none itself, the shallow first."""
     inner = [(key, one) for key, one in value.items() if isinstance(one, dict)]
     yield from (((*above, key), one) for key, one in value.items() if not isinstance(one, dict))
     for key, one in inner:
-        yield from _leaves(one, (*above, key))
+        yield from leaves(one, (*above, key))
 
 
 def _differing(variants: Sequence[dict[str, Any]]) -> list[str]:

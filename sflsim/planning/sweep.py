@@ -10,11 +10,9 @@ error. Imports the other modules of planning, scenario and record's writing of t
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -157,7 +155,7 @@ def sweep(
     found = points(scenario, over, options)
     jobs = _jobs(found)
     started = time.perf_counter()
-    with _folder(cache, needed=(ray is not None or (workers or 1) > 1) and not timing_only) as folder:
+    with folders.learned(cache, needed=(ray is not None or (workers or 1) > 1) and not timing_only) as folder:
         crew, count = _crew(Desk(replace(options, cache=folder)), workers, ray, found)
         foreman = _Foreman(found, jobs, crew, min(count, len(jobs)), progress)
         try:
@@ -210,16 +208,6 @@ def _rows(
 def _runs(point: Point) -> list[tuple[int, int]]:
     """Return variant and seed of each of a point's runs; of the scenario's own where it has none."""
     return list(product(range(len(point.scenario.variants)), point.scenario.seeds))
-
-
-@contextmanager
-def _folder(cache: str | Path | None, needed: bool) -> Iterator[Path | None]:
-    """Yield the folder in which workers share what they learn: the user's, or one for the moment."""
-    if cache is not None or not needed:
-        yield None if cache is None else Path(cache).absolute()
-        return
-    with tempfile.TemporaryDirectory(prefix="sflsim-sweep-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def _crew(desk: Desk, workers: int | None, ray: str | None, found: Sequence[Point]) -> tuple[Crew, int]:

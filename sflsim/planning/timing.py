@@ -42,11 +42,13 @@ class Timing:
     """By group of the fleet: [evaluations, groups]."""
     down_bytes: Numbers
     busiest_bytes: Numbers
-    """Up and down, of the client that has most so far."""
+    """Up and down, of the client of each group that has most so far: [evaluations, groups]."""
     memory_share: float
     """The largest share of its memory that the training takes on a device."""
     server_memory_bytes: float
     server_busy_s: float
+    memory_bytes: tuple[float, ...] = ()
+    """By group: the most that the training takes on one of its devices; 0 where it does not train."""
     outcome: Outcome | None = field(default=None, compare=False, repr=False)
 
 
@@ -95,6 +97,10 @@ class Timer(Session):
             memory_share=max(ratios, default=0.0),
             server_memory_bytes=outcome.server_memory_bytes,
             server_busy_s=outcome.server_busy_s,
+            memory_bytes=tuple(
+                max((float(client[-1]) for client in outcome.clients if client[1] == group), default=0.0)
+                for group in self.scenario.fleet.group_names()
+            ),
             outcome=outcome if keep else None,
         )
 

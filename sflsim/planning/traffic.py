@@ -1,4 +1,4 @@
-"""Bytes as they stand at each evaluation of a run: of each group, and of the client with the most.
+"""Bytes as they stand at each evaluation of a run: of each group, and of its client with the most.
 
 They are added up as transfers end, so that the spans of a run need not be kept. Imports clock.spans.
 """
@@ -28,9 +28,9 @@ class Traffic:
         self._place = {name: place for place, name in enumerate(groups)}
         self._sums = [[0.0] * len(groups) for _ in DIRECTIONS]
         self._clients: dict[str, float] = {}
-        self._most = 0.0
+        self._most = [0.0] * len(groups)
         self._open: deque[float] = deque()
-        self._rows: list[tuple[list[list[float]], float]] = []
+        self._rows: list[tuple[list[list[float]], list[float]]] = []
 
     def evaluated(self, at_s: float) -> None:
         """Open a row: an evaluation has been made at this time, not before the last one."""
@@ -46,19 +46,18 @@ class Traffic:
                 self._add(direction, span[5], span[6])
 
     def rows(self) -> tuple[Bytes, Bytes, Bytes]:
-        """Return bytes up and down, shape [evaluations, groups], and of the busiest client, up and down."""
+        """Return bytes up, down, and of a group's busiest client both ways, each [evaluations, groups]."""
         while self._open:
             self._close()
         sums = np.array([row for row, _ in self._rows])
         return sums[:, 0], sums[:, 1], np.array([most for _, most in self._rows])
 
     def _add(self, direction: int, client: str, size_bytes: float) -> None:
-        group = client.rpartition("-")[0]  # a client is called "group-number"
-        self._sums[direction][self._place[group]] += size_bytes
+        place = self._place[client.rpartition("-")[0]]  # a client is called "group-number"
+        self._sums[direction][place] += size_bytes
         of_client = self._clients[client] = self._clients.get(client, 0.0) + size_bytes
-        if of_client > self._most:
-            self._most = of_client
+        self._most[place] = max(self._most[place], of_client)
 
     def _close(self) -> None:
         self._open.popleft()
-        self._rows.append(([list(sums) for sums in self._sums], self._most))
+        self._rows.append(([list(sums) for sums in self._sums], list(self._most)))

@@ -1,9 +1,10 @@
-"""The words of a plan: objectives, constraints, amounts, changes. Imports report's amounts."""
+"""The words of a plan: objectives, constraints, amounts, changes. Imports judge and report's amounts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from sflsim.planning.judge import split
 from sflsim.report.amounts import byte_unit, joule_unit, number_text, seconds_text
 
 WORDS = {"time": "time", "cost": "cost", "energy": "client energy", "bytes": "bytes per client"}
@@ -16,6 +17,22 @@ LIMITS = {
     "bytes_per_client_and_month": "the bytes per client and month",
     "budget": "the budget",
 }
+
+
+def limit_words(name: str) -> str:
+    """Return a constraint in words, its group with it."""
+    group, rule = split(name)
+    return LIMITS[rule] + (f" of group {group}" if group else "")
+
+
+def limit_text(name: str, amount: float, currency: str) -> str:
+    """Return what a constraint limits, or its limit: "21.0 min", "1.50 GiB"."""
+    rule = split(name)[1]
+    if rule == "deadline":
+        return seconds_text(amount)
+    if rule == "budget":
+        return f"{number_text(amount)} {currency}"
+    return f"{100 * amount:.3g} %" if name == "device_memory" else bytes_text(amount)
 
 
 def amounts(facts: Mapping[str, float], names: Iterable[str], currency: str) -> str:

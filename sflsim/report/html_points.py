@@ -38,6 +38,8 @@ NAMES = {
     "memory_share": "share of memory",
     "server_memory_bytes": "server memory",
     "seeds_reached": "seeds there",
+    "time_sd_s": "standard deviation of the time",
+    "chance_better": "probability of being better than the recommended",
     "run_rounds": "rounds of the whole run",
     "run_time_s": "time of the whole run",
 }
@@ -195,7 +197,7 @@ def _numbers(column: pd.Series[Any], name: str) -> dict[str, Any]:
 
 def kind_of(name: str) -> str:
     """Return what a column of figures measures, by the unit in its name: s, byte, J, share, or nothing."""
-    if "accuracy" in name or name.endswith("_share"):
+    if "accuracy" in name or name.endswith(("_share", "_margin")) or name.startswith("chance_"):
         return "share"
     if name.startswith("bytes_"):
         return "byte"

@@ -92,6 +92,14 @@ class Deadline(Block):
         return {"within": value}
 
 
+class GroupLimits(Block):
+    """Limits that hold for one group of the fleet; bytes in place of the general limits."""
+
+    device_memory: Bytes | None = Field(default=None, description="of a device, for the training")
+    bytes_per_client: Bytes | None = None
+    bytes_per_client_and_month: Bytes | None = None
+
+
 class Constraints(Block):
     """What a point must keep to; one that is left out does not count."""
 
@@ -101,6 +109,22 @@ class Constraints(Block):
     bytes_per_client: Bytes | None = Field(default=None, description="up and down, of the busiest client")
     bytes_per_client_and_month: Bytes | None = Field(default=None, description="with 'runs_per_month' runs")
     budget: Price | None = Field(default=None, description="for one run, in the currency of the prices")
+    groups: dict[str, GroupLimits] = Field(default_factory=dict, description="by the name of the group")
+
+    def limits(self) -> dict[str, float]:
+        """Return every limit by its path below `plan.constraints`; `device_memory` is a share, of its own."""
+        general = {
+            "bytes_per_client": self.bytes_per_client,
+            "bytes_per_client_and_month": self.bytes_per_client_and_month,
+            "server_memory": self.server_memory,
+            "device_memory": 1.0 if self.device_memory else None,
+            "budget": self.budget,
+            "deadline": self.deadline.within if self.deadline else None,
+        }
+        own = {
+            f"groups.{group}.{name}": limit for group, limits in self.groups.items() for name, limit in limits
+        }
+        return {name: limit for name, limit in (general | own).items() if limit is not None}
 
 
 class GroupPrices(Block):

@@ -206,14 +206,15 @@ class Scenario(Part):
         fleet = info.data.get("fleet")
         if plan is not None and fleet is not None:
             known = fleet.group_names()
-            wrong = [name for name in plan.prices.groups if name not in known]
+            named = {"prices": plan.prices.groups, "constraints": plan.constraints.groups}
+            wrong = [(block, name) for block, own in named.items() for name in own if name not in known]
             details = [
                 InitErrorDetails(
                     type=mistake(f"the group {name!r}", ", ".join(known), did_you_mean(name, known)),
-                    loc=("prices", "groups", name),
+                    loc=(block, "groups", name),
                     input=name,
                 )
-                for name in wrong
+                for block, name in wrong
             ]
             if details:
                 raise ValidationError.from_exception_data("Scenario", details)

@@ -33,7 +33,7 @@ def format_memory(memory: Memory) -> Iterator[Table]:
     first = memory.cuts.iloc[0]
     title = f"what a client holds, batch {first.batch_size}, {first.precision}"
     if memory.overridden:
-        title += ", costs as given for every cut"
+        title += ", costs as given in the scenario"
     cuts = _table(title, ["cut"], list(SHORT.values()))
     for _, row in memory.cuts.iterrows():
         cuts.add_row(f"{row.cut} {row.last_block}", *(size_text(row[name]) for name in SHORT))

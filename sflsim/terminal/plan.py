@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def format_pareto(plan: Plan) -> Table | None:
     names = [str(name) for name in rows.columns]
     choices = names[names.index("point") + 1 : names.index("time_s")]
     paths = [] if plan.scenario.plan is None else list(plan.scenario.plan.decisions)
-    decided = [name for name in choices if rows[name].nunique() > 1]
+    decided = [name for name in choices if plan.points[name].nunique(dropna=False) > 1]
     shown = [name for name in decided if name in ("variant", *paths)]
     columns = {name: [_text(value) for value in rows[name]] for name in shown}
     for objective in plan.manifest["objectives"]:
@@ -90,4 +91,6 @@ def _amounts(plan: Plan, rows: pd.DataFrame, objective: str) -> dict[str, list[s
 
 
 def _text(value: object) -> str:
-    return number_text(value) if isinstance(value, float) else shorten(str(value), WIDTH)
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4g}"
+    return shorten(str(value), WIDTH)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planned import FIRST_ORDER, MU_SPLITFED, SPLITFED_V1, planned
+from planned import FIRST_ORDER, MU_SPLITFED, SPLITFED_V1, planned, workloads
 from support import read
 
 import sflsim
@@ -110,8 +110,7 @@ def test_points_that_differ_in_timing_share_one_training(found: Plan) -> None:
 
 
 MANY_WAYS = {  # to learn: 2 cuts, 3 batches, 5 numbers of participants and 12 variants
-    "workload.cut": [1, 2],
-    "workload.batch_size": [8, 16, 32],
+    "workload": workloads([8, 16, 32]),
     "fleet.participants": [2, 3, 4, 5, 6],
 }
 DEAR = PRICES | {"tflops_hour": 100.0}  # so that a faster server is not always worth it
@@ -152,8 +151,7 @@ def test_a_large_space_is_sampled_to_nearly_the_whole_front() -> None:
     """The same where less than a fifth of the points is timed, with half of the 48 trainings they share."""
     pytest.importorskip("optuna")
     decisions = {
-        "workload.cut": [1, 2],
-        "workload.batch_size": [16, 32],
+        "workload": workloads([16, 32]),
         "fleet.participants": [2, 4, 6],
         "server.compute": {"from": "10 GFLOP/s", "to": "640 GFLOP/s", "steps": 7, "scale": "log"},
         "server.slots": [1, 2, 4],

@@ -37,7 +37,7 @@ def knowledge(rates: dict[int, tuple[float, float]]) -> Knowledge:
     each = rounds.astype(np.float64)
     for number, (seconds, size) in rates.items():
         keys = ("start", *(f"{number}-{row}" for row in rounds[1:]))
-        timing = Timing(0, keys, rounds, each * seconds, zeros, groups, groups, zeros, 0.0, 0.0, 0.0)
+        timing = Timing(0, keys, rounds, each * seconds, zeros, groups, groups, groups, 0.0, 0.0, 0.0)
         table = {"time": each * seconds, "bytes": each * size}
         found.timings[number] = [timing]
         found.tables[number] = [table | dict.fromkeys(("cost", "energy", "busiest"), zeros)]

@@ -20,7 +20,7 @@ def timing(seed: int) -> Timing:
     """Return a run of three evaluations, called s0, s1 and s2 under seed s."""
     each, groups = np.arange(3.0), np.zeros((3, 1))
     keys = tuple(f"{seed}{row}" for row in range(3))
-    return Timing(seed, keys, np.arange(3), each, each, groups, groups, each, 0.5, 1.0, 1.0)
+    return Timing(seed, keys, np.arange(3), each, each, groups, groups, groups, 0.5, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(

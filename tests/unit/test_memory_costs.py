@@ -152,10 +152,10 @@ def test_on_the_command_line(tmp_path: Any) -> None:
     """`sflsim memory` marks what does not fit; `sflsim run` says whom it leaves out before it trains."""
     file = tmp_path / "oom.yaml"
     file.write_text(scenario("5 MiB", "exclude").to_yaml())
-    shown = CliRunner().invoke(app, ["memory", str(file)])
+    shown = CliRunner().invoke(app, ["memory", str(file), "--cut", "1"])
     assert shown.exit_code == 0
     assert "✗ small" in shown.output
-    table = CliRunner().invoke(app, ["memory", str(file), "--csv"])
+    table = CliRunner().invoke(app, ["memory", str(file), "--cut", "1", "--csv"])
     assert "splitfed-v1,splitfed-v1,1,hidden-1,32,fp32" in table.output
     here = ["--timing-only", "--workers", "1", "--out", str(tmp_path / "out")]
     ran = CliRunner().invoke(app, ["run", str(file), *here])

@@ -131,7 +131,8 @@ def test_save_and_load(whole: Sweep, tmp_path: Path) -> None:
 def test_a_broken_point_stops_nobody() -> None:
     """A combination that is impossible stands in the table with its error, the rest is computed."""
     over = {"workload.cut": [1, 2], "workload.model.hidden": [[8], [8, 8]]}
-    table = sflsim.sweep(scenario(), over).table
+    workload = {"model": {"kind": "mlp", "hidden": [8]}, "batch_size": 8}
+    table = sflsim.sweep(scenario(workload=workload), over).table
     broken = table[table["status"] == "failed"]
     assert list(broken["point"].unique()) == [2]
     assert len(broken) == 4
