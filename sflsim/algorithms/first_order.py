@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Algorithm, AlgorithmConfig
-from sflsim.algorithms.simulation import Simulation
+from sflsim.algorithms.base import Algorithm
+from sflsim.algorithms.kept import KeptStates, StateConfig, resume
+from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
-class FirstOrderConfig(AlgorithmConfig):
+class FirstOrderConfig(StateConfig):
     """How both sides step, and how often a client does so in its turn."""
 
     client_optimizer: OptimizerConfig = OptimizerConfig()
@@ -39,6 +40,10 @@ class FirstOrderConfig(AlgorithmConfig):
 
 class FirstOrderAlgorithm(Algorithm):
     """What the algorithms with a cut gradient have in common: a client's turn, its memory, checks."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kept = KeptStates(config)
 
     def take_turn(
         self,
@@ -116,6 +121,11 @@ class FirstOrder:
         self.client_leaves, self.client_optimizer = client
         self.server_leaves, self.server_optimizer = server
 
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Return both by the names of their states."""
+        return {"client_optimizer": self.client_optimizer, "server_optimizer": self.server_optimizer}
+
     def exchange(self, names: Sequence[BatchName]) -> None:
         """Take one step of both parts on the batches named, one in each lane."""
         task, training = self.task, self.task.training(names)
@@ -147,13 +157,19 @@ def train_part(
     names: Sequence[Sequence[BatchName]],
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: dict[str, Any],
-) -> None:
-    """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch."""
+    lanes: Sequence[Lane] = (),
+) -> Optimizer:
+    """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch.
+
+    The optimizer goes on from the states of `lanes`, if they have any; it is returned.
+    """
     trained = part.leaves(flat_CN)
     steps = Optimizer(part.parameters(trained), len(flat_CN), optimizer)
+    resume(lanes, optimizer=steps)
     for of_lanes, (inputs, labels) in zip(names, batches, strict=True):
         losses = task.loss(part.forward(trained, inputs, task.training(of_lanes)), labels)  # [C]
         steps.step(gradients_of(losses.sum(), steps.leaves))
+    return steps
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -15,12 +15,13 @@ from pydantic import Field
 
 from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.first_order import check_optimizer, train_part
+from sflsim.algorithms.kept import KeptStates, StateConfig, steps_before, with_states
 from sflsim.algorithms.replicas import ServerReplicas
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
-from sflsim.learning.calls import add_deltas, by_cut, stack
+from sflsim.learning.calls import add_deltas, by_cut, in_groups, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
 from sflsim.learning.optimizers import OptimizerConfig
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
 class FrozenClient(ServerReplicas):
     """A server part that learns on the activations of clients that do not."""
 
-    class Config(SynchronousConfig):
-        """The server's optimizer starts afresh in every round, on every replica."""
+    class Config(StateConfig, SynchronousConfig):
+        """The server's optimizer starts afresh in every round, on every replica.
+
+        With `keep_state` that of a client's replica goes on from the client's last round.
+        """
 
         algorithm: Literal["frozen-client"] = "frozen-client"
         server_optimizer: OptimizerConfig = OptimizerConfig()
@@ -48,6 +52,10 @@ class FrozenClient(ServerReplicas):
         weighting: Weighting = Field(default="samples", description="how participants count in the average")
 
     per_client_cuts = ""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kept = KeptStates(config)
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""
@@ -59,7 +67,8 @@ class FrozenClient(ServerReplicas):
             arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
             steps.append(sim.process(self._serve(sim, client, arrival, exchange), client))
         yield sim.all_of(steps)
-        return {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
+        lane = {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
+        return lane | self.kept.of(client.index)
 
     def _serve(self, sim: Simulation, client: Client, arrival: Event, exchange: int) -> Protocol:
         """Step the participant's one replica, which takes one batch at a time."""
@@ -71,9 +80,12 @@ class FrozenClient(ServerReplicas):
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Average the server replicas; the client part keeps every bit."""
         samples = [sim.samples(lane["client"]) if self.config.weighting == "samples" else 1 for lane in lanes]
+        optimizer = self.config.server_optimizer.plain()
+        trained = sim.learn(train, lanes, server_optimizer=optimizer, **self.kept.shared)
+        self.kept.keep(lanes, trained)
         moves = {
             "model": model,
-            "models": sim.learn(train, lanes, server_optimizer=self.config.server_optimizer.plain()),
+            "models": trained,
             "starts": [model] * len(lanes),
             "weights": [size / sum(samples) for size in samples],
         }
@@ -88,12 +100,18 @@ class FrozenClient(ServerReplicas):
         check_optimizer("server_optimizer", self.config.server_optimizer)
 
 
-def train(task: Task, lanes: list[Lane], *, server_optimizer: dict[str, Any]) -> list[Model]:
+def train(
+    task: Task, lanes: list[Lane], *, server_optimizer: dict[str, Any], keep_state: bool = False
+) -> list[Model]:
     """Train server replicas from `start` over `batches` (the same number in each lane)."""
-    return by_cut(task, lanes, lambda task, lanes: _train(task, lanes, server_optimizer))
+
+    def train_there(task: Task, lanes: list[Lane]) -> list[Model]:
+        return in_groups(lanes, steps_before, lambda lanes: _train(task, lanes, server_optimizer, keep_state))
+
+    return by_cut(task, lanes, train_there)
 
 
-def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any]) -> list[Model]:
+def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any], keep_state: bool) -> list[Model]:
     import torch
 
     x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
@@ -104,5 +122,6 @@ def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any]) -> l
             return task.activation(x_c, x), y
 
     names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
-    train_part(task, task.server, x_s, names, map(activations, names), server_optimizer)
-    return [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+    optimizer = train_part(task, task.server, x_s, names, map(activations, names), server_optimizer, lanes)
+    models = [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+    return with_states(models, keep_state, optimizer=optimizer)

@@ -148,11 +148,11 @@ def by_cut(
 
 
 def recut(model: Model, task: Task) -> Model:
-    """Return a model's two parts as they are where `task` is cut."""
+    """Return a model with its two parts as they are where `task` is cut."""
     import torch
 
     size = task.client.size
     if model["client"].shape[0] == size:
         return model
     whole = torch.cat([model["client"], model["server"]])
-    return {"client": whole[:size], "server": whole[size:]}
+    return {**model, "client": whole[:size], "server": whole[size:]}
