@@ -61,7 +61,7 @@ class Gas(Buffers):
                     "allowed": "clip as a key of client_optimizer and of server_optimizer (10 by default)",
                     "remedy": f"write 'client_optimizer: {{clip: {given['clip']}, ...}}', and the server's",
                 }
-                raise PydanticCustomError("one_of", "{reason}", context)
+                raise PydanticCustomError("one_of", "{found} {reason}: {remedy}", context)
             return given
 
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
