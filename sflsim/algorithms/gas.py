@@ -17,12 +17,13 @@ from pydantic_core import PydanticCustomError
 
 from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, gradients_of
 from sflsim.algorithms.gas_buffers import SERVER_MODEL, Buffers, BuffersConfig, adjustment, server_batch
+from sflsim.algorithms.kept import KeptStates, StateConfig
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
 from sflsim.learning.label_statistics import Covariance
-from sflsim.learning.lineage import MathFunction
+from sflsim.learning.lineage import Handle, MathFunction
 from sflsim.learning.optimizers import Clip, Optimizer, OptimizerConfig
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ SGD = Clipped.model_validate({"name": "SGD", "lr": 0.01, "momentum": 0.9, "weigh
 class Gas(Buffers):
     """Generative activation-aided asynchronous split federated learning."""
 
-    class Config(BuffersConfig):
-        """A client's optimizer starts afresh when it takes the global part; the server's goes on."""
+    class Config(StateConfig, BuffersConfig):
+        """A client's optimizer starts afresh when it takes the global part; the server's goes on.
+
+        With `keep_state` the client's goes on from the client's last contribution.
+        """
 
         algorithm: Literal["gas"] = "gas"
         client_optimizer: Clipped = SGD
@@ -63,6 +67,18 @@ class Gas(Buffers):
                 }
                 raise PydanticCustomError("one_of", "{found} {reason}: {remedy}", context)
             return given
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kept = KeptStates(config)
+
+    def kept_state(self, client: Client) -> Lane:
+        """Return where the client's last contribution has left its optimizer."""
+        return self.kept.of(client.index)
+
+    def keep_state(self, client: Client, own: Handle) -> None:
+        """Let the client's next contribution go on from this one's state."""
+        self.kept.keep([{"client": client.index, "batches": [own]}], [own])
 
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
         """Train the client part on one batch with the server's cut gradient."""
@@ -111,7 +127,7 @@ def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], adjust: bool) -
     logits = task.server.forward(task.server.views(x_s), received, training)
     adjusted = logits + adjustment(task, lane["batch"][0], adjust)
     (cut_gradient,) = torch.autograd.grad(task.loss(adjusted, y), received)
-    state = {} if lane["fresh"] else lane["own"]
+    state = lane.get("state", {}) if lane["fresh"] else lane["own"]
     trained = task.client.parameters(client)
     gradients = torch.autograd.grad(z, trained, cut_gradient) if trained else ()
     after = _stepped(Optimizer(trained, 1, optimizer), gradients, state)

@@ -73,7 +73,8 @@ def _convolution_backward(
 
 def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
     """Two products for each pair of positions: query with key, probabilities with values."""
-    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    macs: int = prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    return 2 * macs
 
 
 def _attention_backward(above: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:

@@ -105,7 +105,7 @@ class Optimizer:
     def __init__(self, leaves: Sequence[Tensor], lanes: int, settings: dict[str, Any]) -> None:
         import torch
 
-        arguments = {
+        arguments: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
         }
         name = str(arguments.pop("name"))

@@ -188,6 +188,7 @@ WITH_STATE: dict[str, dict[str, Any]] = {
     "fedavg": {"optimizer": ADAM},
     "fedasync": {"optimizer": ADAM},
     "fedbuff": {"optimizer": ADAM, "b": 3},
+    "gas": {**BOTH, "q_s": 3, "q_c": 2},
 }
 
 
