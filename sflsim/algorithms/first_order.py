@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sflsim.algorithms.base import Algorithm
-from sflsim.algorithms.kept import KeptStates, StateConfig, resume
-from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.kept import KeptStates, StateConfig
+from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
@@ -25,7 +25,7 @@ from sflsim.learning.optimizers import PER_TENSOR, Optimizer, OptimizerConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sflsim.learning.calls import BatchName
+    from sflsim.learning.calls import BatchName, Model
     from sflsim.learning.split import Part
     from sflsim.learning.task import Task
 
@@ -157,15 +157,17 @@ def train_part(
     names: Sequence[Sequence[BatchName]],
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: dict[str, Any],
-    lanes: Sequence[Lane] = (),
+    states: Sequence[Model] = (),
+    name: str = "server_optimizer",
 ) -> Optimizer:
     """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch.
 
-    The optimizer goes on from the states of `lanes`, if they have any; it is returned.
+    The optimizer goes on from the lanes' `states` under `name`, if there are any; it is returned.
     """
     trained = part.leaves(flat_CN)
     steps = Optimizer(part.parameters(trained), len(flat_CN), optimizer)
-    resume(lanes, optimizer=steps)
+    if states:
+        steps.resume(name, states)
     for of_lanes, (inputs, labels) in zip(names, batches, strict=True):
         losses = task.loss(part.forward(trained, inputs, task.training(of_lanes)), labels)  # [C]
         steps.step(gradients_of(losses.sum(), steps.leaves))

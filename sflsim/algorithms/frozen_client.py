@@ -15,13 +15,13 @@ from pydantic import Field
 
 from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.first_order import check_optimizer, train_part
-from sflsim.algorithms.kept import KeptStates, StateConfig, steps_before, with_states
+from sflsim.algorithms.kept import StateConfig, check_replicas, with_states
 from sflsim.algorithms.replicas import ServerReplicas
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
-from sflsim.learning.calls import add_deltas, by_cut, in_groups, stack
+from sflsim.learning.calls import add_deltas, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
 from sflsim.learning.optimizers import OptimizerConfig
@@ -41,7 +41,7 @@ class FrozenClient(ServerReplicas):
     class Config(StateConfig, SynchronousConfig):
         """The server's optimizer starts afresh in every round, on every replica.
 
-        With `keep_state` that of a client's replica goes on from the client's last round.
+        With `keep_state` its states are averaged as the replicas are, and go on from the mean.
         """
 
         algorithm: Literal["frozen-client"] = "frozen-client"
@@ -53,10 +53,6 @@ class FrozenClient(ServerReplicas):
 
     per_client_cuts = ""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.kept = KeptStates(config)
-
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""
         costs, batches, steps = client.costs, [], []
@@ -67,8 +63,7 @@ class FrozenClient(ServerReplicas):
             arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
             steps.append(sim.process(self._serve(sim, client, arrival, exchange), client))
         yield sim.all_of(steps)
-        lane = {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
-        return lane | self.kept.of(client.index)
+        return {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
 
     def _serve(self, sim: Simulation, client: Client, arrival: Event, exchange: int) -> Protocol:
         """Step the participant's one replica, which takes one batch at a time."""
@@ -81,15 +76,15 @@ class FrozenClient(ServerReplicas):
         """Average the server replicas; the client part keeps every bit."""
         samples = [sim.samples(lane["client"]) if self.config.weighting == "samples" else 1 for lane in lanes]
         optimizer = self.config.server_optimizer.plain()
-        trained = sim.learn(train, lanes, server_optimizer=optimizer, **self.kept.shared)
-        self.kept.keep(lanes, trained)
+        kept = self.config.keep_state
+        shared = {"server_optimizer": optimizer, **({"keep_state": True} if kept else {})}
         moves = {
             "model": model,
-            "models": trained,
+            "models": sim.learn(train, lanes, **shared),
             "starts": [model] * len(lanes),
             "weights": [size / sum(samples) for size in samples],
         }
-        return sim.learn(add_deltas, [moves])[0]
+        return sim.learn(add_deltas, [moves], **({"states": "server_optimizer"} if kept else {}))[0]
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""
@@ -98,17 +93,14 @@ class FrozenClient(ServerReplicas):
     def check(self, costs: Costs) -> None:
         """Refuse arguments that the optimizer does not take."""
         check_optimizer("server_optimizer", self.config.server_optimizer)
+        check_replicas(self.config)
 
 
 def train(
     task: Task, lanes: list[Lane], *, server_optimizer: dict[str, Any], keep_state: bool = False
 ) -> list[Model]:
     """Train server replicas from `start` over `batches` (the same number in each lane)."""
-
-    def train_there(task: Task, lanes: list[Lane]) -> list[Model]:
-        return in_groups(lanes, steps_before, lambda lanes: _train(task, lanes, server_optimizer, keep_state))
-
-    return by_cut(task, lanes, train_there)
+    return by_cut(task, lanes, lambda task, lanes: _train(task, lanes, server_optimizer, keep_state))
 
 
 def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any], keep_state: bool) -> list[Model]:
@@ -122,6 +114,7 @@ def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any], keep
             return task.activation(x_c, x), y
 
     names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
-    optimizer = train_part(task, task.server, x_s, names, map(activations, names), server_optimizer, lanes)
+    before = [lane["start"] for lane in lanes]
+    optimizer = train_part(task, task.server, x_s, names, map(activations, names), server_optimizer, before)
     models = [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
-    return with_states(models, keep_state, optimizer=optimizer)
+    return with_states(models, keep_state, server_optimizer=optimizer)

@@ -97,7 +97,7 @@ class Buffers(Asynchronous):
         client.waited(since_s)
 
     def kept_state(self, client: Client) -> Lane:
-        """Return what a client's first lane says of the optimizer state that it goes on from; here nothing."""
+        """Return what a client's first lane says of the state that its optimizer goes on from."""
         return {}
 
     def keep_state(self, client: Client, own: Handle) -> None:

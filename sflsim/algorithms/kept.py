@@ -2,10 +2,13 @@
 
 With `keep_state` a client's optimizer goes on where its last contribution left it (momentum, Adam's
 moments and step count), though the parameters that it starts from are the newest global ones: as if
-each device made its optimizer once and loaded the weights that it pulls into its model. Where the
-server has a replica for every client, the replica's optimizer stays likewise, one per client; nothing
-of a state is averaged or sent. A contribution that does not count (dropped, or cut by absence)
-leaves the state as it was before. Imports learning's lineage.
+each device made its optimizer once and loaded the weights that it pulls into its model; states of
+clients are never averaged or sent. A contribution that does not count (dropped, or cut by absence)
+leaves the state as it was before.
+
+The server's state goes on with its model: where there is one server model, in any case; where every
+client has a replica, with `keep_state`, averaged as the replicas are. All begin a round with the same
+state and take as many steps. Imports learning's lineage.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from sflsim.algorithms.base import AlgorithmConfig
+from sflsim.algorithms.base import AlgorithmConfig, PerClientCut, refuse
 from sflsim.algorithms.simulation import Lane
 from sflsim.learning.lineage import Handle
 
@@ -30,7 +33,7 @@ class StateConfig(AlgorithmConfig):
     keep_state: bool = Field(
         default=False,
         strict=True,
-        description="a client's optimizer goes on from its last round; false: it starts afresh in each",
+        description="optimizers go on from where the last round left them; false: they start afresh in each",
     )
 
 
@@ -40,6 +43,11 @@ class KeptStates:
     def __init__(self, config: StateConfig) -> None:
         self._wanted = config.keep_state
         self._of: dict[int, tuple[Handle, int]] = {}
+
+    @property
+    def of_replicas(self) -> Lane:
+        """Return the argument by which averages are told to take the states of the replicas in."""
+        return {"states": "server_optimizer"} if self._wanted else {}
 
     @property
     def shared(self) -> Lane:
@@ -60,6 +68,13 @@ class KeptStates:
                 _, before = self._of.get(lane["client"], (None, 0))
                 self._of[lane["client"]] = (handle, before + len(lane["batches"]))
                 handle.held = True
+
+
+def check_replicas(config: StateConfig) -> None:
+    """Refuse to average the states of replicas that begin at different layers."""
+    if config.keep_state and isinstance(config.cut, PerClientCut):
+        remedy = "replicas of different layers have no common state of the optimizer; give one cut"
+        raise refuse("keep_state", "keep_state with a cut for each client", "keep_state with one cut", remedy)
 
 
 def steps_before(lane: Lane) -> int:

@@ -13,13 +13,14 @@ from pydantic import Field
 
 from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
-from sflsim.algorithms.kept import resume, steps_before, with_states
+from sflsim.algorithms.kept import check_replicas, resume, steps_before, with_states
 from sflsim.algorithms.replicas import ServerReplicas
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average, by_cut, in_groups, stack
+from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
     """SplitFed with one server replica per participant."""
 
     class Config(FirstOrderConfig, SynchronousConfig):
-        """Both optimizers start afresh in every round, or with `keep_state` go on for each client.
+        """Both optimizers start afresh in every round, or go on with `keep_state`.
 
-        Then a client and its replica each have a state of their own, which is never averaged.
+        Then each client keeps the state of its own, and the states of the replicas are averaged as the
+        replicas are: the next round's all go on from the mean.
         """
 
         algorithm: Literal["splitfed-v1"] = "splitfed-v1"
@@ -52,7 +54,12 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
         trained = sim.learn(train, lanes, **self.optimizers(), **self.kept.shared)
         self.kept.keep(lanes, trained)
         together = {"model": model, "models": trained, "clients": [lane["client"] for lane in lanes]}
-        return sim.learn(average, [together], weighting=self.config.weighting)[0]
+        return sim.learn(average, [together], weighting=self.config.weighting, **self.kept.of_replicas)[0]
+
+    def check(self, costs: Costs) -> None:
+        """Refuse arguments that an optimizer does not take, and states that cannot be averaged."""
+        super().check(costs)
+        check_replicas(self.config)
 
 
 def train(
@@ -81,7 +88,8 @@ def _train(
 ) -> list[Model]:
     x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
-    resume(lanes, **steps.optimizers)
+    resume(lanes, client_optimizer=steps.client_optimizer)
+    steps.server_optimizer.resume("server_optimizer", [lane["start"] for lane in lanes])
     for names in zip(*(lane["batches"] for lane in lanes), strict=True):
         steps.exchange(names)
     models = [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]

@@ -126,7 +126,8 @@ def _train(task: Task, lanes: list[Lane], optimizer: dict[str, Any], keep_state:
 
     x = torch.cat([stack(lanes, "start", "client"), stack(lanes, "start", "server")], dim=1)  # [C, d]
     names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
-    steps = train_part(task, task.whole, x, names, map(task.batch, names), optimizer, lanes)
+    states = [lane["state"] for lane in lanes if "state" in lane]
+    steps = train_part(task, task.whole, x, names, map(task.batch, names), optimizer, states, "optimizer")
     n_c = task.client.size
     models = [{"client": x[lane, :n_c], "server": x[lane, n_c:]} for lane in range(len(lanes))]
     return with_states(models, keep_state, optimizer=steps)

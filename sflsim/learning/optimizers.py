@@ -171,14 +171,14 @@ class Optimizer:
 
     def _of_lane(self, name: str, value: Tensor, lane: int) -> Tensor:
         """Return one lane's share of what an optimizer keeps for all its lanes."""
-        shared = self._split or self._lanes == 1 or _is_counter(name)
+        shared = self._split or self._lanes == 1 or is_counter(name)
         return value if shared else value[lane]
 
     def _of_all(self, name: str, states: Sequence[dict[str, Tensor]]) -> Tensor:
         """Return what an optimizer keeps for all its lanes."""
         import torch
 
-        shared = self._split or self._lanes == 1 or _is_counter(name)
+        shared = self._split or self._lanes == 1 or is_counter(name)
         return states[0][name].clone() if shared else torch.stack([state[name] for state in states])
 
     def state(self, prefix: str) -> dict[str, Tensor]:
@@ -191,7 +191,8 @@ class Optimizer:
         self.resume(prefix, [state])
 
 
-def _is_counter(name: str) -> bool:
+def is_counter(name: str) -> bool:
+    """Tell whether an entry of a state follows from the number of steps alone."""
     return name.rpartition(".")[2] in COUNTERS
 
 

@@ -73,6 +73,19 @@ def mean(models: Sequence[Sequence[Tensor]], weights: Sequence[float]) -> list[T
     ]
 
 
+def mean_state(states: Sequence[dict[str, Any]], weights: Sequence[float]) -> dict[str, Any]:
+    """Return the mean of torch's state dictionaries; all have counted as many steps."""
+    result = copy.deepcopy(states[0])
+    for index, entries in result["state"].items():
+        for name, value in entries.items():
+            each = [[state["state"][index][name]] for state in states]
+            if name == "step":
+                assert all(one == [value] for one in each)
+            else:
+                (entries[name],) = mean(each, weights)
+    return result
+
+
 def assert_same(found: dict[str, Tensor], wanted: Sequence[Tensor]) -> None:
     torch.testing.assert_close(
         harness.whole(found).double(), harness.flat(list(wanted)), rtol=2e-4, atol=5e-6
@@ -104,25 +117,30 @@ def clients_of(training: harness.Training, call: str) -> list[list[int]]:
 
 @pytest.mark.parametrize(("optimizer", "workload"), SETTINGS)
 def test_splitfed_v1(optimizer: dict[str, Any], workload: dict[str, Any]) -> None:
-    """A client's optimizer and its replica's are made once; both parts are averaged, no state is."""
+    """A client's optimizer is made once; replicas and their optimizer's states are averaged."""
     training = trained(
         {"algorithm": "splitfed-v1", "client_optimizer": optimizer, "server_optimizer": optimizer}, workload
     )
     task = training.session.learner.task
     parts = [network(task.client.blocks), network(task.server.blocks)]
-    own = {k: [Own(part, optimizer) for part in parts] for k in range(3)}
+    own = {k: Own(parts[0], optimizer) for k in range(3)}
+    state: dict[str, Any] = Own(parts[1], optimizer).optimizer.state_dict()
     current = [list(part.parameters()) for part in parts]
     for r, participants in enumerate(rounds_of(training, "train", clients_of(training, "average"))):
+        replicas: dict[int, Own] = {}
         for k, _, batches in participants:
-            client, server = own[k]
+            client, server = own[k], Own(parts[1], optimizer)
+            replicas[k] = server
             client.load(current[0])
             server.load(current[1])
+            server.optimizer.load_state_dict(copy.deepcopy(state))
             for x, y in batches:
                 nn.functional.cross_entropy(server.module(client.module(x)), y).backward()
                 server.step()
                 client.step()
         sizes = [size for _, size, _ in participants]
-        current = [mean([own[k][side].weights() for k, _, _ in participants], sizes) for side in (0, 1)]
+        current = [mean([of[k].weights() for k, _, _ in participants], sizes) for of in (own, replicas)]
+        state = mean_state([replicas[k].optimizer.state_dict() for k, _, _ in participants], sizes)
         assert_same(training.session.learner.models[r + 1], [*current[0], *current[1]])
 
 
@@ -184,16 +202,11 @@ WITH_STATE: dict[str, dict[str, Any]] = {
     "sl": BOTH,
     "cse-fsl": BOTH,
     "heron-sfl": BOTH,
-    "frozen-client": {"server_optimizer": ADAM},
     "fedavg": {"optimizer": ADAM},
     "fedasync": {"optimizer": ADAM},
     "fedbuff": {"optimizer": ADAM, "b": 3},
     "gas": {**BOTH, "q_s": 3, "q_c": 2},
 }
-
-
-def calls_of(session: harness.RecordingSession) -> list[harness.Recorded]:
-    return [call for call in session.learner.calls if any("client" in lane for lane in call.lanes)]
 
 
 def run(variant: dict[str, Any], store: MemoryStore | None = None) -> harness.RecordingSession:
@@ -229,7 +242,7 @@ def test_a_state_is_that_of_the_clients_last_contribution(algorithm: str) -> Non
         ]
         counts = counts or [name for name in after if name.endswith(".step")]
         steps = {float(after[name]) - float(before[name]) for name in counts}
-        assert steps == {1.0 if algorithm == "splitfed-v2" else 2.0}
+        assert steps == {1.0 if algorithm in ("splitfed-v2", "gas") else 2.0}
         owner = lambda lane: (lane["batch"] if "batch" in lane else lane["batches"][0])[0]  # noqa: E731
         (made,) = [
             one
@@ -238,6 +251,19 @@ def test_a_state_is_that_of_the_clients_last_contribution(algorithm: str) -> Non
             if of.key == lane["state"].key
         ]
         assert owner(made) == owner(lane)
+
+
+@pytest.mark.parametrize("algorithm", ["splitfed-v1", "frozen-client"])
+def test_the_state_of_replicas_goes_on_with_the_model(algorithm: str) -> None:
+    """Two steps a round, five rounds: ten, on the model that holds the mean state; at one cut alone."""
+    optimizers = BOTH if algorithm == "splitfed-v1" else {"server_optimizer": ADAM}
+    variant = {"algorithm": algorithm, **optimizers, "local_iterations": 2, "keep_state": True}
+    for number, model in enumerate(run(variant).learner.models):
+        assert {float(model[name]) for name in model if name.endswith(".step")} == (
+            {2.0 * number} if number else set()
+        )
+    with pytest.raises(ScenarioError, match="no common state"):
+        Session(harness.scenario({**variant, "cut": {"by": "compute"}}), Options()).check()
 
 
 @pytest.mark.parametrize("algorithm", ["splitfed-v1", "fedavg"])
