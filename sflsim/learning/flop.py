@@ -97,7 +97,7 @@ def _trilinear(
 ) -> int:  # fmt: skip
     """The bilinear layer and its gradients: a product over all dimensions of the three together."""
     spread = [_widened(shape, places) for shape, places in ((a, into_a), (b, into_b), (c, into_c))]
-    return 2 * prod(max(sizes) for sizes in zip(*spread, strict=True))
+    return 2 * int(prod(max(sizes) for sizes in zip(*spread, strict=True)))
 
 
 def _widened(shape: Shape, places: Sequence[int]) -> list[int]:
