@@ -8,7 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
@@ -46,6 +47,22 @@ class AlgorithmConfig(BaseModel):
         default=None,
         description="blocks the client holds, or its last block's name; the workload's cut by default",
     )
+
+    why_no_state: ClassVar[str] = "it has no optimizer that keeps one; drop the key"
+    """What an algorithm without `keep_state` answers to one that asks for it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_state_to_keep(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "keep_state" in given and "keep_state" not in cls.model_fields:
+            context = {
+                "reason": "",
+                "found": f"keep_state for {given.get('algorithm')}",
+                "allowed": "keep_state where clients' optimizers start afresh in each round",
+                "remedy": cls.why_no_state,
+            }
+            raise PydanticCustomError("one_of", "{found}: {remedy}", context)
+        return given
 
 
 class Algorithm(ABC):

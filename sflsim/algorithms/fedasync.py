@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sflsim.algorithms.asynchronous import Asynchronous
 from sflsim.algorithms.simulation import Simulation
-from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig, train
+from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average
@@ -39,8 +39,7 @@ class FedAsync(Unsplit, Asynchronous):
         """Train the newest model; mix the result into what is the newest by then."""
         start, version = self.model, self.version
         batches = yield from self.train_locally(sim, client)
-        lane = {"start": start, "client": client.index, "batches": batches}
-        (trained,) = sim.learn(train, [lane], optimizer=self.config.optimizer.plain())
+        (trained,) = self.name_training(sim, [self.lane(start, client, batches)])
         mixed = {"model": self.model, "models": [trained], "clients": [client.index]}
         a = self.config.alpha * self._s(self.version - version)
         (model,) = sim.learn(average, [mixed], weighting="uniform", eta=a)

@@ -13,7 +13,7 @@ from pydantic import Field
 from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
-from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig, train
+from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average
@@ -32,11 +32,11 @@ class Averaging(Unsplit, Synchronous):
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the round's model on the client's own samples."""
         batches = yield from self.train_locally(sim, client)
-        return {"start": model, "client": client.index, "batches": batches}
+        return self.lane(model, client, batches)
 
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Return the mean of the participants' models."""
-        trained = sim.learn(train, lanes, optimizer=self.config.optimizer.plain())
+        trained = self.name_training(sim, lanes)
         together = {"model": model, "models": trained, "clients": [lane["client"] for lane in lanes]}
         return sim.learn(average, [together], weighting=self.config.weighting)[0]
 

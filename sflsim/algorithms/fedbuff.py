@@ -16,10 +16,11 @@ from pydantic import Field
 from sflsim.algorithms.asynchronous import Asynchronous
 from sflsim.algorithms.base import Count
 from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig, train
+from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import add_deltas
+from sflsim.learning.lineage import Handle
 
 
 class FedBuff(Unsplit, Asynchronous):
@@ -33,17 +34,20 @@ class FedBuff(Unsplit, Asynchronous):
         eta_g: float = Field(default=1.0, gt=0, description="learning rate of the server")
 
     _buffer: list[Lane]
+    _trained: list[Handle]
     _weights: list[float]
 
     def open(self, sim: Simulation) -> None:
         """Begin with an empty buffer."""
-        self._buffer, self._weights = [], []
+        self._buffer, self._trained, self._weights = [], [], []
 
     def contribute(self, sim: Simulation, client: Client) -> Protocol:
         """Train the newest model; put the delta into the buffer."""
         start, version = self.model, self.version
         batches = yield from self.train_locally(sim, client)
-        self._buffer.append({"start": start, "client": client.index, "batches": batches})
+        self._buffer.append(self.lane(start, client, batches))
+        if self.config.keep_state:  # the client may be back before the buffer is full
+            self._trained += self.name_training(sim, self._buffer[-1:])
         self._weights.append((1 + self.version - version) ** -0.5)
         if len(self._buffer) == self.config.b:
             self._update(sim)
@@ -51,10 +55,9 @@ class FedBuff(Unsplit, Asynchronous):
     def _update(self, sim: Simulation) -> None:
         """Move the model along the buffered deltas and empty the buffer."""
         lanes, share = self._buffer, self.config.eta_g / self.config.b
-        trained = sim.learn(train, lanes, optimizer=self.config.optimizer.plain())
         moves = {
             "model": self.model,
-            "models": trained,
+            "models": self._trained or self.name_training(sim, lanes),
             "starts": [lane["start"] for lane in lanes],
             "weights": [share * weight for weight in self._weights],
         }

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Algorithm, AlgorithmConfig
+from sflsim.algorithms.base import Algorithm
+from sflsim.algorithms.kept import KeptStates, StateConfig
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
@@ -25,12 +26,12 @@ from sflsim.learning.optimizers import PER_TENSOR, Optimizer, OptimizerConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sflsim.learning.calls import BatchName
+    from sflsim.learning.calls import BatchName, Model
     from sflsim.learning.split import Part
     from sflsim.learning.task import Task
 
 
-class FirstOrderConfig(AlgorithmConfig):
+class FirstOrderConfig(StateConfig):
     """How both sides step, and how often a client does so in its turn."""
 
     client_optimizer: OptimizerConfig = OptimizerConfig()
@@ -40,6 +41,10 @@ class FirstOrderConfig(AlgorithmConfig):
 
 class FirstOrderAlgorithm(Algorithm):
     """What the algorithms with a cut gradient have in common: a client's turn, its memory, checks."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kept = KeptStates(config)
 
     def take_turn(
         self,
@@ -117,6 +122,11 @@ class FirstOrder:
         self.client_leaves, self.client_optimizer = client
         self.server_leaves, self.server_optimizer = server
 
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Return both by the names of their states."""
+        return {"client_optimizer": self.client_optimizer, "server_optimizer": self.server_optimizer}
+
     def exchange(self, names: Sequence[BatchName]) -> None:
         """Take one step of both parts on the batches named, one in each lane."""
         task, training = self.task, self.task.training(names)
@@ -148,13 +158,21 @@ def train_part(
     names: Sequence[Sequence[BatchName]],
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: dict[str, Any],
-) -> None:
-    """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch."""
+    states: Sequence[Model] = (),
+    name: str = "server_optimizer",
+) -> Optimizer:
+    """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch.
+
+    The optimizer goes on from the lanes' `states` under `name`, if there are any; it is returned.
+    """
     trained = part.leaves(flat_CN)
     steps = Optimizer(part.parameters(trained), len(flat_CN), optimizer)
+    if states:
+        steps.resume(name, states)
     for of_lanes, (inputs, labels) in zip(names, batches, strict=True):
         losses = task.loss(part.forward(trained, inputs, task.training(of_lanes)), labels)  # [C]
         steps.step(gradients_of(losses.sum(), steps.leaves))
+    return steps
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from sflsim.algorithms.base import Weighting
 from sflsim.algorithms.first_order import check_optimizer, train_part
+from sflsim.algorithms.kept import StateConfig, check_replicas, with_states
 from sflsim.algorithms.replicas import ServerReplicas
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import SynchronousConfig
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
 class FrozenClient(ServerReplicas):
     """A server part that learns on the activations of clients that do not."""
 
-    class Config(SynchronousConfig):
-        """The server's optimizer starts afresh in every round, on every replica."""
+    class Config(StateConfig, SynchronousConfig):
+        """The server's optimizer starts afresh in every round, on every replica.
+
+        With `keep_state` its states are averaged as the replicas are, and go on from the mean.
+        """
 
         algorithm: Literal["frozen-client"] = "frozen-client"
         server_optimizer: OptimizerConfig = OptimizerConfig()
@@ -71,13 +75,16 @@ class FrozenClient(ServerReplicas):
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Average the server replicas; the client part keeps every bit."""
         samples = [sim.samples(lane["client"]) if self.config.weighting == "samples" else 1 for lane in lanes]
+        optimizer = self.config.server_optimizer.plain()
+        kept = self.config.keep_state
+        shared = {"server_optimizer": optimizer, **({"keep_state": True} if kept else {})}
         moves = {
             "model": model,
-            "models": sim.learn(train, lanes, server_optimizer=self.config.server_optimizer.plain()),
+            "models": sim.learn(train, lanes, **shared),
             "starts": [model] * len(lanes),
             "weights": [size / sum(samples) for size in samples],
         }
-        return sim.learn(add_deltas, [moves])[0]
+        return sim.learn(add_deltas, [moves], **({"states": "server_optimizer"} if kept else {}))[0]
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""
@@ -86,14 +93,17 @@ class FrozenClient(ServerReplicas):
     def check(self, costs: Costs) -> None:
         """Refuse arguments that the optimizer does not take."""
         check_optimizer("server_optimizer", self.config.server_optimizer)
+        check_replicas(self.config)
 
 
-def train(task: Task, lanes: list[Lane], *, server_optimizer: dict[str, Any]) -> list[Model]:
+def train(
+    task: Task, lanes: list[Lane], *, server_optimizer: dict[str, Any], keep_state: bool = False
+) -> list[Model]:
     """Train server replicas from `start` over `batches` (the same number in each lane)."""
-    return by_cut(task, lanes, lambda task, lanes: _train(task, lanes, server_optimizer))
+    return by_cut(task, lanes, lambda task, lanes: _train(task, lanes, server_optimizer, keep_state))
 
 
-def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any]) -> list[Model]:
+def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any], keep_state: bool) -> list[Model]:
     import torch
 
     x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
@@ -104,5 +114,7 @@ def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any]) -> l
             return task.activation(x_c, x), y
 
     names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
-    train_part(task, task.server, x_s, names, map(activations, names), server_optimizer)
-    return [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+    before = [lane["start"] for lane in lanes]
+    optimizer = train_part(task, task.server, x_s, names, map(activations, names), server_optimizer, before)
+    models = [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+    return with_states(models, keep_state, server_optimizer=optimizer)

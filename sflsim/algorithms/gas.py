@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, gradients_of
 from sflsim.algorithms.gas_buffers import SERVER_MODEL, Buffers, BuffersConfig, adjustment, server_batch
+from sflsim.algorithms.kept import KeptStates, StateConfig
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
 from sflsim.learning.label_statistics import Covariance
-from sflsim.learning.lineage import MathFunction
-from sflsim.learning.optimizers import Optimizer, OptimizerConfig
+from sflsim.learning.lineage import Handle, MathFunction
+from sflsim.learning.optimizers import Clip, Optimizer, OptimizerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,19 +32,53 @@ if TYPE_CHECKING:
     from sflsim.learning.calls import Model
     from sflsim.learning.task import Task
 
-SGD = OptimizerConfig.model_validate({"name": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4})
+
+class Clipped(OptimizerConfig):
+    """An optimizer that clips unless told otherwise: the paper's settings."""
+
+    clip: Clip | None = Field(default=10.0, description="longest gradient of the part, in L2; null: any")
+
+
+SGD = Clipped.model_validate({"name": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4})
 
 
 class Gas(Buffers):
     """Generative activation-aided asynchronous split federated learning."""
 
-    class Config(BuffersConfig):
-        """A client's optimizer starts afresh when it takes the global part; the server's goes on."""
+    class Config(StateConfig, BuffersConfig):
+        """A client's optimizer starts afresh when it takes the global part; the server's goes on.
+
+        With `keep_state` the client's goes on from the client's last contribution.
+        """
 
         algorithm: Literal["gas"] = "gas"
-        client_optimizer: OptimizerConfig = SGD
-        server_optimizer: OptimizerConfig = SGD
-        clip: float | None = Field(default=10.0, gt=0, description="longest gradient of either part, in L2")
+        client_optimizer: Clipped = SGD
+        server_optimizer: Clipped = SGD
+
+        @model_validator(mode="before")
+        @classmethod
+        def _clip_is_the_optimizers(cls, given: Any) -> Any:
+            if isinstance(given, dict) and "clip" in given:
+                context = {
+                    "reason": "is no key of gas any more",
+                    "found": f"clip {given['clip']}",
+                    "allowed": "clip as a key of client_optimizer and of server_optimizer (10 by default)",
+                    "remedy": f"write 'client_optimizer: {{clip: {given['clip']}, ...}}', and the server's",
+                }
+                raise PydanticCustomError("one_of", "{found} {reason}: {remedy}", context)
+            return given
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kept = KeptStates(config)
+
+    def kept_state(self, client: Client) -> Lane:
+        """Return where the client's last contribution has left its optimizer."""
+        return self.kept.of(client.index)
+
+    def keep_state(self, client: Client, own: Handle) -> None:
+        """Let the client's next contribution go on from this one's state."""
+        self.kept.keep([{"client": client.index, "batches": [own]}], [own])
 
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
         """Train the client part on one batch with the server's cut gradient."""
@@ -52,11 +88,11 @@ class Gas(Buffers):
         """Return the math of one exchange and its settings."""
         optimizer = self.config.client_optimizer.plain()
         adjust = self.config.logit_adjustment
-        return exchange, {"optimizer": optimizer, "clip": self.config.clip, "logit_adjustment": adjust}
+        return exchange, {"optimizer": optimizer, "logit_adjustment": adjust}
 
     def step_of(self) -> tuple[MathFunction, Lane]:
         """Return the math of one server step and its settings."""
-        return step, {"optimizer": self.config.server_optimizer.plain(), "clip": self.config.clip}
+        return step, {"optimizer": self.config.server_optimizer.plain()}
 
     def step_flop(self, costs: Costs) -> float:
         """Return what one batch in a server step costs."""
@@ -73,13 +109,13 @@ class Gas(Buffers):
 
 
 def exchange(
-    task: Task, lanes: list[Lane], *, optimizer: dict[str, Any], clip: float | None, logit_adjustment: bool
+    task: Task, lanes: list[Lane], *, optimizer: dict[str, Any], logit_adjustment: bool
 ) -> list[Model]:
     """Return each client part and its optimizer's state after one step, with the activation it sent."""
-    return [_exchange(task, lane, optimizer, clip, logit_adjustment) for lane in lanes]
+    return [_exchange(task, lane, optimizer, logit_adjustment) for lane in lanes]
 
 
-def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], clip: float | None, adjust: bool) -> Model:
+def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], adjust: bool) -> Model:
     import torch
 
     x, y = task.batch([lane["batch"]])  # [1, B, ...], [1, B]
@@ -91,10 +127,10 @@ def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], clip: float | N
     logits = task.server.forward(task.server.views(x_s), received, training)
     adjusted = logits + adjustment(task, lane["batch"][0], adjust)
     (cut_gradient,) = torch.autograd.grad(task.loss(adjusted, y), received)
-    state = {} if lane["fresh"] else lane["own"]
+    state = lane.get("state", {}) if lane["fresh"] else lane["own"]
     trained = task.client.parameters(client)
     gradients = torch.autograd.grad(z, trained, cut_gradient) if trained else ()
-    after = _stepped(Optimizer(trained, 1, optimizer), gradients, clip, state)
+    after = _stepped(Optimizer(trained, 1, optimizer), gradients, state)
     return {"client": x_c[0], "z": z.detach()[0], "y": y[0], **after}
 
 
@@ -103,19 +139,17 @@ def step(
     lanes: list[Lane],
     *,
     optimizer: dict[str, Any],
-    clip: float | None,
     covariance: Covariance,
     generate: bool,
 ) -> list[Model]:
     """Return the server part, its optimizer's state and the statistics after one step on a full buffer."""
-    return [_step(task, lane, optimizer, clip, covariance, generate) for lane in lanes]
+    return [_step(task, lane, optimizer, covariance, generate) for lane in lanes]
 
 
 def _step(
     task: Task,
     lane: Lane,
     optimizer: dict[str, Any],
-    clip: float | None,
     covariance: Covariance,
     generate: bool,
 ) -> Model:
@@ -124,20 +158,12 @@ def _step(
     server, training = task.server.leaves(x_s), task.training([("gas", lane["number"])])
     trained = task.server.parameters(server)
     gradients = gradients_of(task.loss(task.server.forward(server, z, training), y).sum(), trained)
-    after = _stepped(Optimizer(trained, 1, optimizer), gradients, clip, lane["server"])
+    after = _stepped(Optimizer(trained, 1, optimizer), gradients, lane["server"])
     return {"server": x_s[0], **after, **statistics}
 
 
-def _stepped(
-    optimizer: Optimizer, gradients: tuple[Tensor, ...], clip: float | None, state: Model
-) -> dict[str, Tensor]:
-    """Take one step from an optimizer's state along clipped gradients; return the state after it."""
-    import torch
-
+def _stepped(optimizer: Optimizer, gradients: tuple[Tensor, ...], state: Model) -> dict[str, Tensor]:
+    """Take one step from an optimizer's state; return the state after it."""
     optimizer.restore("optimizer", state)
-    if clip is not None and gradients:
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-        factor = (clip / (norm + 1e-6)).clamp(max=1.0)
-        gradients = tuple(gradient * factor for gradient in gradients)
     optimizer.step(gradients)
     return optimizer.state("optimizer")

@@ -84,6 +84,7 @@ class Buffers(Asynchronous):
         def arrived(batch: BatchName) -> None:
             nonlocal own, fresh
             lane = {"own": own, "server": self._server_part, "batch": batch, "fresh": fresh}
+            lane |= self.kept_state(client) if fresh else {}
             own, fresh = sim.learn(function, [lane], **settings)[0], False
             self._buffer_activation(sim, own)
 
@@ -92,7 +93,15 @@ class Buffers(Asynchronous):
             client.begin(client.round, exchange)
             yield from self.iterate(sim, client, partial(arrived, client.next_batch()))
         yield client.push(client.costs.client_model_bytes)
+        self.keep_state(client, own)
         self._buffer_part(sim, client, own)
+
+    def kept_state(self, client: Client) -> Lane:
+        """Return what a client's first lane says of the state that its optimizer goes on from."""
+        return {}
+
+    def keep_state(self, client: Client, own: Handle) -> None:
+        """Take note of where a client's optimizer state is, if it stays with the client."""
 
     def lost(self, sim: Simulation, client: Client) -> None:
         """Keep what has arrived: it is in the activation buffer, whoever it came from."""

@@ -18,7 +18,7 @@ mean, hears of no means and has missed the round: it replays it when it is asked
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -56,6 +56,9 @@ class HoSfl(Synchronous):
         """
 
         algorithm: Literal["ho-sfl"] = "ho-sfl"
+        why_no_state: ClassVar[str] = (
+            "both its optimizers' states always go on from round to round; drop the key"
+        )
         perturbations: int = Field(default=5, ge=1, le=4096, description="shared seeds of each step (P)")
         mu: float = Field(default=1e-3, gt=0, description="size of the perturbation")
         direction: Direction = Field(
@@ -145,6 +148,9 @@ class HoSfl(Synchronous):
             remedy = f"{name} sums over whole tensors, in an order that differs by device: replays differ"
             allowed = ", ".join(one for one in NAMES if one not in PER_TENSOR)
             raise refuse("client_optimizer.name", name, allowed, remedy)
+        if self.config.client_optimizer.clip is not None:
+            remedy = "a norm adds up whole tensors, in an order that differs by device: replays differ"
+            raise refuse("client_optimizer.clip", self.config.client_optimizer.clip, "none", remedy)
         check_optimizer("client_optimizer", self.config.client_optimizer)
         check_optimizer("server_optimizer", self.config.server_optimizer)
 

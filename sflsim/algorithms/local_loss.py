@@ -20,11 +20,12 @@ from pydantic import Field
 
 from sflsim.algorithms.base import Count, Weighting, refuse
 from sflsim.algorithms.first_order import check_optimizer, gradients_of
+from sflsim.algorithms.kept import KeptStates, StateConfig, resume, steps_before, with_states
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
-from sflsim.learning.calls import weighted_mean
+from sflsim.learning.calls import in_groups, weighted_mean
 from sflsim.learning.costs import Costs
 from sflsim.learning.lineage import Handle
 from sflsim.learning.optimizers import Optimizer, OptimizerConfig
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     Step = Callable[[Part, Tensor, Sequence[BatchName], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
 
 
-class LocalLossConfig(SynchronousConfig):
-    """Client optimizers start afresh in every round; the server's goes on, as its model does."""
+class LocalLossConfig(StateConfig, SynchronousConfig):
+    """Client optimizers start afresh in every round, or with `keep_state` go on for each client.
+
+    The server's goes on in any case, as its model does.
+    """
 
     client_optimizer: OptimizerConfig = OptimizerConfig()
     server_optimizer: OptimizerConfig = OptimizerConfig()
@@ -62,6 +66,7 @@ class LocalLoss(Synchronous):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.kept = KeptStates(config)
         self._training: dict[int, Lane] = {}
         self._arrived: list[Lane] = []  # what the server has stepped on since the last round
 
@@ -76,9 +81,12 @@ class LocalLoss(Synchronous):
     def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
         """Name the local training of all that are asked, which depends on nothing in the round."""
         size = self.config.local_iterations
-        lanes = [{"start": model, "batches": [client.next_batch() for _ in range(size)]} for client in asked]
-        optimizer = self.config.client_optimizer.plain()
-        trained = self.train_locally(sim, lanes, q=self.config.q, client_optimizer=optimizer)
+        lanes = []
+        for client in asked:
+            batches = [client.next_batch() for _ in range(size)]
+            lanes.append({"start": model, "batches": batches} | self.kept.of(client.index))
+        shared = {"client_optimizer": self.config.client_optimizer.plain(), **self.kept.shared}
+        trained = self.train_locally(sim, lanes, q=self.config.q, **shared)
         self._training = {
             client.index: {"client": client.index, "trained": handle, "batches": lane["batches"]}
             for client, lane, handle in zip(asked, lanes, trained, strict=True)
@@ -109,9 +117,11 @@ class LocalLoss(Synchronous):
 
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Average client parts and heads; the server model is as far as it has come."""
+        trained = [lane["trained"] for lane in lanes]
+        self.kept.keep(lanes, trained)
         together = {
             "model": model,
-            "models": [lane["trained"] for lane in lanes],
+            "models": trained,
             "clients": [lane["client"] for lane in lanes],
             "arrived": self._arrived,
         }
@@ -146,7 +156,13 @@ def with_head(task: Task) -> Part:
 
 
 def train_with(
-    task: Task, lanes: list[Lane], step: Step, *, q: int, client_optimizer: dict[str, Any]
+    task: Task,
+    lanes: list[Lane],
+    step: Step,
+    *,
+    q: int,
+    client_optimizer: dict[str, Any],
+    keep_state: bool = False,
 ) -> list[Model]:
     """Train client part and head from `start` over `batches` (the same number in each lane).
 
@@ -155,11 +171,19 @@ def train_with(
     activations sent, before the step on their batch, as "sent.<exchange>". A model without a head
     is given the initial one.
     """
+    settings = (step, q, client_optimizer, keep_state)
+    return in_groups(lanes, steps_before, lambda lanes: _train_with(task, lanes, *settings))
+
+
+def _train_with(
+    task: Task, lanes: list[Lane], step: Step, q: int, client_optimizer: dict[str, Any], keep_state: bool
+) -> list[Model]:
     import torch
 
     n_c, both = task.client.size, with_head(task)
     x = torch.stack([torch.cat([lane["start"]["client"], head(task, lane["start"])]) for lane in lanes])
     optimizer = Optimizer(both.parameters(both.leaves(x)), len(lanes), client_optimizer)
+    resume(lanes, optimizer=optimizer)
     sent: list[dict[str, Tensor]] = [{} for _ in lanes]
     for exchange in range(len(lanes[0]["batches"])):
         names = [tuple(lane["batches"][exchange]) for lane in lanes]
@@ -168,7 +192,8 @@ def train_with(
             for lane, activations in enumerate(z):
                 sent[lane][f"sent.{exchange}"] = activations
         optimizer.step(gradients)
-    return [{"client": x[lane, :n_c], "auxiliary": x[lane, n_c:], **sent[lane]} for lane in range(len(lanes))]
+    models = [{"client": x[i, :n_c], "auxiliary": x[i, n_c:], **sent[i]} for i in range(len(lanes))]
+    return with_states(models, keep_state, optimizer=optimizer)
 
 
 def head(task: Task, model: Model) -> Tensor:

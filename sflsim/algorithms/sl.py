@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.kept import resume, with_states
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
@@ -27,7 +28,10 @@ class SL(FirstOrderAlgorithm):
     """Plain split learning."""
 
     class Config(FirstOrderConfig):
-        """The client's optimizer starts afresh in every turn: x_c alone is handed on. The server's lasts."""
+        """The client's optimizer starts afresh in every turn: x_c alone is handed on. The server's lasts.
+
+        With `keep_state` each client's goes on from its own last turn, whatever others have made of x_c.
+        """
 
         algorithm: Literal["sl"] = "sl"
 
@@ -61,26 +65,36 @@ class SL(FirstOrderAlgorithm):
         """Train what the last client has handed on; return it for the next."""
         client.begin(round)
         batches = yield from self.take_turn(sim, client)
-        return sim.learn(turn, [{"start": model, "batches": batches}], **self.optimizers())[0]
+        lane = {"start": model, "client": client.index, "batches": batches} | self.kept.of(client.index)
+        trained = sim.learn(turn, [lane], **self.optimizers(), **self.kept.shared)
+        self.kept.keep([lane], trained)
+        return trained[0]
 
 
 def turn(
-    task: Task, lanes: list[Lane], *, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+    task: Task,
+    lanes: list[Lane],
+    *,
+    client_optimizer: dict[str, Any],
+    server_optimizer: dict[str, Any],
+    keep_state: bool = False,
 ) -> list[Model]:
     """Train both parts of `start` over `batches`; the server optimizer's state goes on."""
-    return [_turn(task, lane, client_optimizer, server_optimizer) for lane in lanes]
+    return [_turn(task, lane, client_optimizer, server_optimizer, keep_state) for lane in lanes]
 
 
 def _turn(
-    task: Task, lane: Lane, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+    task: Task,
+    lane: Lane,
+    client_optimizer: dict[str, Any],
+    server_optimizer: dict[str, Any],
+    keep_state: bool,
 ) -> Model:
     x_c, x_s = stack([lane], "start", "client"), stack([lane], "start", "server")  # [1, d_c], [1, d_s]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
+    resume([lane], client_optimizer=steps.client_optimizer)
     steps.server_optimizer.restore("server_optimizer", lane["start"])
     for name in lane["batches"]:
         steps.exchange([name])
-    return {
-        "client": x_c[0],
-        "server": x_s[0],
-        **steps.server_optimizer.state("server_optimizer"),
-    }
+    model = {"client": x_c[0], "server": x_s[0], **steps.server_optimizer.state("server_optimizer")}
+    return with_states([model], keep_state, client_optimizer=steps.client_optimizer)[0]

@@ -29,7 +29,10 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     """SplitFed with one server model, stepped in the order of arrival."""
 
     class Config(FirstOrderConfig, SynchronousConfig):
-        """Client optimizers start afresh in every round; the server's goes on, as its model does."""
+        """Client optimizers start afresh in every round, or with `keep_state` go on for each client.
+
+        The server's goes on in any case, as its model does.
+        """
 
         algorithm: Literal["splitfed-v2"] = "splitfed-v2"
         weighting: Weighting = Field(default="samples", description="how participants count in the average")
@@ -48,7 +51,10 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
 
         def arrived(batch: BatchName) -> None:
             nonlocal own, fresh
-            own = self._server = self._step(sim, own, batch, fresh)
+            lane = {"own": own, "server": self._server, "batch": batch, "fresh": fresh}
+            if fresh:
+                lane |= self.kept.of(client.index)
+            own = self._server = sim.learn(step, [lane], **self.optimizers())[0]
             fresh = False
 
         batches = yield from self.take_turn(sim, client, "server model", arrived)
@@ -57,12 +63,9 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     def lost(self, sim: Simulation, client: Client) -> None:
         """Keep what has arrived: the server's model steps on it, whoever it came from."""
 
-    def _step(self, sim: Simulation, own: Handle, batch: BatchName, fresh: bool) -> Handle:
-        lane = {"own": own, "server": self._server, "batch": batch, "fresh": fresh}
-        return sim.learn(step, [lane], **self.optimizers())[0]
-
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
         """Average the client parts; the server model is the last one."""
+        self.kept.keep(lanes, [lane["own"] for lane in lanes])
         together = {
             "models": [lane["own"] for lane in lanes],
             "clients": [lane["client"] for lane in lanes],
@@ -74,7 +77,10 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
 def step(
     task: Task, lanes: list[Lane], *, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
 ) -> list[Model]:
-    """Train one client part (`own`) and the `server` model on one batch, optimizer states included."""
+    """Train one client part (`own`) and the `server` model on one batch, optimizer states included.
+
+    A `fresh` client's optimizer starts from the lane's state, if it has one.
+    """
     return [_step(task, lane, client_optimizer, server_optimizer) for lane in lanes]
 
 
@@ -83,8 +89,9 @@ def _step(
 ) -> Model:
     x_c, x_s = lane["own"]["client"][None].clone(), lane["server"]["server"][None].clone()  # [1, d]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
-    if not lane["fresh"]:
-        steps.client_optimizer.restore("client_optimizer", lane["own"])
+    steps.client_optimizer.restore(
+        "client_optimizer", lane.get("state", {}) if lane["fresh"] else lane["own"]
+    )
     steps.server_optimizer.restore("server_optimizer", lane["server"])
     steps.exchange([lane["batch"]])
     return {

@@ -12,23 +12,27 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.algorithms.base import Algorithm, AlgorithmConfig, Count
+from sflsim.algorithms.base import Algorithm, Count
 from sflsim.algorithms.first_order import check_optimizer, train_part
+from sflsim.algorithms.kept import KeptStates, StateConfig, steps_before, with_states
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import in_groups, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.lineage import Lane
+from sflsim.learning.lineage import Handle, Lane
 from sflsim.learning.optimizers import OptimizerConfig
 
 if TYPE_CHECKING:
-    from sflsim.learning.calls import Model
+    from sflsim.learning.calls import BatchName, Model
     from sflsim.learning.task import Task
 
 
-class UnsplitConfig(AlgorithmConfig):
-    """How long a client trains and with what; its optimizer starts afresh each time it takes the model."""
+class UnsplitConfig(StateConfig):
+    """How long a client trains and with what; its optimizer starts afresh each time it takes the model.
+
+    With `keep_state` it goes on from the client's last contribution.
+    """
 
     epochs: Count | None = Field(
         default=None,
@@ -61,6 +65,10 @@ class Unsplit(Algorithm):
           "client_step", "auxiliary_forward", "auxiliary_backward", "auxiliary_model")),
     )  # fmt: skip
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kept = KeptStates(config)
+
     def train_locally(self, sim: Simulation, client: Client) -> Protocol:
         """Download the model, train it, upload it; return the names of the batches.
 
@@ -75,6 +83,17 @@ class Unsplit(Algorithm):
         yield client.compute(len(batches) * (forward_flop + backward_flop))
         yield client.push(model_bytes)
         return batches
+
+    def name_training(self, sim: Simulation, lanes: list[Lane]) -> list[Handle]:
+        """Name the training of several lanes; their optimizers' states stay with the clients."""
+        trained = sim.learn(train, lanes, optimizer=self.config.optimizer.plain(), **self.kept.shared)
+        self.kept.keep(lanes, trained)
+        return trained
+
+    def lane(self, start: Handle, client: Client, batches: list[BatchName]) -> Lane:
+        """Return the lane of one local training."""
+        lane = {"start": start, "client": client.index, "batches": batches}
+        return lane | self.kept.of(client.index)
 
     def _iterations(self, sim: Simulation, client: Client) -> int:
         """Return the number of batches (E) of one local training."""
@@ -96,16 +115,24 @@ class Unsplit(Algorithm):
         check_optimizer("optimizer", self.config.optimizer)
 
 
-def train(task: Task, lanes: list[Lane], *, optimizer: dict[str, Any]) -> list[Model]:
+def train(
+    task: Task, lanes: list[Lane], *, optimizer: dict[str, Any], keep_state: bool = False
+) -> list[Model]:
     """Train the whole model from `start` over each lane's own `batches`, however many it has."""
-    return in_groups(lanes, lambda lane: len(lane["batches"]), lambda some: _train(task, some, optimizer))
+
+    def as_long(lanes: list[Lane]) -> list[Model]:
+        return in_groups(lanes, steps_before, lambda lanes: _train(task, lanes, optimizer, keep_state))
+
+    return in_groups(lanes, lambda lane: len(lane["batches"]), as_long)
 
 
-def _train(task: Task, lanes: list[Lane], optimizer: dict[str, Any]) -> list[Model]:
+def _train(task: Task, lanes: list[Lane], optimizer: dict[str, Any], keep_state: bool) -> list[Model]:
     import torch
 
     x = torch.cat([stack(lanes, "start", "client"), stack(lanes, "start", "server")], dim=1)  # [C, d]
     names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
-    train_part(task, task.whole, x, names, map(task.batch, names), optimizer)
+    states = [lane["state"] for lane in lanes if "state" in lane]
+    steps = train_part(task, task.whole, x, names, map(task.batch, names), optimizer, states, "optimizer")
     n_c = task.client.size
-    return [{"client": x[lane, :n_c], "server": x[lane, n_c:]} for lane in range(len(lanes))]
+    models = [{"client": x[lane, :n_c], "server": x[lane, n_c:]} for lane in range(len(lanes))]
+    return with_states(models, keep_state, optimizer=steps)

@@ -2,7 +2,8 @@
 
 Each part (every block, each cut's two parts, the whole) is timed in three kinds of work: a forward
 pass; a backward pass with its SGD step; and a zeroth-order step, that is drawing a direction, two
-forward passes of moved parameters and moving them back. Imports torch, split, task, zeroth_order.
+forward passes of moved parameters and moving them back. Their FLOP are those that the clock charges,
+derived as costs are. Imports torch, measure, split, task, zeroth_order.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from sflsim.learning.config import Workload
+from sflsim.learning.measure import work_flop
 from sflsim.learning.modes import Training
 from sflsim.learning.split import Part
-from sflsim.learning.task import build_blocks
+from sflsim.learning.task import build_blocks, built
 from sflsim.learning.zeroth_order import Directions, two_sided
 
 Work = Literal["forward", "backward", "zeroth-order step"]
@@ -74,6 +75,7 @@ class _Place:
     part: Part
     x: Tensor
     inner: bool
+    flop: dict[Work, float]
 
 
 @dataclass
@@ -83,7 +85,7 @@ class _Timed:
     name: str
     work: Work
     prepare: Callable[[], Run]
-    flop: float = 0.0
+    flop: float
     seconds: list[float] = field(default_factory=list)
 
 
@@ -107,9 +109,14 @@ def measure(
     found = []
     for number in threads:
         with _threads(number):
-            timed = [_Timed(one.name, work, _prepared(one, work)) for one in places for work in WORKS]
+            timed = [
+                _Timed(one.name, work, _prepared(one, work), one.flop[work])
+                for one in places
+                for work in WORKS
+            ]
             for one in timed:
-                one.flop = _warm_up(one.prepare)
+                for _ in range(WARM_UP):
+                    one.prepare()()
             for _ in range(repeat):
                 for one in timed:
                     one.seconds.append(_time(one.prepare(), rest_s, clock))
@@ -122,15 +129,24 @@ def _places(workload: Workload, cuts: Sequence[int] | None, blocks: bool) -> Ite
     shape, classes = workload.dataset.sample_shape, workload.dataset.classes
     cut = workload.cut if isinstance(workload.cut, int) else 1
     network = build_blocks(workload.model, shape, classes, 0, cut)
+    with torch.device("meta"):
+        weightless = built(workload.model, shape, classes, cut)
     inputs = [_input(workload)]
     for block in network:
         inputs.append(_forward(Part([block]), Part([block]).initial()[None], inputs[-1]))
-    for number, block in enumerate(network if blocks else []):
-        yield _Place(f"block {block[0]}", Part([block]), inputs[number], number > 0)
+
+    def place(name: str, first: int, end: int) -> _Place:
+        x, inner = inputs[first], first > 0
+        forward, backward = map(float, work_flop(Part(weightless[first:end]), x, inner))
+        flop = dict(zip(WORKS, (forward, backward, 2 * forward), strict=True))
+        return _Place(name, Part(network[first:end]), x, inner, flop)
+
+    for number, (name, _) in enumerate(network if blocks else []):
+        yield place(f"block {name}", number, number + 1)
     for number in range(1, len(network)) if cuts is None else cuts:
-        yield _Place(f"client {number}", Part(network[:number]), inputs[0], False)
-        yield _Place(f"server {number}", Part(network[number:]), inputs[number], True)
-    yield _Place("whole", Part(network), inputs[0], False)
+        yield place(f"client {number}", 0, number)
+        yield place(f"server {number}", number, len(network))
+    yield place("whole", 0, len(network))
 
 
 def _input(workload: Workload) -> Tensor:
@@ -183,16 +199,6 @@ def _zeroth_order_step(part: Part, flat: Tensor, x: Tensor) -> None:
     with torch.no_grad():
         two_sided(lambda moved: part.apply(part.views(moved), x), flat, direction, TINY)
         direction.add_(flat, -TINY)
-
-
-def _warm_up(prepare: Callable[[], Run]) -> float:
-    """Do the work a few times and return its FLOP."""
-    for _ in range(WARM_UP):
-        prepare()()
-    run = prepare()
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return float(counter.get_total_flops())
 
 
 def _time(run: Run, rest_s: float, clock: Clock) -> float:

@@ -72,9 +72,20 @@ def is_finite(task: Task, lanes: Sequence[Lane]) -> list[tuple[float]]:
     return [(float(all(bool(part.isfinite().all()) for part in lane["model"].values())),) for lane in lanes]
 
 
-def average(task: Task, lanes: Sequence[Lane], *, weighting: str, eta: float = 1.0) -> list[Model]:
-    """Move both parts of `model` by `eta` towards the weighted mean of `models`, those of `clients`."""
-    return [_average(task, lane, weighting, eta) for lane in lanes]
+def average(
+    task: Task, lanes: Sequence[Lane], *, weighting: str, eta: float = 1.0, states: str = ""
+) -> list[Model]:
+    """Move both parts of `model` by `eta` towards the weighted mean of `models`, those of `clients`.
+
+    With `states`, the states of an optimizer under that name are averaged alike.
+    """
+    return [
+        {
+            **_average(task, lane, weighting, eta),
+            **mean_state(lane["models"], shares(task, lane["clients"], weighting), states),
+        }
+        for lane in lanes
+    ]
 
 
 def _average(task: Task, lane: Lane, weighting: str, eta: float) -> Model:
@@ -85,12 +96,34 @@ def _average(task: Task, lane: Lane, weighting: str, eta: float) -> Model:
     return moved
 
 
-def add_deltas(task: Task, lanes: Sequence[Lane]) -> list[Model]:
+def add_deltas(task: Task, lanes: Sequence[Lane], *, states: str = "") -> list[Model]:
     """Return `model` + sum_i weights[i] (models[i] - starts[i]) in both parts.
 
-    A parameter that no model has moved keeps every bit.
+    A parameter that no model has moved keeps every bit. With `states`, the states of an optimizer under
+    that name are averaged by the weights, which then add up to 1.
     """
-    return [_add_deltas(task, lane) for lane in lanes]
+    return [_add_deltas(task, lane) | _mean_state_of(task, lane, states) for lane in lanes]
+
+
+def _mean_state_of(task: Task, lane: Lane, name: str) -> Model:
+    import torch
+
+    return mean_state(lane["models"], torch.tensor(lane["weights"], device=task.device), name)
+
+
+def mean_state(models: Sequence[Model], shares: Tensor, name: str) -> Model:
+    """Return the mean state of an optimizer; what counts its steps is the same in all `models`."""
+    import torch
+
+    from sflsim.learning.optimizers import is_counter
+
+    return {
+        entry: value
+        if is_counter(entry)
+        else torch.tensordot(shares, torch.stack([model[entry] for model in models]), dims=1)
+        for entry, value in models[0].items()
+        if name and entry.startswith(f"{name}.")
+    }
 
 
 def _add_deltas(task: Task, lane: Lane) -> Model:
@@ -110,10 +143,17 @@ def weighted_mean(
     """Return the mean of one part [d] over `models`, by the clients' samples or alike ("uniform")."""
     import torch
 
-    counts = [1.0 if weighting == "uniform" else float(task.samples(client)) for client in clients]
-    weights = torch.tensor(counts, device=task.device) / sum(counts)
+    weights = shares(task, clients, weighting)
     mean: Tensor = torch.tensordot(weights, torch.stack([model[part] for model in models]), dims=1)
     return mean
+
+
+def shares(task: Task, clients: Sequence[int], weighting: str) -> Tensor:
+    """Return how much each client counts in a mean, by its samples or alike ("uniform"); the sum is 1."""
+    import torch
+
+    counts = [1.0 if weighting == "uniform" else float(task.samples(client)) for client in clients]
+    return torch.tensor(counts, device=task.device) / sum(counts)
 
 
 def in_groups(
@@ -148,11 +188,11 @@ def by_cut(
 
 
 def recut(model: Model, task: Task) -> Model:
-    """Return a model's two parts as they are where `task` is cut."""
+    """Return a model with its two parts as they are where `task` is cut."""
     import torch
 
     size = task.client.size
     if model["client"].shape[0] == size:
         return model
     whole = torch.cat([model["client"], model["server"]])
-    return {"client": whole[:size], "server": whole[size:]}
+    return {**model, "client": whole[:size], "server": whole[size:]}

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from sflsim.learning.calls import evaluate, initial, is_finite
 from sflsim.learning.executor import Executor
-from sflsim.learning.lineage import Call, Handle, Lane, MathFunction
+from sflsim.learning.lineage import Call, Handle, Lane, MathFunction, Value
 from sflsim.learning.store import Levels, SharedStore, Store
 from sflsim.learning.task import Task
 
@@ -24,16 +24,18 @@ class Learner:
 
     def __init__(self, task: Task, store: Store, shared: SharedStore | None = None) -> None:
         self.task = task
-        self.levels = Levels(store, shared) if shared is not None else None
-        self.executor = Executor(task, self.levels or store)
-        self._needed: WeakSet[Handle] = WeakSet()
+        self._needed: WeakValueDictionary[str, Handle] = WeakValueDictionary()
+        memory = Holding(store, self._needed)
+        self.levels = Levels(memory, shared) if shared is not None else None
+        self.executor = Executor(task, self.levels or memory)
 
     def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
         """Name `function` for every lane; nothing is computed yet."""
         call = Call(self.task.key, function, lanes, shared)
-        handles = [Handle(call, own.index, own.key) for own in call.handles]
-        self._needed.update(handles)
-        return handles
+        return [
+            self._needed.get(own.key) or self._needed.setdefault(own.key, Handle(call, own.index, own.key))
+            for own in call.handles
+        ]
 
     def initial(self) -> Handle:
         """Return the untrained model."""
@@ -61,8 +63,28 @@ class Learner:
             return known
         with self.levels.shared.claim(handle.key):
             (value,) = self.executor.resolve([handle])
-            self.levels.keep(_frontier(self._needed, self.levels))
+            self.levels.keep(_frontier(list(self._needed.values()), self.levels))
         return value
+
+
+class Holding:
+    """A store that lets go what it wants, but for the values of handles that are held."""
+
+    def __init__(self, store: Store, needed: Mapping[str, Handle]) -> None:
+        self.store = store
+        self._needed = needed
+
+    def get(self, key: str) -> Value | None:
+        """Return the value under `key`, or None."""
+        value, handle = self.store.get(key), self._needed.get(key)
+        return handle.value if value is None and handle is not None else value
+
+    def put(self, key: str, value: Value) -> None:
+        """Keep a value."""
+        self.store.put(key, value)
+        handle = self._needed.get(key)
+        if handle is not None and handle.held:
+            handle.value = value
 
 
 def _frontier(needed: Iterable[Handle], levels: Levels) -> list[str]:

@@ -29,12 +29,15 @@ class Handle:
     """Stands for one value before it is known.
 
     A handle that a protocol holds says that its value may still be needed (a resumed run goes on
-    from there); calls refer to their inputs by `quiet` handles, which say nothing.
+    from there); calls refer to their inputs by `quiet` handles, which say nothing. One that is `held`
+    keeps its value in memory for as long as it lives: for what is needed again after many rounds.
     """
 
-    __slots__ = ("__weakref__", "call", "index", "key")
+    __slots__ = ("__weakref__", "call", "held", "index", "key", "value")
 
     def __init__(self, call: Call, index: int, key: str) -> None:
+        self.held = False
+        self.value: Value | None = None
         self.call = call
         self.index = index
         self.key = key

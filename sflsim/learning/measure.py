@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
+from sflsim.learning.flop import FlopCounter
 from sflsim.learning.modes import Training, statistics
 from sflsim.learning.peak_memory import Storages
 from sflsim.learning.split import Part, auxiliary_head, cut_blocks
@@ -58,7 +58,7 @@ def derive_costs(
     """
     x = _batch(sample, batch_size)
     client_parameters = _meta(client)
-    with torch.no_grad(), Storages() as live, FlopCounterMode(display=False) as forward:
+    with torch.no_grad(), Storages() as live, FlopCounter() as forward:
         client.apply(client_parameters, x)
     of_client = _train(client, client_parameters, x)
     assert of_client.forward_flop == forward.get_total_flops()
@@ -122,6 +122,15 @@ class Trained:
     """At the worst moment beside the parameters; the input included."""
 
 
+def work_flop(part: Part, x: Tensor, inner: bool) -> tuple[int, int]:
+    """Return (forward, backward) FLOP of a part on the meta device, for inputs like `x` [B, ...].
+
+    `inner`: the backward pass goes on below the part, so it takes the gradient by the input too.
+    """
+    trained = _train(part, _meta(part), torch.empty_like(x, device="meta", requires_grad=inner))
+    return trained.forward_flop, trained.backward_flop
+
+
 def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
     """Run one forward and backward pass."""
     own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *_frozen(part)]}
@@ -135,12 +144,12 @@ def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
 
     with Storages() as storages:
         with (
-            FlopCounterMode(display=False) as forward,
+            FlopCounter() as forward,
             torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
         ):
             out = part.apply(parameters, x, Training(0, [[()]]))
         wanted = [tensor for tensor in (*parameters, x) if tensor.requires_grad]
-        with FlopCounterMode(display=False) as backward:
+        with FlopCounter() as backward:
             gradients = (
                 torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True) if wanted else ()
             )

@@ -1,14 +1,15 @@
 """Any torch optimizer by its name, for one participant or for stacked ones. Torch lazily.
 
 Most optimizers treat every number alike, so one of them serves stacked lanes as it serves one;
-those that look at whole tensors (Adafactor) get one instance per lane.
+those that look at whole tensors (Adafactor) get one instance per lane. Gradients are clipped lane by
+lane.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -24,15 +25,23 @@ NAMES = (
     "Adafactor",
 )  # fmt: skip
 PER_TENSOR = {"Adafactor"}
+COUNTERS = {"step", "mu_product", "eta", "mu"}
+"""What a state holds that follows from the number of steps alone: one number for all stacked lanes."""
+Clip = Annotated[float, Field(strict=True, gt=0)]
 
 
 class OptimizerConfig(BaseModel):
-    """An optimizer of torch.optim: its name, its learning rate and its own further arguments."""
+    """An optimizer of torch.optim: its name, its learning rate and its own further arguments.
+
+    With `clip` a gradient that is longer, over all parameters of the part that the optimizer steps, is
+    shortened to it first (torch.nn.utils.clip_grad_norm_).
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     name: str = Field(default="SGD", description="a class of torch.optim: " + ", ".join(NAMES))
     lr: float = Field(default=0.05, gt=0)
+    clip: Clip | None = Field(default=None, description="longest gradient of the part, in L2; null: any")
 
     @model_validator(mode="after")
     def _known(self) -> OptimizerConfig:
@@ -85,7 +94,8 @@ class OptimizerConfig(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """Return the Config as plain values, for a keyed call."""
-        return {"name": self.name, "lr": self.lr, **self.arguments}
+        clip = {} if self.clip is None else {"clip": self.clip}
+        return {"name": self.name, "lr": self.lr, **clip, **self.arguments}
 
 
 def _argument_names(name: str) -> list[str]:
@@ -102,10 +112,12 @@ class Optimizer:
     def __init__(self, leaves: Sequence[Tensor], lanes: int, settings: dict[str, Any]) -> None:
         import torch
 
-        arguments = {
+        arguments: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
         }
         name = str(arguments.pop("name"))
+        self._clip: float | None = arguments.pop("clip", None)
+        self._lanes = lanes
         plain = name == "SGD" and arguments.keys() == {"lr"}
         make: Any = PlainSGD if plain else getattr(torch.optim, name)
         self.leaves = list(leaves)
@@ -121,36 +133,89 @@ class Optimizer:
         """Take one step along `gradients`, shaped as the leaves."""
         if not self._optimizers:
             return  # everything is frozen
+        if self._clip is not None:
+            gradients = clipped(gradients, self._lanes, self._clip)
         for lane, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
             for leaf, gradient in zip(group, gradients, strict=True):
                 leaf.grad = gradient[lane] if self._split else gradient
             optimizer.step()
 
-    def state(self, prefix: str) -> dict[str, Tensor]:
-        """Return the state for one lane as tensors named "<prefix>.<parameter>.<entry>"."""
+    def states(self, prefix: str) -> list[dict[str, Tensor]]:
+        """Return each lane's state as tensors named "<prefix>.<parameter>.<entry>"."""
         import torch
 
-        assert len(self._groups) == 1
         if not self._optimizers:
-            return {}
-        state = self._optimizers[0].state_dict()["state"]
-        return {
-            f"{prefix}.{index}.{entry}": torch.as_tensor(value).clone()
-            for index, entries in state.items()
-            for entry, value in entries.items()
-            if value is not None
-        }
+            return [{} for _ in range(self._lanes)]
+        found = [
+            {
+                f"{prefix}.{index}.{entry}": torch.as_tensor(value)
+                for index, entries in optimizer.state_dict()["state"].items()
+                for entry, value in entries.items()
+                if value is not None
+            }
+            for optimizer in self._optimizers
+        ]
+        return [
+            {
+                name: self._of_lane(name, value, lane).clone()
+                for name, value in found[lane % len(found)].items()
+            }
+            for lane in range(self._lanes)
+        ]
+
+    def resume(self, prefix: str, states: Sequence[dict[str, Tensor]]) -> None:
+        """Take over what `states` returned under the same prefix, of lanes after as many steps."""
+        names = [name for name in states[0] if name.startswith(f"{prefix}.")]
+        if not names:
+            return
+        for place, optimizer in enumerate(self._optimizers):
+            of_lanes = [states[place]] if self._split else states
+            entries: dict[int, dict[str, Tensor]] = {}
+            for name in names:
+                index, entry = name.removeprefix(f"{prefix}.").split(".", 1)
+                entries.setdefault(int(index), {})[entry] = self._of_all(name, of_lanes)
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+
+    def _of_lane(self, name: str, value: Tensor, lane: int) -> Tensor:
+        """Return one lane's share of what an optimizer keeps for all its lanes."""
+        shared = self._split or self._lanes == 1 or is_counter(name)
+        return value if shared else value[lane]
+
+    def _of_all(self, name: str, states: Sequence[dict[str, Tensor]]) -> Tensor:
+        """Return what an optimizer keeps for all its lanes."""
+        import torch
+
+        shared = self._split or self._lanes == 1 or is_counter(name)
+        return states[0][name].clone() if shared else torch.stack([state[name] for state in states])
+
+    def state(self, prefix: str) -> dict[str, Tensor]:
+        """Return the state of the one lane (see `states`)."""
+        (state,) = self.states(prefix)
+        return state
 
     def restore(self, prefix: str, state: dict[str, Tensor]) -> None:
-        """Take over a state that `state` returned under the same prefix."""
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith(f"{prefix}."):
-                index, entry = name.removeprefix(f"{prefix}.").split(".", 1)
-                entries.setdefault(int(index), {})[entry] = value.clone()
-        if entries:
-            (optimizer,) = self._optimizers
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+        """Take over the state of the one lane (see `resume`)."""
+        self.resume(prefix, [state])
+
+
+def is_counter(name: str) -> bool:
+    """Tell whether an entry of a state follows from the number of steps alone."""
+    return name.rpartition(".")[2] in COUNTERS
+
+
+def clipped(gradients: Sequence[Tensor], lanes: int, clip: float) -> list[Tensor]:
+    """Return gradients [C, *shape] (or [*shape] for C = 1), each lane's shortened to `clip` in L2.
+
+    By the rule of torch.nn.utils.clip_grad_norm_: times clip / (norm + 1e-6) where that is below 1.
+    """
+    import torch
+
+    flat = [gradient.reshape(lanes, -1) for gradient in gradients]  # [C, d of each]
+    norms = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dim=1) for g in flat]), dim=0)
+    factors = (clip / (norms + 1e-6)).clamp(max=1.0)  # [C]
+    return [
+        (factors[:, None] * own).view(gradient.shape) for own, gradient in zip(flat, gradients, strict=True)
+    ]
 
 
 class PlainSGD:

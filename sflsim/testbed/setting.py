@@ -96,5 +96,5 @@ def _plain(link: Any) -> bool:
 
 RATES = ("up", "down", "latency")
 KNOWN = ("splitfed-v1", "mu-splitfed", "fedavg")
-PLAIN = {"over_selection": 0, "deadline": None, "client_feedback": "separate"}
+PLAIN = {"over_selection": 0, "deadline": None, "client_feedback": "separate", "keep_state": False}
 """Fields that a testbed takes with one value alone."""

@@ -129,14 +129,17 @@ def course_of(training: harness.Training, messages: int = 1) -> Course:
     return Course(training, batches, [k for _, k in arrivals], replacements, active)
 
 
+def both(optimizer: dict[str, Any]) -> dict[str, Any]:
+    return {"client_optimizer": optimizer, "server_optimizer": optimizer}
+
+
 def variant(**fields: Any) -> dict[str, Any]:
     return {
         "algorithm": "gas",
         "q_s": Q_S,
         "q_c": 2,
         "local_iterations": E,
-        "client_optimizer": SGD,
-        "server_optimizer": SGD,
+        **both(SGD),
         **fields,
     }
 
@@ -144,8 +147,8 @@ def variant(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("fields", "parts"),
     [
-        ({"covariance": "full", "clip": 0.5}, {}),
-        ({"covariance": "diagonal", "clip": None}, {"fleet": TWO_OF_THREE}),
+        ({"covariance": "full", **both({**SGD, "clip": 0.5})}, {}),
+        ({"covariance": "diagonal", **both({**SGD, "clip": None})}, {"fleet": TWO_OF_THREE}),
         ({"covariance": "auto"}, {"fleet": TWO_OF_THREE, "workload": harness.CNN}),
         ({"covariance": "diagonal"}, {"fleet": TWO_OF_THREE, "workload": harness.CNN}),
         ({"generate": False}, {}),
@@ -158,7 +161,7 @@ def test_gas_is_the_oracles(fields: dict[str, Any], parts: dict[str, Any]) -> No
     config = variant(**fields)
     training = harness.train(config, **parts)
     course, task = course_of(training), training.session.learner.task
-    opt = harness.oracle_optimizer({**SGD, "clip": fields.get("clip", 10.0)})
+    opt = harness.oracle_optimizer({"clip": 10.0, **config["client_optimizer"]})
     result = ref.gas(
         client=training.client,
         server=training.server,

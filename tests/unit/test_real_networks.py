@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sflsim.errors import ScenarioError
+from sflsim.learning.fingerprint import of_network
 from sflsim.learning.models.alexnet import AlexNet
 from sflsim.learning.models.mlp import MLP
 from sflsim.learning.models.resnet import ResNet18, ResNet34
@@ -82,6 +83,39 @@ def numbers(network: nn.Module) -> dict[str, Tensor]:
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
+
+
+# AlexNet.
+
+
+def test_alexnet_is_the_papers_network() -> None:
+    """Its only activation functions are the ReLUs behind the three poolings; 3,868,746 parameters."""
+    blocks = AlexNet().build((3, 32, 32), 10)
+    layers = [layer for _, block in blocks for layer in block.modules() if not list(layer.children())]
+    names = [
+        *("Conv2d", "MaxPool2d", "ReLU", "Conv2d", "MaxPool2d", "ReLU"),
+        *("Conv2d", "Conv2d", "Conv2d", "MaxPool2d", "ReLU", "Flatten", "Linear", "Linear", "Linear"),
+    ]
+
+    assert [type(layer).__name__ for layer in layers] == names
+    weights = [tuple(layer.weight.shape) for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
+    channels = [(32, 3), (64, 32), (128, 64), (256, 128), (256, 256)]
+    assert weights == [(*pair, 3, 3) for pair in channels] + [(1024, 2304), (512, 1024), (10, 512)]
+    assert sum(parameter.numel() for _, block in blocks for parameter in block.parameters()) == 3_868_746
+
+
+def test_what_another_alexnet_has_learned_is_not_taken_for_this_ones() -> None:
+    """ReLU after each layer, as it was once: the same parameters under the same names, another key."""
+    blocks = build_blocks(AlexNet(), (3, 16, 16), 10, 0)
+    with_relu = copy.deepcopy(blocks)
+    for name, block in with_relu:
+        if name in ("conv-3", "conv-4", "dense-1", "dense-2"):
+            assert isinstance(block, nn.Sequential)
+            block.append(nn.ReLU())
+
+    for (_, old), (_, new) in zip(with_relu, blocks, strict=True):
+        assert list(old.state_dict()) == list(new.state_dict())
+    assert of_network(with_relu) != of_network(blocks) == of_network(copy.deepcopy(blocks))
 
 
 # Split and unsplit.

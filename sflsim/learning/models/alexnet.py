@@ -15,9 +15,10 @@ SMALLEST = 12  # rows and columns: two halvings, then a pooling of 3 by 2
 class AlexNet(ModelConfig):
     """Blocks conv-1 ... conv-5, dense-1, dense-2 and output; 3,868,746 parameters for CIFAR-10.
 
-    3x3 convolutions to 32, 64, 128, 256 and 256 channels, pooling after the first, second and fifth,
-    ReLU after each; linear layers to 1024, 512 and the classes. Cut 2 sends 64x8x8 numbers a sample of
-    CIFAR's size. (GAS, arXiv 2409.01251; MU-SplitFed, arXiv 2510.21155.)
+    3x3 convolutions to 32, 64, 128, 256 and 256 channels, pooling and ReLU after the first, second and
+    fifth; linear layers to 1024, 512 and the classes. As in the papers' code, no activation function
+    follows the third and the fourth convolution or a linear layer. Cut 2 sends 64x8x8 numbers a sample
+    of CIFAR's size. (GAS, arXiv 2409.01251; MU-SplitFed, arXiv 2510.21155.)
     """
 
     without_constants: ClassVar[bool] = True
@@ -39,7 +40,8 @@ class AlexNet(ModelConfig):
         channels, rows, columns = image_shape(sample_shape, self.kind, SMALLEST)
 
         def conv(before: int, after: int, *pooling: nn.Module) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), *pooling, nn.ReLU())
+            activation = [nn.ReLU()] if pooling else []
+            return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), *pooling, *activation)
 
         left = 256 * ((rows // 4 - 3) // 2 + 1) * ((columns // 4 - 3) // 2 + 1)
         blocks = [
@@ -48,8 +50,8 @@ class AlexNet(ModelConfig):
             conv(64, 128),
             conv(128, 256),
             conv(256, 256, nn.MaxPool2d(3, 2)),
-            nn.Sequential(nn.Flatten(), nn.Linear(left, 1024), nn.ReLU()),
-            nn.Sequential(nn.Linear(1024, 512), nn.ReLU()),
+            nn.Sequential(nn.Flatten(), nn.Linear(left, 1024)),
+            nn.Sequential(nn.Linear(1024, 512)),
             nn.Linear(512, classes),
         ]
         return list(zip(self.block_names, blocks, strict=True))
