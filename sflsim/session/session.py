@@ -26,6 +26,7 @@ from sflsim.fleet.population import build_fleet
 from sflsim.fleet.presence import presence_of
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.disk_store import LIMIT_BYTES, DiskStore
+from sflsim.learning.lineage import look_again
 from sflsim.learning.store import MemoryStore, Store
 from sflsim.scenario.schema import Scenario
 from sflsim.session.needs import Needs
@@ -56,6 +57,7 @@ class Session(Needs):
 
     def __init__(self, scenario: Scenario, options: Options, store: Store | None = None) -> None:
         super().__init__(scenario, on_demand=options.timing_only)
+        look_again()
         if options.trusted:
             registry.trust()
         self.options = options

@@ -161,7 +161,8 @@ def test_each_is_validated_costed_and_trained(name: str, layers: int) -> None:
     costs = workload_costs(scenario.workload, range(1, layers + 1))
     assert len({one.client_model_bytes + one.server_model_bytes for one in costs.values()}) == 1
     assert len({one.client_forward_flop + one.server_forward_flop for one in costs.values()}) == 1
-    parameters = sum(one.numel() for _, block in built_under_seed(model, name) for one in block.parameters())
+    blocks = model.build(shape_of(name), scenario.workload.dataset.classes)
+    parameters = sum(one.numel() for _, block in blocks for one in block.parameters())
     assert costs[1].client_model_bytes + costs[1].server_model_bytes == 4 * parameters
     run = sflsim.simulate(scenario)
     assert set(run.runs["status"]) == {"completed"}

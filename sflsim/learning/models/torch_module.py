@@ -5,11 +5,8 @@ Torch lazily.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,9 +14,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
-from sflsim.learning.lineage import package_version
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
+from sflsim.learning.user_code import imported, version_of
 from sflsim.registry import UNTRUSTED, trusted
 
 if TYPE_CHECKING:
@@ -62,19 +59,12 @@ class TorchModule(ModelConfig):
     @property
     def block_names(self) -> list[str]:
         """Return the names of the blocks in order."""
-        return self._names
+        return list(_names(self._made, self.code_version))
 
     @property
     def code_version(self) -> str:
-        """Return a hash of the Python files beside the function: its package's, or its folder's."""
-        return package_version(_function(self.module).__module__).hex()
-
-    @cached_property
-    def _names(self) -> list[str]:
-        import torch
-
-        with torch.device("meta"):
-            return [name for name, _ in self._made()]
+        """Return a hash of the Python files that the function rests on."""
+        return version_of(_function(self.module).__module__).hex()
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> Blocks:
         """Return the blocks, with fresh weights; the function's own arguments say for what samples.
@@ -119,6 +109,15 @@ class TorchModule(ModelConfig):
         return ScenarioError(Problem("workload.model.module", found, allowed))
 
 
+@lru_cache(maxsize=64)
+def _names(made: Callable[[], Blocks], code_version: str) -> tuple[str, ...]:
+    """Return the names of the blocks that `made` makes."""
+    import torch
+
+    with torch.device("meta"):
+        return tuple(name for name, _ in made())
+
+
 def _are_blocks(pairs: Any) -> bool:
     from torch import nn
 
@@ -140,36 +139,17 @@ def _function(place: str) -> Callable[..., Any]:
     """
     module, _, name = place.rpartition(":")
     try:
-        imported = _from_file(Path(module)) if module.endswith(".py") else import_module(module)
+        found = imported(module)
     except Exception as error:
-        found = f"{module} cannot be imported: {type(error).__name__}: {error}"
-        problem = Problem("workload.model.module", found, "a module that can be imported")
+        text = f"{module} cannot be imported: {type(error).__name__}: {error}"
+        problem = Problem("workload.model.module", text, "a module that can be imported")
         raise ScenarioError(problem) from error
-    function = getattr(imported, name, None)
+    function = getattr(found, name, None)
     if not callable(function):
-        allowed = ", ".join(key for key, one in vars(imported).items() if callable(one) and key[:1] != "_")
+        allowed = ", ".join(key for key, one in vars(found).items() if callable(one) and key[:1] != "_")
         raise ScenarioError(Problem("workload.model.module", f"no function {name!r} in {module}", allowed))
     found_function: Callable[..., Any] = function
     return found_function
-
-
-def _from_file(path: Path) -> Any:
-    """Import a file under a name of its own, once."""
-    name = f"sflsim_scenario_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(path):
-        return known
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _mistake(found: str, allowed: str, remedy: str) -> PydanticCustomError:
