@@ -100,10 +100,15 @@ def type_version(kind: type[Any]) -> str:
     """Return a hash of the source behind a third party's class: its package, or its module."""
     digest = hashlib.blake2b(digest_size=8)
     for one in kind.__mro__:
-        if one.__module__.partition(".")[0] not in COVERED:
+        if is_third_party(one):
             digest.update(f"{one.__module__}.{one.__qualname__}".encode())
             digest.update(version_of(one.__module__) or _source(one).encode())
     return digest.hexdigest()
+
+
+def is_third_party(kind: type[Any]) -> bool:
+    """Tell whether a class is neither sflsim's nor of what every key names by its version."""
+    return kind.__module__.partition(".")[0] not in COVERED
 
 
 def _source(thing: Any) -> str:

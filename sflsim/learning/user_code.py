@@ -43,6 +43,13 @@ def version_of(module: str) -> bytes:
     They are its package, or its folder, and what they import wherever it lies, also within functions.
     It is looked up once until `look_again` is called.
     """
+    place = _place(module.partition(".")[0])
+    return _version_once(module.partition(".")[0]) if place and _is_installed(place) else _version(module)
+
+
+@cache
+def _version_once(module: str) -> bytes:
+    """Return the version of an installed package, whose many files are looked at once."""
     return _version(module)
 
 
@@ -69,7 +76,7 @@ def imported(place: str) -> ModuleType:
         return known
     module = _imported_anew(name, place)
     for file in _files(name):
-        _imported_as[file] = _parsed(file, stamp_of(file))[0]
+        _imported_as[file] = _content(file, stamp_of(file))
     _versions[name] = _version(name)
     look_again()
     return module
@@ -106,10 +113,11 @@ def _version(module: str) -> bytes:
     if not files:
         return b""
     for file in sorted(files):
-        content, imports = _parsed(file, stamp_of(file))
-        digest.update(content.encode())
-        for word in sorted({word for _, word, _ in imports if not _rest_of(word, file)}):
-            digest.update(f"{word} {_installed_version(word.partition('.')[0])}".encode())
+        stamp = stamp_of(file)
+        digest.update(_content(file, stamp).encode())
+        for top in sorted({word.partition(".")[0] for up, word, _ in _imports(file, stamp) if not up}):
+            if not _rest_of(top, file):
+                digest.update(f"{top} {_installed_version(top)}".encode())
         if not _as_imported(file):
             digest.update(this_process().encode())
     return digest.digest()
@@ -122,7 +130,7 @@ def _as_imported(file: str) -> bool:
             return True
     except OSError:
         return False
-    return _imported_as.get(file) == _parsed(file, stamp_of(file))[0]
+    return _imported_as.get(file) == _content(file, stamp_of(file))
 
 
 def _files(module: str, start: str | None = None) -> dict[str, str]:
@@ -134,7 +142,7 @@ def _files(module: str, start: str | None = None) -> dict[str, str]:
         if file in found:
             continue
         found[file] = dotted
-        for up, word, name in _parsed(file, stamp_of(file))[1]:
+        for up, word, name in _imports(file, stamp_of(file)):
             left += _relative(file, dotted, up, word, name) if up else _absolute(file, word, name)
     return found
 
@@ -167,21 +175,31 @@ def _place(module: str) -> str | None:
     return spec.origin if spec is not None else None
 
 
-@lru_cache(maxsize=4096)
-def _parsed(file: str, stamp: str) -> tuple[str, tuple[Import, ...]]:
-    """Return a hash of a file and what it imports, anywhere in it."""
+@lru_cache(maxsize=1 << 16)
+def _content(file: str, stamp: str) -> str:
+    """Return a hash of a file."""
     try:
-        content = Path(file).read_bytes()
-        nodes = list(ast.walk(ast.parse(content)))
+        return hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+    except OSError:
+        return stamp
+
+
+@lru_cache(maxsize=1 << 12)
+def _imports(file: str, stamp: str) -> tuple[Import, ...]:
+    """Return what a user's file imports, anywhere in it; installed ones are known by their versions."""
+    if _is_installed(file):
+        return ()
+    try:
+        nodes = list(ast.walk(ast.parse(Path(file).read_bytes())))
     except (OSError, SyntaxError, ValueError):
-        return stamp, ()
+        return ()
     found: dict[Import, None] = {}
     for node in nodes:
         if isinstance(node, ast.Import):
             found |= {(0, alias.name, ""): None for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {(node.level, node.module or "", alias.name): None for alias in node.names}
-    return hashlib.blake2b(content, digest_size=16).hexdigest(), tuple(found)
+    return tuple(found)
 
 
 def _relative(file: str, dotted: str, up: int, word: str, name: str) -> list[tuple[str, str]]:

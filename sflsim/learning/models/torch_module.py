@@ -75,11 +75,20 @@ class TorchModule(ModelConfig):
         import torch
 
         blocks = self._made()
+        for _, block in blocks:
+            for module in block.modules():
+                if getattr(module, "inplace", False) is True and type(module).__module__.startswith("torch."):
+                    module.inplace = False  # type: ignore[assignment] # a block's input is not its own
         x = torch.zeros(2, *sample_shape, device="meta" if torch.empty(0).is_meta else "cpu")
         try:
             with torch.no_grad():
-                for _, block in blocks:
+                for name, block in blocks:
                     x = block.eval()(x)
+                    if not isinstance(x, torch.Tensor):
+                        found = f"block {name}, which returns a {type(x).__name__}"
+                        raise self._problem(found, "one tensor for one tensor")
+        except ScenarioError:
+            raise
         except Exception as error:
             raise self._problem(f"{type(error).__name__}: {error}", f"samples {sample_shape}") from error
         if tuple(x.shape) != (2, classes):
@@ -98,7 +107,7 @@ class TorchModule(ModelConfig):
             found = f"{self.module} failed: {type(error).__name__}: {error}"
             raise self._problem(found, "a function that takes 'arguments' and returns blocks") from error
         if isinstance(made, nn.Sequential):
-            made = list(made.named_children())
+            made = [(name, block) for name, block in made._modules.items() if block is not None]
         pairs = list(made.items()) if isinstance(made, Mapping) else made
         if not _are_blocks(pairs):
             allowed = "an nn.Sequential, a dict or (name, module) pairs: two blocks or more, no dot in a name"
