@@ -155,9 +155,12 @@ def _check_read(blocks: Blocks, outputs: Sequence[Tensor]) -> None:
     read = part.apply(leaves, x)
     names = [one for one, own in zip(part.names, part.is_parameter, strict=True) if own]
     found = _gradients(read, dict(zip(names, part.parameters(leaves), strict=True)))
-    wrong = [one for one in wanted if one not in found or not torch.allclose(found[one], wanted[one], **CLOSE)]
+    wrong = [
+        one for one in wanted if one not in found or not torch.allclose(found[one], wanted[one], **CLOSE)
+    ]
     if not torch.allclose(read, out, **CLOSE) or wrong:
-        text = f"blocks that use {wrong[0] if wrong else 'parameters'} otherwise than by the module's name for it"
+        which = wrong[0] if wrong else "parameters"
+        text = f"blocks that use {which} otherwise than by the module's name for it"
         raise _refused(text, FUNCTION, "use self.name, not a copy kept in a list or elsewhere")
     part.mark_unstackable(x)
 
@@ -190,7 +193,8 @@ def _pass(block: nn.Module, x: Tensor) -> list[Step]:
         with torch.no_grad():
             block(x)
     except Exception as error:
-        raise _refused(f"{_where('', '', block)}, which fails: {type(error).__name__}: {error}", FUNCTION) from error
+        found = f"{_where('', '', block)}, which fails: {type(error).__name__}: {error}"
+        raise _refused(found, FUNCTION) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -238,9 +242,10 @@ def _check_memory(name: str, block: nn.Module, before: dict[str, Any]) -> None:
         one, other = before.get(path), after.get(path)
         both = isinstance(one, Tensor) and isinstance(other, Tensor)
         if not (path in before and path in after and (torch.equal(one, other) if both else one == other)):
-            owner = block.get_submodule(path.rpartition(".")[0])
-            found = f"{_where(name, path.rpartition('.')[0], owner)}, which changes its {path.rpartition('.')[2]!r}"
-            raise _refused(f"{found} when it is called", FUNCTION, "keep no count or average between calls")
+            place, _, key = path.rpartition(".")
+            found = f"{_where(name, place, block.get_submodule(place))}, which changes its {key!r}"
+            remedy = "keep no count or average between calls"
+            raise _refused(f"{found} when it is called", FUNCTION, remedy)
 
 
 def _generators() -> Any:

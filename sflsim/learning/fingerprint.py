@@ -41,7 +41,7 @@ def of_network(blocks: Sequence[tuple[str, nn.Module]]) -> str:
 
 
 def of_behaviour(network: Part, x: Tensor) -> str:
-    """Return a hash of what a network with users' layers computes: numbers that stand in no tensor count too."""
+    """Return a hash of what a network with users' layers computes: numbers that are no tensors count."""
     if not any(is_third_party(type(module)) for _, block in network.blocks for module in block.modules()):
         return ""
     with torch.no_grad():

@@ -91,7 +91,7 @@ def _digest_of(files: Sequence[Path]) -> bytes:
     digest = hashlib.blake2b(digest_size=8)
     for path in files:
         digest.update(path.read_bytes())
-        if path.stat().st_mtime_ns > user_code.STARTED_NS:  # what runs is what was imported before
+        if user_code.changed_since_start(path):  # what runs is what was imported before
             digest.update(this_process().encode())
     return digest.digest()
 

@@ -188,7 +188,7 @@ def _moded(name: str, module: nn.Module) -> nn.Module:
 
 
 def knows_mode(module: nn.Module) -> bool:
-    """Tell whether a module is torch's batch norm or dropout, as torch wrote it, or what stands in its place."""
+    """Tell whether a module is batch norm or dropout as torch wrote it, or what stands in its place."""
     if isinstance(module, Dropout | BatchNorm):
         return True
     kinds = (_BatchNorm, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)

@@ -210,7 +210,9 @@ def _layers(name: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
 def _shares(chain: nn.Module) -> bool:
     """Tell whether children of a chain have a parameter or a buffer in common."""
     held = [
-        {id(one) for one in (*child.parameters(), *child.buffers())} for child in chain._modules.values() if child
+        {id(one) for one in (*child.parameters(), *child.buffers())}
+        for child in chain._modules.values()
+        if child
     ]
     return sum(map(len, held)) > len(set().union(*held))
 
@@ -241,7 +243,12 @@ def _single(layer: Layer, tensors: Sequence[Tensor], x: Tensor) -> Tensor:
     whole = len(tensors) == len(module._parameters)
     if type(module) is nn.Linear and whole and "forward" not in vars(module):
         return F.linear(x, *tensors)
-    if type(module) is nn.Conv2d and whole and module.padding_mode == "zeros" and "forward" not in vars(module):
+    if (
+        type(module) is nn.Conv2d
+        and whole
+        and module.padding_mode == "zeros"
+        and "forward" not in vars(module)
+    ):
         bias = tensors[1] if len(tensors) > 1 else None
         return F.conv2d(x, tensors[0], bias, module.stride, module.padding, module.dilation, module.groups)
     given = dict(zip(layer.names, tensors, strict=True))

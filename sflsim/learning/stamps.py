@@ -38,7 +38,9 @@ def _files(path: str) -> Iterator[str]:
         return
     known: set[str] = set()
     for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = [one for one in sorted(folders) if os.path.realpath(os.path.join(folder, one)) not in known]
+        folders[:] = [
+            one for one in sorted(folders) if os.path.realpath(os.path.join(folder, one)) not in known
+        ]
         known.update(os.path.realpath(os.path.join(folder, one)) for one in folders)
         yield from (os.path.join(folder, name) for name in sorted(names))
 

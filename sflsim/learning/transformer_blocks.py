@@ -212,11 +212,7 @@ def split_transformer(
 def _whole(model: nn.Module, x: Tensor, is_text: bool) -> Tensor:
     """Return the last hidden states of the library's model."""
     with Unread():
-        given = (
-            {"input_ids": x[:, 0], "attention_mask": x[:, 1]}
-            if is_text
-            else {"pixel_values": x}
-        )
+        given = {"input_ids": x[:, 0], "attention_mask": x[:, 1]} if is_text else {"pixel_values": x}
         out: Tensor = model(**given)[0]
     return out
 
@@ -252,9 +248,7 @@ def _compare(blocks: Sequence[nn.Module], head: Head, x: Tensor, hidden: Tensor)
             z = block(z)
         found, mask = head.states(z)
     counts = ... if mask is None else mask.bool()
-    if found.shape != hidden.shape or not torch.allclose(
-        found[counts], hidden[counts], rtol=1e-3, atol=1e-4
-    ):
+    if found.shape != hidden.shape or not torch.allclose(found[counts], hidden[counts], rtol=1e-3, atol=1e-4):
         raise Unsupported("its layers in turn do not compute what the whole model does")
 
 

@@ -83,11 +83,14 @@ def imported(place: str) -> ModuleType:
 
 
 def _imported_anew(name: str, place: str) -> ModuleType:
-    """Import a module; what it rests on is imported anew where it may not be what the files say."""
+    """Import a module, and with it all that it rests on if any of that is not what its file says."""
     start = place if place.endswith(".py") else None
-    for file, dotted in _files(name, start).items():
-        there = sys.modules.get(dotted)
-        if there is not None and (getattr(there, "__file__", None) != file or not _as_imported(file)):
+    there = {dotted: file for file, dotted in _files(name, start).items() if dotted in sys.modules}
+    if not all(
+        getattr(sys.modules[dotted], "__file__", None) == file and _as_imported(file)
+        for dotted, file in there.items()
+    ):
+        for dotted in there:
             del sys.modules[dotted]
     sys.modules.pop(name, None)
     importlib.invalidate_caches()
@@ -123,10 +126,16 @@ def _version(module: str) -> bytes:
     return digest.digest()
 
 
+def changed_since_start(file: str | Path) -> bool:
+    """Tell whether a file may have changed since this process began."""
+    facts = Path(file).stat()
+    return max(facts.st_mtime_ns, facts.st_ctime_ns) > STARTED_NS - CLOCK_STEP_NS
+
+
 def _as_imported(file: str) -> bool:
     """Tell whether what a process imported of a file is what it says now."""
     try:
-        if Path(file).stat().st_mtime_ns < STARTED_NS - CLOCK_STEP_NS:
+        if not changed_since_start(file):
             return True
     except OSError:
         return False
@@ -134,7 +143,7 @@ def _as_imported(file: str) -> bool:
 
 
 def _files(module: str, start: str | None = None) -> dict[str, str]:
-    """Return the files that a module (its file, where it is not imported yet) rests on, with their modules."""
+    """Return the files that a module rests on, with their modules; `start` is its file before its import."""
     found: dict[str, str] = {}
     left = list(_beside(module, start))
     while left:
@@ -206,7 +215,9 @@ def _relative(file: str, dotted: str, up: int, word: str, name: str) -> list[tup
     """Return the files of a relative import."""
     package = dotted.split(".") if Path(file).name == "__init__.py" else dotted.split(".")[:-1]
     folder = Path(file).parents[up - 1]
-    return _along(folder, package[: len(package) - up + 1], [part for part in (*word.split("."), name) if part])
+    return _along(
+        folder, package[: len(package) - up + 1], [part for part in (*word.split("."), name) if part]
+    )
 
 
 def _absolute(file: str, word: str, name: str) -> list[tuple[str, str]]:

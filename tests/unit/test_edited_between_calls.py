@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import transformers
 
 import sflsim
 from sflsim import registry
-from sflsim.learning import stamps
+from sflsim.learning import stamps, user_code
 from sflsim.learning.data.text import load_tokenizer
 from sflsim.learning.models.transformer import Transformer
 from sflsim.learning.user_code import imported, look_again, version_of
@@ -88,14 +89,16 @@ def folder(tmp_path: Path) -> Any:
     (tmp_path / "own.yaml").write_text(SCENARIO)
     yield tmp_path
     sys.path[:] = path
-    for name in [name for name in sys.modules if name == "sflsim_scenario_network" or name.split(".")[0] == "parts"]:
+    for name in [
+        name for name in sys.modules if name == "sflsim_scenario_network" or name.split(".")[0] == "parts"
+    ]:
         del sys.modules[name]
     if trust:
         registry._trust[:] = trust
 
 
 EDITS = {
-    "the network's file": ("network.py", NETWORK.replace("nn.Linear(64, WIDTH)", "nn.Linear(64, WIDTH, bias=False)")),
+    "the network's file": ("network.py", NETWORK.replace("64, WIDTH", "64, WIDTH, bias=False")),
     "what it imports": ("parts/layers.py", LAYERS.replace("x * SCALE", "x.tanh() * SCALE")),
     "what it imports within a function": ("parts/sizes.py", "WIDTH = 9\n"),
     "what that imports": ("parts/constants.py", "SCALE = 3.0\n"),
@@ -152,9 +155,12 @@ def test_code_edited_after_its_import_is_this_processs_own(
     monkeypatch.syspath_prepend(str(tmp_path))
     file = tmp_path / "edited_component.py"
     file.write_text("VALUE = 1\n")
-    os.utime(file, ns=(1, 1))
+    monkeypatch.setattr(user_code, "STARTED_NS", time.time_ns() + 10**9)  # as if this process began now
     __import__("edited_component")
-    command = "import edited_component, sflsim.learning.user_code as u; print(u.version_of('edited_component').hex())"
+    command = (
+        "import time; from sflsim.learning import user_code; user_code.STARTED_NS = time.time_ns() + 10**9;"
+        "print(user_code.version_of('edited_component').hex())"
+    )
 
     def elsewhere() -> str:
         done = subprocess.run(
@@ -165,17 +171,16 @@ def test_code_edited_after_its_import_is_this_processs_own(
 
     assert version_of("edited_component").hex() == elsewhere()
     file.write_text("VALUE = 2\n")
-    look_again()
     os.utime(file, ns=(1, 1))
-    fresh_version = elsewhere()
-    file.write_text("VALUE = 2\n")
+    monkeypatch.setattr(user_code, "STARTED_NS", file.stat().st_ctime_ns - 10**9)
     look_again()
-    assert version_of("edited_component").hex() != fresh_version
+    assert version_of("edited_component").hex() != elsewhere()
 
 
 def csv_scenario(folder: Path, swapped: bool) -> Path:
     """Write a table of two classes, of which the words tell the class; or the other way round."""
-    rows = [f"{word} {number},{int(label) ^ swapped}" for number in range(20) for word, label in (("aa", 0), ("bb", 1))]
+    pairs = [(word, label) for label, word in enumerate(("aa", "bb"))]
+    rows = [f"{word} {number},{label ^ swapped}" for number in range(20) for word, label in pairs]
     (folder / "data").mkdir(exist_ok=True)
     for split in ("train", "test"):
         lines = rows if split == "train" else rows[:8]

@@ -41,7 +41,9 @@ class ModelConfig(BaseModel):
 
 def is_users(model: object) -> bool:
     """Tell whether a model's layers are a user's own code, which nobody has tested."""
-    return getattr(model, "kind", "") == "torch-module" or type(model).__module__.partition(".")[0] != "sflsim"
+    return (
+        getattr(model, "kind", "") == "torch-module" or type(model).__module__.partition(".")[0] != "sflsim"
+    )
 
 
 def trains_all(model: object) -> bool:

@@ -40,9 +40,10 @@ class Transformer(ModelConfig):
     """Blocks layer-1 (with the embeddings) ... layer-n and head (final norm, linear classifier).
 
     Give `name` (a folder, or a model of the hub) or `config` (its `model_type` and whatever differs
-    from that architecture's defaults; random weights). Where the first token knows
-    nothing of later ones the model is read at its last token, else at its first. With `labels` the classifier starts as the rows of the model's output
-    embedding that belong to these words, one per class, as in prompt-based fine-tuning.
+    from that architecture's defaults; random weights). Where the first token knows nothing of later
+    ones the model is read at its last token, else at its first. With `labels` the classifier starts
+    as the rows of the model's output embedding that belong to these words, one per class, as in
+    prompt-based fine-tuning.
     """
 
     kind: Literal["transformer"] = "transformer"
