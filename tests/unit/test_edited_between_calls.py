@@ -16,10 +16,12 @@ import transformers
 
 import sflsim
 from sflsim import registry
+from sflsim.errors import ScenarioError
 from sflsim.learning import stamps, user_code
 from sflsim.learning.data.text import load_tokenizer
 from sflsim.learning.models.transformer import Transformer
 from sflsim.learning.user_code import imported, look_again, version_of
+from sflsim.session.session import Options, Session
 
 NETWORK = """
 import os, sys
@@ -119,6 +121,18 @@ def test_code_edited_between_two_calls_of_one_process(folder: Path) -> None:
         seen.append(found)
         (folder / file).write_text(before)
         assert losses(scenario, cache) == first, file
+
+
+def test_what_the_check_refuses_is_said_with_both_places(folder: Path) -> None:
+    """The scenario's line and the line of the class in the user's file; it is refused before any round."""
+    layers = LAYERS.replace("x * SCALE * FACTOR", "nn.functional.dropout(x, 0.9, training=self.training)")
+    (folder / "parts" / "layers.py").write_text(layers)
+    scenario = sflsim.load_scenario(folder / "own.yaml", trust=True)
+    with pytest.raises(ScenarioError) as caught:
+        Session(scenario, Options()).check()
+    line = 1 + layers.split("class Scaled")[0].count("\n")
+    assert f"Scaled, layers.py:{line}), which draws random numbers in training" in str(caught.value)
+    assert "own.yaml:3" in str(caught.value)
 
 
 @pytest.mark.parametrize("edit", ["what that imports", "a file that it reads"])
