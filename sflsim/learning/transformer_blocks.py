@@ -234,7 +234,7 @@ def _values_of(model: nn.Module, layer: nn.Module, x: Tensor, is_text: bool) -> 
 def _first_is_fixed(model: nn.Module, x: Tensor, hidden: Tensor) -> bool:
     """Tell whether the first token's state stays as it is when a later token of the first text changes."""
     other = x.clone()
-    other[0, 0, -1] = x[0, 0, 0]
+    other[0, 0, -1] = (x[0, 0, -1] + 1) % _vocabulary(model)
     with torch.no_grad():
         moved = _whole(model, other, is_text=True)
     return bool(torch.equal(moved[0, 0], hidden[0, 0]))

@@ -104,7 +104,7 @@ class Transformer(ModelConfig):
         import torch
         from torch import nn
 
-        from sflsim.learning.transformer_blocks import Unsupported, split_transformer
+        from sflsim.learning.transformer_blocks import split_transformer
 
         settings = self._settings()
         is_text = not hasattr(settings, "image_size")
@@ -119,7 +119,7 @@ class Transformer(ModelConfig):
                 score.weight.copy_(_label_rows(self.name, base, self.labels, classes))
         try:
             blocks = split_transformer(base.eval(), score, sample_shape, is_text)
-        except Unsupported as error:
+        except Exception as error:  # whatever another version of the library does
             version = _transformers().__version__
             found = f"{settings.model_type} of transformers {version}, which cannot be cut: {error}"
             raise _problem("workload.model", found, "the version that sflsim was tested with") from error
