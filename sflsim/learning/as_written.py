@@ -26,7 +26,7 @@ from sflsim.learning.modes import knows_mode
 from sflsim.learning.split import Part
 
 SAMPLES = 4
-CLOSE = {"rtol": 1e-3, "atol": 1e-4, "equal_nan": True}
+CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4, "equal_nan": True}
 Blocks = Sequence[tuple[str, nn.Module]]
 ONE_TENSOR = "one tensor of numbers [samples, ...]"
 FUNCTION = "a function of its input and parameters"
