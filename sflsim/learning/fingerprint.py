@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sflsim.learning.lineage import type_version
+from sflsim.learning.lineage import is_third_party, type_version
+from sflsim.learning.split import Part
 
 
 def of_tensors(tensors: Iterable[Tensor]) -> str:
@@ -35,8 +36,16 @@ def of_network(blocks: Sequence[tuple[str, nn.Module]]) -> str:
         digest.update(f"{name} {block!r}".encode())
         for kind in dict.fromkeys(type(module) for module in block.modules()):
             digest.update(type_version(kind).encode())
-        digest.update(of_tensors(block.state_dict().values()).encode())
+        digest.update(of_tensors([*block.parameters(), *block.buffers()]).encode())
     return digest.hexdigest()
+
+
+def of_behaviour(network: Part, x: Tensor) -> str:
+    """Return a hash of what a network with users' layers computes: numbers that are no tensors count."""
+    if not any(is_third_party(type(module)) for _, block in network.blocks for module in block.modules()):
+        return ""
+    with torch.no_grad():
+        return of_tensors([network.apply(network.views(network.initial()[None]), x)])
 
 
 def of_code(*components: Any) -> str:

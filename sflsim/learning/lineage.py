@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from sflsim.learning import user_code
+from sflsim.learning.user_code import this_process, version_of
 
 Lane = dict[str, Any]
 COVERED = ("sflsim", "torch", "pydantic", "builtins", "abc", "typing")
@@ -69,24 +71,15 @@ def source_version(function: MathFunction) -> str:
     """Return a hash of the source of the function's module and of all that the package's math rests on."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(_source(function).encode())
-    digest.update(package_version(function.__module__))
+    digest.update(version_of(function.__module__))
     digest.update(_own_source())
     return digest.hexdigest()
 
 
-@cache
-def package_version(module: str) -> bytes:
-    """Return a hash of the Python files that a third party's module may rest on: its package or its folder.
-
-    Empty for sflsim's own modules, whose math is in every key, and for what has no file.
-    """
-    name = module.partition(".")[0]
-    place = getattr(sys.modules.get(name), "__file__", None)
-    if name == "sflsim" or place is None:
-        return b""
-    folder = Path(place).parent
-    files = folder.rglob("*.py") if Path(place).name == "__init__.py" else folder.glob("*.py")
-    return _digest_of(sorted(files))
+def look_again() -> None:
+    """Have the versions of users' code looked up anew; it may have been edited, and imported again."""
+    user_code.look_again()
+    source_version.cache_clear()
 
 
 @cache
@@ -101,6 +94,8 @@ def _digest_of(files: Sequence[Path]) -> bytes:
     digest = hashlib.blake2b(digest_size=8)
     for path in files:
         digest.update(path.read_bytes())
+        if user_code.changed_since_start(path):  # what runs is what was imported before
+            digest.update(this_process().encode())
     return digest.digest()
 
 
@@ -108,10 +103,15 @@ def type_version(kind: type[Any]) -> str:
     """Return a hash of the source behind a third party's class: its package, or its module."""
     digest = hashlib.blake2b(digest_size=8)
     for one in kind.__mro__:
-        if one.__module__.partition(".")[0] not in COVERED:
+        if is_third_party(one):
             digest.update(f"{one.__module__}.{one.__qualname__}".encode())
-            digest.update(package_version(one.__module__) or _source(one).encode())
+            digest.update(version_of(one.__module__) or _source(one).encode())
     return digest.hexdigest()
+
+
+def is_third_party(kind: type[Any]) -> bool:
+    """Tell whether a class is neither sflsim's nor of what every key names by its version."""
+    return kind.__module__.partition(".")[0] not in COVERED
 
 
 def _source(thing: Any) -> str:
@@ -123,12 +123,7 @@ def _source(thing: Any) -> str:
     try:
         return inspect.getsource(sys.modules[thing.__module__])
     except (OSError, TypeError, KeyError):
-        return f"{_this_process()} {id(thing)}"
-
-
-@cache
-def _this_process() -> str:
-    return secrets.token_hex(16)
+        return f"{this_process()} {id(thing)}"
 
 
 def _handles(argument: Any) -> Iterator[Handle]:

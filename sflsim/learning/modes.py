@@ -163,13 +163,14 @@ def moded(name: str, module: nn.Module) -> nn.Module:
         ScenarioError: a layer that depends on the mode in a way that is not known here.
     """
     module.eval()
+    if isinstance(module, Dropout | BatchNorm):
+        return module
     own = _moded(name, module)
     if own is not module:
         return own
-    for child_name, child in module.named_children():
-        replaced = moded(f"{name}.{child_name}", child)
-        if replaced is not child:
-            module._modules[child_name] = replaced
+    for child_name, child in module._modules.items():
+        if child is not None:
+            module._modules[child_name] = moded(f"{name}.{child_name}", child)
     return module
 
 
@@ -178,11 +179,20 @@ def _moded(name: str, module: nn.Module) -> nn.Module:
     if isinstance(module, nn.SyncBatchNorm | nn.AlphaDropout | nn.FeatureAlphaDropout):
         found = f"{name}: {type(module).__name__}"
         raise ScenarioError(Problem("workload.model", found, "BatchNorm1d to 3d, Dropout, Dropout1d to 3d"))
+    if not knows_mode(module):
+        return module
     if isinstance(module, _BatchNorm):
         return BatchNorm(name, module)
-    if isinstance(module, _DropoutNd):
-        return Dropout(name, module.p, not isinstance(module, nn.Dropout))
-    return module
+    assert isinstance(module, _DropoutNd)
+    return Dropout(name, module.p, not isinstance(module, nn.Dropout))
+
+
+def knows_mode(module: nn.Module) -> bool:
+    """Tell whether a module is batch norm or dropout as torch wrote it, or what stands in its place."""
+    if isinstance(module, Dropout | BatchNorm):
+        return True
+    kinds = (_BatchNorm, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
 def has_modes(module: nn.Module) -> bool:

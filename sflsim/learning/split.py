@@ -32,6 +32,8 @@ class Layer:
     module: nn.Module
     span: slice
     names: tuple[str, ...]
+    aliases: tuple[tuple[str, str], ...]
+    """Further names of tied parameters, each with the one in `names`."""
     has_modes: bool
 
 
@@ -65,7 +67,8 @@ class Part:
             self._dtype = tensor.dtype
         self.is_parameter += [True] * len(parameters) + [False] * len(state)
         names = tuple(name for name, _ in [*parameters, *state])
-        self._layers.append(Layer(module, slice(start, len(self.shapes)), names, has_modes(module)))
+        span = slice(start, len(self.shapes))
+        self._layers.append(Layer(module, span, names, _aliases(module), has_modes(module)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -139,6 +142,20 @@ class Part:
             x_CB = _stacked(layer, views[layer.span], x_CB, training)
         return x_CB
 
+    def mark_unstackable(self, x_B: Tensor) -> None:
+        """Have layers that stacking fails on, or changes, run lane by lane; tried on input [B, ...]."""
+        views = self.views(self.initial()[None])
+        with torch.no_grad():
+            for layer in self._layers:
+                x_CB, tensors = torch.stack([x_B, x_B]), views[layer.span]
+                x_B = _single(layer, tensors, x_B)
+                try:
+                    both = _stacked(layer, [torch.stack([one, one]) for one in tensors], x_CB, None)
+                except Exception:  # whatever vmap or the layer says
+                    both = torch.empty(0)
+                if both.shape[1:] != x_B.shape or not torch.allclose(both, x_B.expand_as(both), 1e-3, 1e-4):
+                    layer.module.stackable = False  # type: ignore[assignment]
+
     def apply(self, views: Sequence[Tensor], x_B: Tensor, training: Training | None = None) -> Tensor:
         """Return the output [B, ...] for one set of tensors [*shape] and input [B, ...]."""
         for layer in self._layers:
@@ -176,12 +193,41 @@ def auxiliary_head(activation_shape: tuple[int, ...], classes: int) -> Part:
 
 
 def _layers(name: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the leaf layers of a chain of modules; any other module is a layer of its own."""
-    if type(block) is nn.Sequential:
+    """Return the leaf layers of a chain of modules; any other module is a layer of its own.
+
+    So is a chain that uses a parameter in two places.
+    """
+    if type(block) is nn.Sequential and not _shares(block):
         return [
-            pair for child, module in block.named_children() for pair in _layers(f"{name}.{child}", module)
+            pair
+            for child, module in block._modules.items()  # a layer that stands there twice is run twice
+            if module is not None
+            for pair in _layers(f"{name}.{child}", module)
         ]
     return [(name, block)]
+
+
+def _shares(chain: nn.Module) -> bool:
+    """Tell whether children of a chain have a parameter or a buffer in common."""
+    held = [
+        {id(one) for one in (*child.parameters(), *child.buffers())}
+        for child in chain._modules.values()
+        if child
+    ]
+    return sum(map(len, held)) > len(set().union(*held))
+
+
+def _aliases(layer: nn.Module) -> tuple[tuple[str, str], ...]:
+    """Return the names under which further modules hold a parameter, each with its first name."""
+    first: dict[int, str] = {}
+    found = []
+    for path, module in layer.named_modules():
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                name = f"{path}.{key}" if path else key
+                if first.setdefault(id(parameter), name) != name:
+                    found.append((name, first[id(parameter)]))
+    return tuple(found)
 
 
 def trained(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -195,21 +241,30 @@ def _single(layer: Layer, tensors: Sequence[Tensor], x: Tensor) -> Tensor:
     if not tensors:
         return module(x)  # type: ignore[no-any-return]
     whole = len(tensors) == len(module._parameters)
-    if type(module) is nn.Linear and whole:
+    if type(module) is nn.Linear and whole and "forward" not in vars(module):
         return F.linear(x, *tensors)
-    if type(module) is nn.Conv2d and whole and module.padding_mode == "zeros":
+    if (
+        type(module) is nn.Conv2d
+        and whole
+        and module.padding_mode == "zeros"
+        and "forward" not in vars(module)
+    ):
         bias = tensors[1] if len(tensors) > 1 else None
         return F.conv2d(x, tensors[0], bias, module.stride, module.padding, module.dilation, module.groups)
-    result: Tensor = functional_call(module, dict(zip(layer.names, tensors, strict=True)), (x,))
+    given = dict(zip(layer.names, tensors, strict=True))
+    given |= {alias: given[name] for alias, name in layer.aliases if name in given}
+    # torch's own way to tie weights does not put back those of a module that stands in two places
+    result: Tensor = functional_call(module, given, (x,), tie_weights=False)
     return result
 
 
 def _stacked(layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None) -> Tensor:
     """Apply a layer with tensors [C, ...] to [C, B, ...]."""
     module, lanes = layer.module, x.shape[0]
-    if not tensors and (training is None or not layer.has_modes):
+    if not tensors and (training is None or not layer.has_modes) and getattr(module, "stackable", True):
         return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
-    if type(module) is nn.Linear and x.dim() == 3 and len(tensors) == len(module._parameters):
+    is_plain = type(module) is nn.Linear and "forward" not in vars(module)
+    if is_plain and x.dim() == 3 and len(tensors) == len(module._parameters):
         if len(tensors) > 1:
             return torch.baddbmm(tensors[1].unsqueeze(1), x, tensors[0].mT)
         return torch.bmm(x, tensors[0].mT)

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sflsim.learning.adapters import adapted
+from sflsim.learning.as_written import SAMPLES, check_as_written
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.data.base import Data
-from sflsim.learning.fingerprint import of_machine, of_network, of_tensors
+from sflsim.learning.fingerprint import of_behaviour, of_machine, of_network, of_tensors
 from sflsim.learning.initial import initialised
+from sflsim.learning.models.base import is_users
 from sflsim.learning.modes import Training
 from sflsim.learning.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.zeroth_order import Direction, Directions
@@ -67,6 +69,7 @@ class Task:
         facts = (
             *(identity, cut, batch_size, seed, data.classes, data.fingerprint),
             *(of_tensors(shards), of_network(self.blocks), of_machine(device)),
+            of_behaviour(self.whole, data.inputs(data.test_x[:2])),
         )
         text = "|".join(map(str, facts))
         self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -195,8 +198,21 @@ def build_blocks(
         return built(model, sample_shape, classes, cut)
 
 
+def _probe(model: Any, sample_shape: tuple[int, ...]) -> Tensor:
+    """Return a few samples to try a network on: numbers, or token ids and masks."""
+    source = torch.Generator().manual_seed(0)
+    words = getattr(model, "vocabulary", None)
+    if words is None:
+        return torch.randn(SAMPLES, *sample_shape, generator=source)
+    ids = torch.randint(0, words, (SAMPLES, *sample_shape), generator=source)
+    ids[:, 1] = 1
+    return ids
+
+
 def built(model: Any, sample_shape: tuple[int, ...], classes: int, cut: int) -> list[tuple[str, nn.Module]]:
     """Return the blocks of a model with its given weights, under its adapters if it has any."""
     blocks: list[tuple[str, nn.Module]] = initialised(model.build(sample_shape, classes), model)
+    if is_users(model) and not torch.empty(0).is_meta:
+        check_as_written(blocks, _probe(model, sample_shape))
     adapters = getattr(model, "adapters", None)
     return blocks if adapters is None else adapted(blocks, adapters, cut, getattr(model, "trained_head", ""))

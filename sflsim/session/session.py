@@ -25,6 +25,8 @@ from sflsim.fleet.population import build_fleet
 from sflsim.fleet.presence import presence_of
 from sflsim.learning.absent import NoLearning
 from sflsim.learning.disk_store import LIMIT_BYTES, DiskStore
+from sflsim.learning.lineage import look_again
+from sflsim.learning.models.base import is_users
 from sflsim.learning.store import MemoryStore, Store
 from sflsim.scenario.schema import Scenario
 from sflsim.session.needs import Needs
@@ -56,6 +58,7 @@ class Session(Needs):
     def __init__(self, scenario: Scenario, options: Options, store: Store | None = None) -> None:
         given = options.trusted and not scenario.trusted
         super().__init__(scenario.with_trust() if given else scenario, on_demand=options.timing_only)
+        look_again()
         self.options = options
         self.store = MemoryStore() if store is None else store
         self.disk: DiskStore | None = None
@@ -79,12 +82,22 @@ class Session(Needs):
         if not problems and not self.options.timing_only:
             try:
                 self.scenario.workload.check_vocabulary()
+                self._check_model()
                 for seed in self.scenario.seeds:
                     self.shards(seed)
             except ScenarioError as error:
                 problems += error.problems
         if problems:
             raise self.scenario.located(ScenarioError(list(dict.fromkeys(problems))))
+
+    def _check_model(self) -> None:
+        """Try a user's own network: it is refused here, not in the first round."""
+        workload = self.scenario.workload
+        if is_users(workload.model):
+            from sflsim.learning.task import build_blocks
+
+            dataset, seed = workload.dataset, self.scenario.seeds[0]
+            build_blocks(workload.model, dataset.sample_shape, dataset.classes, seed)
 
     def run(self, number: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
         """Simulate variant `number` under `seed`; an interrupt leaves what there is so far."""

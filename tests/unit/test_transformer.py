@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,30 +18,51 @@ from torch import Tensor, nn
 
 import sflsim
 from sflsim import registry
-from sflsim.errors import ScenarioError, SflsimError
+from sflsim.errors import ScenarioError
 from sflsim.learning.data.base import Data
-from sflsim.learning.models.transformer import Transformer
-from sflsim.learning.split import cut_blocks
+from sflsim.learning.measure import derive_whole, workload_costs
+from sflsim.learning.models.transformer import SUPPORTED, Transformer
+from sflsim.learning.split import Part, cut_blocks
 from sflsim.learning.task import built
+from sflsim.session.session import Options, Session
 from sflsim.streams import generator
 
 LENGTH, WORDS, CLASSES = 7, 50, 3
-SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "vocab_size": WORDS}
-GROUPED = {**SIZES, "intermediate_size": 24, "num_key_value_heads": 1, "head_dim": 8}
-IMAGE = {"image_size": 8, "patch_size": 4, "num_channels": 1}
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "opt": {**SIZES, "ffn_dim": 24, "word_embed_proj_dim": 16, "max_position_embeddings": 16},
-    "opt-350m": {  # projections at both ends, norms after the sums
-        **SIZES, "ffn_dim": 24, "word_embed_proj_dim": 8, "max_position_embeddings": 16,
-        "do_layer_norm_before": False,
-    },
-    "gpt2": {"n_embd": 16, "n_layer": 3, "n_head": 2, "vocab_size": WORDS, "n_positions": 16},
-    "llama": GROUPED,
-    "gemma3_text": {**GROUPED, "sliding_window": 4, "query_pre_attn_scalar": 8},
-    "qwen2": {**SIZES, "intermediate_size": 24, "num_key_value_heads": 1},
-    "bert": {**SIZES, "intermediate_size": 24, "max_position_embeddings": 16},
-    "vit": {**SIZES, "intermediate_size": 24, **IMAGE},
+SIZES = {"hidden_size": 16, "num_attention_heads": 2, "vocab_size": WORDS}
+DENSE = {**SIZES, "intermediate_size": 24}
+GROUPED = {**DENSE, "num_key_value_heads": 1}
+WINDOWED = {**GROUPED, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 8}
+SHORT = {"max_position_embeddings": 16}
+IMAGE = {
+    "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24,
+    "image_size": 8, "patch_size": 4, "num_channels": 1,
 }  # fmt: skip
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "bert": {**DENSE, **SHORT},
+    "bloom": SIZES,
+    "deit": IMAGE,
+    "distilbert": {**SIZES, "hidden_dim": 24, **SHORT},
+    "gemma": {**GROUPED, "head_dim": 8},
+    "gemma2": WINDOWED,
+    "gemma3_text": WINDOWED,
+    "gpt2": {**SIZES, "n_positions": 16},
+    "gpt_neo": {**DENSE, **SHORT},
+    "gpt_neox": DENSE,
+    "llama": GROUPED,
+    "mistral": GROUPED,
+    "opt": {**SIZES, "ffn_dim": 24, "word_embed_proj_dim": 16, **SHORT},
+    "phi": GROUPED,
+    "qwen2": GROUPED,
+    "qwen3": {**GROUPED, "head_dim": 8},
+    "roberta": {**DENSE, **SHORT},
+    "vit": IMAGE,
+    "xglm": {**SIZES, "ffn_dim": 24, **SHORT},
+}
+OPT_350M = {**SIZES, "ffn_dim": 24, "word_embed_proj_dim": 8, **SHORT, "do_layer_norm_before": False}
+"""Projections at both ends, norms after the sums."""
+READ_FIRST = ("bert", "distilbert", "roberta", "vit", "deit")
+IMAGES = ("vit", "deit")
+NAMES = [*ARCHITECTURES, "opt-350m"]
 
 
 @pytest.fixture(autouse=True)
@@ -50,18 +73,18 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def model_of(name: str, **more: Any) -> Transformer:
-    kind = "opt" if name == "opt-350m" else name
-    sizes = dict(ARCHITECTURES[name])
-    if kind == "vit":
-        sizes.pop("vocab_size")
-    return Transformer(config={"model_type": kind, **sizes}, **more)
+def model_of(name: str, layers: int = 3, **more: Any) -> Transformer:
+    kind, sizes = ("opt", OPT_350M) if name == "opt-350m" else (name, ARCHITECTURES[name])
+    config = {"model_type": kind, "num_hidden_layers": layers, **sizes}
+    if kind == "gpt_neo":
+        config["attention_types"] = [[["global"], 1], [["local"], layers - 1]]
+    return Transformer(config=config, **more)
 
 
 def inputs_of(name: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Return a batch as the blocks take it, and as the library's model does; with padding at the end."""
     source = torch.Generator().manual_seed(3)
-    if name == "vit":
+    if name in IMAGES:
         images = torch.randn(4, 1, 8, 8, generator=source)
         return images, {"pixel_values": images}
     ids = torch.randint(5, WORDS, (4, LENGTH), generator=source)
@@ -71,42 +94,51 @@ def inputs_of(name: str) -> tuple[Tensor, dict[str, Tensor]]:
     return torch.stack([ids, mask], dim=1), {"input_ids": ids, "attention_mask": mask}
 
 
-def whole_of(name: str) -> nn.Module:
+def whole_of(model: Transformer) -> nn.Module:
     """Return the library's own model with the weights that `build` draws under the same seed."""
-    settings = model_of(name)._settings()
     torch.manual_seed(11)
-    return transformers.AutoModel.from_config(settings).eval()
+    return transformers.AutoModel.from_config(model._settings()).eval()
+
+
+def shape_of(name: str) -> tuple[int, ...]:
+    return (1, 8, 8) if name in IMAGES else (2, LENGTH)
 
 
 def built_under_seed(model: Transformer, name: str) -> list[tuple[str, nn.Module]]:
     torch.manual_seed(11)
-    return model.build((1, 8, 8) if name == "vit" else (2, LENGTH), CLASSES)
+    return model.build(shape_of(name), CLASSES)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_cut_anywhere_it_computes_what_the_whole_model_does(name: str) -> None:
+def test_all_that_is_supported_and_documented_is_tested() -> None:
+    """One list of architectures: in the code, in these tests, in the docs."""
+    assert tuple(ARCHITECTURES) == SUPPORTED
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "transformers.md").read_text(encoding="utf-8")
+    listed = next(line for line in page.splitlines() if line.startswith("| `model_type` |"))
+    assert tuple(re.findall(r"`(\w+)`", page[page.index(listed) :].partition("\n\n")[0])[1:]) == SUPPORTED
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_cut_anywhere_it_computes_what_the_whole_model_does(name: str, layers: int) -> None:
     """Outputs bit by bit and gradients to rounding, at every cut, with padded sequences."""
-    blocks = built_under_seed(model_of(name), name)
+    model = model_of(name, layers)
+    blocks = built_under_seed(model, name)
     x, own_inputs = inputs_of(name)
-    whole, score = whole_of(name), blocks[-1][1].score
+    whole, score = whole_of(model), blocks[-1][1].score
     hidden = whole(**own_inputs).last_hidden_state
-    causal = name not in ("bert", "vit")
-    places = own_inputs["attention_mask"].sum(1) - 1 if causal else torch.zeros(4, dtype=torch.int64)
+    is_last = name not in READ_FIRST
+    places = own_inputs["attention_mask"].sum(1) - 1 if is_last else torch.zeros(4, dtype=torch.int64)
     logits = hidden[torch.arange(4), places] @ score.weight.detach().T
     loss_weights = torch.linspace(-1, 1, logits.numel()).view_as(logits)
     (logits * loss_weights).sum().backward()
-    wanted = {
-        parameter: gradient.grad
-        for parameter, gradient in whole.named_parameters()
-        if gradient.grad is not None
-    }
-    norms = sorted(float(gradient.norm()) for gradient in wanted.values())
+    wanted = [one.grad for one in whole.parameters() if one.grad is not None]
+    norms = sorted(float(gradient.norm()) for gradient in wanted)
 
     for cut in range(1, len(blocks)):
         client, server = cut_blocks(blocks, cut)
         x_c, x_s = client.initial().requires_grad_(), server.initial().requires_grad_()
         z = client.apply(client.views(x_c[None]), x)
-        assert z.shape[-1] == (17 if name != "vit" else 16)
+        assert z.shape[-1] == (16 if name in IMAGES else 17)
         received = z.detach().requires_grad_()
         split_logits = server.apply(server.views(x_s[None]), received)
         assert torch.equal(split_logits, logits)
@@ -118,6 +150,68 @@ def test_cut_anywhere_it_computes_what_the_whole_model_does(name: str) -> None:
         )
 
 
+@pytest.mark.usefixtures("_words")
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_validated_costed_and_trained(name: str, layers: int) -> None:
+    """The costs of every cut add up to one network, and two rounds end well."""
+    model = model_of(name, layers)
+    scenario = scenario_of(["splitfed-v1"], model, cut="layer-1")
+    session = Session(scenario, Options())
+    session.check()
+    costs = workload_costs(scenario.workload, range(1, layers + 1))
+    assert len({one.client_model_bytes + one.server_model_bytes for one in costs.values()}) == 1
+    assert len({one.client_forward_flop + one.server_forward_flop for one in costs.values()}) == 1
+    blocks = model.build(shape_of(name), scenario.workload.dataset.classes)
+    parameters = sum(one.numel() for _, block in blocks for one in block.parameters())
+    assert costs[1].client_model_bytes + costs[1].server_model_bytes == 4 * parameters
+    rows: list[Any] = []
+    assert session.run(0, 0, rows.append).status == "completed"
+    assert len({row.loss for row in rows}) > 1
+    assert np.isfinite([row.loss for row in rows]).all()
+
+
+def test_where_it_is_read_is_found_by_what_it_computes() -> None:
+    """BERT as a decoder knows nothing of later tokens: it is read at the last one, BERT at the first."""
+    decoder = Transformer(config={**model_of("bert").config, "is_decoder": True})
+    for model, is_last in ((decoder, True), (model_of("bert"), False)):
+        blocks = built_under_seed(model, "bert")
+        x, own_inputs = inputs_of("bert")
+        places = own_inputs["attention_mask"].sum(1) - 1 if is_last else torch.zeros(4, dtype=torch.int64)
+        hidden = whole_of(model)(**own_inputs).last_hidden_state
+        for _, block in blocks:
+            x = block(x)
+        assert torch.equal(x, hidden[torch.arange(4), places] @ blocks[-1][1].score.weight.T)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "xglm", "bert"])
+def test_costs_do_not_depend_on_where_it_is_read(name: str) -> None:
+    """On the meta device nobody can find that out."""
+    blocks = built_under_seed(model_of(name), name)
+    read = []
+    for is_last in (False, True):
+        blocks[-1][1].reads_last = is_last
+        with torch.device("meta"):
+            z = torch.empty(2, LENGTH, 17)
+        read.append(derive_whole(Part([(n, b.to("meta")) for n, b in blocks[-1:]]), z[0], 2))
+    assert read[0] == read[1]
+
+
+def test_a_version_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a new OPT added something between its layers: one sentence names the version."""
+    kind = type(whole_of(model_of("opt")).decoder)
+    plain = kind.forward
+
+    def doubled(self: Any, *args: Any, **kwargs: Any) -> Any:
+        out = plain(self, *args, **kwargs)
+        out.last_hidden_state = 2 * out.last_hidden_state
+        return out
+
+    monkeypatch.setattr(kind, "forward", doubled)
+    with pytest.raises(ScenarioError, match=f"opt of transformers {transformers.__version__}, which cannot"):
+        model_of("opt").build((2, LENGTH), CLASSES)
+
+
 def test_every_parameter_of_the_model_lies_in_one_block() -> None:
     """Nothing is lost and nothing is there twice: the embeddings lie in the first block alone."""
     blocks = built_under_seed(model_of("opt"), "opt")
@@ -127,19 +221,15 @@ def test_every_parameter_of_the_model_lies_in_one_block() -> None:
     assert [name for name, _ in blocks] == ["layer-1", "layer-2", "layer-3", "head"]
 
 
-def test_models_that_are_no_chain_are_refused() -> None:
-    """ALBERT runs through one layer many times: there is no layer to cut after."""
-    albert = Transformer(config={"model_type": "albert", **SIZES, "intermediate_size": 24})
-    with pytest.raises(SflsimError, match="does not pass once through each layer"):
-        albert.build((2, LENGTH), 2)
-
-
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"config": {"model_type": "optt"}}, ["optt", "did you mean 'opt'?"]),
         ({"config": {"model_type": "opt", "hiden_size": 8}}, ["hiden_size", "did you mean 'hidden_size'?"]),
-        ({"config": {"model_type": "t5"}}, ["encoder-decoder", "one chain of layers"]),
+        ({"config": {"model_type": "t5"}}, ["'t5', which is not supported", "gpt2, gpt_neo"]),
+        ({"config": {"model_type": "albert"}}, ["'albert', which is not supported"]),
+        ({"config": {"model_type": "mamba"}}, ["'mamba', which is not supported"]),
+        ({"config": {"model_type": "swin"}}, ["'swin', which is not supported"]),
         ({"name": "nobody/such-a-model"}, ["nobody/such-a-model", "download config.json", "safetensors"]),
     ],
 )
@@ -161,7 +251,7 @@ def test_from_a_folder_with_words_for_labels(tmp_path: Any) -> None:
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
 
-    whole_of("opt").save_pretrained(tmp_path / "model", safe_serialization=True)
+    whole_of(model_of("opt")).save_pretrained(tmp_path / "model", safe_serialization=True)
     vocabulary = {"<pad>": 1, "<unk>": 0, "bad": 7, "good": 9}
     words = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = Whitespace()
@@ -172,10 +262,10 @@ def test_from_a_folder_with_words_for_labels(tmp_path: Any) -> None:
         {"name": "model", "labels": ["bad", "good"]}, context={"base_dir": tmp_path}
     )
     blocks = model.build((2, LENGTH), 2)
-    embedding = whole_of("opt").get_input_embeddings().weight
+    embedding = whole_of(model_of("opt")).get_input_embeddings().weight
     assert torch.equal(blocks[-1][1].score.weight, embedding[[7, 9]])
     x, own_inputs = inputs_of("opt")
-    hidden = whole_of("opt")(**own_inputs).last_hidden_state
+    hidden = whole_of(model_of("opt"))(**own_inputs).last_hidden_state
     for _, block in blocks[:-1]:
         x = block(x)
     assert torch.equal(blocks[-1][1].tail(x[..., :-1]), hidden)
@@ -190,8 +280,7 @@ def test_from_a_folder_with_words_for_labels(tmp_path: Any) -> None:
 def test_adapters_start_as_the_model_and_are_all_that_is_trained(name: str) -> None:
     """B is nought: the same logits; queries and values get A and B, the classifier stays trained."""
     torch.manual_seed(11)
-    shape = (1, 8, 8) if name == "vit" else (2, LENGTH)
-    adapted = built(model_of(name, adapters={"rank": 2, "alpha": 4.0}), shape, CLASSES, 1)
+    adapted = built(model_of(name, adapters={"rank": 2, "alpha": 4.0}), shape_of(name), CLASSES, 1)
     plain = built_under_seed(model_of(name), name)
     x, _ = inputs_of(name)
     client, server = cut_blocks(adapted, 2)
@@ -259,24 +348,28 @@ def _words() -> Iterator[None]:
     registry._registered["datasets"].remove(Words)
 
 
-def trained(variants: list[Any], model: Transformer, rounds: int = 2, batch_size: int = 4) -> sflsim.Run:
-    return sflsim.simulate(
-        read(
-            {
-                "name": "words",
-                "workload": {
-                    "dataset": "random-words",
-                    "model": model.model_dump(mode="json", exclude_none=True),
-                    "cut": "layer-2",
-                    "batch_size": batch_size,
-                },
-                "fleet": {"clients": 3, "groups": [{"device": "raspberry-pi-5"}]},
-                "variants": variants,
-                "stop": {"rounds": rounds},
-                "evaluate": {"every": "1 round"},
-            }
-        )
+def scenario_of(variants: list[Any], model: Transformer, **more: Any) -> sflsim.Scenario:
+    is_image = model.config is not None and model.config["model_type"] in IMAGES
+    return read(
+        {
+            "name": "words",
+            "workload": {
+                "dataset": "digits" if is_image else "random-words",
+                "model": model.model_dump(mode="json", exclude_none=True),
+                **{"cut": "layer-2", "batch_size": 4, **more},
+            },
+            "fleet": {"clients": 3, "groups": [{"device": "raspberry-pi-5"}]},
+            "variants": variants,
+            "stop": {"rounds": 2},
+            "evaluate": {"every": "2 rounds" if is_image else "1 round"},
+        }
     )
+
+
+def trained(variants: list[Any], model: Transformer, rounds: int = 2, batch_size: int = 4) -> sflsim.Run:
+    scenario = scenario_of(variants, model, batch_size=batch_size)
+    stop = scenario.stop.model_copy(update={"rounds": rounds})
+    return sflsim.simulate(scenario.model_copy(update={"stop": stop}))
 
 
 ALGORITHMS = [name for name in registry.algorithms() if name != "fedlora"]

@@ -121,8 +121,6 @@ def test_its_code_is_part_of_the_keys(folder: Path) -> None:
     for text in (NETWORK, NETWORK + "\n# changed\n", NETWORK):
         (folder / "network.py").write_text(text)
         sys.modules.pop("sflsim_scenario_network", None)
-        for known in (sflsim.learning.lineage.package_version, sflsim.learning.lineage.source_version):
-            known.cache_clear()
         scenario = sflsim.load_scenario(folder / "own.yaml", trust=True)
         keys.append(Session(scenario, Options())._task(2, 0).key)
     assert keys[0] != keys[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -95,7 +95,7 @@ class HuggingFace(SplitData):
         """Return the shape of one input; without `size`, that of the first image."""
         if self.is_text:
             return (2, self.max_length)
-        rows, columns = self.size or _first_size(self)
+        rows, columns = self.size or _first_size(self, self._stamp())
         return (self.channels, rows, columns)
 
     @property
@@ -106,7 +106,7 @@ class HuggingFace(SplitData):
     @property
     def classes(self) -> int:
         """Return the number of classes: as named in the data, else one more than the largest label."""
-        return _classes(self)
+        return _classes(self, self._stamp())
 
     def load_source(self) -> Source:
         """Open the folder, the file, or the hub's data set."""
@@ -147,15 +147,15 @@ def _usual(role: str, names: Sequence[str]) -> str:
     return next((name for name in USUAL[role] if name in names), USUAL[role][0])
 
 
-@cache
-def _first_size(dataset: HuggingFace) -> tuple[int, int]:
+@lru_cache(maxsize=16)
+def _first_size(dataset: HuggingFace, changed: str) -> tuple[int, int]:
     """Return rows and columns of the first training image."""
     rows, columns, _ = dataset.load_source().inputs(TRAIN, np.zeros(1, np.int64))[0].shape
     return rows, columns
 
 
-@cache
-def _classes(dataset: HuggingFace) -> int:
+@lru_cache(maxsize=16)
+def _classes(dataset: HuggingFace, changed: str) -> int:
     source = dataset.load_source()
     if isinstance(source, ImageFolder):
         return len(source.classes)

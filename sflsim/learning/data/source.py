@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError, SflsimError
 from sflsim.learning.data.base import Data
+from sflsim.learning.stamps import stamp_of
 from sflsim.streams import generator
 from sflsim.units import Fraction
 
@@ -127,10 +128,9 @@ class SplitData(BaseModel):
             raise refused("workload.dataset", found, "other samples to evaluate on than to train on")
         return self.prepared(parts)
 
-    def _stamp(self) -> int:
-        """Return when the copy last changed, as far as its folder or file tells."""
-        path = Path(getattr(self, "path", None) or "")
-        return path.stat().st_mtime_ns if path.exists() else 0
+    def _stamp(self) -> str:
+        """Return a text that differs once a file of the copy or of its tokenizer has changed."""
+        return stamp_of(getattr(self, "path", None), getattr(self, "tokenizer", None))
 
     def _labels(self, source: Source, split: str) -> Labels:
         if split not in source.splits:
@@ -175,12 +175,12 @@ class SplitData(BaseModel):
 
 
 @lru_cache(maxsize=1)  # one data set fills a memory; the points of a sweep follow each other
-def _loaded(dataset: SplitData, stamp: int) -> Data:
+def _loaded(dataset: SplitData, stamp: str) -> Data:
     return dataset.read()
 
 
 @lru_cache(maxsize=4)
-def _training_labels(dataset: SplitData, stamp: int) -> Labels:
+def _training_labels(dataset: SplitData, stamp: str) -> Labels:
     labels = dataset._labels(dataset.load_source(), TRAIN)
     chosen = labels[dataset._training(labels)]
     chosen.setflags(write=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +18,7 @@ from sflsim.learning.data.originals import GlueTables
 from sflsim.learning.data.source import Labels, Source, SplitData, missing_extra, refused, unreadable
 from sflsim.learning.data.table_files import local_tables
 from sflsim.learning.data.tables import TableSource
+from sflsim.learning.stamps import stamp_of
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
 TOKENIZER = "folder with tokenizer.json, that file, or a model of the hub: the model's own"
@@ -92,11 +93,11 @@ def load_tokenizer(name: str | None) -> Any:
     """
     if name is None:
         raise refused("workload.dataset.tokenizer", "nothing", f"a {TOKENIZER}")
-    return _tokenizer(name)
+    return _tokenizer(name, stamp_of(name))
 
 
-@cache
-def _tokenizer(name: str) -> Any:
+@lru_cache(maxsize=16)
+def _tokenizer(name: str, changed: str) -> Any:
     """Return a tokenizer; code that it brings along is not run."""
     try:
         import transformers

@@ -39,6 +39,13 @@ class ModelConfig(BaseModel):
         return weights if weights is None else str((Path(base or ".") / weights).resolve())
 
 
+def is_users(model: object) -> bool:
+    """Tell whether a model's layers are a user's own code, which nobody has tested."""
+    return (
+        getattr(model, "kind", "") == "torch-module" or type(model).__module__.partition(".")[0] != "sflsim"
+    )
+
+
 def trains_all(model: object) -> bool:
     """Tell whether all that a model holds is trained, so that no client holds anything frozen."""
     adapted = getattr(model, "adapters", None) is not None

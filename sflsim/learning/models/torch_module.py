@@ -5,12 +5,9 @@ Torch lazily.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,10 +15,10 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
-from sflsim.learning.lineage import package_version
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
 from sflsim.learning.signatures import misfits, unknown
+from sflsim.learning.user_code import imported, version_of
 from sflsim.registry import UNTRUSTED, Trust, trusted
 
 if TYPE_CHECKING:
@@ -83,19 +80,12 @@ class TorchModule(ModelConfig):
     @property
     def block_names(self) -> list[str]:
         """Return the names of the blocks in order."""
-        return self._names
+        return list(_names(self._made, self.code_version))
 
     @property
     def code_version(self) -> str:
-        """Return a hash of the Python files beside the function: its package's, or its folder's."""
-        return package_version(self._function().__module__).hex()
-
-    @cached_property
-    def _names(self) -> list[str]:
-        import torch
-
-        with torch.device("meta"):
-            return [name for name, _ in self._made()]
+        """Return a hash of the Python files that the function rests on."""
+        return version_of(self._function().__module__).hex()
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> Blocks:
         """Return the blocks, with fresh weights; the function's own arguments say for what samples.
@@ -106,11 +96,20 @@ class TorchModule(ModelConfig):
         import torch
 
         blocks = self._made()
+        for _, block in blocks:
+            for module in block.modules():
+                if getattr(module, "inplace", False) is True and type(module).__module__.startswith("torch."):
+                    module.inplace = False  # type: ignore[assignment] # a block's input is not its own
         x = torch.zeros(2, *sample_shape, device="meta" if torch.empty(0).is_meta else "cpu")
         try:
             with torch.no_grad():
-                for _, block in blocks:
+                for name, block in blocks:
                     x = block.eval()(x)
+                    if not isinstance(x, torch.Tensor):
+                        found = f"block {name}, which returns a {type(x).__name__}"
+                        raise self._problem(found, "one tensor for one tensor")
+        except ScenarioError:
+            raise
         except Exception as error:
             raise self._problem(f"{type(error).__name__}: {error}", f"samples {sample_shape}") from error
         if tuple(x.shape) != (2, classes):
@@ -141,7 +140,7 @@ class TorchModule(ModelConfig):
             found = f"{self.module} failed: {type(error).__name__}: {error}"
             raise self._problem(found, "a function that takes 'arguments' and returns blocks") from error
         if isinstance(made, nn.Sequential):
-            made = list(made.named_children())
+            made = [(name, block) for name, block in made._modules.items() if block is not None]
         pairs = list(made.items()) if isinstance(made, Mapping) else made
         if not _are_blocks(pairs):
             allowed = "an nn.Sequential, a dict or (name, module) pairs: two blocks or more, no dot in a name"
@@ -160,6 +159,15 @@ class TorchModule(ModelConfig):
 
     def _problem(self, found: str, allowed: str) -> ScenarioError:
         return ScenarioError(Problem("workload.model.module", found, allowed))
+
+
+@lru_cache(maxsize=64)
+def _names(made: Callable[[], Blocks], code_version: str) -> tuple[str, ...]:
+    """Return the names of the blocks that `made` makes."""
+    import torch
+
+    with torch.device("meta"):
+        return tuple(name for name, _ in made())
 
 
 def _are_blocks(pairs: Any) -> bool:
@@ -183,36 +191,17 @@ def _function(place: str) -> Callable[..., Any]:
     """
     module, _, name = place.rpartition(":")
     try:
-        imported = _from_file(Path(module)) if module.endswith(".py") else import_module(module)
+        found = imported(module)
     except Exception as error:
-        found = f"{module} cannot be imported: {type(error).__name__}: {error}"
-        problem = Problem("workload.model.module", found, "a module that can be imported")
+        text = f"{module} cannot be imported: {type(error).__name__}: {error}"
+        problem = Problem("workload.model.module", text, "a module that can be imported")
         raise ScenarioError(problem) from error
-    function = getattr(imported, name, None)
+    function = getattr(found, name, None)
     if not callable(function):
-        allowed = ", ".join(key for key, one in vars(imported).items() if callable(one) and key[:1] != "_")
+        allowed = ", ".join(key for key, one in vars(found).items() if callable(one) and key[:1] != "_")
         raise ScenarioError(Problem("workload.model.module", f"no function {name!r} in {module}", allowed))
     found_function: Callable[..., Any] = function
     return found_function
-
-
-def _from_file(path: Path) -> Any:
-    """Import a file under a name of its own, once."""
-    name = f"sflsim_scenario_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(path):
-        return known
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _mistake(found: str, allowed: str, remedy: str) -> PydanticCustomError:

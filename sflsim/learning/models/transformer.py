@@ -1,8 +1,9 @@
-"""Any transformer of Hugging Face's library that is one chain of layers (extra `llm`), cut after any layer.
+"""Transformers of Hugging Face's library (extra `llm`), cut after any layer, for classification.
 
-OPT, GPT-2, LLaMA, Gemma, Qwen, BERT, ViT and their like, for classification. The weights are drawn
-at random from a `config`, or come from a folder or the hub by `name`. Code that a model's folder
-brings along is never run, and nothing is unpickled. Torch and transformers lazily.
+Those in `SUPPORTED` and no others: each is compared with the library's whole model in the tests, and
+again when it is built. The weights are drawn at random from a `config`, or come from a folder or the
+hub by `name`. Code that a model's folder brings along is never run, and nothing is unpickled. Torch
+and transformers lazily.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -23,10 +24,16 @@ from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
 from sflsim.learning.signatures import misfits
+from sflsim.learning.stamps import stamp_of
 
 if TYPE_CHECKING:
     from torch import nn
 
+SUPPORTED = (
+    *("bert", "bloom", "deit", "distilbert", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neo", "gpt_neox"),
+    *("llama", "mistral", "opt", "phi", "qwen2", "qwen3", "roberta", "vit", "xglm"),
+)
+"""The architectures that can be cut, by the library's `model_type`."""
 HUB = "huggingface.co"
 HEAD = "head"
 
@@ -35,9 +42,10 @@ class Transformer(ModelConfig):
     """Blocks layer-1 (with the embeddings) ... layer-n and head (final norm, linear classifier).
 
     Give `name` (a folder, or a model of the hub) or `config` (its `model_type` and whatever differs
-    from that architecture's defaults; random weights). A causal model is read at its last token,
-    another one at its first. With `labels` the classifier starts as the rows of the model's output
-    embedding that belong to these words, one per class, as in prompt-based fine-tuning.
+    from that architecture's defaults; random weights). Where the first token knows nothing of later
+    ones the model is read at its last token, else at its first. With `labels` the classifier starts
+    as the rows of the model's output embedding that belong to these words, one per class, as in
+    prompt-based fine-tuning.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -92,8 +100,8 @@ class Transformer(ModelConfig):
         """Return the named blocks, for text [2, length] (token ids, mask) or images.
 
         Raises:
-            ScenarioError: the weights cannot be had, or do not fit the data.
-            SflsimError: the architecture is no single chain of layers.
+            ScenarioError: the weights cannot be had, do not fit the data, or the installed version of
+                the library builds the architecture in a way that cannot be cut.
         """
         import torch
         from torch import nn
@@ -111,7 +119,12 @@ class Transformer(ModelConfig):
             assert self.name is not None
             with torch.no_grad():
                 score.weight.copy_(_label_rows(self.name, base, self.labels, classes))
-        blocks = split_transformer(base.eval(), score, sample_shape, is_text)
+        try:
+            blocks = split_transformer(base.eval(), score, sample_shape, is_text)
+        except Exception as error:  # whatever another version of the library does
+            version = _transformers().__version__
+            found = f"{settings.model_type} of transformers {version}, which cannot be cut: {error}"
+            raise _problem("workload.model", found, "the version that sflsim was tested with") from error
         return list(zip(self.block_names, blocks, strict=True))
 
     def _fits(self, settings: Any, sample_shape: tuple[int, ...], is_text: bool) -> None:
@@ -133,17 +146,14 @@ class Transformer(ModelConfig):
 
     def _settings(self) -> Any:
         """Return the library's own config of the model."""
-        return _settings(self.name, json.dumps(self.config, sort_keys=True), self.attention)
+        changed = stamp_of(self.name and Path(self.name) / "config.json")
+        return _settings(self.name, json.dumps(self.config, sort_keys=True), self.attention, changed)
 
 
-@cache
-def _settings(name: str | None, config: str, attention: str) -> Any:
+@lru_cache(maxsize=64)
+def _settings(name: str | None, config: str, attention: str, changed: str) -> Any:
     """Return the config of a folder, of a model of the hub, or of an architecture with some changes."""
-    auto_config = _transformers().AutoConfig
-    changes = json.loads(config)
-    settings = _from_name(name) if name is not None else _for_model(auto_config, dict(changes))
-    if getattr(settings, "is_encoder_decoder", False):
-        raise _problem("workload.model", f"the encoder-decoder {settings.model_type}", "one chain of layers")
+    settings = _from_name(name) if name is not None else _for_model(dict(json.loads(config)))
     settings.use_cache = False
     settings._attn_implementation = attention
     return settings
@@ -162,14 +172,11 @@ def _transformers() -> Any:
     return transformers
 
 
-def _for_model(auto_config: Any, changes: dict[str, Any]) -> Any:
+def _for_model(changes: dict[str, Any]) -> Any:
+    auto_config = _transformers().AutoConfig
     kind = changes.pop("model_type")
-    try:
-        plain = auto_config.for_model(kind)
-    except ValueError:
-        known = sorted(_transformers().CONFIG_MAPPING)
-        allowed = f"one of the {len(known)} architectures of transformers, e.g. opt, gpt2, llama, bert, vit"
-        raise _problem("workload.model.config", kind, allowed, did_you_mean(kind, known)) from None
+    _check_supported(kind, "workload.model.config")
+    plain = auto_config.for_model(kind)
     taken = sorted({*plain.to_dict(), *plain.attribute_map})
     for key in changes:
         if key not in taken:
@@ -187,7 +194,15 @@ def _for_model(auto_config: Any, changes: dict[str, Any]) -> Any:
 
 
 def _from_name(name: str) -> Any:
-    return _got(name, lambda **options: _transformers().AutoConfig.from_pretrained(name, **options))
+    settings = _got(name, lambda **options: _transformers().AutoConfig.from_pretrained(name, **options))
+    _check_supported(settings.model_type, "workload.model.name")
+    return settings
+
+
+def _check_supported(kind: str, path: str) -> None:
+    if kind not in SUPPORTED:
+        found = f"the architecture {kind!r}, which is not supported"
+        raise _problem(path, found, ", ".join(SUPPORTED), did_you_mean(kind, SUPPORTED))
 
 
 def _base_model(settings: Any) -> nn.Module:
