@@ -5,19 +5,23 @@ Imports the simulation that a protocol sees, and learning's costs.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
+from sflsim.fleet.mistakes import mistake
 from sflsim.learning.costs import Costs
 
 Weighting = Literal["samples", "uniform"]
 Count = Annotated[int, Field(strict=True, ge=1)]
+UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines and halves of characters: no name of a variant has them."""
 
 
 class PerClientCut(BaseModel):
@@ -46,6 +50,13 @@ class AlgorithmConfig(BaseModel):
         default=None,
         description="blocks the client holds, or its last block's name; the workload's cut by default",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _in_one_line(cls, name: str) -> str:
+        if UNNAMEABLE.search(name):
+            raise mistake("is no name", repr(name), "text in one line, without control characters")
+        return name
 
 
 class Algorithm(ABC):

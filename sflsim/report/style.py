@@ -36,6 +36,7 @@ LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5
 MARKERS = "os^DvP<>*hpd"
 
 STYLE: dict[str, Any] = {
+    "text.parse_math": False,  # a name may have any characters, such as two dollar signs
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.labelsize": 7.5,
