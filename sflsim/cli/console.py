@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import typer
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from sflsim.errors import ScenarioError, SflsimError, tell_warnings_plainly
 
@@ -19,7 +20,23 @@ NOT_SHOWN = 3
 """Exit code where all is done and saved, but not all could be printed or drawn."""
 
 
-class _Output(Console):
+CONTROLS = {number: f"\\x{number:02x}" for number in (*range(10), *range(11, 32), *range(127, 160))}
+"""What tells a terminal to do something: nothing that a folder of a stranger's may say."""
+
+
+class _Plain(Console):
+    """A console that prints all text as it is: no markup, no codes of emoji, no control characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the parts of what is printed; control characters are those of rich alone."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(part.text.translate(CONTROLS), part.style)
+
+
+class _Output(_Plain):
     """Standard output; in a pipe without COLUMNS a table keeps its columns whole."""
 
     @property  # type: ignore[misc]  # nobody sets it
@@ -30,9 +47,8 @@ class _Output(Console):
         return size if told else size._replace(width=PIPED_WIDTH)
 
 
-# What a scenario calls things is text, never rich's markup or a code of an emoji.
-out = _Output(soft_wrap=False, highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+out = _Output(soft_wrap=False)
+err = _Plain(stderr=True, soft_wrap=True)
 
 
 class Tolerant:
@@ -99,7 +115,7 @@ def run_tolerantly(command: Any) -> int:
 
 
 def _open_closed() -> None:
-    """Let standard streams that are closed lead nowhere: the next file to be opened would take their place."""
+    """Let standard streams that are closed lead nowhere: a file that is opened would take their place."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -69,7 +69,7 @@ def read_yaml(text: str, file: str) -> Document:
         raise ScenarioError(_no_yaml(error.problem or str(error), file, line)) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        found = f"the character U+{ord(error.character):04X}, which no text holds"
+        found = f"the character U+{error.character:04X}, which no text holds"
         raise ScenarioError(Problem("", found, "text", "remove it", file, line)) from error
     except yaml.YAMLError as error:
         raise ScenarioError(_no_yaml(" ".join(str(error).split()), file, None)) from error

@@ -79,7 +79,7 @@ def test_every_command_refuses_and_runs_nothing(command: str, folder: Path) -> N
 
 
 def test_a_strangers_run_folder_runs_nothing(folder: Path) -> None:
-    """Its saved scenario names code that lies beside it; tables and pictures of it are refused."""
+    """Its saved scenario names code that lies beside it; tables and pictures are shown without it."""
     saved = sflsim.simulate(
         sflsim.load_scenario(folder / "own.yaml", ["workload.model=mlp", "workload.cut=1"])
     )
@@ -91,7 +91,7 @@ def test_a_strangers_run_folder_runs_nothing(folder: Path) -> None:
     (folder / "run" / "scenario.yaml").write_text(text)
     for command in ("summary", "plot", "report", "explain", "trace"):
         shown = CliRunner().invoke(app, [command, str(folder / "run")])
-        assert shown.exit_code == 2, shown.output
+        assert shown.exit_code == (2 if command == "explain" else 0), shown.output
         assert not executed(folder)
 
 
