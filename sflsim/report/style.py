@@ -10,7 +10,9 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +73,19 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": DPI,
 }
 
-# Applied over matplotlib's own defaults, so that a user's settings do not change the pictures.
-in_style = style.context(STYLE, after_reset=True)
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Apply the style over matplotlib's own defaults: a user's settings do not change the pictures.
+
+    A sign that the font lacks is drawn as a box, and nobody is warned of it.
+    """
+    with style.context(STYLE, after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        yield
+
+
+in_style = styled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +172,7 @@ def safe_name(name: str, taken: set[str]) -> str:
 def save_png(figure: Figure, path: Path) -> Path:
     """Write `figure` as PNG without date or software name, so that equal tables give equal bytes."""
     picture = io.BytesIO()
-    with style.context(STYLE, after_reset=True):
+    with styled():
         figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
     path.unlink(missing_ok=True)  # a link would lead the picture elsewhere
     path.write_bytes(picture.getvalue())
