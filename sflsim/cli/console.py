@@ -100,7 +100,7 @@ def run_tolerantly(command: Any) -> int:
     """Call a command line, its streams tolerant, and return the exit code."""
     _open_closed()
     printed, told = Tolerant(sys.stdout), Tolerant(sys.stderr)
-    sys.stdout, sys.stderr = printed, told  # type: ignore[assignment]  # they have what printing needs
+    sys.stdout, sys.stderr = printed, told
     code: Any = 0
     try:
         command()

@@ -203,9 +203,9 @@ def test_a_strangers_folder_tells_the_terminal_nothing() -> None:
     assert CliRunner().invoke(app, ["run", "q.yaml", "--timing-only", "--out", "out"]).exit_code == 0
     manifest = Path("out/run.json").read_text(encoding="utf-8")
     Path("out/run.json").write_text(manifest.replace("a[/b]", "a\\u001b[31m\\u009b"), encoding="utf-8")
-    result = CliRunner().invoke(app, ["summary", "out"], env={"COLUMNS": "200"})
-    assert (result.exit_code, "\\x1b[31m\\x9b" in result.stdout) == (0, True)
-    assert "\x1b" not in result.stdout
+    result = CliRunner().invoke(app, ["summary", "out"])
+    assert (result.exit_code, "a\\x1b" in result.stdout) == (0, True)
+    assert not {"\x1b", "\x9b"} & set(result.stdout)
 
 
 # Two at once.
