@@ -310,7 +310,7 @@ def cli_page() -> Iterator[str]:
     """Yield the page of the command line."""
     yield "# Command line\n"
     yield "Exit codes: 0 done (a run that has stalled or diverged, too), 1 failed or interrupted, 2 the input"
-    yield "cannot be used.\n"
+    yield "cannot be used, 3 done and saved, but not all of it could be printed or drawn.\n"
     yield from _commands("sflsim", typer.main.get_command(app))
 
 

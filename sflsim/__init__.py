@@ -11,6 +11,8 @@ Names are loaded when first used, so that a command line that only reads a scena
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sflsim.provenance import __version__
+
 if TYPE_CHECKING:
     from sflsim.errors import Problem, RunError, ScenarioError, SflsimError
     from sflsim.experiment import Progress, simulate
@@ -50,6 +52,7 @@ __all__ = [
     "StoreWarning",
     "Sweep",
     "SweepProgress",
+    "__version__",
     "calibrate",
     "explain",
     "label_counts",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TextIO
@@ -84,7 +85,8 @@ def _show(
     line: str | None = None,
 ) -> None:
     if issubclass(category, SflsimWarning):
-        print(f"warning: {message}", file=file or sys.stderr)
+        with suppress(OSError):  # a warning that cannot be told ends nothing
+            print(f"warning: {message}", file=file or sys.stderr)
     else:
         _python_shows(message, category, filename, lineno, file, line)
 

@@ -6,24 +6,24 @@ record, report and scenario.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
+import math
+import warnings
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sflsim.errors import RunError
+from sflsim.errors import RunError, SflsimWarning
+from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
+from sflsim.record.folders import Claim, claimed, written
 from sflsim.record.trace import MODERATE, chosen, write_trace
 from sflsim.report.batteries import empty_batteries
 from sflsim.report.summary import status_of, summarize
 from sflsim.report.tables import measured, why_no_spans
-from sflsim.scenario.loading import parse_saved
+from sflsim.scenario.saved import Saved, checked, read_saved
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Outcome
 
@@ -39,7 +39,7 @@ class Run:
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Scenario | Saved,
         *,
         spans: pd.DataFrame,
         evaluations: pd.DataFrame,
@@ -48,13 +48,22 @@ class Run:
         manifest: dict[str, Any],
         use: pd.DataFrame | None = None,
     ) -> None:
-        self.scenario = scenario
+        self._scenario = scenario
         self.spans = spans
         self.use = tables.table("use", []) if use is None else use
         self.evaluations = evaluations
         self.clients = clients
         self.runs = runs
         self.manifest = manifest
+
+    @property
+    def scenario(self) -> Scenario:
+        """Return the scenario.
+
+        Raises:
+            ScenarioError: the run is from a folder, and something that its scenario names is not here.
+        """
+        return checked(self._scenario)
 
     @property
     def status(self) -> str:
@@ -71,11 +80,22 @@ class Run:
         return summarize(self.evaluations, self.runs, self._target(target))
 
     def plot(self, folder: str | Path, target: float | None = None) -> list[Path]:
-        """Write all pictures to `folder` and return their paths."""
+        """Write all pictures to `folder` and return their paths.
+
+        Raises:
+            RunError: one or more cannot be drawn; the others are there.
+        """
+        failures: list[str] = []
+        paths = self._plot(Path(folder), target, failures)
+        if failures:
+            raise RunError("\n".join(failures))
+        return paths
+
+    def _plot(self, folder: Path, target: float | None, failures: list[str]) -> list[Path]:
         from sflsim.report.plots import plot_all  # brings matplotlib, which workers never need
 
         frames = {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
-        return plot_all(frames, folder, self._target(target))
+        return plot_all(frames, folder, self._target(target), failures)
 
     def report(self, file: str | Path, target: float | None = None) -> Path:
         """Write the run as one HTML page that needs nothing beside it, and return its path.
@@ -88,9 +108,9 @@ class Run:
         frames = {name: getattr(self, name) for name in ("spans", "evaluations", "clients", "runs")}
         text = run_report(
             frames,
-            name=self.scenario.name,
-            description=self.scenario.description,
-            scenario=self.scenario.to_yaml(),
+            name=self._scenario.name,
+            description=self._scenario.description,
+            scenario=self._scenario.to_yaml(),
             manifest=self.manifest,
             target=self._target(target),
         )
@@ -114,7 +134,8 @@ class Run:
         return Path(file)
 
     def _write_trace(self, spans: pd.DataFrame, path: Path) -> None:
-        write_trace(spans, self.use, self.scenario.server.slots, path)
+        saved = self._scenario
+        write_trace(spans, self.use, saved.slots if isinstance(saved, Saved) else saved.server.slots, path)
 
     def need_spans(self, what: str) -> None:
         """Refuse what is made from spans where the run kept none (raises RunError)."""
@@ -133,44 +154,54 @@ class Run:
 
     def empty_batteries(self) -> list[str]:
         """Return a line for each variant and group of which batteries are empty at the end, with how many."""
-        fleet = self.scenario.fleet
-        sizes_j = [group.device.battery for group in fleet.groups]
-        of_group = zip(fleet.group_names(), sizes_j, fleet.group_counts(), strict=True)
-        return empty_batteries(self.clients, {name: (size_j, count) for name, size_j, count in of_group})
+        found = self.manifest.get("batteries")
+        groups = _batteries(self.scenario) if found is None else found
+        return empty_batteries(
+            self.clients, {name: (one["capacity_j"], one["devices"]) for name, one in groups.items()}
+        )
 
     def _target(self, target: float | None) -> float | None:
-        return self.scenario.target_accuracy if target is None else target
+        return self._scenario.target_accuracy if target is None else target
 
-    def save(self, folder: str | Path, plots: bool = True) -> Path:
-        """Write the run folder: scenario, manifest, tables and, unless told otherwise, pictures.
+    def save(self, folder: str | Path | Claim, plots: bool = True) -> Path:
+        """Write the run folder: scenario, manifest, tables and then, unless told otherwise, pictures.
 
-        With the pictures comes a trace for Perfetto, where the run is not too large for one. The
-        manifest comes last, so a folder that has one is whole.
+        It is written beside its place and put there when it is whole. A picture that cannot be drawn is
+        warned of.
 
         Raises:
-            RunError: the folder cannot be written.
+            RunError: the folder cannot be written, or another process is making it.
         """
-        folder = Path(folder)
-        tables.begin_folder(folder)
-        text = self.scenario.to_yaml()
-        tables.write_whole(
-            folder / "scenario.yaml", lambda part: Path(part).write_text(text, encoding="utf-8")
-        )
-        for name in ("spans", "use", "evaluations", "clients"):
-            tables.write_table(getattr(self, name), folder / f"{name}.parquet")
-        if plots:
+        with claimed(folder) as claim:
+            with written(claim) as part:
+                tables.write_text(self._scenario.to_yaml(), part / "scenario.yaml")
+                for name in ("spans", "use", "evaluations", "clients"):
+                    tables.write_table(getattr(self, name), part / f"{name}.parquet")
+                tables.write_json({**self.manifest, "runs": _records(self.runs)}, part / "run.json")
+            for line in self.draw(claim.folder) if plots else []:
+                warnings.warn(line, SflsimWarning, stacklevel=2)
+            return claim.folder
+
+    def draw(self, folder: str | Path) -> list[str]:
+        """Draw the pictures into a run folder and return a line on each that failed.
+
+        With them comes a trace for Perfetto, where the run is not too large for one.
+
+        Raises:
+            RunError: plots/ in it is a link.
+        """
+        failures: list[str] = []
+        folder, plots = Path(folder), tables.own_folder(Path(folder), "plots")
+        try:
+            self._plot(plots, None, failures)
+        except Exception as error:  # in what all pictures share
+            failures.append(f"{plots}: cannot be drawn ({type(error).__name__}: {error})")
+        if 0 < len(self.spans) <= MODERATE:
             try:
-                self.plot(tables.own_folder(folder, "plots"))
-            except OSError as error:
-                raise RunError(f"{folder / 'plots'}: cannot be written ({error})") from error
-            if 0 < len(self.spans) <= MODERATE:
                 self._write_trace(self.spans, folder / "trace.json")
-        content = {
-            **self.manifest,
-            "runs": json.loads(self.runs.to_json(orient="records", double_precision=15)),
-        }
-        tables.write_json(content, folder / "run.json")
-        return folder
+            except RunError as error:
+                failures.append(str(error))
+        return failures
 
     @classmethod
     def load(cls, folder: str | Path, *, trust: bool = False) -> Run:
@@ -183,7 +214,7 @@ class Run:
         try:
             manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             runs = tables.table("runs", [[row[name] for name in tables.RUNS] for row in manifest.pop("runs")])
-            text = (folder / "scenario.yaml").read_text(encoding="utf-8")
+            scenario = read_saved(folder, trust=trust)
         except FileNotFoundError as error:
             raise RunError(
                 f"{folder}: no {Path(error.filename).name}; is this the folder of a run?"
@@ -192,7 +223,6 @@ class Run:
             raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
         names = ["spans", "evaluations", "clients", *(["use"] if (folder / "use.parquet").exists() else [])]
         frames = {name: tables.read_table(name, folder) for name in names}
-        scenario = parse_saved(text, str(folder / "scenario.yaml"), trust=trust)
         return cls(scenario, runs=runs, manifest=manifest, **frames)
 
 
@@ -224,8 +254,10 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
         runs=tables.table("runs", runs),
         manifest={
             "status": "completed" if whole else "interrupted",
-            "scenario": hashlib.blake2b(scenario.to_yaml().encode(), digest_size=16).hexdigest(),
+            "scenario": fingerprint(scenario.to_yaml()),
             "versions": versions(),
+            "provenance": provenance(),
+            "batteries": _batteries(scenario),
             "computed_calls": _total([one.computed for one in outcomes]),
             "values_from_cache": sum(one.read for one in outcomes),
             "real_s_by_run": {f"{one.variant} seed {one.seed}": round(one.real_s, 3) for one in outcomes},
@@ -258,18 +290,23 @@ def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return {name: sum(count.get(name, 0) for count in counts) for name in names}
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of all that may change a result."""
-    return dict(_versions())
+def _batteries(scenario: Scenario) -> dict[str, dict[str, Any]]:
+    """Return the capacity and the number of devices of each group that has batteries."""
+    fleet = scenario.fleet
+    named = zip(fleet.group_names(), fleet.groups, fleet.group_counts(), strict=True)
+    return {
+        name: {"capacity_j": group.device.battery, "devices": count}
+        for name, group, count in named
+        if group.device.battery is not None
+    }
 
 
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    """Return what `versions` does: looked up once, as they stay the same while a process runs."""
-    found = {"python": platform.python_version()}
-    for package in ("sflsim", "torch", "numpy", "simpy", "pandas"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return tuple(found.items())
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table for JSON: every float to its last bit, null for what is no number."""
+    return [
+        {
+            str(name): None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
+        for row in frame.to_dict("records")
+    ]

@@ -5,20 +5,24 @@ Imports the simulation that a protocol sees, and learning's costs.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.algorithms.simulation import Simulation
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
+from sflsim.fleet.mistakes import mistake
 from sflsim.learning.costs import Costs
 
 Weighting = Literal["samples", "uniform"]
 Count = Annotated[int, Field(strict=True, ge=1)]
+UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, ends of lines and halves of characters: no name of a variant has them."""
 
 
 class PerClientCut(BaseModel):
@@ -63,6 +67,12 @@ class AlgorithmConfig(BaseModel):
             }
             raise PydanticCustomError("one_of", "{found}: {remedy}", context)
         return given
+    @field_validator("name")
+    @classmethod
+    def _in_one_line(cls, name: str) -> str:
+        if UNNAMEABLE.search(name):
+            raise mistake("is no name", repr(name), "text in one line, without control characters")
+        return name
 
 
 class Algorithm(ABC):

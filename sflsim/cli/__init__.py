@@ -1,17 +1,23 @@
 """The command line: run, sweep, plan, explain, trace and what shows or checks. No logic of its own.
 
-Exit codes: 0 done, 1 sflsim failed or was interrupted, 2 the input cannot be used. Imports the
-public API; the heavy part of it only in the commands that need it.
+Exit codes: 0 done, 1 sflsim failed or was interrupted, 2 the input cannot be used, 3 done and saved, but
+not all could be printed or drawn. Imports the public API; the heavy part of it only in the commands that
+need it.
 """
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated
+
 import typer
 
 from sflsim.cli.computing import calibrate, plan, run, sweep
+from sflsim.cli.console import out, run_tolerantly
 from sflsim.cli.results import explain, plot, report, summary, trace
 from sflsim.cli.scenarios import catalog, memory, partition, schema, validate
 from sflsim.cli.store import cache_app
+from sflsim.provenance import __version__, commit
 
 __all__ = ["app", "main"]
 
@@ -30,6 +36,21 @@ for command in (
 app.add_typer(cache_app, name="cache")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"sflsim {__version__}" + (f" (commit {commit()})" if commit() else ""), soft_wrap=True)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    """Simulate split federated learning on a wall clock."""
+
+
 def main() -> None:
     """Run the command line."""
-    app()
+    sys.exit(run_tolerantly(app))

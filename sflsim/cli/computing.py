@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from sflsim.cli.console import err, errors, out
+from sflsim.cli.console import NOT_SHOWN, err, errors, out
 from sflsim.cli.options import (
     Cache,
     Device,
@@ -47,7 +49,7 @@ def run(
     ] = "all",
 ) -> None:
     """Simulate a scenario, show a summary and write the run folder."""
-    with errors():
+    with errors(), ExitStack() as stack:
         from sflsim.experiment import simulate
         from sflsim.planning.memory import left_out
         from sflsim.report.summary import derived_costs, early_ends, format_summary
@@ -58,7 +60,7 @@ def run(
         if spans not in ("all", "none"):
             raise SflsimError(f"--spans: found {spans!r}; allowed: all, none")
         loaded = load_scenario(scenario, set_ or [], trust=trust)
-        place = new_folder(folder, loaded.name)
+        claim = stack.enter_context(new_folder(folder, loaded.name))
         for line in left_out(loaded):
             err.print(line)
         with shown(err) as progress:
@@ -71,15 +73,18 @@ def run(
                 cache=cache_folder(cache, no_cache),
                 keep_spans=spans == "all",
             )
+        place = saved(partial(result.save, claim, plots=False), claim)
+        failures = result.draw(place)
         out.print(format_summary(result.summary(wanted)))
         for line in (*early_ends(result.runs), *result.empty_batteries()):
-            out.print(line, highlight=False, markup=False, soft_wrap=True)
-        for line in derived_costs(result.manifest):
+            out.print(line, soft_wrap=True)
+        for line in (*derived_costs(result.manifest), *failures):
             err.print(line)
-        saved(result, place)
-        out.print(f"{result.outcome}; written to {place}", highlight=False, soft_wrap=True)
+        out.print(f"{result.outcome}; written to {place}", soft_wrap=True)
         if result.status == "interrupted" or (result.runs["status"] == "diverged").all():
             raise typer.Exit(1)
+        if failures:
+            raise typer.Exit(NOT_SHOWN)
 
 
 def sweep(
@@ -108,7 +113,7 @@ def sweep(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this sweep alone")] = False,
 ) -> None:
     """Simulate a scenario at every combination of some fields' values; write one table of all."""
-    with errors():
+    with errors(), ExitStack() as stack:
         from sflsim.planning.sweep import sweep as run_sweep
         from sflsim.scenario.loading import load_scenario
         from sflsim.scenario.over import read_over
@@ -116,7 +121,7 @@ def sweep(
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         values = read_over(over or [])
-        place = new_folder(folder, f"{loaded.name}-sweep")
+        claim = stack.enter_context(new_folder(folder, f"{loaded.name}-sweep"))
         count = workers if ray or workers else os.cpu_count()
         with sweep_shown(err) as progress:
             result = run_sweep(
@@ -129,10 +134,10 @@ def sweep(
                 device=device,
                 timing_only=timing_only,
             )
+        place = saved(partial(result.save, claim), claim)
         for part in format_sweep(result, out):
             out.print(part)
-        saved(result, place)
-        out.print(f"{result.status}; written to {place}", highlight=False, soft_wrap=True)
+        out.print(f"{result.status}; written to {place}", soft_wrap=True)
         if result.status == "interrupted" or result.manifest["broken"] == result.manifest["runs"]:
             raise typer.Exit(1)
 
@@ -156,24 +161,25 @@ def calibrate(
     """
     with errors():
         from sflsim.planning.calibrate import calibrate as measure
+        from sflsim.record.tables import write_text
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
 
         path, counts = new_file(to), read_threads(threads)
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         found = measure(loaded, threads=counts, repeat=repeat, rest_s=rest / 1000, name=name)
-        path.write_text(found.to_yaml(), encoding="utf-8")
+        write_text(found.to_yaml(), path)
         if found.note:
             err.print(found.note)
         if csv:
-            typer.echo(found.table.to_csv(index=False), nl=False)
+            print(found.table.to_csv(index=False), end="")
             return
         for table in format_calibration(found):
             out.print(table)
         for line in devices(found):
-            out.print(line, highlight=False, markup=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
         told = f"written to {path}; a scenario with 'catalog: {path.name}' can name them"
-        out.print(told, highlight=False, markup=False, soft_wrap=True)
+        out.print(told, soft_wrap=True)
 
 
 def plan(
@@ -191,13 +197,13 @@ def plan(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this plan alone")] = False,
 ) -> None:
     """Search the decisions of a scenario's 'plan:' block, recommend one point and say why."""
-    with errors():
+    with errors(), ExitStack() as stack:
         from sflsim.planning.plan import plan as make_plan
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.plan import format_pareto, pareto_caption, plan_shown
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
-        place = new_folder(folder, f"{loaded.name}-plan")
+        claim = stack.enter_context(new_folder(folder, f"{loaded.name}-plan"))
         with plan_shown(err) as progress:
             result = make_plan(
                 loaded,
@@ -206,10 +212,10 @@ def plan(
                 cache=cache_folder(cache, no_cache),
                 progress=progress,
             )
-        out.print(result.explanation, highlight=False, markup=False, soft_wrap=True)
+        place = saved(partial(result.save, claim), claim)
+        out.print(result.explanation, soft_wrap=True)
         if (table := format_pareto(result)) is not None:
             out.print("\nThe points that nothing beats:")
             out.print(table)
             out.print(pareto_caption(result))
-        saved(result, place)
-        out.print(f"written to {place}", highlight=False, soft_wrap=True)
+        out.print(f"written to {place}", soft_wrap=True)

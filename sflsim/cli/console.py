@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 import typer
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from sflsim.errors import ScenarioError, SflsimError, tell_warnings_plainly
 
 PIPED_WIDTH = 200
 """Characters of a line where nobody looks at a terminal; tables are as wide as what they hold."""
+NOT_SHOWN = 3
+"""Exit code where all is done and saved, but not all could be printed or drawn."""
 
 
-class _Output(Console):
+CONTROLS = {number: f"\\x{number:02x}" for number in (*range(10), *range(11, 32), *range(127, 160))}
+"""What tells a terminal to do something: nothing that a folder of a stranger's may say."""
+
+
+class _Plain(Console):
+    """A console that prints all text as it is: no markup, no codes of emoji, no control characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the parts of what is printed; control characters are those of rich alone."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(part.text.translate(CONTROLS), part.style)
+
+
+class _Output(_Plain):
     """Standard output; in a pipe without COLUMNS a table keeps its columns whole."""
 
     @property  # type: ignore[misc]  # nobody sets it
@@ -27,7 +48,79 @@ class _Output(Console):
 
 
 out = _Output(soft_wrap=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+err = _Plain(stderr=True, soft_wrap=True)
+
+
+class Tolerant:
+    """A stream of text that ends no command: what it cannot write is dropped, and `failure` says why.
+
+    A character that its encoding lacks is written as an escape.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.failure = "it is closed" if stream is None else ""
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it may have no such
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            if self._stream is not None and not self.failure:
+                self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._failed(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is still held back."""
+        try:
+            if self._stream is not None and not self.failure:
+                self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._failed(error)
+
+    def isatty(self) -> bool:
+        """Tell whether somebody looks at it."""
+        return self._stream is not None and not self.failure and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _failed(self, error: Exception) -> None:
+        """Keep the first failure; what the stream still holds goes nowhere when Python ends."""
+        self.failure = getattr(error, "strerror", None) or str(error)
+        with suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # type: ignore[union-attr]  # None has not failed now
+            os.close(nowhere)
+
+
+def run_tolerantly(command: Any) -> int:
+    """Call a command line, its streams tolerant, and return the exit code."""
+    _open_closed()
+    printed, told = Tolerant(sys.stdout), Tolerant(sys.stderr)
+    sys.stdout, sys.stderr = printed, told
+    code: Any = 0
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code
+    printed.flush()
+    if printed.failure:
+        err.print(f"error: standard output cannot be written ({printed.failure})")
+        code = code or NOT_SHOWN
+    told.flush()
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _open_closed() -> None:
+    """Let standard streams that are closed lead nowhere: a file that is opened would take their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 @contextmanager

@@ -5,12 +5,17 @@ Imports errors; units, tables and the store where they are needed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Optional, Protocol
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from sflsim.errors import RunError, SflsimError
+
+if TYPE_CHECKING:
+    from sflsim.record.folders import Claim
 
 ScenarioFile = Annotated[Path, typer.Argument(help="a scenario in YAML", show_default=False)]
 Overrides = Annotated[
@@ -60,40 +65,42 @@ def cache_folder(cache: Path | None, no_cache: bool) -> Path | None:
     return default_folder()
 
 
-def new_folder(folder: Path | None, name: str) -> Path:
-    """Return a folder that does not exist yet; it is made when there is something to write."""
-    if folder is not None:
-        if folder.exists() and not _unfinished(folder):
-            raise SflsimError(
-                f"--out {folder}: exists already; name a new folder, so that no run is overwritten"
-            )
-        return folder
-    tries = [Path("runs") / name, *(Path("runs") / f"{name}-{number}" for number in range(2, 10_000))]
-    return next(place for place in tries if not place.exists() or _unfinished(place))
+@contextmanager
+def new_folder(folder: Path | None, name: str) -> Iterator[Claim]:
+    """Claim a folder that does not exist yet, until the block ends.
+
+    Raises:
+        RunError: the folder that is wanted exists, another process is making it, or it cannot be written.
+    """
+    from sflsim.record.folders import Claimed, claimed, is_taken
+
+    numbered = (Path("runs") / f"{name}-{number}" for number in range(2, 10_000))
+    for place in [folder] if folder is not None else [Path("runs") / name, *numbered]:
+        with ExitStack() as stack:
+            try:
+                claim = stack.enter_context(claimed(place))
+            except Claimed as error:
+                if folder is not None:
+                    raise RunError(f"--out {error}") from error
+                continue
+            if not is_taken(place):
+                yield claim
+                return
+            if folder is not None:
+                raise RunError(
+                    f"--out {folder}: exists already; name a new folder, so that no run is overwritten"
+                )
+    raise RunError(f"runs/{name}: 10,000 of them exist already; name a folder with --out")
 
 
-class Saving(Protocol):
-    """A run, a sweep or a plan."""
-
-    def save(self, folder: Path, /) -> Path:
-        """Write its folder."""
-
-
-def saved(result: Saving, folder: Path) -> None:
-    """Write a folder; where that fails, say that the same command may go on in it.
+def saved(save: Callable[[], Path], claim: Claim) -> Path:
+    """Write a folder and return it; where that fails, say that the same command may go on in it.
 
     Raises:
         RunError: it cannot be written.
     """
     try:
-        result.save(folder)
+        return save()
     except RunError as error:
         remedy = "once it can be written, use the same --out again; what is unfinished there is replaced"
-        raise RunError(f"{error}\n{folder} is not whole: {remedy}") from error
-
-
-def _unfinished(folder: Path) -> bool:
-    """Tell whether a folder is empty, or what a run that was killed while it was written has left."""
-    from sflsim.record.tables import is_unfinished
-
-    return folder.is_dir() and is_unfinished(folder)
+        raise RunError(f"{error}\n{claim.folder} is not whole: {remedy}") from error

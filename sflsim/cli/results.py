@@ -24,7 +24,7 @@ def plot(
 
         run = Run.load(folder, trust=trust)
         for path in run.plot(to or own_folder(folder, "plots"), read_share(target)):
-            out.print(path, highlight=False, soft_wrap=True)
+            out.print(path, soft_wrap=True)
         for line in run.not_drawn():
             err.print(line)
 
@@ -40,7 +40,7 @@ def report(
         from sflsim.terminal.reports import write_report
 
         path = write_report(folder, to or folder / "report.html", read_share(target), trust=trust)
-        out.print(path, highlight=False, soft_wrap=True)
+        out.print(path, soft_wrap=True)
 
 
 def summary(
@@ -50,13 +50,14 @@ def summary(
 ) -> None:
     """Show the summary of a run again, for another target accuracy if you like."""
     with errors():
+        from sflsim.provenance import described
         from sflsim.report.summary import early_ends, format_summary
         from sflsim.run import Run
 
         run = Run.load(folder, trust=trust)
         out.print(format_summary(run.summary(read_share(target))))
-        for line in (*early_ends(run.runs), *run.empty_batteries()):
-            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        for line in (*early_ends(run.runs), *run.empty_batteries(), *described(run.manifest)):
+            out.print(line, soft_wrap=True)
 
 
 def explain(
@@ -79,10 +80,10 @@ def explain(
             err.print("simulating what changes would save (--no-what-if leaves this out)")
         found = explain_run(run, variant=variant, what_if=what_if)
         if csv:
-            typer.echo(as_csv(found), nl=False)
+            print(as_csv(found), end="")
         else:
             for part in format_explanation(found):
-                out.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+                out.print(part, soft_wrap=isinstance(part, str))
 
 
 def trace(
@@ -102,4 +103,4 @@ def trace(
         path = Run.load(folder, trust=trust).trace(
             to or folder / "trace.json", variant=variant, seed=seed, rounds=chosen
         )
-        out.print(path, highlight=False, soft_wrap=True)
+        out.print(path, soft_wrap=True)

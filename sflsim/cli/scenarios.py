@@ -39,7 +39,7 @@ def validate(
                         err.print(f"{path}: {count}, first point {broken[0].number}: {broken[0].error}")
                 out.print(
                     f"{path}: ok, {len(loaded.variants)} variants x {len(loaded.seeds)} seeds",
-                    highlight=False,
+                    soft_wrap=True,
                 )
         except typer.Exit as bad:
             wrong = max(wrong, bad.exit_code)
@@ -65,14 +65,14 @@ def partition(
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = to or Path(f"{loaded.name}-partition.png")
         out.print(dealt(loaded, seed, place))
-        out.print(f"written to {place}", highlight=False, soft_wrap=True)
+        out.print(f"written to {place}", soft_wrap=True)
 
 
 def schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
     from sflsim.scenario.schema import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    print(json.dumps(json_schema(), indent=2))
 
 
 def catalog(
@@ -114,7 +114,7 @@ def memory(
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         found = memory_of(loaded, cuts=cut, precision=precision, batch_size=batch_size)
         if csv:
-            typer.echo(found.needs.to_csv(index=False), nl=False)
+            print(found.needs.to_csv(index=False), end="")
         else:
             for table in format_memory(found):
                 out.print(table)

@@ -31,7 +31,7 @@ def show(context: typer.Context, cache: Cache = None) -> None:
         from sflsim.terminal.cache import format_cache
 
         for line in format_cache(cache or context.obj):
-            out.print(line, highlight=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
 
 
 @cache_app.command()
@@ -45,4 +45,4 @@ def prune(
     with errors():
         from sflsim.terminal.cache import prune_cache
 
-        out.print(prune_cache(cache or context.obj, size, age), highlight=False, soft_wrap=True)
+        out.print(prune_cache(cache or context.obj, size, age), soft_wrap=True)

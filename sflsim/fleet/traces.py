@@ -13,7 +13,15 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from sflsim.errors import did_you_mean
 from sflsim.fleet import files
@@ -57,6 +65,10 @@ class TraceConfig(BaseModel):
     @classmethod
     def _found(cls, file: str, info: ValidationInfo) -> str:
         return files.found(file, info)
+
+    @field_serializer("repeat")
+    def _as_read(self, repeat: bool | float) -> bool | str | float:
+        return repeat if isinstance(repeat, bool) else PERIOD.write(repeat)
 
     @field_validator("repeat", mode="plain", json_schema_input_type=bool | Period)
     @classmethod

@@ -18,21 +18,21 @@ import pandas as pd
 from sflsim.errors import RunError
 from sflsim.readers.columnar import read_frame
 from sflsim.record import tables
-from sflsim.scenario.loading import parse_saved
-from sflsim.scenario.schema import Scenario
+from sflsim.record.folders import Claim, claimed, written
+from sflsim.scenario.saved import Saved, read_saved
 
 
 @dataclass(frozen=True)
 class Contents:
     """What a folder holds."""
 
-    scenario: Scenario
+    scenario: Saved
     manifest: dict[str, Any]
     tables: dict[str, pd.DataFrame]
 
 
 def write(
-    folder: str | Path,
+    folder: str | Path | Claim,
     kind: str,
     *,
     scenario: str,
@@ -45,14 +45,14 @@ def write(
     Raises:
         RunError: the folder cannot be written.
     """
-    folder = Path(folder)
-    tables.begin_folder(folder)
-    for name, text in {"scenario.yaml": scenario, **(texts or {})}.items():
-        tables.write_text(text, folder / name)
-    for name, frame in frames.items():
-        tables.write_table(frame, folder / f"{name}.parquet")
-    tables.write_json(dict(manifest), folder / f"{kind}.json")
-    return folder
+    with claimed(folder) as claim:
+        with written(claim) as part:
+            for name, text in {"scenario.yaml": scenario, **(texts or {})}.items():
+                tables.write_text(text, part / name)
+            for name, frame in frames.items():
+                tables.write_table(frame, part / f"{name}.parquet")
+            tables.write_json(dict(manifest), part / f"{kind}.json")
+        return claim.folder
 
 
 def read(
@@ -67,7 +67,7 @@ def read(
     try:
         manifest = json.loads((folder / f"{kind}.json").read_text(encoding="utf-8"))
         lacking = [name for name, form in parts.items() if not isinstance(manifest[name], form)]
-        text = (folder / "scenario.yaml").read_text(encoding="utf-8")
+        scenario = read_saved(folder, trust=trust)
     except FileNotFoundError as error:
         raise _missing(folder, Path(error.filename), kind) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -75,7 +75,6 @@ def read(
     if lacking:
         raise RunError(f"{folder}: its manifest cannot be read (another {', '.join(lacking)} than expected)")
     found = {name: _table(folder / f"{name}.parquet", kind) for name in frames}
-    scenario = parse_saved(text, str(folder / "scenario.yaml"), trust=trust)
     return Contents(scenario, manifest, found)
 
 

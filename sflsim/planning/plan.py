@@ -5,10 +5,8 @@ Imports search, selection, sensitivity, advice and folders.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,12 @@ from sflsim.planning.sensitivity import READABLE, sensitivity
 from sflsim.planning.space import VARIANT, Point, Space, text_of
 from sflsim.planning.spread import chance_better, deviation
 from sflsim.planning.workers import Workers
+from sflsim.provenance import __version__, fingerprint, provenance, versions
 from sflsim.record import tables
+from sflsim.record.folders import Claim
 from sflsim.report.html_points import plan_report
 from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
 
 FACTS = {
@@ -66,18 +67,23 @@ class Plan:
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Scenario | Saved,
         *,
         points: pd.DataFrame,
         sensitivity: pd.DataFrame,
         explanation: str,
         manifest: dict[str, Any],
     ) -> None:
-        self.scenario = scenario
+        self._scenario = scenario
         self.points = points
         self.sensitivity = sensitivity
         self.explanation = explanation
         self.manifest = manifest
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that was planned (raises ScenarioError where what it names is not here)."""
+        return checked(self._scenario)
 
     @property
     def pareto(self) -> pd.DataFrame:
@@ -105,11 +111,11 @@ class Plan:
             decisions=[name for name in decided if name != "algorithm"],
             objectives=[FACTS[name] for name in self.manifest["objectives"]],
             units={"cost": str(self.manifest["currency"])},
-            name=self.scenario.name,
-            description=self.scenario.description,
+            name=self._scenario.name,
+            description=self._scenario.description,
             reasons=[line for line in self.explanation.splitlines() if line.strip()],
             tables={"Sensitivity": self._readable_sensitivity()},
-            scenario=self.scenario.to_yaml(),
+            scenario=self._scenario.to_yaml(),
             manifest=self.manifest,
         )
         return tables.write_text(text, file)
@@ -120,7 +126,7 @@ class Plan:
         rows = rows.assign(label=rows["label"].where(rows["changes"], "as now"))
         return rows[list(READABLE)].rename(columns=READABLE)
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path | Claim) -> Path:
         """Write the plan's folder: scenario.yaml, points.parquet, sensitivity.parquet, plan.json (last).
 
         Raises:
@@ -129,7 +135,7 @@ class Plan:
         return folders.write(
             folder,
             "plan",
-            scenario=self.scenario.to_yaml(),
+            scenario=self._scenario.to_yaml(),
             frames={"points": self.points, "sensitivity": self.sensitivity},
             manifest={**self.manifest, "explanation": self.explanation},
         )
@@ -282,10 +288,6 @@ def _manifest(
     scenario: Scenario, space: Space, knowledge: Knowledge, method: str, closest: Point | None
 ) -> dict[str, Any]:
     counts, block = knowledge.counts, knowledge.judge.plan
-    try:
-        package = version("sflsim")
-    except PackageNotFoundError:
-        package = "not installed"
     return {
         "method": method,
         "combinations": space.combinations,
@@ -298,6 +300,8 @@ def _manifest(
         "currency": block.prices.currency,
         "target_accuracy": scenario.target_accuracy,
         "nearest": -1 if closest is None else closest.number,
-        "scenario": hashlib.blake2b(scenario.to_yaml().encode(), digest_size=16).hexdigest(),
-        "version": package,
+        "scenario": fingerprint(scenario.to_yaml()),
+        "version": __version__,
+        "versions": versions(),
+        "provenance": provenance(),
     }

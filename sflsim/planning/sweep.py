@@ -28,12 +28,14 @@ from sflsim.planning.jobs import Desk, Job, Result, failed, learning_key
 from sflsim.planning.points import Point, merged, points
 from sflsim.planning.schedule import MAX_DEATHS, Schedule
 from sflsim.planning.sweep_table import FIGURES, summarize_sweep, sweep_table
+from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
+from sflsim.record.folders import Claim
 from sflsim.registry import algorithm_of
 from sflsim.report.html_points import sweep_report
-from sflsim.run import versions
 from sflsim.scenario.loading import written
 from sflsim.scenario.over import Over
+from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.yaml_lines import write_yaml
 from sflsim.session import Options
@@ -69,12 +71,21 @@ class Sweep:
     """
 
     def __init__(
-        self, scenario: Scenario, over: Mapping[str, list[Any]], table: pd.DataFrame, manifest: dict[str, Any]
+        self,
+        scenario: Scenario | Saved,
+        over: Mapping[str, list[Any]],
+        table: pd.DataFrame,
+        manifest: dict[str, Any],
     ) -> None:
-        self.scenario = scenario
+        self._scenario = scenario
         self.over = dict(over)
         self.table = table
         self.manifest = manifest
+
+    @property
+    def scenario(self) -> Scenario:
+        """Return the scenario that was swept (raises ScenarioError where what it names is not here)."""
+        return checked(self._scenario)
 
     @property
     def status(self) -> str:
@@ -90,14 +101,14 @@ class Sweep:
         text = sweep_report(
             self.table,
             list(self.over),
-            name=self.scenario.name,
-            description=self.scenario.description,
-            scenario=_resolved(self.scenario, self.over),
+            name=self._scenario.name,
+            description=self._scenario.description,
+            scenario=_resolved(self._scenario, self.over),
             manifest=self.manifest,
         )
         return tables.write_text(text, file)
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path | Claim) -> Path:
         """Write scenario.yaml, sweep.parquet, sweep.csv and, last, the manifest sweep.json.
 
         Raises:
@@ -106,7 +117,7 @@ class Sweep:
         return folders.write(
             folder,
             "sweep",
-            scenario=_resolved(self.scenario, self.over),
+            scenario=_resolved(self._scenario, self.over),
             frames={"sweep": self.table},
             manifest={**self.manifest, "over": self.over},
             texts={"sweep.csv": self.table.to_csv(index=False, lineterminator="\n")},
@@ -173,7 +184,9 @@ def sweep(
         "workers": count,
         "ray": ray or "",
         "real_s": round(time.perf_counter() - started, 3),
+        "scenario": fingerprint(_resolved(scenario, over)),
         "versions": versions(),
+        "provenance": provenance(),
     }
     return Sweep(scenario, over, table, manifest)
 
@@ -357,8 +370,10 @@ class _Tally:
             self.sharing_s += result.real_s
 
 
-def _resolved(scenario: Scenario, over: Mapping[str, list[Any]]) -> str:
+def _resolved(scenario: Scenario | Saved, over: Mapping[str, list[Any]]) -> str:
     """Return the scenario with every default, its variants as written (paths lead to those), its sweep."""
+    if isinstance(scenario, Saved):
+        return scenario.to_yaml()
     content = scenario.model_dump(mode="json", by_alias=True)
     content |= {"variants": written(scenario)["variants"], "sweep": dict(over)}
     return write_yaml({name: value for name, value in content.items() if value is not None})

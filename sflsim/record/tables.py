@@ -223,26 +223,10 @@ def is_unfinished(folder: Path) -> bool:
     """Tell whether a folder holds nothing but what a killed `save` has left: our files, and no manifest."""
     ours = {"scenario.yaml", "trace.json", "plots", "sweep.csv", *(f"{name}.parquet" for name in SAVED)}
     names = {path.name for path in folder.iterdir()}
-    return all(name in ours or _part_of(name) is not None for name in names)
+    return all(name in ours or name == ".claim" or is_part(name) for name in names)
 
 
-def begin_folder(folder: Path) -> None:
-    """Make a folder, or take away its manifest, so that no mixture looks whole, and what a kill has left.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for manifest in MANIFESTS:
-            (folder / manifest).unlink(missing_ok=True)
-        for path in folder.iterdir():
-            if _part_of(path.name) is not None:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error})") from error
-
-
-def _part_of(name: str) -> re.Match[str] | None:
-    """Return a match for the name of a file that `write_whole` had not finished."""
-    return re.fullmatch(r"\.(scenario\.yaml|[a-z]+\.json|sweep\.csv|[a-z]+\.parquet)\..+", name)
+def is_part(name: str) -> bool:
+    """Tell whether a name is that of a file or folder that was not finished."""
+    known = r"\.(?:(scenario\.yaml|[a-z]+\.json|sweep\.csv|[a-z]+\.parquet)\..+|[0-9a-f]+\.part)"
+    return re.fullmatch(known, name) is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from sflsim.provenance import described
 from sflsim.report.amounts import (
     NONE,
     byte_unit,
@@ -157,8 +158,9 @@ def _percent(mean: float, std: float) -> str:
 
 
 def origin(scenario: str, manifest: Mapping[str, Any] | None) -> list[Section]:
-    """Return the section with the resolved scenario and the manifest, as far as they are there."""
-    body = folded("Resolved scenario (every default written out)", scenario) if scenario else ""
+    """Return the section on where a result comes from: in words, the resolved scenario, the manifest."""
+    body = "".join(f"<p>{escape(line)}</p>" for line in described(manifest or {}))
+    body += folded("Resolved scenario (every default written out)", scenario) if scenario else ""
     if manifest:
         text = json.dumps(manifest, indent=2, sort_keys=True, default=str, ensure_ascii=False)
         body += folded("Manifest (versions, settings, what was computed)", text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,29 +17,42 @@ from sflsim.report.tables import measured, variants_of
 
 
 def plot_all(
-    tables: Mapping[str, pd.DataFrame], folder: Path | str, target: float | None = None
+    tables: Mapping[str, pd.DataFrame],
+    folder: Path | str,
+    target: float | None = None,
+    failures: list[str] | None = None,
 ) -> list[Path]:
     """Write every picture for which `tables` (evaluations, runs, spans) has data and return their paths.
 
     accuracy_time.png and accuracy_rounds.png need an accuracy, time_to_accuracy.png also a `target`;
-    gantt_<variant>.png and where_time_goes.png need spans. Equal tables give equal bytes.
+    gantt_<variant>.png and where_time_goes.png need spans. Equal tables give equal bytes. Where one cannot be
+    drawn, whatever the reason, a line about it is added to `failures`, and the others are drawn.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return [save_png(figure, folder / f"{name}.png") for name, figure in figures(tables, target)]
+    folder, paths = Path(folder), []
+    failures = [] if failures is None else failures
+    for name, figure in figures(tables, target):
+        path = folder / f"{name}.png"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            paths.append(save_png(figure(), path))
+        except Exception as error:
+            failures.append(f"{path}: cannot be drawn ({type(error).__name__}: {error})")
+    return paths
 
 
-def figures(tables: Mapping[str, pd.DataFrame], target: float | None = None) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of each picture that `tables` has data for, one at a time."""
+def figures(
+    tables: Mapping[str, pd.DataFrame], target: float | None = None
+) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Yield the name of each picture that `tables` has data for, and what draws it."""
     evaluations, runs, spans = (tables.get(name) for name in ("evaluations", "runs", "spans"))
     if not measured(evaluations).empty:
-        yield "accuracy_time", accuracy_figure(evaluations, runs, target, "time_s")
-        yield "accuracy_rounds", accuracy_figure(evaluations, runs, target, "round")
+        yield "accuracy_time", partial(accuracy_figure, evaluations, runs, target, "time_s")
+        yield "accuracy_rounds", partial(accuracy_figure, evaluations, runs, target, "round")
         if target is not None:
-            yield "time_to_accuracy", time_to_accuracy_figure(evaluations, runs, target)
+            yield "time_to_accuracy", partial(time_to_accuracy_figure, evaluations, runs, target)
     work = participant_spans(spans)
     taken: set[str] = set()
     for variant in variants_of(work):
-        yield f"gantt_{safe_name(variant, taken)}", gantt_figure(spans, variant)
+        yield f"gantt_{safe_name(variant, taken)}", partial(gantt_figure, spans, variant)
     if not work.empty:
-        yield "where_time_goes", where_time_goes_figure(spans)
+        yield "where_time_goes", partial(where_time_goes_figure, spans)

@@ -10,7 +10,9 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5
 MARKERS = "os^DvP<>*hpd"
 
 STYLE: dict[str, Any] = {
+    "text.parse_math": False,  # a name may have any characters, such as two dollar signs
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.labelsize": 7.5,
@@ -70,8 +73,19 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": DPI,
 }
 
-# Applied over matplotlib's own defaults, so that a user's settings do not change the pictures.
-in_style = style.context(STYLE, after_reset=True)
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Apply the style over matplotlib's own defaults: a user's settings do not change the pictures.
+
+    A sign that the font lacks is drawn as a box, and nobody is warned of it.
+    """
+    with style.context(STYLE, after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        yield
+
+
+in_style = styled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +172,7 @@ def safe_name(name: str, taken: set[str]) -> str:
 def save_png(figure: Figure, path: Path) -> Path:
     """Write `figure` as PNG without date or software name, so that equal tables give equal bytes."""
     picture = io.BytesIO()
-    with style.context(STYLE, after_reset=True):
+    with styled():
         figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
     path.unlink(missing_ok=True)  # a link would lead the picture elsewhere
     path.write_bytes(picture.getvalue())

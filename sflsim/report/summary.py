@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from sflsim.report.amounts import NONE, byte_unit, count_text, joule_unit, number_text, target_text, time_unit
 from sflsim.report.tables import (
@@ -197,7 +198,7 @@ def format_summary(summary: pd.DataFrame) -> Table:
         else:
             table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
     for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))  # names of the user's, not rich's markup
     return table
 
 

@@ -36,7 +36,7 @@ from sflsim.scenario.over import mistakes
 from sflsim.scenario.own_catalog import OwnCatalog, read_catalog
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.source import Source
-from sflsim.scenario.yaml_lines import write_yaml
+from sflsim.scenario.yaml_lines import CONTROL, SURROGATE, write_yaml
 from sflsim.units import PERIOD, Fraction, Period
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -182,6 +182,13 @@ class Scenario(Part):
         remedy = "leave one out, or give each a 'name:'"
         _refuse_twice([variant.name for variant in variants], ("name",), "the name", remedy)
         return variants
+
+    @field_validator("description")
+    @classmethod
+    def _text(cls, description: str) -> str:
+        if wrong := CONTROL.search(description) or SURROGATE.search(description):
+            raise mistake(f"the character U+{ord(wrong[0]):04X}", "text, without control characters")
+        return description
 
     @field_validator("seeds")
     @classmethod

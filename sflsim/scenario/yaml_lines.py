@@ -29,6 +29,10 @@ SCALARS = {
     ),
 }
 TEXT = "tag:yaml.org,2002:str"
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+"""Characters that no text of a scenario holds; U+0085 and the ends of lines are text to YAML."""
+ENDS = re.compile(r"[\r\x85\u2028\u2029\ufeff]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass
@@ -63,6 +67,10 @@ def read_yaml(text: str, file: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         raise ScenarioError(_no_yaml(error.problem or str(error), file, line)) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        found = f"the character U+{error.character:04X}, which no text holds"
+        raise ScenarioError(Problem("", found, "text", "remove it", file, line)) from error
     except yaml.YAMLError as error:
         raise ScenarioError(_no_yaml(" ".join(str(error).split()), file, None)) from error
     except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF" that is no character
@@ -110,7 +118,12 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def text(self, data: str) -> yaml.ScalarNode:
+        """Write text; what a reader would take for the end of a line is written as an escape."""
+        return self.represent_scalar(TEXT, data, style='"' if ENDS.search(data) else None)
 
+
+_Dumper.add_representer(str, _Dumper.text)
 _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
 for _tag, _pattern in SCALARS.items():
     _Loader.add_implicit_resolver(_tag, _pattern, None)
@@ -165,7 +178,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._note(path, line, "a key that is a list or a mapping", "keys that are text")
                 continue
-            key = key_node.value
+            key = self._text(key_node.value, path, line)
             below = join(path, key)
             if key_node.tag != TEXT:
                 self._note(path, line, f"the key {key!r}", "keys that are text")
@@ -179,7 +192,7 @@ class _Builder:
     def _scalar(self, node: yaml.ScalarNode, path: str, line: int) -> Any:
         text = node.value
         if node.tag == TEXT:
-            return text
+            return self._text(text, path, line)
         if not SCALARS[node.tag].match(text):
             self._note(path, line, f"the tag '{node.tag}' on {text!r}", "plain values")
             return None
@@ -189,6 +202,14 @@ class _Builder:
         if kind == "float":
             return self._number(text, path, line)
         return text.lower() == "true" if kind == "bool" else None
+
+    def _text(self, text: str, path: str, line: int) -> str:
+        if wrong := CONTROL.search(text) or SURROGATE.search(text):
+            kind = "half a character (a lone surrogate)" if SURROGATE.search(text) else "a control character"
+            found = f"{shorten(ascii(text))} with {kind}, U+{ord(wrong[0]):04X}"
+            self._note(path, line, found, "text", "remove it, or write what it stands for")
+            return SURROGATE.sub("?", text)
+        return text
 
     def _whole_number(self, text: str, path: str, line: int) -> int:
         if len(text) > 20 or not -(2**63) <= int(text) < 2**63:

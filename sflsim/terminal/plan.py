@@ -11,7 +11,6 @@ from typing import Literal
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -47,9 +46,9 @@ def format_pareto(plan: Plan) -> Table | None:
     for name in columns:
         side: Literal["left", "right"] = "left" if name in shown else "right"
         head = over_lines(name) if name in paths else name.replace(" ", "\n")
-        table.add_column(escape(head), justify=side, vertical="bottom", no_wrap=True)
+        table.add_column(Text(head), justify=side, vertical="bottom", no_wrap=True)
     for mark, *cells in zip(rows["recommended"], *columns.values(), strict=True):
-        table.add_row("*" if mark else "", *map(escape, cells))
+        table.add_row("*" if mark else "", *map(Text, cells))
     return table
 
 
@@ -69,7 +68,7 @@ def plan_shown(console: Console) -> Iterator[Callable[[str], None]]:
     """Yield a progress callback that keeps one line on a terminal, and prints one now and then elsewhere."""
     if console.is_terminal:
         with console.status("planning") as status:
-            yield lambda text: status.update(escape(text))
+            yield lambda text: status.update(Text(text))
         return
     last_s = time.monotonic()
 

@@ -24,9 +24,9 @@ def shown(console: Console) -> Iterator[Callable[[Progress], None]]:
         yield _Lines(console)
         return
     bars = Bars(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", markup=False),
         console=console,
         transient=True,
     )

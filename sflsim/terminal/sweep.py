@@ -29,7 +29,7 @@ def sweep_shown(console: Console) -> Iterator[Callable[[SweepProgress], None]]:
     if not console.is_terminal:
         yield _Lines(console)
         return
-    columns = (TextColumn("sweep"), BarColumn(bar_width=24), TextColumn("{task.description}"))
+    columns = (TextColumn("sweep"), BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
     with Bars(*columns, console=console, transient=True) as bars:
         task = bars.add_task("starting", total=1.0)
 

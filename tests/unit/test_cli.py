@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from typer.testing import CliRunner, Result
 
 from sflsim.cli import app
 from sflsim.errors import RunError
+from sflsim.record import folders
 from sflsim.report.html_run import run_report
 from sflsim.run import Run
 
@@ -438,28 +440,42 @@ def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> Non
 def test_a_folder_that_a_kill_left_half_written_is_used_again(
     command: str, write_number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed at any file, nothing looks whole; the same command with the same --out then completes it."""
+    """Killed at any file, there is no folder; the same command with the same --out then makes it."""
     plan = {"decisions": {"server.slots": [1, 2]}, "objectives": ["time"]}
     scenario = write(sweep={"server.slots": [1, 2]}, plan=plan)
     folder = tmp_path / "out"
-    replace, calls = os.replace, itertools.count(1)
+    moves, calls = {"replace": os.replace, "rename": os.rename}, itertools.count(1)
 
-    def killed(source: Any, target: Any) -> None:
-        if Path(target).parent == folder and next(calls) == write_number:
+    def killed(name: str, source: Any, target: Any) -> None:
+        if Path(target).is_relative_to(tmp_path) and next(calls) == write_number:
             raise KeyboardInterrupt  # what follows in `save` does not happen
-        replace(source, target)
+        moves[name](source, target)
 
     quick = [] if command == "plan" else ["--timing-only", "--workers", 1]
     arguments = [command, scenario, "--out", folder, *quick]
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", killed)
+        for name in moves:
+            patched.setattr(os, name, partial(killed, name))
+        patched.setattr(folders.shutil, "rmtree", lambda *_, **__: None)
         first = sflsim(*arguments)
-    if first.exit_code == 0:
-        assert write_number > 3  # it writes no more files
-        return
-    assert not {"run.json", "sweep.json", "plan.json"} & {path.name for path in folder.iterdir()}
-    (folder / ".scenario.yaml.abc").write_text("half a file, as a kill leaves it")
+    assert first.exit_code == 1
+    assert not folder.exists()
+    assert list(tmp_path.glob(".out.*.part"))
     again = sflsim(*arguments)
     assert again.exit_code == 0, again.output
     assert (folder / f"{command}.json").is_file()
-    assert not list(folder.glob(".*"))
+    assert not [*folder.glob(".*"), *tmp_path.glob(".*")]
+
+
+def test_an_unfinished_folder_of_an_earlier_version_is_used_again(tmp_path: Path) -> None:
+    """Its files, none of them a manifest, and halves of files are replaced; a mount is written in place."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    before = folder.stat().st_ino
+    for name in (".scenario.yaml.abc", "scenario.yaml", ".0123abcd.part"):
+        (folder / name).write_text("half a file, as a kill leaves it")
+    result = run(write(variants=VARIANTS[:1]), "--timing-only", "--out", folder)
+    assert result.exit_code == 0, result.output
+    assert Run.load(folder).status == "completed"
+    assert folder.stat().st_ino == before
+    assert not [*folder.glob(".*"), *tmp_path.glob(".*")]

@@ -85,7 +85,7 @@ def test_every_command_refuses_and_runs_nothing(command: str, folder: Path) -> N
 
 
 def test_a_strangers_run_folder_runs_nothing(folder: Path) -> None:
-    """Its saved scenario names code that lies beside it; what would run that code is refused."""
+    """Its saved scenario names code that lies beside it; tables and pictures are shown without it."""
     saved = sflsim.simulate(
         sflsim.load_scenario(folder / "own.yaml", ["workload.model=mlp", "workload.cut=1"])
     )
