@@ -1,12 +1,14 @@
 """What happened when: the recorder of spans and its running totals.
 
 A span is one activity of one actor from start to end. It is recorded at the moment it ends, so
-that the totals are those of the simulated instant. Imports nothing of the package.
+that the totals are those of the simulated instant. A message has two, `uplink` or `downlink` while its
+bytes pass and `latency` while it travels; both are recorded when it arrives, the second right after
+the first. Imports nothing of the package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
@@ -28,6 +30,7 @@ Use = tuple[str, float, float]
 """From a time in s on, so many byte/s flow through the shared medium of this name."""
 
 
+LATENCY = "latency"
 ENOUGH = 65_536  # spans that are not to be kept and wait to be folded, at most
 
 
@@ -45,6 +48,20 @@ class Unread:
         """Let them go."""
 
 
+def messages(spans: Iterable[Span]) -> Iterator[Span]:
+    """Yield spans in order, those of a message as one: from its first byte to its arrival."""
+    held: Span | None = None
+    for span in spans:
+        if held is not None and span[1] == LATENCY:
+            held = (*held[:3], span[3], *held[4:])
+            continue
+        if held is not None:
+            yield held
+        held = span
+    if held is not None:
+        yield held
+
+
 @dataclass(slots=True)
 class Totals:
     """Sums over all spans so far; `energy_j` is what the clients drew above idle."""
@@ -59,7 +76,8 @@ class Totals:
 class Recorder:
     """Collects spans; where they go `into` a folder, only until they are summed (`let_go`, `totals`).
 
-    `add` records one finished activity; `ended` is the callback of an event that has a `span`.
+    `add` records one finished activity; `ended` is the callback of an event that has a `span`, `arrived`
+    that of a message which has its `travel`, too.
     """
 
     __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "use", "wasted")
@@ -83,6 +101,12 @@ class Recorder:
         """Let what a client does from now on in a round count, where it was dropped in it before."""
         if (client, round) in self.wasted:
             self.wasted[client, round] = now_s
+
+    def arrived(self, message: Any) -> None:
+        """Record a message: its span, and its travel where it was not cut before."""
+        self.add(message.span)
+        if message.travel is not None:
+            self.add(message.travel)
 
     @property
     def totals(self) -> Totals:
