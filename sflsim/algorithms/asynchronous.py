@@ -5,7 +5,7 @@ contributed, its place goes to a client drawn at random from those that are idle
 included, so with all clients active it goes on at once. What arrives in one instant is used
 before anybody starts anew in it, so equal clients see equal models. Where clients come and go, one
 that vanishes gives up its place, which stays empty while nobody idle is there. A "round" of the tables is an
-update of the global model; in spans it is the client's own count of contributions.
+update of the global model. A client's own count of contributions names its draws, and is in no table.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Asynchronous(Algorithm):
     def protocol(self, sim: Simulation) -> Protocol:
         """Start the active clients; they go on for ever."""
         self.model, self.version = sim.initial_model(), 0
+        self._updates_s = sim.recorder.updates_s = []
         self._contributions: Counter[int] = Counter()
         self._draws = 0
         active = sim.select(0) if sim.always else sim.present(0)[0]
@@ -60,12 +61,18 @@ class Asynchronous(Algorithm):
             client.begin(number)
             yield Timeout(sim.env, 0.0)  # after all that arrives now
             if sim.always:
-                yield from self.contribute(sim, client)
+                yield from self._contribution(sim, client, number)
                 client = self._next(sim, client, number)
             else:
-                yield sim.take_part(self.contribute(sim, client), client)
+                yield sim.take_part(self._contribution(sim, client, number), client)
                 self._give_up(client, number)
                 client = yield from self._found(sim)
+
+    def _contribution(self, sim: Simulation, client: Client, number: int) -> Protocol:
+        """Let a client contribute, and record that it has."""
+        since_s = sim.env.now
+        yield from self.contribute(sim, client)
+        sim.recorder.contributed(client.name, number, since_s, sim.env.now)
 
     def _next(self, sim: Simulation, client: Client, number: int) -> Client:
         """Return the client that takes the place of one that has contributed."""
@@ -131,6 +138,7 @@ class Asynchronous(Algorithm):
         """Make `model` the global one; `steps` is the number of server steps that led to it."""
         self.model = model
         self.version += 1
+        self._updates_s.append(sim.env.now)
         sim.finish_round(model, steps)
 
     def open(self, sim: Simulation) -> None:

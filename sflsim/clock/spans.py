@@ -8,7 +8,8 @@ the first. Imports nothing of the package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
@@ -31,6 +32,7 @@ Use = tuple[str, float, float]
 
 
 LATENCY = "latency"
+CONTRIBUTION = "contribution"
 ENOUGH = 65_536  # spans that are not to be kept and wait to be folded, at most
 
 
@@ -62,6 +64,20 @@ def messages(spans: Iterable[Span]) -> Iterator[Span]:
         yield held
 
 
+def in_updates(spans: Sequence[Span], updates_s: Sequence[float]) -> list[Span]:
+    """Return spans whose round is the update of the global model that came next, at or after their end.
+
+    `updates_s` are the times of the updates, the first of which makes round 1. A message stays whole.
+    """
+    rounds = [bisect_left(updates_s, span[3]) + 1 for span in messages(spans)]
+    found: list[Span] = []
+    place = -1
+    for span in spans:
+        place += span[1] != LATENCY
+        found.append((*span[:4], rounds[place], *span[5:]))
+    return found
+
+
 @dataclass(slots=True)
 class Totals:
     """Sums over all spans so far; `energy_j` is what the clients drew above idle."""
@@ -80,7 +96,7 @@ class Recorder:
     that of a message which has its `travel`, too.
     """
 
-    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "use", "wasted")
+    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "updates_s", "use", "wasted")
 
     def __init__(self, into: Folder | None = None) -> None:
         self.into = into
@@ -90,12 +106,18 @@ class Recorder:
         self.ended: Callable[[Any], None] = lambda activity: add(activity.span)
         self._totals = Totals()
         self._summed = 0
+        self.updates_s: list[float] | None = None
+        """When the global model was updated, where no round holds the clients together."""
         self.wasted: dict[tuple[str, int], float] = {}
         """Client and round of every participation that was dropped: its spans that began before a time."""
 
     def waste(self, client: str, round: int) -> None:
         """Let a client's part of a round count as dropped."""
         self.wasted[client, round] = inf
+
+    def contributed(self, client: str, number: int, since_s: float, now_s: float) -> None:
+        """Record that the server has a client's whole contribution, which it began at `since_s`."""
+        self.add(("server", CONTRIBUTION, since_s, now_s, number, client, 0.0, 0.0, 0.0, "done"))
 
     def anew(self, client: str, round: int, now_s: float) -> None:
         """Let what a client does from now on in a round count, where it was dropped in it before."""

@@ -1,9 +1,10 @@
 """Where a participant's time goes: every instant of its round is given to exactly one cause.
 
-A participant's round lasts from the start of its first span to the end of its last. A radio works
+A participant's round lasts from the start of its first span to the end of its last; where nobody waits for
+others, its contribution stands in its place (see contributions). A radio works
 beside the processor and the server beside both, so spans overlap; an instant that several cover goes
-to the first of: compute > slowdown > uplink > downlink > server > wait. An instant that none covers is
-`other`. So overlapped communication and overlapped server steps cost nothing, which is what
+to the first of: compute > slowdown > uplink > downlink > latency > server > wait. An instant that none
+covers is `other`. So overlapped communication and overlapped server steps cost nothing, which is what
 overlapping is for. A multiplicative slowdown stretches compute and counts as compute.
 Imports report modules only.
 """
@@ -17,10 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sflsim.report.amounts import time_unit
+from sflsim.report.contributions import CONTRIBUTION, contributions, of_contribution
 from sflsim.report.style import (
     BLUE,
     GREEN,
     ORANGE,
+    PURPLE,
     SKY,
     VERMILLION,
     bar_rows,
@@ -30,12 +33,13 @@ from sflsim.report.style import (
 )
 from sflsim.report.tables import SPAN_COLUMNS, variants_of, with_columns
 
-CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "server", "wait", "other")
+CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "other")
 CATEGORY_OF = {
     "compute": "compute",
     "slowdown": "slowdown",
     "uplink": "uplink",
     "downlink": "downlink",
+    "latency": "latency",
     "serve": "server",
     "queue": "server",
     "wait": "wait",
@@ -46,6 +50,7 @@ COLORS = {
     "uplink": GREEN,
     "server": VERMILLION,
     "downlink": SKY,
+    "latency": PURPLE,
     "wait": "#c9c9c9",
     "other": "#ffffff",
 }
@@ -56,6 +61,7 @@ LABELS = {
     "uplink": "uplink",
     "server": "server (queue or serve)",
     "downlink": "downlink",
+    "latency": "latency",
     "wait": "waiting for stragglers",
     "other": "other",
 }
@@ -64,25 +70,31 @@ SERVER = r"server(:\d+)?"
 
 
 def attribute(spans: pd.DataFrame | None) -> pd.DataFrame:
-    """Return one row per participant and round: `KEYS`, then the seconds of each of `CATEGORIES`.
+    """Return one row per participant and round: `KEYS`, the seconds of each of `CATEGORIES`, its weight.
 
     The categories of a row add up to the length of the participant's round. Server spans without a
     client, and spans without an end, belong to nobody and are left out.
     """
-    work = participant_spans(spans)
-    groups = work.groupby(KEYS, sort=False, observed=True)
+    work, found = participant_spans(spans), contributions(with_columns(spans, SPAN_COLUMNS))
+    part = of_contribution(work, found)
+    whole = (part >= 0) | ~work["variant"].isin(found["variant"].unique()).to_numpy(dtype=bool)
+    of_part = found["round"].reindex(part).to_numpy()
+    work = work.assign(part=part, round=work["round"].where(part < 0, of_part))[whole]
+    groups = work.groupby([*KEYS, "part"], sort=False, observed=True)
     owner = np.asarray(groups.ngroup(), dtype=np.int64)
     rank = work["activity"].map(CATEGORY_OF).fillna("other").map(CATEGORIES.index).to_numpy(dtype=np.int64)
     start_s, end_s = work["start_s"].to_numpy(dtype=np.float64), work["end_s"].to_numpy(dtype=np.float64)
-    rows = work[KEYS].drop_duplicates(KEYS).reset_index(drop=True)
+    rows = work[[*KEYS, "part"]].drop_duplicates().reset_index(drop=True)
     seconds = pd.DataFrame(_sweep(owner, rank, start_s, end_s, len(rows)), columns=list(CATEGORIES))
-    return pd.concat([rows, seconds], axis=1)
+    weight = found["weight"].reindex(rows["part"]).fillna(1.0).to_numpy(dtype=np.float64)
+    return pd.concat([rows[KEYS], seconds.assign(weight=weight)], axis=1)
 
 
 def participant_spans(spans: pd.DataFrame | None) -> pd.DataFrame:
     """Return the finished spans that belong to a client, `client` filled in from the actor where empty."""
     table = with_columns(spans, SPAN_COLUMNS)
     table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
+    table = table[table["activity"] != CONTRIBUTION]
     actor, client = table["actor"].astype(str), table["client"].fillna("").astype(str)
     owner = client.where(client != "", actor.where(~actor.str.fullmatch(SERVER), ""))
     return table.assign(client=owner)[owner != ""]
@@ -120,8 +132,9 @@ def where_time_goes(spans: pd.DataFrame | None, share: bool = False) -> pd.DataF
 
     With `share` each row is divided by its sum.
     """
-    shares = attribute(spans)
-    means = shares.groupby("variant", sort=False, observed=True)[list(CATEGORIES)].mean()
+    rows = attribute(spans)
+    weighed = rows[list(CATEGORIES)].mul(rows["weight"], axis=0)
+    means = weighed.groupby(rows["variant"], sort=False, observed=True).mean()
     means = means.reindex(variants_of(spans)).dropna(how="all")
     return means.div(means.sum(axis=1).replace(0.0, np.nan), axis=0).fillna(0.0) if share else means
 
@@ -151,7 +164,7 @@ def where_time_goes_figure(spans: pd.DataFrame | None) -> Figure:
         )
         for row, value in enumerate(values):
             if value > 0.12 * totals.max() / length_s:
-                ink = "black" if category in ("wait", "other", "slowdown", "downlink") else "white"
+                ink = "black" if category in ("wait", "other", "slowdown", "downlink", "latency") else "white"
                 text = f"{100 * value * length_s / totals.iloc[row]:.0f} %"
                 axes.text(
                     left[row] + value / 2, row, text, ha="center", va="center_baseline", color=ink, fontsize=6
