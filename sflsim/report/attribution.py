@@ -1,11 +1,13 @@
 """Where a participant's time goes: every instant of its round is given to exactly one cause.
 
-A participant's round lasts from the start of its first span to the end of its last; where nobody waits for
-others, its contribution stands in its place (see contributions). A radio works
+A participant's round lasts from the start of its first span to the end of its last. A radio works
 beside the processor and the server beside both, so spans overlap; an instant that several cover goes
 to the first of: compute > slowdown > uplink > downlink > latency > server > wait. An instant that none
 covers is `other`. So overlapped communication and overlapped server steps cost nothing, which is what
 overlapping is for. A multiplicative slowdown stretches compute and counts as compute.
+
+Where nobody waits for others, a client's contribution stands in the place of its round, and its time
+goes to what is on its path, as in `sflsim explain` (see critical_path).
 Imports report modules only.
 """
 
@@ -18,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sflsim.report.amounts import time_unit
-from sflsim.report.contributions import CONTRIBUTION, contributions, of_contribution
+from sflsim.report.contributions import contributions, participant_spans
+from sflsim.report.critical_path import contribution_path
 from sflsim.report.style import (
     BLUE,
     GREEN,
@@ -31,7 +34,7 @@ from sflsim.report.style import (
     legend_below,
     message_figure,
 )
-from sflsim.report.tables import SPAN_COLUMNS, variants_of, with_columns
+from sflsim.report.tables import variants_of
 
 CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "other")
 CATEGORY_OF = {
@@ -66,7 +69,6 @@ LABELS = {
     "other": "other",
 }
 KEYS = ["variant", "seed", "round", "client"]
-SERVER = r"server(:\d+)?"
 
 
 def attribute(spans: pd.DataFrame | None) -> pd.DataFrame:
@@ -75,29 +77,34 @@ def attribute(spans: pd.DataFrame | None) -> pd.DataFrame:
     The categories of a row add up to the length of the participant's round. Server spans without a
     client, and spans without an end, belong to nobody and are left out.
     """
-    work, found = participant_spans(spans), contributions(with_columns(spans, SPAN_COLUMNS))
-    part = of_contribution(work, found)
-    whole = (part >= 0) | ~work["variant"].isin(found["variant"].unique()).to_numpy(dtype=bool)
-    of_part = found["round"].reindex(part).to_numpy()
-    work = work.assign(part=part, round=work["round"].where(part < 0, of_part))[whole]
-    groups = work.groupby([*KEYS, "part"], sort=False, observed=True)
+    work = participant_spans(spans)
+    roundless = work["variant"].isin(contributions(spans)["variant"].unique())
+    parts = [_of_rounds(work[~roundless]), _of_contributions(work[roundless], spans)]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def _of_rounds(work: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the participants of rounds."""
+    groups = work.groupby(KEYS, sort=False, observed=True)
     owner = np.asarray(groups.ngroup(), dtype=np.int64)
     rank = work["activity"].map(CATEGORY_OF).fillna("other").map(CATEGORIES.index).to_numpy(dtype=np.int64)
     start_s, end_s = work["start_s"].to_numpy(dtype=np.float64), work["end_s"].to_numpy(dtype=np.float64)
-    rows = work[[*KEYS, "part"]].drop_duplicates().reset_index(drop=True)
+    rows = work[KEYS].drop_duplicates(KEYS).reset_index(drop=True)
     seconds = pd.DataFrame(_sweep(owner, rank, start_s, end_s, len(rows)), columns=list(CATEGORIES))
-    weight = found["weight"].reindex(rows["part"]).fillna(1.0).to_numpy(dtype=np.float64)
-    return pd.concat([rows[KEYS], seconds.assign(weight=weight)], axis=1)
+    return pd.concat([rows, seconds], axis=1).assign(weight=1.0)
 
 
-def participant_spans(spans: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the finished spans that belong to a client, `client` filled in from the actor where empty."""
-    table = with_columns(spans, SPAN_COLUMNS)
-    table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
-    table = table[table["activity"] != CONTRIBUTION]
-    actor, client = table["actor"].astype(str), table["client"].fillna("").astype(str)
-    owner = client.where(client != "", actor.where(~actor.str.fullmatch(SERVER), ""))
-    return table.assign(client=owner)[owner != ""]
+def _of_contributions(work: pd.DataFrame, spans: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the rows of contributions: what the client did or waited for on its path through each."""
+    path = contribution_path(spans, work["variant"].unique())
+    path = path.assign(
+        seconds=path["end_s"] - path["start_s"],
+        category=path["activity"].map(CATEGORY_OF).fillna("other"),
+    )
+    keys = [*KEYS, "contribution", "weight"]
+    seconds = path.groupby([*keys, "category"], sort=False)["seconds"].sum().unstack(fill_value=0.0)
+    rows = seconds.reindex(columns=list(CATEGORIES), fill_value=0.0).reset_index()
+    return rows[[*KEYS, *CATEGORIES, "weight"]]
 
 
 def _sweep(
@@ -139,6 +146,11 @@ def where_time_goes(spans: pd.DataFrame | None, share: bool = False) -> pd.DataF
     return means.div(means.sum(axis=1).replace(0.0, np.nan), axis=0).fillna(0.0) if share else means
 
 
+def of_whom(spans: pd.DataFrame | None) -> str:
+    """Return whose time is shown: there are rounds, contributions, or both."""
+    return "a participant's round" + (" or contribution" if len(contributions(spans)) else "")
+
+
 @in_style
 def where_time_goes_figure(spans: pd.DataFrame | None) -> Figure:
     """Return stacked bars, one per variant: mean seconds of a participant's round, with shares inside."""
@@ -171,7 +183,7 @@ def where_time_goes_figure(spans: pd.DataFrame | None) -> Figure:
                 )
         left = left + values
     axes.set_xlim(0, float(totals.max()) / length_s * 1.02 or 1.0)
-    axes.set_xlabel(f"mean time of a participant's round ({unit})", loc="right")
+    axes.set_xlabel(f"mean time of {of_whom(spans)} ({unit})", loc="right")
     axes.spines["left"].set_visible(False)
     handles = [
         Patch(facecolor=COLORS[category], edgecolor="#999999" if category == "other" else "none")

@@ -1,4 +1,4 @@
-"""The contributions of a run in which nobody waits: which spans are part of each, and how each counts.
+"""The contributions of a run in which nobody waits, and how each counts; the spans of clients.
 
 An asynchronous algorithm has no rounds that its clients share: each makes one contribution after another,
 and the run is as long as it takes them to make enough. So what a change saves follows from what the
@@ -14,16 +14,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sflsim.report.tables import SPAN_COLUMNS, with_columns
+
 CONTRIBUTION = "contribution"
+SERVER = r"server(:\d+)?"
 RUN = ["variant", "seed"]
 
 
-def contributions(spans: pd.DataFrame) -> pd.DataFrame:
+def contributions(spans: pd.DataFrame | None) -> pd.DataFrame:
     """Return variant, seed, client, round, start_s, end_s and weight of every whole contribution.
 
     Weights are such that the weighted lengths of a run's contributions sum to their lengths.
     """
-    found = spans[spans["activity"] == CONTRIBUTION]
+    found = with_columns(spans, SPAN_COLUMNS)
+    found = found[found["activity"] == CONTRIBUTION]
     found = found[[*RUN, "client", "round", "start_s", "end_s"]].reset_index(drop=True)
     length_s = found["end_s"] - found["start_s"]
     runs = [found[name] for name in RUN]
@@ -36,17 +40,11 @@ def contributions(spans: pd.DataFrame) -> pd.DataFrame:
     return found.assign(weight=weight)
 
 
-def of_contribution(work: pd.DataFrame, found: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return for each span the row of the contribution that it is part of, -1 for none."""
-    row = np.full(len(work), -1, dtype=np.int64)
-    if found.empty:
-        return row
-    keys = [*RUN, "client"]
-    place = np.arange(len(work))
-    left = work[[*keys, "start_s", "end_s"]].assign(place=place).sort_values("start_s", kind="stable")
-    right = found[[*keys, "start_s", "end_s"]].rename(columns={"end_s": "until_s"})
-    right = right.assign(row=np.arange(len(found))).sort_values("start_s", kind="stable")
-    both = pd.merge_asof(left, right, on="start_s", by=keys)
-    inside = both["row"].notna() & (both["end_s"] <= both["until_s"])
-    row[both.loc[inside, "place"]] = both.loc[inside, "row"]
-    return row
+def participant_spans(spans: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the finished spans that belong to a client, `client` filled in from the actor where empty."""
+    table = with_columns(spans, (*SPAN_COLUMNS, "outcome"))
+    table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
+    table = table[table["activity"] != CONTRIBUTION]
+    actor, client = table["actor"].astype(str), table["client"].fillna("").astype(str)
+    owner = client.where(client != "", actor.where(~actor.str.fullmatch(SERVER), ""))
+    return table.assign(client=owner)[owner != ""]

@@ -26,8 +26,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from sflsim.record.tables import arrivals
-from sflsim.report.attribution import SERVER, participant_spans
-from sflsim.report.contributions import contributions
+from sflsim.report.contributions import SERVER, contributions, participant_spans
+from sflsim.report.tables import SPAN_COLUMNS, with_columns
 
 PATH = {
     "variant": "str",
@@ -90,7 +90,7 @@ def critical_path(spans: pd.DataFrame, runs: pd.DataFrame, barriers: Mapping[str
     `runs` says how many rounds each variant and seed finished, `barriers` whether a variant has rounds
     at whose end its participants wait.
     """
-    work = participant_spans(spans).assign(outcome=spans["outcome"])
+    work = participant_spans(spans)
     work = work.assign(sent_s=work["end_s"], end_s=arrivals(work))[work["activity"] != LATENCY]
     whole = contributions(spans)
     finished = dict(zip(zip(runs["variant"], runs["seed"], strict=True), runs["rounds"], strict=True))
@@ -139,6 +139,14 @@ def _parts(piece: Span) -> Iterator[Span]:
 
 def _fields(piece: Span) -> tuple[object, ...]:
     return piece.actor, piece.client, piece.activity, piece.start_s, piece.end_s
+
+
+def contribution_path(spans: pd.DataFrame | None, variants: Iterable[str]) -> pd.DataFrame:
+    """Return the pieces of every whole contribution of variants without shared rounds."""
+    table = with_columns(spans, (*SPAN_COLUMNS, "outcome"))
+    barriers = dict.fromkeys(variants, False)
+    runs = pd.DataFrame(columns=["variant", "seed", "rounds"])
+    return critical_path(table[table["variant"].isin(list(barriers))], runs, barriers)
 
 
 def shares(path: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:

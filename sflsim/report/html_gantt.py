@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sflsim.report.attribution import SERVER
+from sflsim.report.contributions import SERVER
 from sflsim.report.gantt import LANES, LEGEND, natural, spread, with_rows
 from sflsim.report.html import short
 from sflsim.report.tables import SPAN_COLUMNS, variants_of, with_columns

@@ -18,7 +18,7 @@ from sflsim.report.amounts import (
     seconds_text,
     time_unit,
 )
-from sflsim.report.attribution import COLORS, LABELS, where_time_goes
+from sflsim.report.attribution import COLORS, LABELS, of_whom, where_time_goes
 from sflsim.report.html import Section, folded, page, short, table_html
 from sflsim.report.html_curves import curves, looks
 from sflsim.report.html_fleet import fleet
@@ -35,8 +35,9 @@ GANTT = (
     "the processor: the processor above, the radio below."
 )
 TIME = (
-    "Mean time of a participant's round. Where activities overlap, an instant goes to the first of "
-    "client compute, slowdown, uplink, downlink, server, waiting: what is hidden behind work costs nothing."
+    "Mean time of a participant's round. Where activities overlap, an instant goes to the first of client "
+    "compute, slowdown, uplink, downlink, latency, server, waiting: what is hidden behind work costs nothing. "
+    "Where no rounds hold the clients together: of a client's contribution, by what it waited for."
 )
 FLEET = "Devices by speed and bandwidth; alike devices are one point, its area their number."
 SUMMARY = "Whole runs, mean over seeds; client figures are sums over all clients, energy while taking part."
@@ -99,6 +100,7 @@ def time_bars(spans: pd.DataFrame | None, names: list[str]) -> dict[str, Any] | 
     shown = [part for part in LABELS if means[part].max() > 1e-9 * means.sum(axis=1).max()]
     return {
         "variants": [names.index(str(name)) for name in means.index],
+        "whose": of_whom(spans),
         "parts": [
             {
                 "label": LABELS[part],
