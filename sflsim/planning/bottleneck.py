@@ -1,6 +1,6 @@
 """What binds: where the time of those whom a round waits for goes, by its critical path.
 
-Imports record, report's critical path and algorithms.
+Imports record, report's critical path and session.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sflsim.algorithms.asynchronous import Asynchronous
-from sflsim.algorithms.base import AlgorithmConfig
 from sflsim.fleet.population import FleetConfig
 from sflsim.planning.timing import Timing
 from sflsim.record import tables
-from sflsim.registry import algorithms
 from sflsim.report.critical_path import critical_path
 from sflsim.scenario.schema import Scenario
+from sflsim.session import has_rounds
 
 CAUSES = {
     "compute": "the computing",
@@ -68,11 +66,6 @@ class Bottleneck:
         share, fleet = float(self.groups.get(group, 0.0)), self.fleet[group]
         spread = math.sqrt(fleet * (1 - fleet) / self.rounds)
         return (share - fleet) / spread if spread else 0.0
-
-
-def has_rounds(config: AlgorithmConfig) -> bool:
-    """Tell whether the algorithm of a variant is made of rounds, which all that count end together."""
-    return not issubclass(algorithms()[config.algorithm], Asynchronous)
 
 
 def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | None:

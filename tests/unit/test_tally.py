@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from support import FAST, SLOW, data, read
+from support import FAST, SLOW, data, read, whole
 from typer.testing import CliRunner
 
 from sflsim.cli import app
@@ -69,7 +69,8 @@ def test_clients_are_sums_of_spans(pair: tuple[Run, Run]) -> None:
     """The clients' columns, summed by pandas from the table of spans, are those that were folded."""
     full, bare = pair
     keys = ["variant", "seed", "client"]
-    own = full.spans[full.spans["actor"] == full.spans["client"]]
+    own = whole(full.spans)
+    own = own[own["actor"] == own["client"]]
     own = own.assign(seconds=own["end_s"] - own["start_s"])
     clients = bare.clients.set_index(keys)
     for column, value, activity in (
