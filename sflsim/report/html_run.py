@@ -32,7 +32,8 @@ ACCURACY = (
 )
 GANTT = (
     "Who computes, sends, waits and serves. A client's row has two lanes, since a radio works beside "
-    "the processor: the processor above, the radio below."
+    "the processor: the processor above, the radio below. A round of an asynchronous algorithm is the time "
+    "up to an update of the global model, and all that happens in it."
 )
 TIME = (
     "Mean time of a participant's round. Where activities overlap, an instant goes to the first of client "

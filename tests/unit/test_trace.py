@@ -44,7 +44,11 @@ def run() -> Run:
     power = {"power": {"idle": "1 W", "compute": "3 W", "send": "2 W"}}
     groups = [
         {**FAST, "device": {**FAST["device"], **power}, "count": 3},
-        {**SLOW, "straggler": {"kind": "exponential", "mean": "0.777 s"}},
+        {
+            **SLOW,
+            "link": {**SLOW["link"], "latency": "4 s"},
+            "straggler": {"kind": "exponential", "mean": "0.777 s"},
+        },
     ]
     fields = {"fleet": {"clients": 4, "groups": groups}, "seeds": [0, 1], "stop": {"rounds": 3}}
     return simulate(read(data(variants=VARIANTS, **fields)), timing_only=True)
