@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from sflsim.clock.engine import NORMAL, Activity, Environment, Event, Timeout
 from sflsim.clock.fluid import Flow
@@ -45,7 +44,6 @@ class Message(Activity):
             passed = rate.integral(start_s, now_s) if isinstance(rate, Profile) else rate * (now_s - start_s)
             air_bytes = min(passed, air_bytes)
         return air_bytes, 0.0, power_w * (min(now_s, sent_s) - start_s)
-
 
     def abandon(self, outcome: str) -> None:
         """Cut it now, its travel too; one that is only travelling has been sent as a whole."""

@@ -224,7 +224,10 @@ class _Walk:
 
     def back(self, window: Window) -> Iterator[Span]:
         """Yield the pieces of a window from its end to its begin."""
-        at_s, here = window.end_s, Span("", "", window.end_s, window.end_s, window.round, window.client, "", inf)
+        at_s, here = (
+            window.end_s,
+            Span("", "", window.end_s, window.end_s, window.round, window.client, "", inf),
+        )
         while at_s > window.start_s:
             found = self._before(at_s, here)
             if found is None:

@@ -56,8 +56,8 @@ def gantt_figure(
 ) -> Figure:
     """Return the first `rounds` rounds of one variant and seed (default: its first) as a Gantt picture.
 
-    Where there are none, the first `window`. Only clients that took part have a row; where they or the server's slots are more than fit, a part
-    of them is drawn and a note says so.
+    Where there are none, the first `window`. Only clients that took part have a row; where they or the
+    server's slots are more than fit, a part of them is drawn and a note says so.
     """
     table = with_columns(spans, SPAN_COLUMNS)
     table = table[table["variant"] == variant]

@@ -37,7 +37,7 @@ GANTT = (
 )
 TIME = (
     "Mean time of a participant's round. Where activities overlap, an instant goes to the first of client "
-    "compute, slowdown, uplink, downlink, latency, server, waiting: what is hidden behind work costs nothing. "
+    "compute, slowdown, uplink, downlink, latency, server, waiting: what is hidden behind work is free. "
     "Where no rounds hold the clients together: of a client's contribution, by what it waited for."
 )
 FLEET = "Devices by speed and bandwidth; alike devices are one point, its area their number."

@@ -1,4 +1,4 @@
-"""Latency is an activity of its own: by hand in the spans, on the path, in the what-ifs and in a plan's words."""
+"""Latency is an activity of its own: by hand in spans, on the path, in the what-ifs and in a plan's words."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_latency_that_binds_is_named_and_priced() -> None:
     assert best["share"] == pytest.approx(12 / 19.25)
     uplink = found.what_if.set_index("change").loc["uplink twice as fast"]
     assert uplink["gain"] == pytest.approx(0.875 / 19.25)
-    assert found.words["splitfed-v1"].startswith("62 % of the time is latency of group fast. The latency binds.")
+    assert found.words["splitfed-v1"].startswith(
+        "62 % of the time is latency of group fast. The latency binds."
+    )
 
 
 def test_a_plan_knows_that_latency_binds() -> None:
@@ -96,7 +98,9 @@ def test_only_a_latency_can_be_halved(link: dict[str, Any], named: bool) -> None
 
 def test_a_servers_latency_can_be_halved() -> None:
     """On every message beside the clients' own; the two are one activity, so no share is told of either."""
-    found = sflsim.explain(simulate(one_client({**LIMITED, "latency": "2 s"}, latency="3 s"), timing_only=True))
+    found = sflsim.explain(
+        simulate(one_client({**LIMITED, "latency": "2 s"}, latency="3 s"), timing_only=True)
+    )
     rows = found.what_if.set_index("change")
     assert rows["gain"]["server link's latency half as long"] == pytest.approx(4 / (19.25 + 8))
     assert rows["gain"]["latency half as long"] == pytest.approx(6 / (19.25 + 8))

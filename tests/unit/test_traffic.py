@@ -9,8 +9,7 @@ import pytest
 from support import FAST, SLOW, data, read
 
 from sflsim.clock import spans as recording
-from sflsim.clock.spans import messages
-from sflsim.clock.spans import Recorder, Span
+from sflsim.clock.spans import Recorder, Span, messages
 from sflsim.planning.jobs import Desk
 from sflsim.planning.timing import Shared, Timer, Timing
 from sflsim.planning.traffic import Traffic
