@@ -61,18 +61,18 @@ class Asynchronous(Algorithm):
             client.begin(number)
             yield Timeout(sim.env, 0.0)  # after all that arrives now
             if sim.always:
-                yield from self._contribution(sim, client, number)
+                yield from self._contribution(sim, client)
                 client = self._next(sim, client, number)
             else:
-                yield sim.take_part(self._contribution(sim, client, number), client)
+                yield sim.take_part(self._contribution(sim, client), client)
                 self._give_up(client, number)
                 client = yield from self._found(sim)
 
-    def _contribution(self, sim: Simulation, client: Client, number: int) -> Protocol:
+    def _contribution(self, sim: Simulation, client: Client) -> Protocol:
         """Let a client contribute, and record that it has."""
         since_s = sim.env.now
         yield from self.contribute(sim, client)
-        sim.recorder.contributed(client.name, number, since_s, sim.env.now)
+        sim.recorder.contributed(client.name, client.round, since_s, sim.env.now)
 
     def _next(self, sim: Simulation, client: Client, number: int) -> Client:
         """Return the client that takes the place of one that has contributed."""
