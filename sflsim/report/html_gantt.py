@@ -69,7 +69,7 @@ def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
     first = rounds[: max(1, int((counts.cumsum() <= room).sum()))]
     inside = own["round"].isin(first).to_numpy()
     if updates is not None:  # what begins in the time shown and ends after it
-        inside |= (own["start_s"] < own["end_s"][inside].max()).to_numpy()
+        inside = inside | (own["start_s"] < own["end_s"][inside].max()).to_numpy()
     table = with_rows(own[fits & inside])
     seen = pd.MultiIndex.from_frame(table[["round", "row_of"]]).isin(shown)
     table = table[(table["activity"] != "server") | seen]
