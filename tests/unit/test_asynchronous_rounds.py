@@ -1,4 +1,4 @@
-"""A round of an asynchronous algorithm is an update of the global model: in tables, pictures and a warning."""
+"""A round of an asynchronous algorithm is an update of the global model: in tables, pictures, a warning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SYNCHRONOUS: dict[str, Any] = {"algorithm": "fedavg"}
 
 
 def run_of(*variants: dict[str, Any], **fields: Any) -> Run:
-    """Return a run of six clients, four at work, whose delays are drawn, with an evaluation at each update."""
+    """Return a run of six clients, four at work, whose delays are drawn; each update is evaluated."""
     groups = [{**FAST, "count": 3}, {**SLOW, "count": 3}]
     straggler = {"kind": "exponential", "mean": "3 s", "redraw": "round"}
     for group in groups:
