@@ -78,8 +78,10 @@ def durations(spans: pd.DataFrame) -> pd.DataFrame:
     """Return the seconds of every round, every exchange and every activity in it.
 
     A round begins with its first message and ends with its last. An exchange is what a client does
-    between the model's arrival and its sending it back.
+    between the model's arrival and its sending it back. A message counts until it arrives.
     """
+    travels = (spans["activity"] == "latency").shift(-1, fill_value=False)  # a message until it arrives
+    spans = spans.assign(end_s=spans["end_s"].where(~travels, spans["end_s"].shift(-1)))
     spans = spans[spans["activity"].isin(["compute", "uplink", "downlink", "serve", "queue"])]
     rounds = spans.groupby("round").agg(start=("start_s", "min"), end=("end_s", "max"))
     rows = [("round", number, "", row.end - row.start) for number, row in rounds.iterrows()]

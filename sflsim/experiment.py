@@ -12,6 +12,7 @@ import queue
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from sflsim.algorithms.simulation import Evaluation
-from sflsim.errors import SflsimError
+from sflsim.errors import SflsimError, SflsimWarning
 from sflsim.learning.store import Store
 from sflsim.run import Run, assemble
 from sflsim.scenario.schema import Scenario
-from sflsim.session import Options, Outcome, Session
+from sflsim.session import Options, Outcome, Session, unlike_rounds
 from sflsim.worker import Job, start, work
 
 GRACE_S = 10.0  # how long interrupted workers may take to hand over what they have
@@ -83,6 +84,9 @@ def simulate(
     check_device(device, timing_only)
     session = Session(scenario, options, store)
     session.check()
+    unlike = unlike_rounds(scenario)
+    if unlike:
+        warnings.warn(unlike, SflsimWarning, stacklevel=2)
     jobs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
     report = _Reporter(scenario, len(jobs), progress)
     started = time.perf_counter()
@@ -102,6 +106,9 @@ def simulate(
         "real_s": time.perf_counter() - started,
     }
     ordered = [outcomes[job] for job in jobs if job in outcomes]
+    stopped = {one.variant for one in ordered if one.reason == "rounds"}
+    if not unlike and (late := unlike_rounds(scenario, stopped)):
+        warnings.warn(late, SflsimWarning, stacklevel=2)
     return assemble(scenario, ordered, len(jobs), manifest)
 
 

@@ -229,7 +229,8 @@ class Run:
 def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, manifest: dict[str, Any]) -> Run:
     """Return the run that the outcomes of its variants and seeds make, in the order given."""
     spans = [
-        tables.table("spans", [(one.variant, one.seed, *span) for span in one.spans]) for one in outcomes
+        tables.table("spans", [(one.variant, one.seed, *span) for span in one.spans_by_round()])
+        for one in outcomes
     ]
     use = [(one.variant, one.seed, *row) for one in outcomes for row in one.use]
     evaluations = [(one.variant, one.seed, *row) for one in outcomes for row in one.evaluations]

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from sflsim.learning.costs import CostOverrides
@@ -47,6 +48,14 @@ SLOW = {
     "link": {"up": "4 byte/s", "down": "8 byte/s", "latency": "0.5 s"},
     "straggler": {"kind": "constant", "value": "1.25 s"},
 }
+
+
+def whole(spans: pd.DataFrame) -> pd.DataFrame:
+    """Return spans with each message as one row, from its first byte to its arrival."""
+    spans = spans.reset_index(drop=True)
+    travels = spans.index[spans["activity"] == "latency"]
+    spans.loc[travels - 1, "end_s"] = spans.loc[travels, "end_s"].to_numpy()
+    return spans.drop(travels)
 
 
 def data(**fields: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ contributed, its place goes at once to a client drawn at random from those that 
 included, or only where there is no other, as the algorithm says (`redraws`). What arrives in one
 instant is used before anybody starts anew in it, so equal clients see equal models. Where clients
 come and go, one that vanishes gives up its place, which stays empty while nobody idle is there. A
-"round" of the tables is an update of the global model; in spans it is the client's own count of
-contributions.
+"round" of the tables is an update of the global model. A client's own count of contributions names
+its draws, and is in no table.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Asynchronous(Algorithm):
     def protocol(self, sim: Simulation) -> Protocol:
         """Start the active clients; they go on for ever."""
         self.model, self.version = sim.initial_model(), 0
+        self._updates_s = sim.recorder.updates_s = []
         self._contributions: Counter[int] = Counter()
         self._draws = 0
         active = sim.select(0) if sim.always else sim.present(0)[0]
@@ -60,12 +61,18 @@ class Asynchronous(Algorithm):
             client.begin(self._contributions[client.index])
             yield Timeout(sim.env, 0.0)  # after all that arrives now
             if sim.always:
-                yield from self.contribute(sim, client)
+                yield from self._contribution(sim, client)
                 client = self._next(sim, client)
             else:
-                yield sim.take_part(self.contribute(sim, client), client)
+                yield sim.take_part(self._contribution(sim, client), client)
                 self._give_up(client)
                 client = yield from self._found(sim, client)
+
+    def _contribution(self, sim: Simulation, client: Client) -> Protocol:
+        """Let a client contribute, and record that it has."""
+        since_s = sim.env.now
+        yield from self.contribute(sim, client)
+        sim.recorder.contributed(client.name, client.round, since_s, sim.env.now)
 
     def _next(self, sim: Simulation, client: Client) -> Client:
         """Return the client that takes the place of one that has contributed."""
@@ -111,6 +118,7 @@ class Asynchronous(Algorithm):
         """Make `model` the global one; `steps` is the number of server steps that led to it."""
         self.model = model
         self.version += 1
+        self._updates_s.append(sim.env.now)
         sim.finish_round(model, steps)
 
     def open(self, sim: Simulation) -> None:

@@ -23,7 +23,7 @@ def validate(
     """Check scenarios without running them; report every mistake in every file."""
     from sflsim.planning.points import points
     from sflsim.scenario.loading import load_scenario
-    from sflsim.session import Options, Session
+    from sflsim.session import Options, Session, unlike_rounds
 
     wrong = 0
     for path in scenarios:
@@ -31,6 +31,8 @@ def validate(
             with errors():
                 loaded = load_scenario(path, set_ or [], trust=trust)
                 Session(loaded, Options()).check()
+                if unlike := unlike_rounds(loaded):
+                    err.print(f"{path}: warning: {unlike}", highlight=False, markup=False, soft_wrap=True)
                 if loaded.sweep:
                     found = points(loaded, loaded.sweep, Options())
                     broken = [point for point in found if point.problems]

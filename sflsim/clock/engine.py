@@ -72,7 +72,7 @@ def seldom_collected() -> Iterator[None]:
 
 
 class Activity(Event):
-    """An event that fires `delay_s` from now and records its span, which ends exactly then.
+    """An event that fires `delay_s` from now and records its span, which ends by then.
 
     The span is recorded before any process waiting for the event goes on.
     """
@@ -107,8 +107,9 @@ class Activity(Event):
         if not self.callbacks:
             return
         record, self.callbacks = self.callbacks[0], []
-        actor, activity, start_s, _, round, client, *_ = self.span
+        actor, activity, start_s, end_s, round, client, *_ = self.span
         now = self.env.now
         if now > start_s:
-            self.span = (actor, activity, start_s, now, round, client, *self.done(now), outcome)
+            until_s = min(now, end_s)
+            self.span = (actor, activity, start_s, until_s, round, client, *self.done(now), outcome)
             record(self)

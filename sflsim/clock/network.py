@@ -3,6 +3,7 @@
 Each direction of a client's link sends its messages one after another: a message occupies the link
 until its bytes have passed, then travels for the latency, its own link's and the server's, while the
 next one may follow (after the silence that a duty cycle asks for). A message arrives as a whole.
+What it takes to travel, held back by messages before it included, is recorded as `latency`.
 Where a direction shares nothing, its end is known at the start; where it shares an access point or
 a server's link, it is a flow among others. Imports fleet (links), the engine and the media.
 """
@@ -11,12 +12,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from sflsim.clock.engine import NORMAL, Activity, Environment, Event, Timeout
 from sflsim.clock.fluid import Flow
 from sflsim.clock.media import Media, Route
-from sflsim.clock.spans import Recorder
+from sflsim.clock.spans import LATENCY, Recorder, Span
 from sflsim.fleet.directions import Direction
 from sflsim.fleet.profiles import Profile
 
@@ -24,9 +24,10 @@ from sflsim.fleet.profiles import Profile
 class Message(Activity):
     """One message over a link that it shares with nobody: sent at `rate` and `power_w`, then it travels."""
 
-    __slots__ = ("power_w", "rate")
+    __slots__ = ("power_w", "rate", "travel")
     rate: float | Profile
     power_w: float
+    travel: Span | None  # what follows its span, where that takes time
 
     @property
     def load(self) -> tuple[float, float, float]:
@@ -43,6 +44,13 @@ class Message(Activity):
             passed = rate.integral(start_s, now_s) if isinstance(rate, Profile) else rate * (now_s - start_s)
             air_bytes = min(passed, air_bytes)
         return air_bytes, 0.0, power_w * (min(now_s, sent_s) - start_s)
+
+    def abandon(self, outcome: str) -> None:
+        """Cut it now, its travel too; one that is only travelling has been sent as a whole."""
+        travel, now = self.travel, self.env.now
+        if travel is not None and self.callbacks:
+            self.travel = (*travel[:3], now, *travel[4:9], outcome) if now > travel[2] else None
+        super().abandon(outcome)
 
 
 class Channel:
@@ -89,17 +97,22 @@ class Channel:
             rate, latency_s = self._constant
             air_bytes, sending_s, silent_s = float(size_bytes), size_bytes / rate, 0.0
         latency_s += self._beyond_s[to_fed]
-        self._free_at_s = now + (start - now + sending_s) + silent_s  # rounded as the span's end is
+        sent_s = now + (start - now + sending_s)
+        self._free_at_s = sent_s + silent_s
         delay_s = start - now + (sending_s + latency_s)
         if self._direction.in_order:
             delay_s = max(delay_s, self._arrived_s - now)
             self._arrived_s = now + delay_s
+        client, arrival_s = self._client, now + delay_s
         span = (
-            self._client, self._activity, start, now + delay_s, round, self._client, air_bytes,
+            client, self._activity, start, sent_s, round, client, air_bytes,
             0.0, self._power_w * sending_s, "done",
         )  # fmt: skip
         message = Message(self._env, self._recorder, delay_s, span)
-        message.rate, message.power_w = rate, self._power_w
+        message.rate, message.power_w, message.travel = rate, self._power_w, None
+        if arrival_s > sent_s:
+            message.travel = (client, LATENCY, sent_s, arrival_s, round, client, 0.0, 0.0, 0.0, "done")
+            message.callbacks[0] = self._recorder.arrived
         return message
 
     def clear(self) -> None:
@@ -121,7 +134,7 @@ class Transfer(Event):
 
     __slots__ = (
         "_air_bytes", "_channel", "_flow", "_given_up", "_latency_s", "_rate", "_round", "_route",
-        "_sent_s", "_start_s", "span",
+        "_sent_s", "_start_s", "span", "travel",
     )  # fmt: skip
     _ok = True
     _value = None
@@ -162,7 +175,10 @@ class Transfer(Event):
         self._sent_s = self.env.now
         self._channel.draw(0.0)
         delay_s = self._channel.delay_s(self._latency_s)
-        self.span = self._span(self.env.now + delay_s, self._air_bytes, "done")
+        self.span = self._span(self._air_bytes, "done")
+        if self.env.now + delay_s > self._sent_s:
+            self.travel = self._travel(self.env.now + delay_s, "done")
+            self.callbacks[0] = self._channel.recorder.arrived
         self.env.schedule(self, NORMAL, delay_s)
         self._channel.go_on(self.env.now - self._start_s)
 
@@ -180,16 +196,21 @@ class Transfer(Event):
             self._sent_s = now
             self._channel.draw(0.0)
         if self._start_s >= 0:
-            self._channel.recorder.add(self._span(now, max(self._air_bytes - left_bytes, 0.0), outcome))
+            self._channel.recorder.add(self._span(max(self._air_bytes - left_bytes, 0.0), outcome))
+            if now > self._sent_s:
+                self._channel.recorder.add(self._travel(now, outcome))
         self._channel.forget(self, now - self._start_s if sending else None)
 
-    def _span(self, end_s: float, passed_bytes: float, outcome: str) -> Any:
-        channel, start_s = self._channel, self._start_s
-        energy_j = channel.power_w * (self._sent_s - start_s)
+    def _span(self, passed_bytes: float, outcome: str) -> Span:
+        channel, start_s, sent_s = self._channel, self._start_s, self._sent_s
         return (
-            channel.client, channel.activity, start_s, end_s, self._round, channel.client, passed_bytes,
-            0.0, energy_j, outcome,
+            channel.client, channel.activity, start_s, sent_s, self._round, channel.client, passed_bytes,
+            0.0, channel.power_w * (sent_s - start_s), outcome,
         )  # fmt: skip
+
+    def _travel(self, end_s: float, outcome: str) -> Span:
+        client = self._channel.client
+        return client, LATENCY, self._sent_s, end_s, self._round, client, 0.0, 0.0, 0.0, outcome
 
 
 class SharedChannel:

@@ -1,12 +1,15 @@
 """What happened when: the recorder of spans and its running totals.
 
 A span is one activity of one actor from start to end. It is recorded at the moment it ends, so
-that the totals are those of the simulated instant. Imports nothing of the package.
+that the totals are those of the simulated instant. A message has two, `uplink` or `downlink` while its
+bytes pass and `latency` while it travels; both are recorded when it arrives, the second right after
+the first. Imports nothing of the package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
@@ -28,6 +31,8 @@ Use = tuple[str, float, float]
 """From a time in s on, so many byte/s flow through the shared medium of this name."""
 
 
+LATENCY = "latency"
+CONTRIBUTION = "contribution"
 ENOUGH = 65_536  # spans that are not to be kept and wait to be folded, at most
 
 
@@ -45,6 +50,34 @@ class Unread:
         """Let them go."""
 
 
+def messages(spans: Iterable[Span]) -> Iterator[Span]:
+    """Yield spans in order, those of a message as one: from its first byte to its arrival."""
+    held: Span | None = None
+    for span in spans:
+        if held is not None and span[1] == LATENCY:
+            held = (*held[:3], span[3], *held[4:])
+            continue
+        if held is not None:
+            yield held
+        held = span
+    if held is not None:
+        yield held
+
+
+def in_updates(spans: Sequence[Span], updates_s: Sequence[float]) -> list[Span]:
+    """Return spans whose round is the update of the global model that came next, at or after their end.
+
+    `updates_s` are the times of the updates, the first of which makes round 1. A message stays whole.
+    """
+    rounds = [bisect_left(updates_s, span[3]) + 1 for span in messages(spans)]
+    found: list[Span] = []
+    place = -1
+    for span in spans:
+        place += span[1] != LATENCY
+        found.append((*span[:4], rounds[place], *span[5:]))
+    return found
+
+
 @dataclass(slots=True)
 class Totals:
     """Sums over all spans so far; `energy_j` is what the clients drew above idle."""
@@ -59,10 +92,11 @@ class Totals:
 class Recorder:
     """Collects spans; where they go `into` a folder, only until they are summed (`let_go`, `totals`).
 
-    `add` records one finished activity; `ended` is the callback of an event that has a `span`.
+    `add` records one finished activity; `ended` is the callback of an event that has a `span`, `arrived`
+    that of a message which has its `travel`, too.
     """
 
-    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "use", "wasted")
+    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "updates_s", "use", "wasted")
 
     def __init__(self, into: Folder | None = None) -> None:
         self.into = into
@@ -72,6 +106,8 @@ class Recorder:
         self.ended: Callable[[Any], None] = lambda activity: add(activity.span)
         self._totals = Totals()
         self._summed = 0
+        self.updates_s: list[float] | None = None
+        """When the global model was updated, where no round holds the clients together."""
         self.wasted: dict[tuple[str, int], float] = {}
         """Client and round of every participation that was dropped: its spans that began before a time."""
 
@@ -79,10 +115,20 @@ class Recorder:
         """Let a client's part of a round count as dropped."""
         self.wasted[client, round] = inf
 
+    def contributed(self, client: str, number: int, since_s: float, now_s: float) -> None:
+        """Record that the server has a client's whole contribution, which it began at `since_s`."""
+        self.add(("server", CONTRIBUTION, since_s, now_s, number, client, 0.0, 0.0, 0.0, "done"))
+
     def anew(self, client: str, round: int, now_s: float) -> None:
         """Let what a client does from now on in a round count, where it was dropped in it before."""
         if (client, round) in self.wasted:
             self.wasted[client, round] = now_s
+
+    def arrived(self, message: Any) -> None:
+        """Record a message: its span, and its travel where it was not cut before."""
+        self.add(message.span)
+        if message.travel is not None:
+            self.add(message.travel)
 
     @property
     def totals(self) -> Totals:

@@ -1,7 +1,8 @@
 """What each client did over a run, folded from its spans one by one: no list of them is needed.
 
-Whether a span is waste is known only when its client has gone on to another round, so what may still
-become waste is held for one participation per client. Imports clock.spans only.
+A message counts as uplink or downlink until it arrives, its latency included. Whether a span is waste
+is known only when its client has gone on to another round, so what may still become waste is held for
+one participation per client. Imports clock.spans only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import inf
 
-from sflsim.clock.spans import Span
+from sflsim.clock.spans import Span, messages
 
 SUMS = (
     "compute_s", "slowdown_s", "uplink_s", "downlink_s", "wait_s", "uplink_bytes", "downlink_bytes",
@@ -54,7 +55,7 @@ class Tally:
 
     def fold(self, spans: Iterable[Span]) -> None:
         """Add spans in the order in which they were recorded."""
-        for span in spans:
+        for span in messages(spans):
             if span[0] == span[5]:
                 self._fold(span)
 

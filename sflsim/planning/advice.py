@@ -14,6 +14,7 @@ from sflsim.planning.alternatives import SAME, Alternatives
 from sflsim.planning.bottleneck import bottleneck, describe
 from sflsim.planning.infeasible import explained
 from sflsim.planning.knowledge import Knowledge
+from sflsim.planning.scaling import less_is_better
 from sflsim.planning.selection import Selection, weights_of
 from sflsim.planning.space import VARIANT, Point, Space, text_of
 from sflsim.planning.spread import chance_better, chance_kept, deviation
@@ -87,19 +88,20 @@ def _recommended(knowledge: Knowledge, selection: Selection) -> list[str]:
 
 def _helps(table: pd.DataFrame) -> Iterator[str]:
     """Yield which better device or link would shorten the time of the recommended point most."""
-    better = table["change"].str.startswith("+") != (table["assumption"] == "stragglers")
+    better = table["change"].str.startswith("+") != table["assumption"].map(less_is_better).astype(bool)
     rows = table[(table["kind"] == "fleet") & better]
     if rows.empty:
         return
     best = rows.sort_values("time_ratio", kind="stable").iloc[0]
     if best["time_ratio"] > 1 - SAME:
-        yield "No device's or link's rate and not the server's, a quarter higher, saves 2 % of the time."
+        yield "No rate of devices, links or server a quarter higher, no delay shorter, saves 2 % of the time."
         return
     saved = change_text(float(best["time_ratio"]))
     yield f"What helps most: {best['assumption']} {best['change']} makes the time {saved}."
-    nothing = [str(name) for name in rows.loc[(rows["time_ratio"] - 1).abs() < 0.005, "assumption"]]
+    names = [str(name) for name in rows.loc[(rows["time_ratio"] - 1).abs() < 0.005, "assumption"]]
+    nothing = [f"{'less' if less_is_better(name) else 'more'} {name}" for name in names]
     if nothing:
-        yield f"What would not help: more {listed(nothing, 'or')}."
+        yield f"What would not help: {listed(nothing, 'or')}."
 
 
 def _other(knowledge: Knowledge, chosen: Point, number: int) -> str:

@@ -1,6 +1,6 @@
 """What binds: where the time of those whom a round waits for goes, by its critical path.
 
-Imports record, report's critical path and algorithms.
+Imports record, report's critical path and session.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sflsim.algorithms.asynchronous import Asynchronous
-from sflsim.algorithms.base import AlgorithmConfig
 from sflsim.fleet.population import FleetConfig
 from sflsim.planning.timing import Timing
 from sflsim.record import tables
-from sflsim.registry import algorithm_of
 from sflsim.report.critical_path import critical_path
 from sflsim.scenario.schema import Scenario
+from sflsim.session import has_rounds
 
 CAUSES = {
     "compute": "the computing",
     "slowdown": "the straggler slowdown",
     "uplink": "the uplink",
     "downlink": "the downlink",
+    "latency": "the latency",
     "server": "the server",
     "queue": "the wait for a server slot",
     "wait": "the wait for the deadline",
     "other": "time in which nobody was at work",
 }
-OF_DEVICES = ("compute", "slowdown", "uplink", "downlink")
+OF_DEVICES = ("compute", "slowdown", "uplink", "downlink", "latency")
 CLEAR = 0.45
 """From this share of its time on, one cause is said to bind."""
 CERTAIN = 3.0
@@ -39,12 +38,12 @@ CERTAIN = 3.0
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """Shares of the time on the critical paths: of rounds, or from arrival to arrival where nobody waits."""
+    """Shares of the time on the critical paths: of rounds, or of contributions where nobody waits."""
 
     shares: pd.Series
     """By cause of `CAUSES`, largest first; they sum to 1."""
     groups: pd.Series
-    """By group, the share of rounds whose last participant is of that group, largest first."""
+    """By group, the share of rounds whose last participant is of that group, or of contributions."""
     fleet: dict[str, float]
     """By group, its share of the fleet."""
     last_alone: bool
@@ -69,11 +68,6 @@ class Bottleneck:
         return (share - fleet) / spread if spread else 0.0
 
 
-def has_rounds(config: AlgorithmConfig) -> bool:
-    """Tell whether the algorithm of a variant is made of rounds, which all that count end together."""
-    return not issubclass(algorithm_of(config), Asynchronous)
-
-
 def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | None:
     """Return what binds in the timed runs of a point, whose spans were kept; None without spans."""
     config = scenario.variants[0]
@@ -81,7 +75,7 @@ def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | No
     rounds, groups = [], dict[str, str]()
     for timing in timings:
         assert timing.outcome is not None
-        rows += [(config.name, timing.seed, *span) for span in timing.outcome.spans]
+        rows += [(config.name, timing.seed, *span) for span in timing.outcome.spans_by_round()]
         rounds.append((config.name, timing.seed, timing.outcome.rounds))
         groups |= {client[0]: client[1] for client in timing.outcome.clients}
     barrier = has_rounds(config)
@@ -94,13 +88,13 @@ def of_path(
     path: pd.DataFrame, groups: Mapping[str, str], fleet: FleetConfig, barrier: bool
 ) -> Bottleneck | None:
     """Return what binds on the critical paths of one variant; None where they take no time."""
-    length_s = path["end_s"] - path["start_s"]
+    length_s = (path["end_s"] - path["start_s"]) * path["weight"]
     sums = length_s.groupby(path["activity"].replace("serve", "server")).sum()
     total = float(sums.sum())
     if total <= 0:
         return None
     shares = (sums / total).sort_values(ascending=False, kind="stable")
-    last = path.drop_duplicates(["seed", "round"])["last"]
+    last = path.drop_duplicates(["seed", "round", "contribution"])["last"]
     of_group = last.map(groups).value_counts(normalize=True, sort=True)
     names, counts = fleet.group_names(), fleet.group_counts()
     parts = {name: count / sum(counts) for name, count in zip(names, counts, strict=True)}
@@ -124,7 +118,7 @@ def describe(found: Bottleneck) -> str:
         f"{_named(str(cause))} {100 * part:.0f} %" for cause, part in found.shares.items() if part >= 0.05
     ]
     if not found.last_alone:
-        return f"No round waits for anybody. From arrival to arrival the time goes to: {', '.join(parts)}."
+        return f"Nobody waits for others. The time of a contribution goes to: {', '.join(parts)}."
     clear = float(found.shares.iloc[0]) >= CLEAR
     named = CAUSES.get(found.cause, found.cause)
     text = f"{named.capitalize()}{whose} binds." if clear else "Nothing binds alone."

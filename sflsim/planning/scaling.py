@@ -21,6 +21,7 @@ Change = Callable[[Data, float], None]
 DIRECTIONS = ("up", "down", "shared")
 """Rates of a link or an access point; those that are unlimited stay so."""
 COMPUTING = ("compute", "forward")
+LATENCY = ("latency", "jitter")
 SET_BY_EVENTS = {
     "compute": ("device.compute",),
     "up": ("link.up",),
@@ -40,6 +41,11 @@ def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:
     return rebuilt(scenario, data)
 
 
+def less_is_better(assumption: str) -> bool:
+    """Tell whether a run gains by less of what `assumptions` calls so: of times, not of rates."""
+    return assumption == "stragglers" or assumption.startswith("latency ")
+
+
 def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
     """Yield what a scenario takes for given of its fleet and server, and how to scale it."""
     names, fleet = scenario.fleet.group_names(), scenario.fleet
@@ -50,6 +56,8 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
         for direction in ("up", "down"):
             if link.get(direction) not in (None, "unlimited"):
                 yield f"{direction}link {whose}", scaling(place, "link", "links", direction)
+        if has_latency(link):
+            yield f"latency {whose}", scaling(place, "link", "links", *LATENCY)
     if has_delays(fleet):
         yield "stragglers", scale_stragglers
     if math.isfinite(scenario.server.compute):
@@ -58,6 +66,14 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
         yield f"access point {name}", scaling_access_point(name)
     if scenario.server.fed:
         yield "link of the Fed Server", scaling_server_link("fed")
+    if has_latency(described(scenario.server.link.model_dump(mode="json"), "links", None)):
+        yield "latency of the server's link", scaling_server_link(keys=LATENCY)
+
+
+def has_latency(link: Data) -> bool:
+    """Tell whether messages over a link, given as a mapping, travel for any time."""
+    times = (link.get(key) for key in LATENCY)
+    return any(isinstance(time, dict) or bool(time and (number_of(time) or [1])[0]) for time in times)
 
 
 def has_delays(fleet: FleetConfig) -> bool:
@@ -120,8 +136,8 @@ def scaling_access_point(name: str) -> Change:
     return change
 
 
-def scaling_server_link(*below: str) -> Change:
-    """Return the change that scales both directions of the server's link, or of what is `below` it."""
+def scaling_server_link(*below: str, keys: Sequence[str] = DIRECTIONS) -> Change:
+    """Return the change that scales figures of the server's link, or of what is `below` it: its rates."""
 
     def change(data: Data, factor: float) -> None:
         server = data["server"]
@@ -129,7 +145,7 @@ def scaling_server_link(*below: str) -> Change:
             server = server[key]
         if isinstance(server["link"], str):
             server["link"] = entries("links")[server["link"]].mapping()
-        for key in DIRECTIONS:
+        for key in keys:
             scale(server["link"], key, factor)
 
     return change

@@ -1,6 +1,6 @@
 """Bytes as they stand at each evaluation of a run: of each group, and of its client with the most.
 
-They are added up as transfers end, so that the spans of a run need not be kept. Imports clock.spans.
+They are added up as messages arrive, so that the spans of a run need not be kept. Imports clock.spans.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.clock.spans import Span
+from sflsim.clock.spans import Span, messages
 
 Bytes = npt.NDArray[np.float64]
 DIRECTIONS = {"uplink": 0, "downlink": 1}
@@ -38,7 +38,7 @@ class Traffic:
 
     def fold(self, spans: Iterable[Span]) -> None:
         """Take in spans in the order in which they were recorded."""
-        for span in spans:
+        for span in messages(spans):
             direction = DIRECTIONS.get(span[1])
             if direction is not None:
                 while self._open and self._open[0] < span[3]:

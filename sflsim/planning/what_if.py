@@ -24,9 +24,11 @@ from sflsim.learning.absent import NoLearning
 from sflsim.learning.lineage import Call, Handle
 from sflsim.planning.scaling import (
     COMPUTING,
+    LATENCY,
     Change,
     described,
     has_delays,
+    has_latency,
     scale,
     scale_stragglers,
     scaling,
@@ -48,9 +50,11 @@ WHAT_IF = {
     "changed_target_s": "float64",
     "target_gain": "float64",
     "same_learning": "bool",
+    "share": "float64",
 }
 """Means over the seeds: time of the run's rounds as it was and changed, the share of it that is saved, the
-same up to the target (NaN where that was not reached or is not known), whether all is learned alike."""
+same up to the target (NaN where that was not reached or is not known), whether all is learned alike; the
+share of the time that goes to what is changed (NaN where that is not one activity, or where nobody told)."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def _compared(
     )
     times = [_mean(one, rounds) for one in (before, after)]
     to_target = [_mean(one, targets) if same else math.nan for one in (before, after)]
-    return (*times, _gain(*times), *to_target, _gain(*to_target), same)
+    return (*times, _gain(*times), *to_target, _gain(*to_target), same, math.nan)
 
 
 def _mean(clocked: Mapping[int, Clocked], rounds: Mapping[int, int]) -> float:
@@ -169,6 +173,28 @@ def _mean(clocked: Mapping[int, Clocked], rounds: Mapping[int, int]) -> float:
 
 def _gain(before_s: float, after_s: float) -> float:
     return 1 - after_s / before_s if before_s else 0.0
+
+
+def changed_activities(scenario: Scenario) -> dict[str, tuple[Sequence[str], Sequence[str]]]:
+    """Return by change, as `changes` names them, whose activities it makes faster: groups or "server"; which.
+
+    Those that many share, and what is part of a longer activity only, have no entry.
+    """
+    names = scenario.fleet.group_names()
+    found: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+        "stragglers' delays half as long": (names, ["slowdown"]),
+        "server twice as fast": (["server"], ["serve", "queue"]),
+    }
+    servers = [scenario.server.link, *([scenario.server.fed.link] if scenario.server.fed else [])]
+    for name in names:
+        whose = f" of group {name}" if len(names) > 1 else ""
+        found[f"devices{whose} twice as fast"] = [name], ["compute"]
+        found[f"uplink{whose} twice as fast"] = [name], ["uplink"]
+        found[f"downlink{whose} twice as fast"] = [name], ["downlink"]
+        found[f"link{whose} twice as fast"] = [name], ["uplink", "downlink"]
+        if not any(has_latency(_link(scenario, link)) for link in servers):
+            found[f"latency{whose} half as long"] = [name], ["latency"]
+    return found
 
 
 def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
@@ -182,6 +208,8 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
             f"{part}{whose} twice as fast": (scaling(place, "link", "links", *keys), 2.0)
             for part, keys in _parts(scenario, scenario.fleet.groups[place].link)
         }
+        if has_latency(_link(scenario, scenario.fleet.groups[place].link)):
+            found[f"latency{whose} half as long"] = scaling(place, "link", "links", *LATENCY), 0.5
     if has_delays(scenario.fleet):
         found["stragglers' delays half as long"] = scale_stragglers, 0.5
     if math.isfinite(scenario.server.compute):
@@ -189,8 +217,12 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
         found["twice the server slots"] = (lambda data, factor: scale(data["server"], "slots", factor)), 2.0
     if _parts(scenario, scenario.server.link):
         found["server link twice as fast"] = scaling_server_link(), 2.0
+    if has_latency(_link(scenario, scenario.server.link)):
+        found["server link's latency half as long"] = scaling_server_link(keys=LATENCY), 0.5
     if scenario.server.fed and _parts(scenario, scenario.server.fed.link):
         found["Fed Server link twice as fast"] = scaling_server_link("fed"), 2.0
+    if scenario.server.fed and has_latency(_link(scenario, scenario.server.fed.link)):
+        found["Fed Server link's latency half as long"] = scaling_server_link("fed", keys=LATENCY), 0.5
     if scenario.server.memory is not None:
         found["twice the server memory"] = (lambda data, factor: scale(data["server"], "memory", factor)), 2.0
     for name in scenario.fleet.access_points:
@@ -198,9 +230,15 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
     return found
 
 
+def _link(scenario: Scenario, config: BaseModel) -> dict[str, Any]:
+    """Return a link as a mapping."""
+    link: dict[str, Any] = described(config.model_dump(mode="json"), "links", scenario.catalog)
+    return link
+
+
 def _parts(scenario: Scenario, config: BaseModel) -> Sequence[tuple[str, Sequence[str]]]:
     """Return what of a link can be scaled: each limited direction, or a radio channel as a whole."""
-    link = described(config.model_dump(mode="json"), "links", scenario.catalog)
+    link = _link(scenario, config)
     if link.get("kind") == "shannon":
         return [("link", ("bandwidth", "power"))]  # both doubled double W log2(1 + P h / (W N0))
     return [(f"{key}link", (key,)) for key in ("up", "down") if link.get(key) not in (None, "unlimited")]

@@ -136,6 +136,15 @@ def typed(name: str, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     return pd.DataFrame(made, copy=False)
 
 
+def arrivals(spans: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the end of every span, of a message that of its latency: the row right after it."""
+    end_s = spans["end_s"].to_numpy(dtype=np.float64, copy=True)
+    travels = np.flatnonzero(spans["activity"].to_numpy() == "latency")
+    travels = travels[travels > 0]
+    end_s[travels - 1] = end_s[travels]
+    return end_s
+
+
 def joined(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one table of several, in order; empty with all columns where there are none."""
     return pd.concat(parts, ignore_index=True) if parts else table(name, [])

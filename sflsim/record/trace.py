@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sflsim.errors import RunError
-from sflsim.record.tables import write_whole
+from sflsim.record.tables import arrivals, write_whole
 
 MODERATE = 50_000
 """Spans up to which a run writes its trace unasked, about 15 MB."""
-TRACKS = {"uplink": "uplink", "downlink": "downlink", "queue": "queue"}
+TRACKS = {name: name for name in ("uplink", "downlink", "latency", "queue", "contribution")}
 """Kind of track by activity; all else is what the actor itself does one thing at a time."""
 OWN = ""
 METADATA, SLICE, FLOW, COUNTER = range(4)
@@ -45,6 +45,8 @@ class Slice(NamedTuple):
     flop: float
     energy_j: float
     outcome: str
+    arrival_ns: int
+    """Of a message, when it has travelled; of all else its end."""
 
 
 def write_trace(spans: pd.DataFrame, use: pd.DataFrame, slots: int, path: Path) -> None:
@@ -115,10 +117,16 @@ def _events(spans: pd.DataFrame, use: pd.DataFrame, slots: int) -> Iterator[str]
 
 
 def _slices(spans: pd.DataFrame) -> list[Slice]:
-    columns = ["actor", "activity", "start_s", "end_s", *Slice._fields[4:]]
+    spans = spans.assign(
+        actor=spans["actor"].where(spans["activity"] != "contribution", spans["client"]),
+        arrival_s=arrivals(spans),
+    )
+    columns = ["actor", "activity", "start_s", "end_s", *Slice._fields[4:-1], "arrival_s"]
     rows = [
-        Slice(actor, activity, round(start_s * 1e9), round(end_s * 1e9), *rest)
-        for actor, activity, start_s, end_s, *rest in zip(*(spans[name] for name in columns), strict=True)
+        Slice(actor, activity, round(start_s * 1e9), round(end_s * 1e9), *rest, round(arrival_s * 1e9))
+        for actor, activity, start_s, end_s, *rest, arrival_s in zip(
+            *(spans[name] for name in columns), strict=True
+        )
     ]
     return sorted(rows, key=lambda one: (one.start_ns, -one.end_ns))
 
@@ -168,7 +176,7 @@ def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, 
     A message brought a job that arrived (began to queue, or to be served) the instant it did.
     """
     seen = [(one, tid) for one, tid in tracked if one.end_ns > one.start_ns]
-    sent = {(one.client, one.end_ns): (one, tid) for one, tid in seen if one.activity == "uplink"}
+    sent = {(one.client, one.arrival_ns): (one, tid) for one, tid in seen if one.activity == "uplink"}
     answers = {(one.client, one.start_ns): (one, tid) for one, tid in seen if one.activity == "downlink"}
     queued = {(one.client, one.end_ns): one.start_ns for one, _ in seen if one.activity == "queue"}
     number = begun
@@ -193,7 +201,7 @@ def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, i
     busy: dict[int, int] = defaultdict(int)
     moved: dict[str, dict[int, list[float]]] = {"up": defaultdict(list), "down": defaultdict(list)}
     for one in slices:
-        if one.end_ns == one.start_ns:
+        if one.arrival_ns == one.start_ns:
             continue
         if one.activity == "serve":
             busy[one.start_ns] += 1
@@ -201,7 +209,7 @@ def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, i
         elif one.activity in ("uplink", "downlink"):
             changes = moved[one.activity.removesuffix("link")]
             changes[one.start_ns].append(one.bytes)
-            changes[one.end_ns].append(-one.bytes)
+            changes[one.arrival_ns].append(-one.bytes)
     jobs = 0
     for at_ns in sorted(busy):
         jobs += busy[at_ns]

@@ -2,9 +2,12 @@
 
 A participant's round lasts from the start of its first span to the end of its last. A radio works
 beside the processor and the server beside both, so spans overlap; an instant that several cover goes
-to the first of: compute > slowdown > uplink > downlink > server > wait. An instant that none covers is
-`other`. So overlapped communication and overlapped server steps cost nothing, which is what
+to the first of: compute > slowdown > uplink > downlink > latency > server > wait. An instant that none
+covers is `other`. So overlapped communication and overlapped server steps cost nothing, which is what
 overlapping is for. A multiplicative slowdown stretches compute and counts as compute.
+
+Where nobody waits for others, a client's contribution stands in the place of its round, and its time
+goes to what is on its path, as in `sflsim explain` (see critical_path).
 Imports report modules only.
 """
 
@@ -17,10 +20,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sflsim.report.amounts import time_unit
+from sflsim.report.contributions import contributions, participant_spans
+from sflsim.report.critical_path import contribution_path
 from sflsim.report.style import (
     BLUE,
     GREEN,
     ORANGE,
+    PURPLE,
     SKY,
     VERMILLION,
     bar_rows,
@@ -28,14 +34,15 @@ from sflsim.report.style import (
     legend_below,
     message_figure,
 )
-from sflsim.report.tables import SPAN_COLUMNS, variants_of, with_columns
+from sflsim.report.tables import variants_of
 
-CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "server", "wait", "other")
+CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "other")
 CATEGORY_OF = {
     "compute": "compute",
     "slowdown": "slowdown",
     "uplink": "uplink",
     "downlink": "downlink",
+    "latency": "latency",
     "serve": "server",
     "queue": "server",
     "wait": "wait",
@@ -46,6 +53,7 @@ COLORS = {
     "uplink": GREEN,
     "server": VERMILLION,
     "downlink": SKY,
+    "latency": PURPLE,
     "wait": "#c9c9c9",
     "other": "#ffffff",
 }
@@ -56,36 +64,47 @@ LABELS = {
     "uplink": "uplink",
     "server": "server (queue or serve)",
     "downlink": "downlink",
+    "latency": "latency",
     "wait": "waiting for stragglers",
     "other": "other",
 }
 KEYS = ["variant", "seed", "round", "client"]
-SERVER = r"server(:\d+)?"
 
 
 def attribute(spans: pd.DataFrame | None) -> pd.DataFrame:
-    """Return one row per participant and round: `KEYS`, then the seconds of each of `CATEGORIES`.
+    """Return one row per participant and round: `KEYS`, the seconds of each of `CATEGORIES`, its weight.
 
     The categories of a row add up to the length of the participant's round. Server spans without a
     client, and spans without an end, belong to nobody and are left out.
     """
     work = participant_spans(spans)
+    roundless = work["variant"].isin(contributions(spans)["variant"].unique())
+    parts = [_of_rounds(work[~roundless]), _of_contributions(work[roundless], spans)]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def _of_rounds(work: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the participants of rounds."""
     groups = work.groupby(KEYS, sort=False, observed=True)
     owner = np.asarray(groups.ngroup(), dtype=np.int64)
     rank = work["activity"].map(CATEGORY_OF).fillna("other").map(CATEGORIES.index).to_numpy(dtype=np.int64)
     start_s, end_s = work["start_s"].to_numpy(dtype=np.float64), work["end_s"].to_numpy(dtype=np.float64)
     rows = work[KEYS].drop_duplicates(KEYS).reset_index(drop=True)
     seconds = pd.DataFrame(_sweep(owner, rank, start_s, end_s, len(rows)), columns=list(CATEGORIES))
-    return pd.concat([rows, seconds], axis=1)
+    return pd.concat([rows, seconds], axis=1).assign(weight=1.0)
 
 
-def participant_spans(spans: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the finished spans that belong to a client, `client` filled in from the actor where empty."""
-    table = with_columns(spans, SPAN_COLUMNS)
-    table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
-    actor, client = table["actor"].astype(str), table["client"].fillna("").astype(str)
-    owner = client.where(client != "", actor.where(~actor.str.fullmatch(SERVER), ""))
-    return table.assign(client=owner)[owner != ""]
+def _of_contributions(work: pd.DataFrame, spans: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the rows of contributions: what the client did or waited for on its path through each."""
+    path = contribution_path(spans, work["variant"].unique())
+    path = path.assign(
+        seconds=path["end_s"] - path["start_s"],
+        category=path["activity"].map(CATEGORY_OF).fillna("other"),
+    )
+    keys = [*KEYS, "contribution", "weight"]
+    seconds = path.groupby([*keys, "category"], sort=False)["seconds"].sum().unstack(fill_value=0.0)
+    rows = seconds.reindex(columns=list(CATEGORIES), fill_value=0.0).reset_index()
+    return rows[[*KEYS, *CATEGORIES, "weight"]]
 
 
 def _sweep(
@@ -120,10 +139,16 @@ def where_time_goes(spans: pd.DataFrame | None, share: bool = False) -> pd.DataF
 
     With `share` each row is divided by its sum.
     """
-    shares = attribute(spans)
-    means = shares.groupby("variant", sort=False, observed=True)[list(CATEGORIES)].mean()
+    rows = attribute(spans)
+    weighed = rows[list(CATEGORIES)].mul(rows["weight"], axis=0)
+    means = weighed.groupby(rows["variant"], sort=False, observed=True).mean()
     means = means.reindex(variants_of(spans)).dropna(how="all")
     return means.div(means.sum(axis=1).replace(0.0, np.nan), axis=0).fillna(0.0) if share else means
+
+
+def of_whom(spans: pd.DataFrame | None) -> str:
+    """Return whose time is shown: there are rounds, contributions, or both."""
+    return "a participant's round" + (" or contribution" if len(contributions(spans)) else "")
 
 
 @in_style
@@ -151,14 +176,14 @@ def where_time_goes_figure(spans: pd.DataFrame | None) -> Figure:
         )
         for row, value in enumerate(values):
             if value > 0.12 * totals.max() / length_s:
-                ink = "black" if category in ("wait", "other", "slowdown", "downlink") else "white"
+                ink = "black" if category in ("wait", "other", "slowdown", "downlink", "latency") else "white"
                 text = f"{100 * value * length_s / totals.iloc[row]:.0f} %"
                 axes.text(
                     left[row] + value / 2, row, text, ha="center", va="center_baseline", color=ink, fontsize=6
                 )
         left = left + values
     axes.set_xlim(0, float(totals.max()) / length_s * 1.02 or 1.0)
-    axes.set_xlabel(f"mean time of a participant's round ({unit})", loc="right")
+    axes.set_xlabel(f"mean time of {of_whom(spans)} ({unit})", loc="right")
     axes.spines["left"].set_visible(False)
     handles = [
         Patch(facecolor=COLORS[category], edgecolor="#999999" if category == "other" else "none")

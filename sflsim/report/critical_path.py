@@ -6,9 +6,10 @@ link was free for it. Each piece is part of one span; the pieces of a round lie 
 begin to its end, so they sum to its duration. What no span accounts for (nobody was there) is "other";
 "wait" is time in which those that count had ended and the round did not, as with a deadline.
 
-An asynchronous algorithm has no rounds. There a window lasts from one arrival (the end of a client's
-contribution) to the next, whoever arrives, and its path is that of the client that arrives; time
-after the last arrival that the spans show is left out.
+An asynchronous algorithm has no rounds that its clients share. There the path is that of every whole
+contribution, by its client's own spans, and the weight of its pieces is its own (see contributions).
+
+A message is one thing on the path, whose pieces are its uplink or downlink and its latency.
 
 Which of two things that ended at one instant was waited for, spans do not say: `BEFORE` decides, by what
 algorithms do. Imports report modules only.
@@ -18,12 +19,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from math import inf
 from typing import NamedTuple
 
 import pandas as pd
 
-from sflsim.report.attribution import SERVER, participant_spans
+from sflsim.record.tables import arrivals
+from sflsim.report.contributions import SERVER, contributions, participant_spans
+from sflsim.report.tables import SPAN_COLUMNS, with_columns
 
 PATH = {
     "variant": "str",
@@ -35,8 +39,11 @@ PATH = {
     "activity": "str",
     "start_s": "float64",
     "end_s": "float64",
+    "contribution": "int64",
+    "weight": "float64",
 }
-"""Columns of a path; `last` is whose end was the round's; where there are none, `round` counts arrivals."""
+"""Columns of a path; `last` is whose end was the round's. Where there are no rounds: `round` is the update of
+the global model that came next, `contribution` counts (0 in rounds), and `last` is who made it."""
 BEFORE: Mapping[str, tuple[str, ...]] = {
     "compute": ("slowdown", "compute", "downlink", "serve", "queue"),
     "slowdown": ("downlink", "compute", "serve", "queue"),
@@ -47,6 +54,7 @@ BEFORE: Mapping[str, tuple[str, ...]] = {
     "": ("uplink", "downlink", "compute", "slowdown"),
 }
 """What an activity waits for, likeliest first; "" is the end of a round."""
+LATENCY = "latency"
 NOT_COUNTED = ("wasted", "withdrawn", "lost")
 SERVERS_OWN = ("serve", "queue")
 
@@ -61,46 +69,93 @@ class Span(NamedTuple):
     round: int
     client: str
     outcome: str
+    sent_s: float
+    """When it turns into latency."""
 
 
 class Window(NamedTuple):
-    """One round, or the time from one arrival to the next; `client` is "" where the end tells who it was."""
+    """One round, or one contribution; `client` is "" where the end tells who it was."""
 
     round: int
     start_s: float
     end_s: float
     client: str
+    contribution: int
+    weight: float
 
 
 def critical_path(spans: pd.DataFrame, runs: pd.DataFrame, barriers: Mapping[str, bool]) -> pd.DataFrame:
-    """Return the pieces of every finished round, in order of time, in the columns of `PATH`.
+    """Return the pieces of every finished round or contribution, in order of time, in the columns of `PATH`.
 
-    `runs` says how many rounds each variant and seed finished, `barriers` whether a variant has rounds.
+    `runs` says how many rounds each variant and seed finished, `barriers` whether a variant has rounds
+    at whose end its participants wait.
     """
-    work = participant_spans(spans).assign(outcome=spans["outcome"])
+    work = participant_spans(spans)
+    work = work.assign(sent_s=work["end_s"], end_s=arrivals(work))[work["activity"] != LATENCY]
+    whole = contributions(spans)
     finished = dict(zip(zip(runs["variant"], runs["seed"], strict=True), runs["rounds"], strict=True))
     rows: list[tuple[object, ...]] = []
     for (variant, seed), own in work.groupby(["variant", "seed"], sort=False):
         variant, rounds = str(variant), int(finished.get((variant, seed), 0))
         listed = [Span(*row) for row in own[list(Span._fields)].itertuples(index=False, name=None)]
-        found = _Walk(listed)
-        for window in _rounds(listed, rounds) if barriers[variant] else _arrivals(listed):
-            pieces = list(found.back(window))
+        if barriers[variant]:
+            walked = _pieces(listed, _rounds(listed, rounds))
+        else:
+            walked = _contributed(listed, whole[(whole["variant"] == variant) & (whole["seed"] == seed)])
+        for window, pieces in walked:
             last = next((piece.client for piece in pieces if piece.activity not in SERVERS_OWN), "")
-            rows += [(variant, seed, window.round, last, *_fields(piece)) for piece in reversed(pieces)]
+            fields = [_fields(part) for piece in pieces for part in _parts(piece)]
+            rows += [(variant, seed, window.round, last, *part, *window[-2:]) for part in reversed(fields)]
     return pd.DataFrame(rows, columns=list(PATH)).astype(dict(PATH))
+
+
+def _pieces(spans: Collection[Span], windows: Iterable[Window]) -> Iterator[tuple[Window, list[Span]]]:
+    """Yield each window with the pieces of its path, from its end to its begin."""
+    found = _Walk(spans)
+    for window in windows:
+        yield window, list(found.back(window))
+
+
+def _contributed(spans: Collection[Span], whole: pd.DataFrame) -> Iterator[tuple[Window, list[Span]]]:
+    """Yield every contribution with its path, client by client."""
+    own: dict[str, list[Span]] = defaultdict(list)
+    for span in spans:
+        own[span.client].append(span)
+    columns = [whole[name] for name in ("round", "start_s", "end_s", "client", "weight")]
+    windows: dict[str, list[Window]] = defaultdict(list)
+    for number, (*bounds, client, weight) in enumerate(zip(*columns, strict=True), 1):
+        windows[client].append(Window(*bounds, client, number, weight))
+    for client, listed in windows.items():
+        yield from _pieces(own[client], listed)
+
+
+def _parts(piece: Span) -> Iterator[Span]:
+    """Yield a piece of a message as its latency and what was sent before; any other as it is."""
+    if piece.end_s > piece.sent_s:
+        yield piece._replace(activity=LATENCY, start_s=max(piece.start_s, piece.sent_s))
+    if piece.start_s < piece.sent_s:
+        yield piece._replace(end_s=min(piece.end_s, piece.sent_s))
 
 
 def _fields(piece: Span) -> tuple[object, ...]:
     return piece.actor, piece.client, piece.activity, piece.start_s, piece.end_s
 
 
+def contribution_path(spans: pd.DataFrame | None, variants: Iterable[str]) -> pd.DataFrame:
+    """Return the pieces of every whole contribution of variants without shared rounds."""
+    table = with_columns(spans, (*SPAN_COLUMNS, "outcome"))
+    barriers = dict.fromkeys(variants, False)
+    runs = pd.DataFrame(columns=["variant", "seed", "rounds"])
+    return critical_path(table[table["variant"].isin(list(barriers))], runs, barriers)
+
+
 def shares(path: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
     """Return variant, where (a group, or "server"), activity, seconds and share of the variant's time.
 
+    Where there are no rounds, seconds are those of all contributions, each with its weight.
     `groups` is the group of each client; rows are largest first within a variant.
     """
-    length_s = path["end_s"] - path["start_s"]
+    length_s = (path["end_s"] - path["start_s"]) * path["weight"]
     placed = path.assign(where=places(path, groups), seconds=length_s)
     keys = ["variant", "where", "activity"]
     sums = placed.groupby(keys, sort=False)["seconds"].sum().reset_index()
@@ -118,8 +173,11 @@ def places(path: pd.DataFrame, groups: Mapping[str, str]) -> pd.Series:
 
 
 def slowest(path: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
-    """Return variant, client, group, how many rounds it was the last of and their seconds, most first."""
-    keys = ["variant", "seed", "round", "last"]
+    """Return variant, client, group, how many rounds it was the last of and their seconds, most first.
+
+    Where there are no rounds: how many contributions it made.
+    """
+    keys = ["variant", "seed", "round", "contribution", "last"]
     rounds = path.assign(seconds=path["end_s"] - path["start_s"]).groupby(keys, sort=False)["seconds"].sum()
     by_client = rounds.reset_index().groupby(["variant", "last"], sort=False)["seconds"]
     found = by_client.agg(["size", "sum"]).reset_index()
@@ -146,26 +204,8 @@ def _rounds(spans: Collection[Span], finished: int) -> Iterator[Window]:
         if end_s is None:
             continue
         end_s = max(begin_s, end_s if following is None else min(end_s, following))
-        yield Window(round, begin_s, end_s, "")
+        yield Window(round, begin_s, end_s, "", 0, 1.0)
         begin_s = end_s
-
-
-def _arrivals(spans: Collection[Span]) -> Iterator[Window]:
-    """Yield the time between arrivals: ends of contributions, after which somebody went on."""
-    starts: dict[tuple[str, int], float] = {}
-    ends: dict[tuple[str, int], float] = {}
-    for span in spans:
-        key = span.client, span.round
-        starts[key] = min(span.start_s, starts.get(key, span.start_s))
-        ends[key] = max(span.end_s, ends.get(key, span.end_s))
-    begun, last_s = set(starts.values()), max(ends.values(), default=0.0)
-    begin_s, number = 0.0, 0
-    for (client, round), end_s in sorted(ends.items(), key=lambda one: one[1]):
-        complete = end_s in begun or end_s == last_s or (client, round + 1) in starts
-        if complete and end_s > begin_s:
-            number += 1
-            yield Window(number, begin_s, end_s, client)
-            begin_s = end_s
 
 
 class _Walk:
@@ -184,13 +224,16 @@ class _Walk:
 
     def back(self, window: Window) -> Iterator[Span]:
         """Yield the pieces of a window from its end to its begin."""
-        at_s, here = window.end_s, Span("", "", window.end_s, window.end_s, window.round, window.client, "")
+        at_s, here = (
+            window.end_s,
+            Span("", "", window.end_s, window.end_s, window.round, window.client, "", inf),
+        )
         while at_s > window.start_s:
             found = self._before(at_s, here)
             if found is None:
                 place = bisect_left(self._ends, at_s)
                 earlier_s = self._ends[place - 1] if place else window.start_s
-                found = here._replace(activity="other", actor=here.client, start_s=earlier_s)
+                found = here._replace(activity="other", actor=here.client, start_s=earlier_s, sent_s=inf)
             start_s = max(found.start_s, window.start_s)
             yield found._replace(start_s=start_s, end_s=at_s)
             at_s, here = start_s, found

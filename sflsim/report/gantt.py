@@ -1,7 +1,8 @@
 """Who computes, sends, waits and serves in the first rounds: a Gantt picture. Imports report modules only.
 
 A client's row has two lanes, since a radio works beside the processor: above what the processor does,
-below what the radio does. Each slot of the server has a row of its own.
+below what the radio does. Each slot of the server has a row of its own. Where there are no rounds that
+clients share, the picture shows a window of time, and a line where the global model was updated.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sflsim.report.amounts import time_unit
-from sflsim.report.attribution import COLORS, SERVER
+from sflsim.report.attribution import COLORS
+from sflsim.report.contributions import CONTRIBUTION, SERVER
 from sflsim.report.style import (
     DOUBLE_IN,
     INK,
@@ -35,11 +37,12 @@ LANES = {
     "server": ("at the server (queue or serve)", "#f6cdb0", -0.4, 0.1),
     "slowdown": ("straggler slowdown", COLORS["slowdown"], -0.4, 0.1),
     "compute": ("client compute", COLORS["compute"], -0.4, 0.1),
+    "latency": ("latency", COLORS["latency"], 0.22, 0.34),
     "uplink": ("uplink", COLORS["uplink"], 0.16, 0.4),
     "downlink": ("downlink", COLORS["downlink"], 0.16, 0.4),
     "serve": ("server serves", COLORS["server"], -0.36, 0.36),
 }
-LEGEND = ("compute", "slowdown", "uplink", "downlink", "server", "wait", "serve")
+LEGEND = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "serve")
 
 
 @in_style
@@ -53,32 +56,66 @@ def gantt_figure(
 ) -> Figure:
     """Return the first `rounds` rounds of one variant and seed (default: its first) as a Gantt picture.
 
-    Only clients that took part have a row; where they or the server's slots are more than fit, a part
-    of them is drawn and a note says so.
+    Where there are none, the first `window`. Only clients that took part have a row; where they or the
+    server's slots are more than fit, a part of them is drawn and a note says so.
     """
     table = with_columns(spans, SPAN_COLUMNS)
     table = table[table["variant"] == variant]
     seed = int(table["seed"].iloc[0]) if seed is None and len(table) else seed
     table = table[table["seed"] == seed]
-    first = sorted(table["round"].unique())[:rounds]
-    table = table[table["round"].isin(first) & np.isfinite(table["end_s"].astype(float))]
+    table = table[np.isfinite(table["end_s"].astype(float))]
     if table.empty:
         return message_figure("no spans were recorded")
-    table = with_rows(table)
+    until_s, updates = window(table, rounds), updates_s(table)
+    if until_s is None:
+        table = table[table["round"].isin(sorted(table["round"].unique())[:rounds])]
+        until_s = float(table["end_s"].max())
+    table = with_rows(table[table["start_s"] <= until_s])
     rows, note = _rows(table, max_clients, max_slots)
     figure = new_figure(DOUBLE_IN, 0.75 + 0.19 * len(rows))
     axes = figure.subplots()
-    unit, length_s = time_unit(float(table["end_s"].max()))
+    unit, length_s = time_unit(until_s)
     table = table.assign(start=table["start_s"] / length_s, end=table["end_s"] / length_s)
-    drawn = [activity for activity in LANES if _draw_activity(axes, table, activity, rows)]
-    _draw_rounds(axes, table)
+    begin, end = float(table["start"].min()), until_s / length_s
+    drawn = [activity for activity in LANES if _draw_activity(axes, table, activity, rows, end - begin)]
+    if updates is None:
+        _draw_rounds(axes, table)
+    else:
+        _draw_updates(axes, updates[updates <= until_s] / length_s, begin, end)
     _label_axes(axes, rows, f"simulated time ({unit})", note)
-    axes.set_xlim(float(table["start"].min()), float(table["end"].max()) * 1.002 or 1.0)
+    axes.set_xlim(begin, end * 1.002 or 1.0)
     shown = [activity for activity in LEGEND if activity in drawn]
     legend_below(
         axes, [Patch(facecolor=LANES[name][1]) for name in shown], [LANES[name][0] for name in shown]
     )
     return figure
+
+
+def window(table: pd.DataFrame, lengths: int) -> float | None:
+    """Return the end of the picture of a run without shared rounds, None of any other.
+
+    It is as long as so many mean contributions, and shows an update where there is one.
+    """
+    updates = updates_s(table)
+    if updates is None:
+        return None
+    whole = table[table["activity"] == CONTRIBUTION]
+    until_s = lengths * float((whole["end_s"] - whole["start_s"]).mean())
+    return min(max([until_s, *updates[:1]]), float(table["end_s"].max()))
+
+
+def updates_s(table: pd.DataFrame) -> pd.Series | None:
+    """Return by round when the global model of one run was updated; None where its clients share rounds.
+
+    That is the end of each round; the last one may have none. Of updates in one instant the first is there.
+    """
+    whole = table[table["activity"] == CONTRIBUTION]
+    if whole.empty:
+        return None
+    ends_s = table.groupby("round")["end_s"].max()
+    if whole["end_s"].max() < ends_s.iloc[-1]:
+        ends_s = ends_s.iloc[:-1]
+    return ends_s
 
 
 def with_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +146,9 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def _draw_activity(axes: Axes, table: pd.DataFrame, activity: str, rows: dict[str, int]) -> bool:
+def _draw_activity(
+    axes: Axes, table: pd.DataFrame, activity: str, rows: dict[str, int], length: float
+) -> bool:
     """Draw all spans of one activity as one collection; say whether there were any."""
     own = table[(table["activity"] == activity) & table["row_of"].isin(list(rows))]
     _, color, top, bottom = LANES[activity]
@@ -118,7 +157,7 @@ def _draw_activity(axes: Axes, table: pd.DataFrame, activity: str, rows: dict[st
     x = np.stack([start, end, end, start], axis=1)
     y = np.stack([row + top, row + top, row + bottom, row + bottom], axis=1)
     # A hair of an edge keeps spans visible that are shorter than a pixel; a white one parts the longer ones.
-    wide = end - start > 0.004 * (table["end"].max() - table["start"].min())
+    wide = end - start > 0.004 * length
     edges = np.where(wide & (activity != "server"), "white", color).tolist()
     vertices = list(np.stack([x, y], axis=2))
     bars = PolyCollection(vertices, facecolors=color, edgecolors=edges, linewidths=0.3)
@@ -137,6 +176,18 @@ def _draw_rounds(axes: Axes, table: pd.DataFrame) -> None:
         axes.text(
             (start + end) / 2, 1.01, text, transform=axes.get_xaxis_transform(), ha="center", va="bottom"
         )
+
+
+def _draw_updates(axes: Axes, updates: pd.Series, begin: float, end: float) -> None:
+    """Draw a line at each update of the global model and its number left of it, where there is room."""
+    last = begin
+    for number, at in updates.items():
+        axes.axvline(at, color=INK, linewidth=0.7, linestyle=(0, (3, 2)), zorder=3, clip_on=False)
+        room = (at - last) / (end - begin) if end > begin else 0.0
+        if room > 0.025:
+            text = f"update {number}" if room > 0.09 else str(number)
+            axes.text(at, 1.01, text, transform=axes.get_xaxis_transform(), ha="right", va="bottom")
+            last = at
 
 
 def _label_axes(axes: Axes, rows: dict[str, int], label: str, note: str) -> None:

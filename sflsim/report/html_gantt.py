@@ -1,5 +1,6 @@
 """The Gantt data of the report: the first rounds of every run, as many as the page has room for.
 
+A round of an asynchronous run is the time from one update of the global model to the next.
 Imports report modules only.
 """
 
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sflsim.report.attribution import SERVER
-from sflsim.report.gantt import LANES, LEGEND, natural, spread, with_rows
+from sflsim.report.contributions import CONTRIBUTION, SERVER
+from sflsim.report.gantt import LANES, LEGEND, natural, spread, updates_s, with_rows
 from sflsim.report.html import short
 from sflsim.report.tables import SPAN_COLUMNS, variants_of, with_columns
 
@@ -53,6 +54,8 @@ def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) 
 
 def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
     """Return the spans of the first rounds of one run, column by column, and the rows they stand in."""
+    updates = updates_s(own)
+    own = own[own["activity"] != CONTRIBUTION]
     rounds = np.sort(own["round"].unique())
     server = own["actor"].astype(str).str.fullmatch(SERVER).to_numpy(dtype=bool)
     shown, parted = _shown_clients(own[~server])
@@ -64,7 +67,10 @@ def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
         fits &= key.isin(shown)
         counts = own[fits].groupby("round").size().reindex(rounds, fill_value=0)
     first = rounds[: max(1, int((counts.cumsum() <= room).sum()))]
-    table = with_rows(own[fits & own["round"].isin(first).to_numpy()])
+    inside = own["round"].isin(first).to_numpy()
+    if updates is not None:  # what begins in the time shown and ends after it
+        inside = inside | (own["start_s"] < own["end_s"][inside].max()).to_numpy()
+    table = with_rows(own[fits & inside])
     seen = pd.MultiIndex.from_frame(table[["round", "row_of"]]).isin(shown)
     table = table[(table["activity"] != "server") | seen]
     slots = sorted((name for name in table["row_of"].unique() if re.fullmatch(SERVER, name)), key=natural)
@@ -80,6 +86,7 @@ def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
         "rows": [re.sub(r"^server:(\d+)$", r"server slot \1", name) for name in rows],
         "clients": len(clients),
         "rounds": [int(number) for number in first],
+        "ends_s": None if updates is None else [short(value, 9) for value in _ends_s(own, first)],
         "notes": notes,
         "activity": table["activity"].map(list(LANES).index).tolist(),
         "row": table["row_of"].map(rows).tolist(),
@@ -88,6 +95,12 @@ def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
         "end_s": [short(value, 9) for value in table["end_s"]],
         "wasted": table["outcome"].isin(("wasted", "lost")).astype(int).tolist(),
     }
+
+
+def _ends_s(own: pd.DataFrame, rounds: np.ndarray[Any, Any]) -> list[float]:
+    """Return when each of some rounds ended."""
+    ends_s = own.groupby("round")["end_s"].max()
+    return [float(ends_s[number]) for number in rounds]
 
 
 def _shown_clients(own: pd.DataFrame) -> tuple[list[tuple[int, str]], int]:

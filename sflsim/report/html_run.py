@@ -19,7 +19,7 @@ from sflsim.report.amounts import (
     seconds_text,
     time_unit,
 )
-from sflsim.report.attribution import COLORS, LABELS, where_time_goes
+from sflsim.report.attribution import COLORS, LABELS, of_whom, where_time_goes
 from sflsim.report.html import Section, escape, folded, page, short, table_html
 from sflsim.report.html_curves import curves, looks
 from sflsim.report.html_fleet import fleet
@@ -33,11 +33,13 @@ ACCURACY = (
 )
 GANTT = (
     "Who computes, sends, waits and serves. A client's row has two lanes, since a radio works beside "
-    "the processor: the processor above, the radio below."
+    "the processor: the processor above, the radio below. A round of an asynchronous algorithm is the time "
+    "up to an update of the global model, and all that happens in it."
 )
 TIME = (
-    "Mean time of a participant's round. Where activities overlap, an instant goes to the first of "
-    "client compute, slowdown, uplink, downlink, server, waiting: what is hidden behind work costs nothing."
+    "Mean time of a participant's round. Where activities overlap, an instant goes to the first of client "
+    "compute, slowdown, uplink, downlink, latency, server, waiting: what is hidden behind work is free. "
+    "Where no rounds hold the clients together: of a client's contribution, by what it waited for."
 )
 FLEET = "Devices by speed and bandwidth; alike devices are one point, its area their number."
 SUMMARY = "Whole runs, mean over seeds; client figures are sums over all clients, energy while taking part."
@@ -100,6 +102,7 @@ def time_bars(spans: pd.DataFrame | None, names: list[str]) -> dict[str, Any] | 
     shown = [part for part in LABELS if means[part].max() > 1e-9 * means.sum(axis=1).max()]
     return {
         "variants": [names.index(str(name)) for name in means.index],
+        "whose": of_whom(spans),
         "parts": [
             {
                 "label": LABELS[part],

@@ -5,6 +5,7 @@ something is learned or its costs are derived.
 """
 
 from sflsim.session.outcome import Outcome
+from sflsim.session.rounds import has_rounds, unlike_rounds
 from sflsim.session.session import Options, Session
 
-__all__ = ["Options", "Outcome", "Session"]
+__all__ = ["Options", "Outcome", "Session", "has_rounds", "unlike_rounds"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from sflsim.algorithms.base import Algorithm
 from sflsim.algorithms.simulation import Evaluation, Simulation
-from sflsim.clock.spans import Span, Use
+from sflsim.clock.spans import Span, Use, in_updates
 from sflsim.clock.tally import Tally
 
 
@@ -38,6 +38,9 @@ class Outcome:
     derived: list[str] = field(default_factory=list)
     """Of a run of the clock alone: costs that were asked for and not given, by their keys."""
     spans: list[Span] = field(default_factory=list)
+    """As recorded: the round of an asynchronous client's is its own count of contributions."""
+    updates_s: list[float] | None = None
+    """When the global model was updated, where no round holds the clients together."""
     evaluations: list[Evaluation] = field(default_factory=list)
     clients: list[tuple[str, str, float, float, float, float, float, int, float]] = field(
         default_factory=list
@@ -60,12 +63,17 @@ class Outcome:
             self.tally.fold(self.spans)
         return self.tally.rows()
 
+    def spans_by_round(self) -> list[Span]:
+        """Return the spans as tables show them: a round of any algorithm is what makes a global model."""
+        return self.spans if self.updates_s is None else in_updates(self.spans, self.updates_s)
+
     def take(self, sim: Simulation, algorithm: Algorithm, shards: Sequence[Any] | None) -> None:
         """Take over how far a simulation has come; `shards` are the sample indices of every client."""
         self.rounds, self.time_s = sim.round, sim.env.now
         self.server_busy_s = sim.server.busy_s(sim.recorder.totals)
         self.spans, self.evaluations = sim.recorder.finished(), sim.evaluations
         self.wasted, self.use = sim.recorder.wasted, sim.recorder.use
+        self.updates_s = sim.recorder.updates_s
         self.tally = sim.recorder.into if isinstance(sim.recorder.into, Tally) else None
         self.clients = [
             (

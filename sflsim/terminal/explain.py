@@ -22,8 +22,8 @@ def format_explanation(found: Explanation) -> Iterator[str | Table]:
     """Yield for each variant its sentences, shares, slowest clients and what twice as fast would save."""
     for variant, words in found.words.items():
         yield f"\n{variant}: {words}"
-        yield _shares(found.shares[found.shares["variant"] == variant])
-        yield _slowest(found.slowest[found.slowest["variant"] == variant])
+        yield _shares(found.shares[found.shares["variant"] == variant], found.has_rounds[variant])
+        yield _slowest(found.slowest[found.slowest["variant"] == variant], found.has_rounds[variant])
         own = found.what_if[found.what_if["variant"] == variant]
         if len(own):
             yield _what_if(own)
@@ -62,8 +62,9 @@ def _table(*columns: str, title: str, words: int = 1) -> Table:
     return table
 
 
-def _shares(rows: pd.DataFrame) -> Table:
-    table = _table("where", "activity", "time", "share", title="on the critical path", words=2)
+def _shares(rows: pd.DataFrame, has_rounds: bool) -> Table:
+    title = "on the critical path" if has_rounds else "what the contributions' time goes to"
+    table = _table("where", "activity", "time", "share", title=title, words=2)
     for row in rows.to_dict("records"):
         table.add_row(
             str(row["where"]),
@@ -74,8 +75,9 @@ def _shares(rows: pd.DataFrame) -> Table:
     return table
 
 
-def _slowest(rows: pd.DataFrame) -> Table:
-    table = _table("client", "group", "last in", "time of those", title="who came last", words=2)
+def _slowest(rows: pd.DataFrame, has_rounds: bool) -> Table:
+    title, made = ("who came last", "last in") if has_rounds else ("who contributed", "contributions")
+    table = _table("client", "group", made, "time of those", title=title, words=2)
     total = int(rows["rounds"].sum())
     for row in rows.head(SLOWEST).to_dict("records"):
         table.add_row(
@@ -87,7 +89,8 @@ def _slowest(rows: pd.DataFrame) -> Table:
 def _what_if(rows: pd.DataFrame) -> Table:
     first = rows.iloc[0]
     with_target = bool(rows["target_s"].notna().any())
-    columns = ["what if", "time of all rounds", "saved", *(["to the target", "saved"] if with_target else [])]
+    columns = ["what if", "time of all rounds", "saved", "of a share of"]
+    columns += ["to the target", "saved"] if with_target else []
     table = _table(*columns, title=f"now: {seconds_text(first['time_s'])}")
     if not rows["same_learning"].all():
         table.caption, table.caption_justify = (
@@ -99,6 +102,7 @@ def _what_if(rows: pd.DataFrame) -> Table:
             f"{row['change']}{'' if row['same_learning'] else ' *'}",
             seconds_text(row["changed_s"]),
             _percent(row["gain"]),
+            _percent(row["share"]),
         ]
         if with_target:
             cells += [seconds_text(row["changed_target_s"]), _percent(row["target_gain"])]

@@ -56,7 +56,7 @@ def test_the_pinned_run_says_something() -> None:
     steps = evaluations[evaluations["variant"].str.startswith("mu-splitfed")]["step"].diff().dropna()
 
     assert set(spans["activity"]) == {
-        "compute", "slowdown", "uplink", "downlink", "wait", "serve", "queue",
+        "compute", "slowdown", "uplink", "downlink", "latency", "wait", "serve", "queue",
     }  # fmt: skip
     assert (last["last"] < last["first"]).all()
     assert steps.nunique() > 1

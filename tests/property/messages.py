@@ -7,7 +7,9 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from property.capacities import Floats, Spans, slack_s
+from support import whole
 
 from sflsim.fleet.devices import Device
 
@@ -16,7 +18,20 @@ Message = tuple[str, float]
 GRADIENT, BATCH, PART, WHOLE, AUXILIARY, SCALAR = 1009, 1009 + 13, 211, 211 + 499, 211 + 103, 3
 MODELS = frozenset({PART, WHOLE, AUXILIARY})
 """What the Fed Server sends and gets; all else is the Split Server's."""
-ROUNDLESS = ("gas", "zo-gas", "fedasync", "fedbuff")  # whose spans count each client's own contributions
+ROUNDLESS = ("gas", "zo-gas", "fedasync", "fedbuff")
+
+
+def numbered(spans: pd.DataFrame) -> pd.DataFrame:
+    """Return whole messages and the rest; without shared rounds, `round` counts a client's contributions.
+
+    A contribution is recorded when it is over, so what is recorded after it is of the next.
+    """
+    spans = whole(spans)
+    over = spans["activity"] == "contribution"
+    if over.any():
+        before = over.groupby(spans["client"]).cumsum()
+        spans = spans.assign(round=before + 1)
+    return spans[~over]
 
 
 def whole_part(variant: Any, missed: int = 0) -> Counter[Message]:

@@ -14,6 +14,7 @@ from sflsim.clock.fluid import Leaf, Trunk
 from sflsim.clock.media import Media
 from sflsim.clock.network import SharedChannel, Transfer
 from sflsim.clock.spans import Recorder
+from sflsim.clock.spans import messages as messages_of
 from sflsim.fleet.directions import Direction
 from sflsim.fleet.profiles import Profile
 
@@ -97,8 +98,9 @@ def test_messages_over_shared_media(
     assert media.most <= 1 + 1e-9
     assert not set(fired) & given_up
     assert sorted([*fired, *given_up]) == list(range(len(messages)))
-    by_round = {span[4]: span for span in recorder.spans}
-    assert len(by_round) == len(recorder.spans)
+    spans = list(messages_of(recorder.spans))
+    by_round = {span[4]: span for span in spans}
+    assert len(by_round) == len(spans)
     for number, (_, _, size, _) in enumerate(messages):
         if number in fired:
             assert by_round[number][6] == size
@@ -108,7 +110,7 @@ def test_messages_over_shared_media(
             assert 0 <= by_round[number][6] <= size
             assert by_round[number][9] == "lost"
     for client in range(CLIENTS):
-        own = sorted((span for span in recorder.spans if span[5] == str(client)), key=lambda span: span[2])
+        own = sorted((span for span in spans if span[5] == str(client)), key=lambda span: span[2])
         for before, after in pairwise(own):
             sent_s = before[3] - (0.5 if before[9] == "done" else 0.0)
             silent_s = (sent_s - before[2]) * (1 / duty - 1) if before[9] == "done" else 0.0
@@ -157,7 +159,10 @@ def test_abandoned_on_its_way_it_counts_whole() -> None:
 
     env.process(give_up())
     env.run()
-    assert recorder.spans == [("a", "uplink", 0.0, 4.0, 1, "a", 4.0, 0.0, 2.0, "lost")]
+    assert recorder.spans == [
+        ("a", "uplink", 0.0, 2.0, 1, "a", 4.0, 0.0, 2.0, "lost"),
+        ("a", "latency", 2.0, 4.0, 1, "a", 0.0, 0.0, 0.0, "lost"),
+    ]
 
 
 def test_a_trunk_follows_its_profile_behind_a_leaf_too() -> None:

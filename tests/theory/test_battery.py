@@ -61,7 +61,7 @@ def last_span(run: Run) -> pd.Series:
         # the same to 2.25 s; then 2 W while it sends 16 byte/s over a link of its own: 0.4375 s more
         ("5.625 J", {"server": OPEN}, ("uplink", 2.6875, "bytes", 7.0, 0.4375, "lost")),
         # up to 3.75 s: 4.75 + 3 J; up to 4 s: 8 J; then idle, while the server computes for it: 4.5 s
-        ("8.5 J", {}, ("uplink", 4.0, "bytes", 12.0, 1.5, "wasted")),
+        ("8.5 J", {}, ("latency", 4.0, "bytes", 0.0, 0.0, "wasted")),
     ],
 )
 def test_one_that_runs_empty_in_its_part_is_cut_there(

@@ -42,22 +42,22 @@ def of_slow(*parts: tuple[str, float], begin_s: float = 0.0) -> list[Piece]:
     return [("slow-0", name, start_s, end_s) for (name, end_s), start_s in zip(parts, starts, strict=False)]
 
 
-BEGIN = (("downlink", 2.5), ("slowdown", 3.75), ("compute", 5.75))
+BEGIN = (("downlink", 2), ("latency", 2.5), ("slowdown", 3.75), ("compute", 5.75))
 
 
 def test_splitfed_v1_queues_for_the_one_slot() -> None:
     """slow's batch is in at 9.25 and waits for fast's step until 11; slow's end at 28 is the round's."""
     assert pieces({"algorithm": "splitfed-v1"}) == of_slow(
-        *BEGIN, ("uplink", 9.25), ("queue", 11), ("serve", 18), ("downlink", 19.5), ("compute", 23.5),
-        ("uplink", 28),
+        *BEGIN, ("uplink", 8.75), ("latency", 9.25), ("queue", 11), ("serve", 18), ("downlink", 19),
+        ("latency", 19.5), ("compute", 23.5), ("uplink", 27.5), ("latency", 28),
     )  # fmt: skip
 
 
 def test_mu_splitfed_on_one_slot() -> None:
     """Its four steps and its scalar both queue; z+ and z- are on their way beside that."""
     assert pieces({"algorithm": "mu-splitfed", "tau": 4}) == of_slow(
-        *BEGIN, ("uplink", 9.25), ("queue", 10), ("serve", 16), ("queue", 17.5), ("serve", 19),
-        ("downlink", 20), ("uplink", 24.5),
+        *BEGIN, ("uplink", 8.75), ("latency", 9.25), ("queue", 10), ("serve", 16), ("queue", 17.5),
+        ("serve", 19), ("downlink", 19.5), ("latency", 20), ("uplink", 24), ("latency", 24.5),
     )  # fmt: skip
 
 
@@ -67,8 +67,8 @@ def test_mu_splitfed_waits_for_the_last_embeddings() -> None:
     z occupies the link 5.75 - 8.75, z+ to 10.75, z- to 12.75 and arrives at 13.25.
     """
     assert pieces({"algorithm": "mu-splitfed", "tau": 1}, slots=2) == of_slow(
-        *BEGIN, ("uplink", 8.75), ("uplink", 10.75), ("uplink", 13.25), ("serve", 14.75),
-        ("downlink", 15.75), ("uplink", 20.25),
+        *BEGIN, ("uplink", 8.75), ("uplink", 10.75), ("uplink", 12.75), ("latency", 13.25), ("serve", 14.75),
+        ("downlink", 15.25), ("latency", 15.75), ("uplink", 19.75), ("latency", 20.25),
     )  # fmt: skip
 
 
@@ -77,20 +77,21 @@ def test_over_selection_ends_with_the_first() -> None:
     fleet = {"clients": 2, "participants": 1, "groups": [FAST, SLOW]}
     found = pieces({"algorithm": "splitfed-v1", "over_selection": 1}, slots=2, fleet=fleet)
     assert {client for client, *_ in found} == {"fast-0"}
-    assert [end_s for *_, end_s in found] == [1.25, 2.25, 4, 11, 11.75, 13.75, 16]
+    ends_s = [1, 1.25, 2.25, 3.75, 4, 11, 11.5, 11.75, 13.75, 15.75, 16]
+    assert [end_s for *_, end_s in found] == ends_s
 
 
 def test_a_deadline_that_is_waited_for() -> None:
     """fast is done at 16 and the round lasts until 20, when slow is dropped: 4 s of waiting."""
     found = pieces({"algorithm": "splitfed-v1", "deadline": "20 s"}, slots=2, stop={"rounds": 2})
     assert found[-1] == ("fast-0", "wait", 16.0, 20.0)
-    assert found[-2] == ("fast-0", "uplink", 13.75, 16.0)
+    assert found[-3:-1] == [("fast-0", "uplink", 13.75, 15.75), ("fast-0", "latency", 15.75, 16.0)]
 
 
 def test_a_broadcast_waits_for_the_slowest() -> None:
     """HO-SFL: what all hear at the end was brought by the last, whoever hears it last."""
     found = pieces({"algorithm": "ho-sfl"}, slots=2)
-    assert [activity for _, activity, *_ in found][-2:] == ["uplink", "downlink"]
+    assert [activity for _, activity, *_ in found][-4:] == ["uplink", "latency", "downlink", "latency"]
     assert {client for client, *_ in found} == {"slow-0"}
 
 
@@ -129,22 +130,30 @@ def test_pieces_lie_end_to_end(name: str, seed: int) -> None:
         pytest.skip(str(error))
     path, ended_s = path_of(run), float(run.runs["time_s"].iloc[0])
     assert "other" not in set(path["activity"])
-    assert path["start_s"].iloc[0] == 0.0
-    rows = list(path[["start_s", "end_s"]].itertuples(index=False, name=None))
-    assert all(one[1] == other[0] for one, other in pairwise(rows))
-    assert all(start_s < end_s for start_s, end_s in rows)
-    if has_rounds(scenario.variants[0]):
-        assert rows[-1][1] == ended_s
+    length_s = path["end_s"] - path["start_s"]
+    assert (length_s > 0).all()
+    rounds = has_rounds(scenario.variants[0])
+    whole = run.spans[run.spans["activity"] == "contribution"]
+    if rounds:
         assert path["round"].nunique() == 5
+        windows = [(0.0, ended_s)]
     else:
-        assert 0 < rows[-1][1] <= ended_s
+        assert whole["round"].max() <= 5
+        assert whole["end_s"].max() == ended_s
+        windows = [one for one in zip(whole["start_s"], whole["end_s"], strict=True) if one[0] < one[1]]
+    for window, (_, own) in zip(windows, path.groupby("contribution"), strict=True):
+        pieces_s = list(own[["start_s", "end_s"]].itertuples(index=False, name=None))
+        assert all(one[1] == other[0] for one, other in pairwise(pieces_s))
+        assert (pieces_s[0][0], pieces_s[-1][1]) == window
+    assert (length_s * path["weight"]).sum() == pytest.approx(length_s.sum())
     keys = ["actor", "client", "activity"]
     both = path.reset_index().merge(run.spans, on=keys, suffixes=("", "_span"))
     within = both[(both["start_s_span"] <= both["start_s"]) & (both["end_s"] <= both["end_s_span"])]
     assert set(within["index"]) == set(range(len(path)))
     groups_of = dict(zip(run.clients["client"], run.clients["group"], strict=True))
     assert shares(path, groups_of)["share"].sum() == pytest.approx(1)
-    assert slowest(path, groups_of)["seconds"].sum() == pytest.approx(rows[-1][1])
+    assert slowest(path, groups_of)["seconds"].sum() == pytest.approx(length_s.sum())
+    assert slowest(path, groups_of)["rounds"].sum() == (5 if rounds else len(windows))
 
 
 def alone(**fields: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import COSTS, data, read
+from support import COSTS, data, read, whole
 
 from sflsim.experiment import simulate
 from sflsim.run import Run
@@ -29,8 +29,8 @@ def run_of(server: dict[str, str], device: dict[str, Any], link: dict[str, Any],
 
 
 def lost(run: Run) -> tuple[float, float, float]:
-    """Return end, bytes and energy of the one span that was cut, an upload."""
-    (span,) = run.spans[run.spans["outcome"] == "lost"].to_dict("records")
+    """Return end, bytes and energy of the one message that was cut, an upload."""
+    (span,) = whole(run.spans[run.spans["outcome"] == "lost"]).to_dict("records")
     assert span["activity"] == "uplink"
     return span["end_s"], span["bytes"], span["energy_j"]
 

@@ -64,7 +64,10 @@ def test_travelling_costs_nothing(down: str) -> None:
     run = run_of({"algorithm": "splitfed-v1"}, 1, fleet={"groups": [group]}, server=server)
     spans = run.spans[run.spans["bytes"] > 0]
     sending_s = spans["bytes"] / (16.0 if down == "unlimited" else 5.0)
-    assert (spans["end_s"] - spans["start_s"]).to_numpy() == pytest.approx(4.0 + sending_s.to_numpy())
+    assert (spans["end_s"] - spans["start_s"]).to_numpy() == pytest.approx(sending_s.to_numpy())
+    travels = run.spans[run.spans["activity"] == "latency"]
+    assert (travels["end_s"] - travels["start_s"]).tolist() == pytest.approx([4.0] * len(spans))
+    assert (travels[["bytes", "energy_j"]] == 0).all(axis=None)
     above_w = spans["activity"].map(ABOVE_IDLE_W)
     assert spans["energy_j"].to_numpy() == pytest.approx((above_w * sending_s).to_numpy())
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support import COSTS, FAST, SLOW, UNLIMITED, data, read
+from support import COSTS, FAST, SLOW, UNLIMITED, data, read, whole
 
 from sflsim.experiment import simulate
 
@@ -38,7 +38,7 @@ def rows(variant: dict[str, Any], slots: int) -> list[Row]:
     fast = {**FAST, "link": {**FAST["link"], "up": "8 byte/s"}}
     fleet = {"clients": 2, "groups": [fast, SLOW]}
     spans = simulate(read(data(variants=[variant], server=server, fleet=fleet)), timing_only=True).spans
-    columns = spans[["actor", "activity", "start_s", "end_s", "client", "bytes", "flop"]]
+    columns = whole(spans)[["actor", "activity", "start_s", "end_s", "client", "bytes", "flop"]]
     return sorted(columns.itertuples(index=False, name=None), key=lambda row: (row[2], row))
 
 
@@ -239,7 +239,7 @@ def random_fleet(rng: np.random.Generator, algorithm: dict[str, Any], slots: int
         variants=[algorithm],
         stop={"rounds": 4},
     )
-    return simulate(read(content), timing_only=True).spans
+    return whole(simulate(read(content), timing_only=True).spans)
 
 
 @pytest.mark.parametrize("seed", range(10))

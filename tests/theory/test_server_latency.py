@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support import FAST, data, read
+from support import FAST, data, read, whole
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment import simulate
@@ -28,7 +28,8 @@ def run_of(link: Any, fed: Any = None, **fields: Any) -> Run:
 
 def messages(run: Run) -> pd.DataFrame:
     """Return model down, activations up, gradient down and model up, with their lengths."""
-    spans = run.spans[run.spans["activity"].isin(["uplink", "downlink"])].sort_values("start_s")
+    spans = whole(run.spans)
+    spans = spans[spans["activity"].isin(["uplink", "downlink"])].sort_values("start_s")
     return spans.assign(seconds=spans["end_s"] - spans["start_s"])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import FAST, SLOW, data, read
+from support import FAST, SLOW, data, read, whole
 
 from sflsim.errors import RunError
 from sflsim.experiment import simulate
@@ -44,7 +44,11 @@ def run() -> Run:
     power = {"power": {"idle": "1 W", "compute": "3 W", "send": "2 W"}}
     groups = [
         {**FAST, "device": {**FAST["device"], **power}, "count": 3},
-        {**SLOW, "straggler": {"kind": "exponential", "mean": "0.777 s"}},
+        {
+            **SLOW,
+            "link": {**SLOW["link"], "latency": "4 s"},
+            "straggler": {"kind": "exponential", "mean": "0.777 s"},
+        },
     ]
     fields = {"fleet": {"clients": 4, "groups": groups}, "seeds": [0, 1], "stop": {"rounds": 3}}
     return simulate(read(data(variants=VARIANTS, **fields)), timing_only=True)
@@ -106,7 +110,7 @@ def test_slices_do_not_overlap(events: list[Event], run: Run) -> None:
         for one, other in pairwise(slices):
             assert one["ts"] + one["dur"] <= other["ts"]
     names = {event["args"]["name"] for event in of(events, "M") if event["name"] == "thread_name"}
-    assert "slow-0 uplink 2" in names
+    assert "slow-0 latency 2" in names
 
 
 def test_slices_are_the_spans(events: list[Event], run: Run) -> None:
@@ -171,7 +175,8 @@ def test_counters_are_the_spans(events: list[Event], run: Run) -> None:
             assert float(values[-1][1]) == 0
             assert min(float(value) for _, value in values) >= 0
             totals[name] += sum(float(one[1]) * (other[0] - one[0]) for one, other in pairwise(values))
-    spans = run.spans.assign(seconds=run.spans["end_s"] - run.spans["start_s"])
+    spans = whole(run.spans)
+    spans = spans.assign(seconds=spans["end_s"] - spans["start_s"])
     spans["byte_s"] = spans["bytes"] * spans["seconds"]
     sums = spans.groupby("activity")[["seconds", "byte_s"]].sum()
     assert totals["busy server slots"] == pytest.approx(sums.loc["serve", "seconds"], rel=1e-6)

@@ -9,7 +9,7 @@ import pytest
 from support import FAST, SLOW, data, read
 
 from sflsim.clock import spans as recording
-from sflsim.clock.spans import Recorder, Span
+from sflsim.clock.spans import Recorder, Span, messages
 from sflsim.planning.jobs import Desk
 from sflsim.planning.timing import Shared, Timer, Timing
 from sflsim.planning.traffic import Traffic
@@ -55,7 +55,7 @@ def by_hand(timing: Timing, groups: list[str]) -> tuple[list[list[float]], ...]:
     for now_s in timing.time_s:
         sums = {(activity, group): 0.0 for activity in ("uplink", "downlink") for group in groups}
         each = dict.fromkeys(group_of, 0.0)
-        for _, activity, _, end_s, _, client, size_bytes, *_ in timing.outcome.spans:
+        for _, activity, _, end_s, _, client, size_bytes, *_ in messages(timing.outcome.spans):
             if activity in ("uplink", "downlink") and end_s <= now_s:
                 sums[activity, group_of[client]] += size_bytes
                 each[client] += size_bytes

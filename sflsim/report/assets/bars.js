@@ -23,8 +23,8 @@ function time(section) {
     }));
     Plotly.react(chart, traces, layout({
       height: 76 + 38 * own.variants.length, barmode: "stack",
-      xaxis: state.share ? axis("share of a participant's round", {tickformat: ".0%", range: [0, 1.005]})
-        : axis(`mean time of a participant's round (${unit})`, {rangemode: "tozero"}),
+      xaxis: state.share ? axis(`share of ${own.whose}`, {tickformat: ".0%", range: [0, 1.005]})
+        : axis(`mean time of ${own.whose} (${unit})`, {rangemode: "tozero"}),
       yaxis: axis("", {tickvals: own.variants.map((_, at) => at), ticktext: own.variants.map((place) => wrapped(data.variants[place].name, width)),
         range: [own.variants.length - 0.5, -0.5], tickcolor: "rgba(0,0,0,0)", showline: false, showgrid: false, fixedrange: true}),
     }), CONFIG);

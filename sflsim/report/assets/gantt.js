@@ -17,8 +17,11 @@ function gantt(section) {
     run.round.forEach((round) => { if (per.has(round)) per.set(round, per.get(round) + 1); });
     let bars = 0;
     const kept = rounds.filter((round, at) => (bars += per.get(round)) <= MOST_BARS || at === 0);
-    const set = new Set(kept);
-    return {kept, asked: rounds.length, spans: run.round.map((_, at) => at).filter((at) => set.has(run.round[at]))};
+    const set = new Set(kept), all = run.round.map((_, at) => at);
+    if (!run.ends_s) return {kept, asked: rounds.length, spans: all.filter((at) => set.has(run.round[at]))};
+    const since = state.from ? run.ends_s[state.from - 1] : 0, until = run.ends_s[state.from + kept.length - 1];
+    const spans = all.filter((at) => run.start_s[at] < until && run.end_s[at] > since); // all that happens in the time shown
+    return {kept, asked: rounds.length, spans, since, until};
   }
 
   function start() { // three rounds, or fewer of a large fleet
@@ -27,10 +30,12 @@ function gantt(section) {
   }
 
   function draw() {
-    const {run} = state, {kept, asked, spans} = inView();
+    const {run} = state, {kept, asked, spans, since, until} = inView();
     const used = distinct(spans.map((at) => run.row[at])).sort((one, other) => one - other);
     const rowOf = new Map(used.map((row, at) => [row, at]));
-    const end = Math.max(...spans.map((at) => run.end_s[at])), start = Math.min(...spans.map((at) => run.start_s[at]));
+    const end = until ?? Math.max(...spans.map((at) => run.end_s[at]));
+    const start = since ?? Math.min(...spans.map((at) => run.start_s[at]));
+    const what = run.ends_s ? "update" : "round";
     const [unit, size] = UNITS.s(end);
     const traces = own.activities.map((activity, kind) => {
       const bars = spans.filter((at) => run.activity[at] === kind);
@@ -40,20 +45,21 @@ function gantt(section) {
         y: bars.map((at) => rowOf.get(run.row[at]) + (activity.top + activity.bottom) / 2),
         width: bars.map(() => activity.bottom - activity.top), textposition: "none",
         hovertext: bars.map((at) => `${plain(run.rows[run.row[at]])}<br><b>${activity.label}</b>${run.wasted[at] ? ", wasted" : ""}`
-          + `<br>${amountText(run.end_s[at] - run.start_s[at], "s")}, from ${amountText(run.start_s[at], "s")}<br>round ${run.round[at]}`),
+          + `<br>${amountText(run.end_s[at] - run.start_s[at], "s")}, from ${amountText(run.start_s[at], "s")}<br>${run.ends_s ? "before update" : "round"} ${run.round[at]}`),
         marker: {color: tone(activity.color), opacity: bars.map((at) => run.wasted[at] ? 0.45 : 1),
           line: {width: 0.6, color: tone(activity.color)}},
       };
     });
     const {ink, muted} = colors();
     const shapes = [], labels = [];
-    for (const round of kept) {
-      const times = spans.filter((at) => run.round[at] === round);
-      const first = Math.min(...times.map((at) => run.start_s[at])) / size;
-      const last = Math.max(...times.map((at) => run.end_s[at])) / size;
+    for (const [place, round] of kept.entries()) {
+      const times = spans.filter((at) => run.round[at] === round), end_s = run.ends_s?.[state.from + place];
+      const last = (end_s ?? Math.max(...times.map((at) => run.end_s[at]))) / size;
+      const first = run.ends_s ? last : Math.min(...times.map((at) => run.start_s[at])) / size; // an update's number is at its line
       shapes.push({type: "line", yref: "paper", y0: 0, y1: 1, x0: last, x1: last, line: {color: muted, width: 1, dash: "4px,3px"}});
       if (kept.length <= 12) labels.push({x: (first + last) / 2, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
-        text: kept.length <= (narrow() ? 3 : 6) ? `round ${round}` : String(round), font: {color: ink, size: 12}});
+        xanchor: run.ends_s ? "right" : "center",
+        text: kept.length <= (narrow() ? 3 : 6) ? `${what} ${round}` : String(round), font: {color: ink, size: 12}});
     }
     const clients = used.filter((row) => row < run.clients).length;
     if (clients && clients < used.length) shapes.push({type: "line", xref: "paper", x0: 0, x1: 1, y0: clients - 0.5, y1: clients - 0.5,

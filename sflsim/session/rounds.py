@@ -1,0 +1,43 @@
+"""What a round is for each variant, and whether a stop by rounds means one thing for all of them.
+
+A round of most algorithms ends when its participants have done their part; one of an asynchronous algorithm
+is an update of the global model, which may be a single client's. Imports the registry and algorithms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sflsim.algorithms.asynchronous import Asynchronous
+from sflsim.algorithms.base import AlgorithmConfig
+from sflsim.registry import algorithms
+from sflsim.scenario.schema import Scenario
+
+
+def has_rounds(config: AlgorithmConfig) -> bool:
+    """Tell whether the algorithm of a variant is made of rounds, which all that count end together."""
+    return not issubclass(algorithms()[config.algorithm], Asynchronous)
+
+
+def unlike_rounds(scenario: Scenario, stopped: Collection[str] | None = None) -> str:
+    """Return a warning where variants of both kinds stop after the same number of rounds; else "".
+
+    Where a time may stop them before, that is known when they have run: `stopped` are those that made
+    all their rounds.
+    """
+    rounds = scenario.stop.rounds
+    if stopped is None and scenario.stop.time is not None:
+        return ""
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for config in scenario.variants:
+        names[has_rounds(config)].append(config.name)
+    if rounds is None or not (names[True] and names[False]):
+        return ""
+    if stopped is not None and not {*names[False]}.intersection(stopped):
+        return ""
+    updates, shared = (", ".join(names[kind]) for kind in (False, True))
+    return (
+        f"stop.rounds: {rounds} rounds are {rounds} updates of the global model for {updates}, and {rounds} "
+        f"rounds of all participants for {shared}: to compare them, stop all at one time in place of "
+        "rounds, e.g. 'stop: {time: 2 h}'"
+    )
