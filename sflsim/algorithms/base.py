@@ -67,6 +67,7 @@ class AlgorithmConfig(BaseModel):
             }
             raise PydanticCustomError("one_of", "{found}: {remedy}", context)
         return given
+
     @field_validator("name")
     @classmethod
     def _in_one_line(cls, name: str) -> str:
