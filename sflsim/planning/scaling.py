@@ -73,7 +73,7 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
 def has_latency(link: Data) -> bool:
     """Tell whether messages over a link, given as a mapping, travel for any time."""
     times = (link.get(key) for key in LATENCY)
-    return any(isinstance(time, dict) or bool(time and (number_of(time) or [1])[0]) for time in times)
+    return any(isinstance(time, dict) or bool(time and measure(str(time), BASE_UNITS)[0]) for time in times)
 
 
 def has_delays(fleet: FleetConfig) -> bool:

@@ -10,13 +10,13 @@ from collections.abc import Collection
 
 from sflsim.algorithms.asynchronous import Asynchronous
 from sflsim.algorithms.base import AlgorithmConfig
-from sflsim.registry import algorithms
+from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 
 
 def has_rounds(config: AlgorithmConfig) -> bool:
     """Tell whether the algorithm of a variant is made of rounds, which all that count end together."""
-    return not issubclass(algorithms()[config.algorithm], Asynchronous)
+    return not issubclass(algorithm_of(config), Asynchronous)
 
 
 def unlike_rounds(scenario: Scenario, stopped: Collection[str] | None = None) -> str:
