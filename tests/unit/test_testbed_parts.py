@@ -88,6 +88,7 @@ def test_a_slowed_processor_takes_its_multiple() -> None:
         ({"variants": [{"algorithm": "splitfed-v2"}]}, "variants[0].algorithm"),
         ({"variants": [{"algorithm": "mu-splitfed", "tau": "adaptive"}]}, "variants[0].tau"),
         ({"variants": [{"algorithm": "splitfed-v1", "deadline": "3 s"}]}, "variants[0].deadline"),
+        ({"variants": [{"algorithm": "fedavg", "keep_state": True}]}, "variants[0].keep_state"),
         ({"stop": {"time": "3 s"}}, "stop.rounds"),
         ({"server": {"compute": "4 FLOP/s", "link": {"up": "unlimited", "down": "8 byte/s"}}}, "server.link"),
         ({"fleet": {"clients": 1, "groups": [{**FAST, "link": VARIED}]}}, "fleet.groups[0].link"),
