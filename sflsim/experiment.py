@@ -79,7 +79,7 @@ def simulate(
         SflsimError: the device is not there, or a worker died.
     """
     place = None if cache is None else Path(cache)
-    options = Options(device, timing_only, keep_spans=keep_spans, cache=place)
+    options = Options(device, timing_only, keep_spans=keep_spans, cache=place, trusted=scenario.trusted)
     check_device(device, timing_only)
     session = Session(scenario, options, store)
     session.check()
@@ -206,7 +206,8 @@ class _Reporter:
 
     def ended(self, outcome: Outcome) -> None:
         self.done += 1
-        accuracy = outcome.evaluations[-1][3] if outcome.evaluations else math.nan
+        ended_well = outcome.evaluations and outcome.status != "diverged"
+        accuracy = outcome.evaluations[-1][3] if ended_well else math.nan
         self._tell(outcome.variant, outcome.seed, outcome.status, outcome.rounds, outcome.time_s, accuracy)
 
     def _tell(self, variant: str, seed: int, status: str, round: int, time_s: float, accuracy: float) -> None:

@@ -4,14 +4,17 @@ The one visible place where the built-in ones are listed. A package of a third p
 own through an entry point (group "sflsim.models", name = kind), a notebook or a test through
 `register_model(...)`. All are looked up when a scenario is read, so the order of imports
 decides nothing. What a scenario merely names is not run: entry points are loaded, and a scenario's
-own Python is imported, only in a process that was told to trust them. Imports errors; the listed
-components are loaded when first asked for.
+own Python is imported, only for a scenario that was read with trust; it carries its `Trust`. Imports
+errors; the listed components are loaded when first asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -93,17 +96,43 @@ BUILT_IN = {
 """The components of the package, named as entry points name those of others: "module:class"."""
 
 _registered: dict[str, list[type[Any]]] = {}  # group -> classes, in order; filled by register_* alone
-_trust = [False]  # whether this process runs code that a scenario names; set by `trust` alone
+_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
-def trust() -> None:
-    """Let scenarios that this process reads from now on run code: of installed packages, or their own."""
-    _trust[0] = True
+@dataclass(frozen=True)
+class Trust:
+    """Whether what holds this may run code that it names; `module` is the code, where it is one alone.
+
+    It goes along with copies, and stays behind where its holder is pickled. All are equal: it is no part of
+    what a scenario says.
+    """
+
+    given: bool = field(default=False, compare=False)
+    module: str = field(default="", compare=False)
+
+    def __reduce__(self) -> tuple[type[Trust], tuple[()]]:
+        return Trust, ()
+
+    def __copy__(self) -> Trust:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trust:
+        return self
+
+
+@contextmanager
+def trusting(given: bool = True) -> Iterator[None]:
+    """Let the scenario that is read meanwhile name code of installed packages, and of its own; or not."""
+    before = _trusted.set(given)
+    try:
+        yield
+    finally:
+        _trusted.reset(before)
 
 
 def trusted() -> bool:
-    """Tell whether scenarios read in this process may run code."""
-    return _trust[0]
+    """Tell whether the scenario that is being read may name code that is run."""
+    return _trusted.get()
 
 
 def offered() -> dict[str, EntryPoint]:
@@ -164,6 +193,22 @@ def register_partition(partition: Component) -> Component:
 def register_distribution(distribution: Component) -> Component:
     """Add a distribution to this process and return it."""
     return _register("distributions", distribution)
+
+
+def algorithm_of(config: BaseModel) -> type[Any]:
+    """Return the algorithm whose Config this is: one of a package only where that is imported already."""
+    kind = type(config)
+    own = (*_built_in("algorithms"), *_registered.get("algorithms", ()))
+    found: type[Any] | None = next((one for one in own if config_of(one) is kind), None)
+    if found is None:
+        points = entry_points(group="sflsim.algorithms")
+        loaded = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
+        found = next((one for one in loaded if config_of(one) is kind), None)
+    if found is None:
+        raise SflsimError(
+            f"{kind.__qualname__} is the Config of no algorithm that is registered or installed"
+        )
+    return found
 
 
 def config_of(component: type[Any]) -> type[BaseModel]:
@@ -233,7 +278,9 @@ def _installed(group: str) -> tuple[type[Any], ...]:
     return tuple(components)
 
 
-UNTRUSTED = "its code is run only with --trust (in Python: load_scenario(..., trust=True))"
+UNTRUSTED = (
+    "its code is run only with --trust (in Python: load_scenario(..., trust=True), or scenario.with_trust())"
+)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from sflsim.record.trace import MODERATE, chosen, write_trace
 from sflsim.report.batteries import empty_batteries
 from sflsim.report.summary import status_of, summarize
 from sflsim.report.tables import measured, why_no_spans
-from sflsim.scenario.loading import parse_scenario
+from sflsim.scenario.loading import parse_saved
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Outcome
 
@@ -173,8 +173,8 @@ class Run:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> Run:
-        """Return the run that `save` wrote to `folder`.
+    def load(cls, folder: str | Path, *, trust: bool = False) -> Run:
+        """Return the run that `save` wrote to `folder`; with `trust` code that its scenario names may run.
 
         Raises:
             RunError: it is no run folder, or a file in it is missing or damaged.
@@ -192,7 +192,7 @@ class Run:
             raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
         names = ["spans", "evaluations", "clients", *(["use"] if (folder / "use.parquet").exists() else [])]
         frames = {name: tables.read_table(name, folder) for name in names}
-        scenario = parse_scenario(text, str(folder / "scenario.yaml"))
+        scenario = parse_saved(text, str(folder / "scenario.yaml"), trust=trust)
         return cls(scenario, runs=runs, manifest=manifest, **frames)
 
 

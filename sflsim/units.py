@@ -3,25 +3,77 @@
 A field of a Config is annotated with one of the types below. It is read from text with a unit
 (or a number where the quantity has none), checked for dimension, sign and finiteness, held as a
 float in the base unit that its name ends in, and written back as text that reads to the same
-float. The one home of pint; nothing of the package is imported here.
+float. `measure` is the one reader of such text: for any text it gives a value or raises
+`NoQuantity`, nothing else. The one home of pint; nothing of the package is imported here.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any
+from functools import cache, lru_cache
+from itertools import product
+from typing import Annotated, Any, NamedTuple
 
 import pint
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+MAX_LENGTH = 64
+NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+NAME = re.compile(r"%|[A-Za-zµμ°]+(?: *[/*] *[A-Za-zµμ°]+)*")
+GROUPED = re.compile(r"[-+]?[0-9]+(?:[.,'_]|\s(?=[0-9]{3}(?![0-9])))[0-9]+(?:[.,'_\s][0-9]+)*")
+COUNTED = {"bit", "byte", "FLOP", "hertz"}
+"""What comes in whole ones (a frequency counts periods): a thousandth of it is a slip of the pen."""
+POWER_LEVELS = {"dBm": 30.0, "dBW": 0.0}
+"""Logarithmic units of power, and which level in each is one watt."""
+SPELLINGS = {
+    "byte": (("bit", "B", "byte"), ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")),
+    "FLOP": (("FLOP",), ("", "k", "M", "G", "T", "P")),
+    "s": (("s", "min", "h", "day"), ("", "m", "u", "n")),
+    "W": (("W", "dBm", "dBW"), ("", "m", "k", "M")),
+    "J": (("J", "Wh"), ("", "m", "k", "M")),
+    "Hz": (("Hz",), ("", "k", "M", "G")),
+    "W/Hz": (("W/Hz", "dBm/Hz", "dBW/Hz"), ("", "m")),
+    "km": (("m",), ("k", "", "c", "m")),
+    "dB": (("dB",), ("",)),
+}
+"""How units are spelled, for proposals: (names, prefixes) by base unit; rates add "/s"."""
+BASE_UNITS = ("s", "byte", "byte/s", "FLOP/s", "FLOP", "W", "J", "Hz", "W/Hz", "km", "dB")
+"""The units that values are held in."""
+
+
+class NoQuantity(ValueError):
+    """Text is no quantity of the kind wanted: the reason, which follows on "found ..., which"; a remedy."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+class Scale(NamedTuple):
+    """How a number in some unit becomes one in a base unit: times `factor`, or by its level in dB."""
+
+    unit: str
+    factor: float
+    level_of_one: float | None = None
+
+    def value(self, number: float) -> float:
+        """Return `number` in the base unit."""
+        if self.level_of_one is not None:
+            return self.factor * 10 ** ((number - self.level_of_one) / 10)
+        # divided by a whole number where that is the same, as it is exact
+        divisor = round(1 / self.factor) if self.factor < 1 else 0
+        exact = divisor and abs(divisor * self.factor - 1) < 1e-12
+        return number / divisor if exact else number * self.factor
+
 
 @cache
 def registry() -> pint.UnitRegistry[float]:
-    """Return the unit registry: pint's own, with FLOP, sample-free bytes and percent."""
+    """Return the unit registry: pint's own, with FLOP."""
     units: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=None)
     units.define("FLOP = [computation] = FLOPs")
     return units
@@ -31,69 +83,165 @@ def parse(text: str, unit: str) -> float:
     """Return the quantity `text` ("10 Mbit/s") as a float in `unit` ("byte/s").
 
     Raises:
-        ValueError: no quantity, another dimension, or not finite; the text says which.
+        NoQuantity: no quantity, another dimension, or not finite.
     """
-    head, tail = text.strip()[:1], text.strip().lower()
-    if (
-        not (head.isdigit() or head in "+-.")
-        or tail[:4].lstrip("+-").startswith(("nan", "inf"))
-        or len(text) > 64
-    ):
-        raise ValueError("is no number with a unit")
-    if "**" in text or "^" in text or "(" in text:
-        raise ValueError("is no number with a unit")
+    return measure(text, (unit,))[0]
+
+
+def measure(text: str, units: Sequence[str]) -> tuple[float, str]:
+    """Return the quantity `text` as a float and the one of the base `units` that this float is in.
+
+    Raises:
+        NoQuantity: no quantity, of none of these dimensions, or not finite.
+    """
+    number, name = split(text)
+    if not name:
+        raise NoQuantity("has no unit")
+    scale = _scale(name, tuple(units))
     try:
-        number, _, name = _split(text.strip())
-        value = _converted(float(number), _factor(name, unit)) if name else None
-    except pint.DimensionalityError as error:
-        raise ValueError("is in another unit of measure") from error
-    except pint.UndefinedUnitError as error:
-        raise ValueError(f"has an unknown unit {str(error).split(chr(39))[1]!r}") from error
-    except (
-        ValueError,
-        pint.PintError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        SyntaxError,
-        AssertionError,
-    ) as error:
-        raise ValueError("is no number with a unit") from error
-    if value is None:
-        raise ValueError("has no unit")
+        value = scale.value(number)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value):
-        raise ValueError("is not finite")
-    return value
+        raise NoQuantity("is not finite")
+    if not value and number and scale.level_of_one is None:
+        raise NoQuantity("is too small to be held")
+    return value, scale.unit
 
 
-def _factor(name: str, unit: str) -> float:
-    """Return how many `unit` one `name` is; to pint a bit is a mere number, so a Hz would be a bit/s."""
+def split(text: str) -> tuple[float, str]:
+    """Return number and unit of "1.5e3 Mbit/s"; the unit is empty where there is none.
+
+    Raises:
+        NoQuantity: it is no number, or no number with a unit.
+    """
+    text = text.strip()
+    found = NUMBER.match(text) if len(text) <= MAX_LENGTH else None
+    name = re.sub(r"\s+", " ", text[found.end() :].strip()).replace(" per ", "/") if found else ""
+    if found is None or (name and not NAME.fullmatch(name)):
+        raise NoQuantity("is no number with a unit", _without_separators(text))
+    number = float(found[0]) + 0.0  # -0 is 0
+    if not math.isfinite(number):
+        raise NoQuantity("is not finite")
+    if not number and re.match(r"[-+.0]*[1-9]", found[0]):
+        raise NoQuantity("is too small to be held")
+    return number, name.replace(" ", "")
+
+
+def bare(text: str) -> float:
+    """Return the number that `text` is.
+
+    Raises:
+        NoQuantity: it is none, or has a unit.
+    """
+    number, name = split(text)
+    if name:
+        raise NoQuantity("has a unit, where a number stands alone", f"write '{number:g}'")
+    return number
+
+
+def _without_separators(text: str) -> str:
+    """Return how to write a number with a decimal comma or groups of digits: "write '12.5 s'"."""
+    found = GROUPED.match(text) if len(text) <= MAX_LENGTH else None
+    if found is None:
+        return ""
+    marks, (*whole, last) = re.findall(r"[^-+0-9]", found[0]), re.split(r"[^-+0-9]", found[0])
+    grouped, decimal = "".join([*whole, last]), f"{''.join(whole)}.{last}"
+    if len(set(marks)) > 1:
+        ways = [decimal]
+    elif marks == [","]:
+        ways = [decimal] if len(last) != 3 else [grouped, decimal]
+    else:
+        ways = [grouped]
+    rest = text[found.end() :]
+    return f"write {' or '.join(repr(way + rest) for way in ways)}" if marks != ["."] else ""
+
+
+@lru_cache(maxsize=4096)
+def _scale(name: str, units: tuple[str, ...]) -> Scale:
+    """Return how a number in the unit `name` becomes one in the first base unit of its dimension.
+
+    Raises:
+        NoQuantity: it is no unit, or one that no field takes.
+    """
+    rate = re.fullmatch(r"([KMGTP]i|[kMGTPE])?(b|B|FLOP)(?:ps|S)", name)
+    if rate and name.endswith("S") == (rate[2] == "FLOP"):  # Mbps, GFLOPS: rates by their very name
+        name = f"{rate[1] or ''}{ {'b': 'bit', 'B': 'byte'}.get(rate[2], rate[2]) }/s"
+    if name in units:
+        return Scale(name, 1.0)
+    level, slash, below = name.partition("/")
+    powers = tuple(unit for unit in units if unit.startswith("W"))
+    if level in POWER_LEVELS and powers:
+        return _scale(f"W{slash}{below}", powers)._replace(level_of_one=POWER_LEVELS[level])
+    remedy = _spelled_right(name, units)
+    try:
+        root = _root(name)
+        for unit in units:
+            if unit != "dB" and registry().get_root_units(unit)[1] == root:  # no number is "in" dB
+                _refuse_parts(name)
+                return Scale(unit, float(registry().Quantity(1.0, name).to(unit).magnitude))
+    except NoQuantity as error:
+        spelled = " or ".join(unit for unit in units if unit)
+        raise NoQuantity(str(error), remedy or f"write it in {spelled}") from None
+    except pint.UndefinedUnitError as error:
+        names = error.unit_names
+        unknown = names if isinstance(names, str) else next(iter(names), name)
+        raise NoQuantity(f"has an unknown unit {unknown!r}", remedy) from None
+    except Exception:  # whatever pint and Python's parser below it make of such a name
+        raise NoQuantity("is no number with a unit", remedy) from None
+    raise NoQuantity("is in another unit of measure", remedy)
+
+
+def _root(name: str) -> Any:
+    """Return a unit in root units; to pint a bit is a mere number, so that a Hz would be a bit/s.
+
+    Raises:
+        NoQuantity: it is not proportional to them, as dB and degC are not.
+    """
     units = registry()
-    if units.Unit(name) == units.Unit(unit):
-        return 1.0
-    if units.get_root_units(name)[1] != units.get_root_units(unit)[1]:
-        raise pint.DimensionalityError(name, unit)
-    return float(units.Quantity(1.0, name).to(unit).magnitude)
+    parts = re.split(r"[/*]", name)
+    linear = [units.Quantity(2.0, part).to_root_units().magnitude for part in parts]
+    single = [units.Quantity(1.0, part).to_root_units().magnitude for part in parts]
+    for part, one, two in zip(parts, single, linear, strict=True):
+        if abs(two - 2 * one) > 1e-9 * abs(one):
+            raise NoQuantity(f"has the unit {part!r}, which is not proportional to an amount")
+    return units.get_root_units(name)[1]
 
 
-def _converted(number: float, factor: float) -> float:
-    """Return `number` times `factor`; divided by a whole number where that is the same, as it is exact."""
-    divisor = round(1 / factor) if factor < 1 else 0
-    return number / divisor if divisor and abs(divisor * factor - 1) < 1e-12 else number * factor
+def _refuse_parts(name: str) -> None:
+    """Refuse milli and smaller prefixes of what is counted: a "mbit" is nothing, an "Mbit" was meant."""
+    units = registry()
+    for part in re.split(r"[/*]", name):
+        for prefix, whole, _ in units.parse_unit_name(part):
+            if prefix and whole in COUNTED and units.Quantity(1.0, part).to(whole).magnitude < 1:
+                raise NoQuantity(f"has the unit {part!r}, a part of a {whole}")
 
 
-def _split(text: str) -> tuple[str, str, str]:
-    """Split "1.5e3 Mbit/s" into number, blank and unit."""
-    end = 0
-    for end in range(len(text), 0, -1):
-        try:
-            float(text[:end])
-        except ValueError:
-            continue
-        break
-    if "_" in text[:end]:
-        raise ValueError("digits with underscores")
-    return text[:end], "", text[end:].strip()
+def _spelled_right(name: str, units: Sequence[str]) -> str:
+    """Return the proposal of the spellings that `name` is one of, but for its case, or for "/s"."""
+    near = [way for unit in units for key, way in _spellings(unit) if key == name.lower()]
+    ways = list(dict.fromkeys(way for way in near if way != name))[:3]
+    return f"did you mean {' or '.join(map(repr, ways))}?" if ways else ""
+
+
+@cache
+def _spellings(unit: str) -> list[tuple[str, str]]:
+    """Return (a spelling in small letters, the right one) of units of this dimension."""
+    return list(_ways(unit))
+
+
+def _ways(unit: str) -> Iterator[tuple[str, str]]:
+    base, rate = (unit[:-2], "/s") if unit.endswith("/s") else (unit, "")
+    names, prefixes = SPELLINGS.get(base, ((base,), ("",)))
+    for prefix, one in product(prefixes, names):
+        right = f"{prefix}{one}{rate}"
+        short = f"{prefix}{one[0] if one == 'bit' else one}"
+        for key in (right, f"{prefix}{one}", f"{prefix}{one}s", f"{prefix}{one}/s", short, f"{short}{rate}"):
+            yield key.lower(), right
+        if prefix and one == names[0] and base != "s":
+            yield prefix.lower(), right
+    if unit == "s":
+        yield from (("m", "min"), ("m", "ms"))
 
 
 @dataclass(frozen=True)
@@ -116,15 +264,17 @@ class Quantity:
             return math.inf
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise self._error(value, "is no quantity")
-        if isinstance(value, str):
-            try:
-                number = parse(value, self.unit) if self.unit else float(value)
-            except ValueError as error:
-                raise self._error(value, str(error) if self.unit else "is no number") from error
-        elif self.unit:
-            raise self._error(value, "is a bare number")
-        else:
-            number = float(value)
+        try:
+            if isinstance(value, str):
+                number = parse(value, self.unit) if self.unit else bare(value)
+            elif self.unit:
+                raise NoQuantity("is a bare number")
+            else:
+                number = float(value) + 0.0
+        except NoQuantity as error:
+            raise self._error(value, str(error), error.remedy) from None
+        except OverflowError:
+            raise self._error(value, "is not finite") from None
         if not math.isfinite(number):
             raise self._error(value, "is not finite")
         if number < 0 or (self.positive and number == 0):
@@ -143,13 +293,12 @@ class Quantity:
             return f"{1e3 * value:.6g} ms"
         return f"{value:.6g} {self.unit}"
 
-    def _error(self, value: Any, reason: str) -> PydanticCustomError:
+    def _error(self, value: Any, reason: str, remedy: str = "") -> PydanticCustomError:
         sign = "above zero" if self.positive else "zero or more"
         kind = f"a number with a unit, {sign}, e.g. '{self.example}'" if self.unit else f"a number, {sign}"
         kind += ", or 'unlimited'" if self.unlimited else ""
-        return PydanticCustomError(
-            "quantity", "{reason}", {"reason": reason, "allowed": kind, "found": repr(value)}
-        )
+        context = {"reason": reason, "allowed": kind, "found": repr(value), "remedy": remedy}
+        return PydanticCustomError("quantity", "{reason}", context)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -175,13 +324,17 @@ class Percent:
 
     def read(self, value: Any) -> float:
         """Return `value` ("70%" or 0.7) as a fraction."""
+        remedy = ""
         try:
-            if isinstance(value, bool):
-                raise ValueError
-            text = str(value).strip()
-            number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            number = math.nan
+            number, unit = split(str(value))
+            if unit == "%":
+                number /= 100
+            elif unit or isinstance(value, bool):
+                raise NoQuantity("is no share")
+            elif 1 < number <= 100:
+                remedy = f"did you mean '{number:g}%'?"
+        except NoQuantity as error:
+            number, remedy = math.nan, error.remedy
         if not (0 < number <= 1 if self.most is None else 0 <= number <= self.most):
             upper = 100 * (self.most or 1)
             example = float(self.example.rstrip("%")) / 100
@@ -193,6 +346,7 @@ class Percent:
                     "reason": "is no share",
                     "allowed": f"a share {sign} and up to {upper:g}%, e.g. '{self.example}' or {example:g}",
                     "found": repr(value),
+                    "remedy": remedy,
                 },
             )
         return number

@@ -54,6 +54,8 @@ class Algorithm(ABC):
     Config: ClassVar[type[AlgorithmConfig]]
     per_client_cuts: ClassVar[str] = "its clients must hold the same layers"
     """Empty where participants may be cut at different layers, else the reason why not."""
+    when_diverged: ClassVar[str] = "lower the learning rate (lr) of its optimizers"
+    """What to turn where training has given a value that is not finite."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -8,6 +8,7 @@ Per turn of a client: the client part down and up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +176,8 @@ def check_optimizer(field: str, config: OptimizerConfig) -> None:
                 for name in unknown
             ]
         )
+    if wrong := config.misfits():
+        raise ScenarioError([replace(one, path=f"{field}.{one.path}") for one in wrong])
     reason = config.refusal()
     if reason:
         given = ", ".join(f"{name} {value!r}" for name, value in config.plain().items())

@@ -2,9 +2,11 @@
 
 Every arrival of an activation goes into the activation buffer; at Q_s arrivals the server takes
 one step on all of them, topped up with activations drawn from each label's running Gaussian. A
-client that has made its E iterations sends its part into the model buffer and gives up its place;
-at Q_c parts their mean is the new global client part, and Q_c clients drawn at random from all that
-are idle take it. Nothing is discounted for staleness. A round is a full model buffer.
+client that has made its E iterations sends its part into the model buffer and is replaced at once by
+an idle client drawn at random, never by itself unless there is no other. That one starts from the
+newest global client part, whatever the buffer holds: at Q_c parts their mean becomes the global
+client part, and that is all a full buffer does. Nobody waits, so Q_c may exceed the number of active
+clients. Nothing is discounted for staleness. A round is a full model buffer.
 
 Costs of the server's step: those of the largest batch it can have, Q_s B + (K - 1) B activations for
 K labels (Q_s B without generation), whatever labels are there: time never depends on what is
@@ -24,7 +26,7 @@ from sflsim.algorithms.asynchronous import Asynchronous
 from sflsim.algorithms.base import AlgorithmConfig, Count, Weighting, refuse
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
-from sflsim.clock.engine import Event, Protocol
+from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import BatchName, weighted_mean
 from sflsim.learning.costs import Costs
 from sflsim.learning.label_statistics import Covariance, LabelStatistics, missing_labels
@@ -65,6 +67,7 @@ class Buffers(Asynchronous):
     """
 
     per_client_cuts = "its one server model begins at one layer"
+    redraws = False
 
     def open(self, sim: Simulation) -> None:
         """Begin with empty buffers; both parts of the initial model are the current ones."""
@@ -72,10 +75,9 @@ class Buffers(Asynchronous):
         self._arrivals: list[Handle] = []
         self._parts: list[tuple[int, Handle]] = []
         self._server_steps = 0
-        self._full = sim.env.event()
 
     def contribute(self, sim: Simulation, client: Client) -> Protocol:
-        """Take the global client part, make E iterations, send the part, wait until the buffer is full."""
+        """Take the global client part, make E iterations, send the part."""
         own, fresh = self._client_part, True
         function, settings = self.exchange_of()
 
@@ -90,9 +92,7 @@ class Buffers(Asynchronous):
             client.begin(client.round, exchange)
             yield from self.iterate(sim, client, partial(arrived, client.next_batch()))
         yield client.push(client.costs.client_model_bytes)
-        since_s = sim.env.now
-        yield from self.rest_until(sim, self._buffer_part(sim, client, own))
-        client.waited(since_s)
+        self._buffer_part(sim, client, own)
 
     def lost(self, sim: Simulation, client: Client) -> None:
         """Keep what has arrived: it is in the activation buffer, whoever it came from."""
@@ -116,19 +116,15 @@ class Buffers(Asynchronous):
         self.model = self._joined(sim)
         sim.refresh(self.model, 1)
 
-    def _buffer_part(self, sim: Simulation, client: Client, own: Handle) -> Event:
-        """Take a client's part and its place; return the event of the full buffer."""
-        full = self._full
+    def _buffer_part(self, sim: Simulation, client: Client, own: Handle) -> None:
         self._parts.append((client.index, own))
-        self.free(sim, client)
-        if len(self._parts) == self.config.q_c:
-            clients, models = zip(*self._parts, strict=True)
-            lane = {"models": list(models), "clients": list(clients)}
-            (self._client_part,) = sim.learn(mean_part, [lane], weighting=self.config.weighting)
-            self._parts, self._full = [], sim.env.event()
-            full.succeed()
-            self.publish(sim, self._joined(sim), 0)
-        return full
+        if len(self._parts) < self.config.q_c:
+            return
+        clients, models = zip(*self._parts, strict=True)
+        lane = {"models": list(models), "clients": list(clients)}
+        (self._client_part,) = sim.learn(mean_part, [lane], weighting=self.config.weighting)
+        self._parts = []
+        self.publish(sim, self._joined(sim), 0)
 
     def _joined(self, sim: Simulation) -> Handle:
         return sim.learn(joined, [{"client": self._client_part, "server": self._stepped}])[0]
@@ -150,18 +146,11 @@ class Buffers(Asynchronous):
         """Return what one batch in a server step costs."""
 
     def check_fleet(self, *, participants: int, clients: int, rounds: int | None) -> None:
-        """Refuse buffers that would never be full: a client that has sent its part waits for the others."""
-        q_s, q_c, iterations = self.config.q_s, self.config.q_c, self.config.local_iterations
-        if q_c > participants:
-            found = f"{q_c} client parts in a full model buffer (Q_c)"
-            remedy = (
-                f"of {participants} active clients each sends one part and waits until the buffer is full: "
-                "it would wait for ever; lower q_c or raise fleet.participants"
-            )
-            raise refuse("q_c", found, f"at most fleet.participants, {participants}", remedy)
+        """Refuse an activation buffer that would never be full."""
         if rounds is None:
             return
-        most = iterations * (rounds * q_c + participants - q_c)
+        q_s = self.config.q_s
+        most = self.config.local_iterations * (rounds * self.config.q_c + participants - 1)
         if q_s > most:
             found = f"{q_s} arrivals in a full activation buffer (Q_s)"
             remedy = "the server would never take a step; lower q_s, or raise stop.rounds or local_iterations"

@@ -63,6 +63,7 @@ class MuSplitFed(ServerReplicas):
         tau_max: Count = Field(default=64, description="upper bound of an adaptive tau")
 
     per_client_cuts = ""
+    when_diverged = "lower eta_g or eta_s, or take a smaller tau (tau_max where it is adaptive)"
 
     _missing: int
     _to_come: set[int]

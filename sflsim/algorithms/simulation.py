@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from typing import Protocol as Port
 
 from sflsim.algorithms.time_plane import Deployment, TimePlane
+from sflsim.clock.agenda import EVALUATION, STOP
 from sflsim.clock.client import Client
-from sflsim.clock.engine import Protocol, Timeout
+from sflsim.clock.engine import Protocol
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.learning.lineage import Handle, MathFunction
@@ -153,7 +154,7 @@ class Simulation(TimePlane):
         if rules.every_s is not None:
             env.process(self._evaluate_by_time(rules.every_s))
         if rules.stop_time_s is not None:
-            at_last = Timeout(env, rules.stop_time_s)
+            at_last = self.agenda.at(rules.stop_time_s, STOP)
             at_last.callbacks.append(lambda event: self._end("time"))
         env.run(until=self._stop)
         if not self.evaluations or self.evaluations[-1][:2] != (env.now, self.round):
@@ -167,7 +168,7 @@ class Simulation(TimePlane):
 
     def _evaluate_by_time(self, every_s: float) -> Protocol:
         for number in count(1):
-            yield Timeout(self.env, number * every_s - self.env.now)
+            yield self.agenda.at(number * every_s, EVALUATION)
             self._evaluate()
 
     def _evaluate(self) -> None:

@@ -16,7 +16,7 @@ from pydantic import Field
 from sflsim.algorithms.base import Algorithm, AlgorithmConfig
 from sflsim.algorithms.simulation import Lane, Simulation
 from sflsim.clock.client import Client
-from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol, Timeout
+from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol
 from sflsim.learning.lineage import Handle
 from sflsim.units import Period
 
@@ -80,7 +80,8 @@ class Synchronous(Algorithm):
         if self.config.deadline is None:
             yield enough
             return
-        yield AnyOf(sim.env, [enough, Timeout(sim.env, self.config.deadline)])
+        now = sim.env.now
+        yield AnyOf(sim.env, [enough, sim.agenda.at(now + self.config.deadline, since_s=now)])
         if not one.triggered:
             yield one
 

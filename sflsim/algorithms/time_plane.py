@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol as Port
 
 from sflsim.clock.absence import FleetingClient
+from sflsim.clock.agenda import Agenda
 from sflsim.clock.battery import BatteryClient
 from sflsim.clock.client import Client
 from sflsim.clock.engine import (
@@ -34,6 +35,7 @@ from sflsim.clock.routes import Network
 from sflsim.clock.server import Job, Server, ServerConfig
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
+from sflsim.fleet.instants import settled_s
 from sflsim.fleet.links import build_link
 from sflsim.fleet.population import Fleet
 from sflsim.fleet.presence import Presence
@@ -76,6 +78,7 @@ class TimePlane(ABC):
     def __init__(self, deployment: Deployment, seed: int, recorder: Recorder) -> None:
         server, presence = deployment.server, deployment.presence
         self.env = Environment()
+        self.agenda = Agenda(self.env)
         self.recorder = recorder
         kind = FairServer if server.discipline == "fair" else Server
         at_a_time = deployment.server_places
@@ -143,12 +146,12 @@ class TimePlane(ABC):
         """Return up to `k` (default: `participants`) clients that are there now; else when to ask again."""
         assert self._presence is not None
         wanted = self.participants if k is None else k
-        indices, again_s = self._presence.draw(draw, wanted, self.env.now, among)
+        indices, again_s = self._presence.draw(draw, wanted, settled_s(self.env.now), among)
         return [self.client(index) for index in indices], again_s
 
     def is_there(self, client: Client) -> bool:
         """Tell whether a client is there now."""
-        return not isinstance(client, FleetingClient) or client.timeline.available_at(self.env.now)
+        return not isinstance(client, FleetingClient) or client.timeline.available_at(settled_s(self.env.now))
 
     def has_stayed(self, client: Client) -> bool:
         """Tell whether a client has been there all the time since its part of the round began."""
@@ -189,11 +192,10 @@ class TimePlane(ABC):
 
     def _watch(self, client: FleetingClient) -> None:
         """Let a client vanish when its timeline says so."""
-        until_s = client.timeline.until(self.env.now)
+        until_s = client.timeline.until(settled_s(self.env.now))
         if until_s < math.inf and until_s != client.watched_s:
             client.watched_s = until_s
-            end = Timeout(self.env, delay_to(self.env, until_s))
-            end.callbacks.append(lambda event: self.vanish(client))
+            self.agenda.at(until_s).callbacks.append(lambda event: self.vanish(client))
 
     def vanish(self, client: FleetingClient) -> None:
         """Let a client be gone: all it does is cut, and its part is wasted unless it was whole before."""

@@ -14,6 +14,8 @@ from sflsim.algorithms.mu_splitfed import MuSplitFed, ZerothOrderConfig
 class ZoSplitFed(MuSplitFed):
     """SplitFed with zeroth-order steps on both sides."""
 
+    when_diverged = "lower eta_g, eta_s or eta_c"
+
     class Config(ZerothOrderConfig):
         """The symbols of MU-SplitFed but tau, which is 1."""
 

@@ -50,14 +50,14 @@ def run(
     with errors():
         from sflsim.experiment import simulate
         from sflsim.planning.memory import left_out
-        from sflsim.report.summary import derived_costs, format_summary, stalls
+        from sflsim.report.summary import derived_costs, early_ends, format_summary
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.progress import shown
 
         wanted = read_share(target)
         if spans not in ("all", "none"):
             raise SflsimError(f"--spans: found {spans!r}; allowed: all, none")
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = new_folder(folder, loaded.name)
         for line in left_out(loaded):
             err.print(line)
@@ -72,13 +72,13 @@ def run(
                 keep_spans=spans == "all",
             )
         out.print(format_summary(result.summary(wanted)))
-        for line in (*stalls(result.runs), *result.empty_batteries()):
+        for line in (*early_ends(result.runs), *result.empty_batteries()):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
         for line in derived_costs(result.manifest):
             err.print(line)
         saved(result, place)
         out.print(f"{result.outcome}; written to {place}", highlight=False, soft_wrap=True)
-        if result.status == "interrupted":
+        if result.status == "interrupted" or (result.runs["status"] == "diverged").all():
             raise typer.Exit(1)
 
 
@@ -114,7 +114,7 @@ def sweep(
         from sflsim.scenario.over import read_over
         from sflsim.terminal.sweep import format_sweep, sweep_shown
 
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         values = read_over(over or [])
         place = new_folder(folder, f"{loaded.name}-sweep")
         count = workers if ray or workers else os.cpu_count()
@@ -160,7 +160,7 @@ def calibrate(
         from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
 
         path, counts = new_file(to), read_threads(threads)
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         found = measure(loaded, threads=counts, repeat=repeat, rest_s=rest / 1000, name=name)
         path.write_text(found.to_yaml(), encoding="utf-8")
         if found.note:
@@ -194,7 +194,7 @@ def plan(
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.plan import format_pareto, pareto_caption, plan_shown
 
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = new_folder(folder, f"{loaded.name}-plan")
         with plan_shown(err) as progress:
             result = make_plan(loaded, device=device, cache=cache_folder(cache, no_cache), progress=progress)

@@ -1,6 +1,6 @@
 """Arguments and options that several commands have, and how they are read.
 
-Imports the registry and errors; units, tables and the store where they are needed.
+Imports errors; units, tables and the store where they are needed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Annotated, Optional, Protocol
 
 import typer
 
-from sflsim import registry
 from sflsim.errors import RunError, SflsimError
 
 ScenarioFile = Annotated[Path, typer.Argument(help="a scenario in YAML", show_default=False)]
@@ -26,9 +25,6 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        callback=lambda given: registry.trust() if given else None,
-        is_eager=True,
-        expose_value=True,
         help="run code that the scenario names: installed packages' components, torch-module",
     ),
 ]

@@ -22,7 +22,7 @@ def plot(
         from sflsim.record.tables import own_folder
         from sflsim.run import Run
 
-        run = Run.load(folder)
+        run = Run.load(folder, trust=trust)
         for path in run.plot(to or own_folder(folder, "plots"), read_share(target)):
             out.print(path, highlight=False, soft_wrap=True)
         for line in run.not_drawn():
@@ -39,7 +39,7 @@ def report(
     with errors():
         from sflsim.terminal.reports import write_report
 
-        path = write_report(folder, to or folder / "report.html", read_share(target))
+        path = write_report(folder, to or folder / "report.html", read_share(target), trust=trust)
         out.print(path, highlight=False, soft_wrap=True)
 
 
@@ -50,12 +50,12 @@ def summary(
 ) -> None:
     """Show the summary of a run again, for another target accuracy if you like."""
     with errors():
-        from sflsim.report.summary import format_summary, stalls
+        from sflsim.report.summary import early_ends, format_summary
         from sflsim.run import Run
 
-        run = Run.load(folder)
+        run = Run.load(folder, trust=trust)
         out.print(format_summary(run.summary(read_share(target))))
-        for line in (*stalls(run.runs), *run.empty_batteries()):
+        for line in (*early_ends(run.runs), *run.empty_batteries()):
             out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -74,7 +74,7 @@ def explain(
         from sflsim.run import Run
         from sflsim.terminal.explain import as_csv, format_explanation
 
-        run = Run.load(folder)
+        run = Run.load(folder, trust=trust)
         if what_if:
             err.print("simulating what changes would save (--no-what-if leaves this out)")
         found = explain_run(run, variant=variant, what_if=what_if)
@@ -99,5 +99,7 @@ def trace(
         from sflsim.terminal.explain import read_rounds
 
         chosen = read_rounds(rounds)
-        path = Run.load(folder).trace(to or folder / "trace.json", variant=variant, seed=seed, rounds=chosen)
+        path = Run.load(folder, trust=trust).trace(
+            to or folder / "trace.json", variant=variant, seed=seed, rounds=chosen
+        )
         out.print(path, highlight=False, soft_wrap=True)

@@ -29,7 +29,7 @@ def validate(
     for path in scenarios:
         try:
             with errors():
-                loaded = load_scenario(path, set_ or [])
+                loaded = load_scenario(path, set_ or [], trust=trust)
                 Session(loaded, Options()).check()
                 if loaded.sweep:
                     found = points(loaded, loaded.sweep, Options())
@@ -62,7 +62,7 @@ def partition(
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.partition import dealt
 
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = to or Path(f"{loaded.name}-partition.png")
         out.print(dealt(loaded, seed, place))
         out.print(f"written to {place}", highlight=False, soft_wrap=True)
@@ -107,7 +107,7 @@ def memory(
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.memory import format_memory
 
-        loaded = load_scenario(scenario, set_ or [])
+        loaded = load_scenario(scenario, set_ or [], trust=trust)
         found = memory_of(loaded, precision=precision, batch_size=batch_size)
         if csv:
             typer.echo(found.needs.to_csv(index=False), nl=False)

@@ -1,7 +1,7 @@
 """Shared media on the clock: the servers' links and the access points, and the flows through them.
 
 What is a fluid in clock.fluid meets simulated time here: changes of one instant take effect
-together, at its end, and one event waits for the next end. Imports fleet (access points, links,
+together, at its end, and one event waits for the next end. Imports fleet (access points, instants, links,
 profiles), the engine and the fluid.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from sflsim.clock.engine import LAST, Environment, Event, Timeout, call_in
 from sflsim.clock.fluid import Flow, Fluid, Leaf, Trunk
 from sflsim.clock.spans import Use
+from sflsim.fleet.instants import settled_s
 from sflsim.fleet.profiles import Profile
 
 Route = tuple[Leaf | None, Trunk]
@@ -100,7 +101,16 @@ class Media:
 
     def _at(self, time_s: float, act: Callable[[], None]) -> None:
         if time_s < inf:
-            Timeout(self.env, max(time_s - self.env.now, 0.0)).callbacks.append(lambda event: act())
+            change = Timeout(self.env, max(time_s - self.env.now, 0.0))
+            change.callbacks.append(lambda event: self._after_ends(act))
+
+    def _after_ends(self, act: Callable[[], None]) -> None:
+        """Act when what ends in this instant has ended: a flow all but done meets no gap of a trace."""
+        now, next_s = self.env.now, self._fluid.next_s
+        if now < next_s <= settled_s(now):
+            call_in(self.env, next_s - now, lambda event: act(), LAST)
+        else:
+            act()
 
     def _touch(self) -> None:
         """Settle at the end of this instant."""

@@ -16,9 +16,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from sflsim.fleet.mistakes import mistake
-from sflsim.units import parse
+from sflsim.units import NoQuantity, measure, split
 
 EXAMPLES = {"s": "2 s", "byte/s": "10 Mbit/s", "FLOP/s": "16 GFLOP/s", "km": "0.5 km", "": "1.5"}
+UNITS = tuple(unit for unit in EXAMPLES if unit)
 
 
 def allowed_in(unit: str | None, positive: bool = True) -> str:
@@ -72,29 +73,22 @@ class AmountOf:
 
     def _bare(self, value: float) -> Amount:
         try:
-            return Amount(float(value), found=repr(value))
+            return Amount(float(value) + 0.0, found=repr(value))
         except OverflowError as error:
             raise self._wrong(value, "is not finite") from error
 
     def _parsed(self, text: str) -> Amount:
-        """Read text in the first unit that fits; the reason given is that of the closest miss."""
-        try:
-            return Amount(float(text), found=repr(text))
-        except ValueError:
-            pass
         if not text.strip():
             raise self._wrong(text, "is empty")
-        reason = "is in another unit of measure"
-        for unit in filter(None, EXAMPLES):
-            try:
-                return Amount(parse(text, unit), unit, repr(text))
-            except ValueError as error:
-                if "another unit" not in str(error):
-                    reason = str(error)
-        raise self._wrong(text, reason)
+        try:
+            number, name = split(text)
+            number, unit = measure(text, UNITS) if name else (number, "")
+        except NoQuantity as error:
+            raise self._wrong(text, str(error), error.remedy) from None
+        return Amount(number, unit, repr(text))
 
-    def _wrong(self, value: Any, reason: str) -> Exception:
-        return mistake(reason, repr(value), allowed_in(None, self.positive))
+    def _wrong(self, value: Any, reason: str, remedy: str = "") -> Exception:
+        return mistake(reason, repr(value), allowed_in(None, self.positive), remedy)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(

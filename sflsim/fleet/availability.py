@@ -138,7 +138,7 @@ class DailyAvailable(BaseModel):
 
 
 class TraceAvailable(TraceConfig):
-    """Devices that are there as a CSV file says: a column `time_s` and one of 1 (there) and 0 (away).
+    """Devices that are there as a file says: a column `time_s` and one of 1 (there) and 0 (away).
 
     A column `device` in it holds several traces: a device takes the one of its own name, else one
     that is drawn.
@@ -165,12 +165,12 @@ class TraceAvailable(TraceConfig):
         return self
 
     def _trace(self, points: list[Point]) -> Profile:
-        read = measured([(line, text) for line, _, text in points], None)
-        for (line, _, text), value in zip(points, read.values, strict=True):
+        read = measured([cell for _, cell in points], None)
+        for (_, cell), value in zip(points, read.values, strict=True):
             if read.unit or value not in (0, 1):
-                raise at("file", "holds something else", f"{text!r} in line {line}", "1 (there) and 0 (away)")
+                raise at("file", "holds something else", str(cell), "1 (there) and 0 (away)")
         check_times(points)
-        return Profile(np.array([time_s for _, time_s, _ in points]), read.values, self._period_s(points))
+        return Profile(np.array([time_s for time_s, _ in points]), read.values, self._period_s(points))
 
     def timeline(self, seed: int, device_name: str) -> Timeline:
         """Return the timeline of one device under the scenario seed."""

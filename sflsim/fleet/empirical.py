@@ -1,4 +1,4 @@
-"""A distribution made of measurements: the numbers of a CSV file, drawn with replacement.
+"""A distribution made of measurements: the numbers of a file, drawn with replacement.
 
 The file is read when the scenario is read, so that a bad cell is a mistake with a place and a
 draw never touches the disk. Imports the distributions' base, amounts and files.
@@ -7,7 +7,6 @@ draw never touches the disk. Imports the distributions' base, amounts and files.
 # ruff: noqa: D102 -- DistributionConfig documents what is overridden here
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,9 @@ from sflsim.errors import did_you_mean
 from sflsim.fleet import files
 from sflsim.fleet.amounts import Amount, AmountOf
 from sflsim.fleet.distribution import DistributionConfig, Draws
-from sflsim.fleet.files import at
+from sflsim.fleet.files import Cell, Table, at
+from sflsim.fleet.mistakes import mistake
+from sflsim.readers.table import NUMBER
 
 _CELL = AmountOf(positive=False)
 
@@ -39,7 +40,7 @@ class Measurements:
 
 
 class Empirical(DistributionConfig):
-    """Measurements from the CSV `file` (relative to the scenario's), all equally likely.
+    """Measurements from the `file` (CSV, TSV or JSON lines, relative to the scenario's), all equally likely.
 
     A cell holds an amount ("12 ms"), or a bare number in the unit that `values_in` names. Without
     `column` the file must have one column; a first line that is no number is its header.
@@ -81,38 +82,38 @@ class Empirical(DistributionConfig):
         return values[rng.integers(0, len(values), n)]
 
 
-def _cells(file: str, column: str | None) -> list[tuple[int, str]]:
-    """Return (line, text) of every cell of the column."""
-    rows = files.rows(file)
-    place, has_header = _column(rows[0][1], column)
-    cells = [(line, row[place] if place < len(row) else "") for line, row in rows[has_header:]]
-    if not cells:
-        raise at("file", "has no rows", "a header alone", "a CSV file with at least one number")
-    return cells
+def _cells(file: str, column: str | None) -> list[Cell]:
+    """Return every cell of the column."""
+    table = files.table(file, may_lack_header=True)
+    place = _column(table, column)
+    return [row[place] for row in table.filled()]
 
 
-def _column(first: list[str], column: str | None) -> tuple[int, bool]:
-    """Return the column's place and whether the first row is a header."""
-    names = [name.strip() for name in first]
-    if column is not None:
-        if column not in names:
-            remedy = did_you_mean(column, names)
-            raise at("column", "is no column of the file", repr(column), ", ".join(names), remedy)
-        return names.index(column), True
-    if len(names) > 1:
+def _column(table: Table, column: str | None) -> int:
+    """Return the column's place."""
+    names = table.names
+    if not names and (len(table.rows[0]) > 1 or column is not None):
+        first = table.rows[0]
+        found = f"{', '.join(cell.text for cell in first)!r} {first[0].place}"
+        allowed = "a first line with the names of the columns, or one column alone"
+        raise at("file", "has no header", found, allowed, "write 12.5, not 12,5, where it is one number")
+    if column is not None and column not in names:
+        remedy = did_you_mean(column, names)
+        raise at("column", "is no column of the file", repr(column), ", ".join(names), remedy)
+    if column is None and len(names) > 1:
         raise at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names)}")
-    return 0, re.match(r"[-+.\d]|nan|inf", names[0], re.IGNORECASE) is None
+    return 0 if column is None else names.index(column)
 
 
-def measured(cells: list[tuple[int, str]], values_in: str | None) -> Measurements:
+def measured(cells: list[Cell], values_in: str | None) -> Measurements:
     """Read every cell; all must be in one unit."""
     scale = _unit(values_in)
-    amounts = [_amount(line, text, scale) for line, text in cells]
+    amounts = [_amount(cell, scale) for cell in cells]
     unit = amounts[0].unit
-    allowed = f"the unit of the first row, {cells[0][1]!r}"
-    for (line, text), amount in zip(cells, amounts, strict=True):
+    allowed = f"the unit of the first row, {cells[0].text!r}"
+    for cell, amount in zip(cells, amounts, strict=True):
         if amount.unit != unit:
-            raise at("file", "mixes units", f"{text!r} in line {line}", allowed)
+            raise at("file", "mixes units", str(cell), allowed)
     return Measurements(np.array(amounts, dtype=np.float64), unit)
 
 
@@ -124,18 +125,19 @@ def _unit(values_in: str | None) -> Amount:
         return AmountOf().read(f"1 {values_in}")
     except PydanticCustomError as error:
         allowed = "a unit such as ms, s, Mbit/s or GFLOP/s"
-        raise at("values_in", "is no unit", repr(values_in), allowed) from error
+        remedy = str((error.context or {}).get("remedy", ""))
+        raise at("values_in", "is no unit", repr(values_in), allowed, remedy) from error
 
 
-def _amount(line: int, text: str, scale: Amount) -> Amount:
+def _amount(cell: Cell, scale: Amount) -> Amount:
     try:
-        try:
-            return Amount(_CELL.read(float(text)) * scale, scale.unit)
-        except ValueError as error:
-            if isinstance(error, PydanticCustomError):
-                raise
-            return _CELL.read(text)
+        if NUMBER.fullmatch(cell.text):
+            return Amount(_CELL.read(cell.number) * scale, scale.unit)
+        amount = _CELL.read(cell.text)
+        if not amount.unit:  # digits that only Python reads, such as 1_000
+            raise mistake("is no number", cell.text, "")
+        return amount
     except PydanticCustomError as error:
         allowed = "numbers, zero or more and finite, in every row"
-        reason, found = f"has a cell that {error.message()}", f"{text!r} in line {line}"
-        raise at("file", reason, found, allowed) from error
+        remedy = "write 12.5, not 12,5; 1250000, not 1,250,000" if "," in cell.text else ""
+        raise at("file", f"has a cell that {error.message()}", str(cell), allowed, remedy) from error

@@ -1,23 +1,56 @@
-"""CSV files that a scenario names: found next to it, read whole, refused with a reason.
+"""Tables that a scenario names: found next to it, read whole, refused with a reason.
 
-Imports mistakes only.
+Imports mistakes and the readers.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import re
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationInfo
 
 from sflsim.fleet.mistakes import mistake, mistakes
+from sflsim.readers.table import NUMBER, TableMistake
+from sflsim.readers.text import read_table
 
 FILE_LIMIT_BYTES = 256 * 2**20
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+ALLOWED = "a CSV file (or .tsv, .jsonl)"
 
-Rows = list[tuple[int, list[str]]]
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The text of one cell and where it stands, for a message."""
+
+    text: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.text!r} {self.place}"
+
+    @property
+    def number(self) -> float:
+        """Return the cell as a number; NaN where it is none."""
+        return float(self.text) if NUMBER.fullmatch(self.text) else math.nan
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under the names of their columns; no names where the file has no header."""
+
+    names: list[str]
+    rows: list[list[Cell]]
+
+    def filled(self) -> list[list[Cell]]:
+        """Return the rows; there is at least one.
+
+        Raises:
+            ValidationError: there is none.
+        """
+        if not self.rows:
+            raise at("file", "has no rows", "a header alone", "at least one row of values")
+        return self.rows
 
 
 def found(file: str, info: ValidationInfo) -> str:
@@ -34,27 +67,31 @@ def found(file: str, info: ValidationInfo) -> str:
         reason = "is larger than 256 MiB" if path.is_file() else "is no file"
     except (OSError, ValueError):
         reason = "is no file"
-    raise mistake(reason, f"{file!r}", "a CSV file, its path relative to the scenario's folder")
+    raise mistake(reason, f"{file!r}", f"{ALLOWED}, its path relative to the scenario's folder")
 
 
-def rows(file: str) -> Rows:
-    """Return (line, stripped cells) of every row that is not blank; there is at least one.
+def table(file: str, may_lack_header: bool = False) -> Table:
+    """Return the table of a file, cells stripped; no row is short.
 
     Raises:
-        ValidationError: the file cannot be read or is empty.
+        ValidationError: the file cannot be read or is ambiguous.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
-        if CONTROL.search(text):
-            raise csv.Error("no text")
-        reader = csv.reader(io.StringIO(text, newline=""))
-        read = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise at("file", "cannot be read", f"{file!r}", "a CSV file in UTF-8") from error
-    filled = [(line, row) for line, row in read if any(row)]
-    if not filled:
-        raise at("file", "is empty", "an empty file", "a CSV file with at least one number")
-    return filled
+        read = read_table(file, may_lack_header)
+    except OSError as error:
+        raise at("file", "cannot be read", f"{file!r}", ALLOWED) from error
+    except TableMistake as error:
+        raise at("file", error.reason, error.found, error.allowed, error.remedy) from error
+    rows = [
+        [Cell(_text(value), place) for value in row.cells]
+        for row, place in ((row, read.at(row.line)) for row in read.rows)
+    ]
+    return Table(read.names, rows)
+
+
+def _text(value: object) -> str:
+    """Return a cell as text; a number of JSON as it reads back, what is neither as it is shown."""
+    return value.strip() if isinstance(value, str) else "" if value is None else repr(value)
 
 
 def at(key: str, reason: str, found: str, allowed: str, remedy: str = "") -> Exception:

@@ -87,7 +87,7 @@ class Presence:
         who is away changes nobody else's priority. inf: none will ever be there again.
         """
         chosen: list[int] = []
-        again_s = self._opens_s(now_s)
+        again_s = inf
         for index in self._in_order(round, k, now_s, among):
             timeline = self.timeline(index)
             if timeline.available_at(now_s):
@@ -96,17 +96,24 @@ class Presence:
                     break
             else:
                 again_s = min(again_s, timeline.until(now_s))
-        return sorted(chosen), again_s
+        return sorted(chosen), again_s if chosen else min(again_s, self._opens_s(now_s))
 
     def _opens_s(self, now_s: float) -> float:
-        """Return when the next group begins to be there that is away altogether; inf if none does."""
-        members = enumerate(self._envelopes)
-        closed = (
-            envelope
-            for place, envelope in members
-            if self._has_members(place) and not envelope.available_at(now_s)
-        )
-        return min((envelope.until(now_s) for envelope in closed), default=inf)
+        """Return when the first device of the groups that are away altogether is there; inf if none ever is.
+
+        A group's envelope may open for times at which none of its devices is there, so a group of up
+        to `LOOK_AHEAD` devices is asked device by device.
+        """
+        first_s = inf
+        for place, envelope in enumerate(self._envelopes):
+            if not self._has_members(place) or envelope.available_at(now_s):
+                continue
+            opens_s, group = envelope.until(now_s), self._fleet.groups[place]
+            if opens_s < first_s and group.count <= LOOK_AHEAD:
+                members = range(group.first, group.first + group.count)
+                opens_s = min(self.timeline(index).until(now_s) for index in members)
+            first_s = min(first_s, opens_s)
+        return first_s
 
     def _has_members(self, place: int) -> bool:
         """Tell whether anybody of a group may yet be there."""

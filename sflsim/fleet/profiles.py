@@ -1,7 +1,8 @@
 """Profiles: a rate over time that is known in advance and constant piece by piece.
 
 What a trace file, scripted changes and daily patterns have in common: a bandwidth or a computing
-rate from t = 0 on. A rate that never changes needs no profile, it stays a float. Imports numpy only.
+rate from t = 0 on. A rate that never changes needs no profile, it stays a float. Imports numpy
+and the rule of the same instant.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+
+from sflsim.fleet.instants import SAME
 
 Floats = npt.NDArray[np.float64]
 
@@ -137,4 +140,6 @@ class Profile:
         if piece < 0:
             return 0.0
         value, missing = self._values[piece], area - self._areas[piece]
+        if 0 < missing <= SAME * area:  # reached before, perhaps at the beginning of a gap
+            return self._time_of(self._areas[piece])
         return self._times_s[piece] + missing / value if value else math.inf

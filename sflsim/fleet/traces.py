@@ -1,4 +1,4 @@
-"""Rates over time from a CSV file (`kind: trace`): a bandwidth or a computing rate as it was measured.
+"""Rates over time from a file (`kind: trace`): a bandwidth or a computing rate as it was measured.
 
 The file has a column `time_s` and one or more of values; a column `device` divides its rows into
 several traces. It is read when the scenario is read, so that a gap, or time that runs backwards, is
@@ -20,18 +20,18 @@ from sflsim.fleet import files
 from sflsim.fleet.amounts import EXAMPLES
 from sflsim.fleet.distribution import Drawable
 from sflsim.fleet.empirical import measured
-from sflsim.fleet.files import Rows, at
+from sflsim.fleet.files import Cell, Table, at
 from sflsim.fleet.profiles import Profile
 from sflsim.streams import generator
 from sflsim.units import FACTOR, PERIOD, Period
 
 TIME, DEVICE = "time_s", "device"
-Point = tuple[int, float, str]
-"""Line, time in s and the value's text."""
+Point = tuple[float, Cell]
+"""Time in s and the value's cell."""
 
 
 class TraceConfig(BaseModel):
-    """A rate over time from the CSV `file` (relative to the scenario's), constant between its rows.
+    """A rate over time from the `file` (CSV, TSV or JSON lines), constant between its rows.
 
     A column `device` in it holds several traces: a device takes the one of its own name, else one
     that is drawn. Zero means that nothing passes for a while.
@@ -70,8 +70,8 @@ class TraceConfig(BaseModel):
         Raises:
             ValidationError: it is no trace, or in another unit.
         """
-        points = _points(files.rows(self.file), self.column)
-        self._traces = {label: self._trace(rows) for label, rows in points.items()}
+        traces = _points(files.table(self.file), self.column)
+        self._traces = {label: self._trace(points) for label, points in traces.items()}
 
     def profile(self, seed: int, owner_name: str) -> Profile:
         """Return the trace of one device: that of its name, or one drawn under the scenario seed."""
@@ -88,55 +88,46 @@ class TraceConfig(BaseModel):
 
     def _trace(self, points: list[Point]) -> Profile:
         """Return one trace of the file, checked."""
-        read = measured([(line, text) for line, _, text in points], self.values_in)
+        read = measured([cell for _, cell in points], self.values_in)
         if read.unit != self.unit:
             allowed = f"values such as '{EXAMPLES[self.unit]}', or 'values_in' with their unit"
-            raise at(
-                "file", "is in another unit of measure", f"{points[0][2]!r} in line {points[0][0]}", allowed
-            )
+            raise at("file", "is in another unit of measure", str(points[0][1]), allowed)
         check_times(points)
         values = read.values * self.scale
         if not (values > 0).any() or (values[-1] == 0 and self.repeat is False):
-            found, allowed = f"0 in line {points[-1][0]}, for good", "a last value above zero, or 'repeat'"
+            found = f"0 {points[-1][1].place}, for good"
+            allowed = "a last value above zero, or 'repeat'"
             raise at("file", "ends with zero", found, allowed)
-        times_s = np.array([time_s for _, time_s, _ in points])
+        times_s = np.array([time_s for time_s, _ in points])
         return Profile(times_s, values, self._period_s(points))
 
     def _period_s(self, points: list[Point]) -> float | None:
-        last_s = points[-1][1]
+        last_s = points[-1][0]
         if self.repeat is False:
             return None
         if self.repeat is True:
             if len(points) < 2:
                 found, allowed = "true, with one row", "a period such as '24 h', or a trace of several rows"
                 raise at("repeat", "has no period", found, allowed)
-            return last_s + (last_s - points[-2][1])
+            return last_s + (last_s - points[-2][0])
         if self.repeat <= last_s:
             allowed = f"a period longer than the last time_s, {last_s:g} s"
             raise at("repeat", "is too short", repr(PERIOD.write(self.repeat)), allowed)
         return self.repeat
 
 
-def _points(rows: Rows, column: str | None) -> dict[str, list[Point]]:
+def _points(table: Table, column: str | None) -> dict[str, list[Point]]:
     """Return the points of each trace by its label ("" where there is no column `device`)."""
-    (_, header), *rest = rows
-    if TIME not in header:
-        raise at(
-            "file",
-            "has no column time_s",
-            ", ".join(header),
-            f"a header with {TIME!r} and a column of values",
-        )
-    time_at, value_at = header.index(TIME), header.index(_column(header, column))
-    label_at = header.index(DEVICE) if DEVICE in header else None
-    if not rest:
-        raise at("file", "has no rows", "a header alone", "at least one row, of time_s 0")
+    names = table.names
+    if TIME not in names:
+        allowed = f"a header with {TIME!r} and a column of values"
+        raise at("file", "has no column time_s", ", ".join(names), allowed)
+    time_at, value_at = names.index(TIME), names.index(_column(names, column))
+    label_at = names.index(DEVICE) if DEVICE in names else None
     points: dict[str, list[Point]] = {}
-    for line, row in rest:
-        cells = [*row, *[""] * (len(header) - len(row))]
-        label = "" if label_at is None else _filled(cells[label_at], line, DEVICE)
-        value = _filled(cells[value_at], line, header[value_at])
-        points.setdefault(label, []).append((line, _time_s(cells[time_at], line), value))
+    for row in table.filled():
+        label = "" if label_at is None else _filled(row[label_at], DEVICE).text
+        points.setdefault(label, []).append((_time_s(row[time_at]), _filled(row[value_at], names[value_at])))
     return points
 
 
@@ -153,35 +144,31 @@ def _column(header: list[str], column: str | None) -> str:
     return column
 
 
-def _filled(cell: str, line: int, column: str) -> str:
-    if not cell:
-        raise at("file", "has a gap", f"an empty cell of {column!r} in line {line}", "a value in every row")
+def _filled(cell: Cell, column: str) -> Cell:
+    if not cell.text:
+        found = f"an empty cell of {column!r} {cell.place}"
+        raise at("file", "has a gap", found, "a value in every row")
     return cell
 
 
-def _time_s(cell: str, line: int) -> float:
-    try:
-        time_s = float(cell)
-    except ValueError:
-        time_s = math.nan
-    if not (0 <= time_s < math.inf):
+def _time_s(cell: Cell) -> float:
+    if not (0 <= cell.number < math.inf):
         allowed = "seconds from the start of the run, zero or more, as bare numbers"
-        raise at("file", "has a time that is none", f"{cell!r} in line {line}", allowed)
-    return time_s
+        raise at("file", "has a time that is none", str(cell), allowed)
+    return cell.number
 
 
 def check_times(points: list[Point]) -> None:
     """Refuse a trace that does not begin at 0 or whose time stands still or runs backwards."""
-    line, first_s, _ = points[0]
+    first_s, cell = points[0]
     if first_s != 0:
         allowed = "a first row of time_s 0: what holds from the start"
-        raise at("file", "begins with a gap", f"time_s {first_s:g} in line {line}", allowed)
-    for (_, before_s, _), (line, time_s, _) in pairwise(points):
+        raise at("file", "begins with a gap", f"time_s {first_s:g} {cell.place}", allowed)
+    for (before_s, _), (time_s, cell) in pairwise(points):
+        found = f"time_s {time_s:g} after {before_s:g} {cell.place}"
         if time_s == before_s:
-            found = f"time_s {time_s:g} after {before_s:g} in line {line}"
             raise at("file", "has a time twice", found, "times that increase from row to row")
         if time_s < before_s:
-            found = f"time_s {time_s:g} after {before_s:g} in line {line}"
             raise at("file", "has time running backwards", found, "times that increase from row to row")
 
 

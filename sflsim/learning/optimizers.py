@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.errors import did_you_mean
+from sflsim.errors import Problem, did_you_mean
+from sflsim.learning.signatures import misfits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,12 @@ class OptimizerConfig(BaseModel):
         """Return (arguments that this optimizer does not take, those it takes)."""
         taken = _argument_names(self.name)
         return [name for name in self.arguments if name not in taken], taken
+
+    def misfits(self) -> list[Problem]:
+        """Return what is of another type than torch's signature says, at the argument's name."""
+        import torch
+
+        return misfits(getattr(torch.optim, self.name), self.arguments)
 
     def refusal(self) -> str:
         """Return why torch refuses these values, found by a trial step on a matrix and a vector; else ""."""

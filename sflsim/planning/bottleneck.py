@@ -16,7 +16,7 @@ from sflsim.algorithms.base import AlgorithmConfig
 from sflsim.fleet.population import FleetConfig
 from sflsim.planning.timing import Timing
 from sflsim.record import tables
-from sflsim.registry import algorithms
+from sflsim.registry import algorithm_of
 from sflsim.report.critical_path import critical_path
 from sflsim.scenario.schema import Scenario
 
@@ -71,7 +71,7 @@ class Bottleneck:
 
 def has_rounds(config: AlgorithmConfig) -> bool:
     """Tell whether the algorithm of a variant is made of rounds, which all that count end together."""
-    return not issubclass(algorithms()[config.algorithm], Asynchronous)
+    return not issubclass(algorithm_of(config), Asynchronous)
 
 
 def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | None:

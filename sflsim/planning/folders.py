@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from sflsim.errors import RunError
+from sflsim.readers.columnar import read_frame
 from sflsim.record import tables
-from sflsim.scenario.loading import parse_scenario
+from sflsim.scenario.loading import parse_saved
 from sflsim.scenario.schema import Scenario
 
 
@@ -52,7 +53,9 @@ def write(
     return folder
 
 
-def read(folder: str | Path, kind: str, frames: Collection[str], parts: Mapping[str, type]) -> Contents:
+def read(
+    folder: str | Path, kind: str, frames: Collection[str], parts: Mapping[str, type], *, trust: bool = False
+) -> Contents:
     """Return what `write` wrote to a folder: its tables called `frames`, a manifest that has `parts`.
 
     Raises:
@@ -70,7 +73,8 @@ def read(folder: str | Path, kind: str, frames: Collection[str], parts: Mapping[
     if lacking:
         raise RunError(f"{folder}: its manifest cannot be read (another {', '.join(lacking)} than expected)")
     found = {name: _table(folder / f"{name}.parquet", kind) for name in frames}
-    return Contents(parse_scenario(text, str(folder / "scenario.yaml")), manifest, found)
+    scenario = parse_saved(text, str(folder / "scenario.yaml"), trust=trust)
+    return Contents(scenario, manifest, found)
 
 
 def need(folder: str | Path, contents: Contents, columns: Mapping[str, Collection[str]]) -> None:
@@ -84,7 +88,7 @@ def need(folder: str | Path, contents: Contents, columns: Mapping[str, Collectio
 
 def _table(path: Path, kind: str) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
+        return read_frame(path)
     except FileNotFoundError as error:
         raise _missing(path.parent, path, kind) from error
     except Exception as error:

@@ -137,10 +137,10 @@ def _row(scenario: Scenario, number: int, outcome: Outcome) -> dict[str, Any]:
         "peak_memory_bytes": outcome.client_memory_bytes,
         "target": math.nan if target is None else target,
     }
-    if measured:
+    if measured and outcome.status != "diverged":
         row |= {"accuracy": measured[-1][3], "loss": measured[-1][4]}
     if target is None or not measured:
-        return row | _whole_run(outcome)
+        return row if outcome.status == "diverged" else row | _whole_run(outcome)
     reached = next((one for one in rows if one[3] >= target), None)
     return row | {"reached": reached is not None} | ({} if reached is None else _costs(reached))
 

@@ -17,7 +17,7 @@ from sflsim.algorithms.unsplit import Unsplit
 from sflsim.errors import SflsimError
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
-from sflsim.registry import algorithms
+from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session
 
@@ -137,7 +137,7 @@ def _need_rows(
     scenario: Scenario,
 ) -> list[tuple[Any, ...]]:
     """Return a row for every cut; one alone for algorithms that do not cut the model."""
-    algorithm: Algorithm = algorithms()[variant.algorithm](variant)
+    algorithm: Algorithm = algorithm_of(variant)(variant)
     whole, fleet = isinstance(algorithm, Unsplit), scenario.fleet
     rows = []
     for cut, of_cut in costs.items():

@@ -130,13 +130,13 @@ class Plan:
         )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Plan:
-        """Return the plan that `save` wrote to `folder`.
+    def load(cls, folder: str | Path, *, trust: bool = False) -> Plan:
+        """Return the plan that `save` wrote to `folder`; with `trust` code that its scenario names may run.
 
         Raises:
             RunError: it is no plan's folder, or a file in it is missing or damaged.
         """
-        found = folders.read(folder, "plan", ("points", "sensitivity"), PARTS)
+        found = folders.read(folder, "plan", ("points", "sensitivity"), PARTS, trust=trust)
         wanted = [name for name in found.manifest["objectives"] if name not in FACTS]
         if wanted:
             raise RunError(f"{folder}: its manifest cannot be read (unknown objectives {wanted})")

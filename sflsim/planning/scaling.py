@@ -1,6 +1,6 @@
 """Scenarios with one rate or delay of their fleet or server scaled: what a change of it would do.
 
-Imports scenarios, the catalog and plan_block's reading of numbers.
+Imports scenarios, the catalog and units.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from sflsim.fleet.catalog import Table, entries
 from sflsim.fleet.groups import FleetConfig
 from sflsim.fleet.own_catalog import CatalogConfig
 from sflsim.planning.scenarios import rebuilt
-from sflsim.scenario.plan_block import number_of
 from sflsim.scenario.schema import Scenario
+from sflsim.units import BASE_UNITS, NoQuantity, measure
 
 Data = dict[str, Any]
 Change = Callable[[Data, float], None]
@@ -156,5 +156,8 @@ def scaled(value: Any, factor: float) -> Any:
         return {key: scaled(one, factor) if isinstance(one, str) else one for key, one in value.items()}
     if isinstance(value, (int, float)):
         return value * factor
-    found = number_of(value)
-    return f"{found[0] * factor!r} {found[1]}" if found and found[1] else value
+    try:
+        number, unit = measure(str(value), BASE_UNITS)
+    except NoQuantity:
+        return value
+    return f"{number * factor!r} {unit}"

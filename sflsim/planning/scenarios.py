@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sflsim.errors import ScenarioError
+from sflsim.registry import trusting
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.translate import problems_of
@@ -21,9 +22,11 @@ def rebuilt(scenario: Scenario, data: dict[str, Any]) -> Scenario:
         ScenarioError: it describes none.
     """
     try:
-        return Scenario.model_validate(data, context={"base_dir": scenario._source.folder})
+        context = {"base_dir": scenario._source.folder, "trust": scenario.trusted}
+        return Scenario.model_validate(data, context=context)
     except ValidationError as error:
-        raise ScenarioError(problems_of(error, data, partial(schema_of, Scenario))) from error
+        with trusting(scenario.trusted):
+            raise ScenarioError(problems_of(error, data, partial(schema_of, Scenario))) from error
 
 
 def changed(

@@ -20,7 +20,7 @@ from sflsim.scenario.overrides import Override, apply, read_path
 from sflsim.scenario.plan_block import PlanConfig, number_of
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.yaml_lines import Document, shorten
-from sflsim.units import parse
+from sflsim.units import BASE_UNITS, NoQuantity, measure
 
 Places = tuple[int, ...]
 VARIANT = "variant"
@@ -187,13 +187,10 @@ def size_of(value: Any) -> float | None:
     found = number_of(value)
     if found is None:
         return None
-    number, unit = found
-    for dimension in ("s", "byte", "byte/s", "FLOP/s", "FLOP", "W"):
-        try:
-            return parse(str(value), dimension) if unit else number
-        except ValueError:
-            continue
-    return number
+    try:
+        return measure(value, BASE_UNITS)[0] if found[1] else found[0]
+    except NoQuantity:  # "10 rounds", "70%"
+        return found[0]
 
 
 def text_of(value: Any) -> str:

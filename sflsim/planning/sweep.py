@@ -31,7 +31,7 @@ from sflsim.planning.points import Point, merged, points
 from sflsim.planning.schedule import MAX_DEATHS, Schedule
 from sflsim.planning.sweep_table import FIGURES, summarize_sweep, sweep_table
 from sflsim.record import tables
-from sflsim.registry import algorithms
+from sflsim.registry import algorithm_of
 from sflsim.report.html_points import sweep_report
 from sflsim.run import versions
 from sflsim.scenario.loading import written
@@ -115,13 +115,13 @@ class Sweep:
         )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Sweep:
-        """Return the sweep that `save` wrote to `folder`.
+    def load(cls, folder: str | Path, *, trust: bool = False) -> Sweep:
+        """Return the sweep that `save` wrote to `folder`; with `trust` code that its scenario names may run.
 
         Raises:
             RunError: it is no folder of a sweep, or a file in it is missing or damaged.
         """
-        found = folders.read(folder, "sweep", ("sweep",), {"over": dict, "status": str})
+        found = folders.read(folder, "sweep", ("sweep",), {"over": dict, "status": str}, trust=trust)
         over = {str(path): _listed(values, folder) for path, values in found.manifest.pop("over").items()}
         folders.need(folder, found, {"sweep": ("point", *over, *FIGURES)})
         return cls(found.scenario, over, found.tables["sweep"], found.manifest)
@@ -152,7 +152,7 @@ def sweep(
         SflsimError: no device, no Ray cluster, or workers that cannot start.
     """
     over = merged(scenario, over)
-    options = Options(device, timing_only)
+    options = Options(device, timing_only, trusted=scenario.trusted)
     check_device(device, timing_only)
     found = points(scenario, over, options)
     jobs = _jobs(found)
@@ -228,8 +228,7 @@ def _crew(desk: Desk, workers: int | None, ray: str | None, found: Sequence[Poin
         return (Processes(desk) if count > 1 else Alone(desk)), count
     from sflsim.planning.ray_crew import RayCrew, refuse_main
 
-    known = algorithms()
-    refuse_main(known[one.algorithm] for point in found for one in point.scenario.variants)
+    refuse_main(algorithm_of(one) for point in found for one in point.scenario.variants)
     crew = RayCrew(ray, desk, workers)
     return crew, crew.workers
 

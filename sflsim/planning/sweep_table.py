@@ -34,8 +34,9 @@ FIGURES = {
     "run_rounds": "float64",
     "run_time_s": "float64",
 }
-"""`accuracy` and `loss` are those of the last evaluation; `rounds` to `energy_j` are up to the first
-evaluation at `target` (NaN if it was not `reached`), or up to the run's end where there is no target;
+"""`accuracy` and `loss` are those of the last evaluation, NaN of a run that diverged; `rounds` to
+`energy_j` are up to the first evaluation at `target` (NaN if it was not `reached`), or up to the run's end
+where there is no target;
 `run_rounds` and `run_time_s` are the whole run's. `status` is completed, diverged or failed."""
 ABSENT = {"str": "", "float64": math.nan, "bool": False}
 COSTS = ("accuracy", "rounds", "time_s", "uplink_bytes", "downlink_bytes", "energy_j")

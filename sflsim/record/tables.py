@@ -1,6 +1,6 @@
 """The tables of a run: their columns, how they are made from what a simulation recorded, their files.
 
-All are tidy: one row per span, evaluation, client or (variant, seed). Imports numpy, pandas and errors.
+All are tidy: one row per span, evaluation, client or (variant, seed). Imports numpy, pandas, errors, readers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sflsim.errors import RunError
+from sflsim.readers.columnar import read_frame
 
 SPANS = {
     "variant": "str",
@@ -153,7 +154,7 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
     """
     path = folder / f"{name}.parquet"
     try:
-        frame = pd.read_parquet(path)
+        frame = read_frame(path)
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no {path.name}; is this the folder of a run?") from error
     except Exception as error:

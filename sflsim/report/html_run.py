@@ -19,12 +19,12 @@ from sflsim.report.amounts import (
     time_unit,
 )
 from sflsim.report.attribution import COLORS, LABELS, where_time_goes
-from sflsim.report.html import Section, folded, page, short, table_html
+from sflsim.report.html import Section, escape, folded, page, short, table_html
 from sflsim.report.html_curves import curves, looks
 from sflsim.report.html_fleet import fleet
 from sflsim.report.html_gantt import gantt
-from sflsim.report.summary import summarize
-from sflsim.report.tables import variants_of, why_no_spans, with_columns
+from sflsim.report.summary import early_ends, summarize
+from sflsim.report.tables import RUN_COLUMNS, variants_of, why_no_spans, with_columns
 
 ACCURACY = (
     "Mean over seeds; the band spans the lowest and the highest seed, a cross marks a seed that diverged. "
@@ -113,7 +113,7 @@ def time_bars(spans: pd.DataFrame | None, names: list[str]) -> dict[str, Any] | 
 def summary_html(
     evaluations: pd.DataFrame | None, runs: pd.DataFrame | None, clients: pd.DataFrame | None
 ) -> str:
-    """Return the table of whole runs: one row per variant, one unit per column."""
+    """Return the table of whole runs, one row per variant, and a line for each run that ended early."""
     summary = summarize(evaluations, runs).set_index("variant")
     work = with_columns(clients, ("variant", "seed", "energy_j"))
     spent_j = work.groupby(["variant", "seed"], sort=False)["energy_j"].sum(min_count=1)
@@ -146,7 +146,9 @@ def summary_html(
         columns[f"{header} ({unit})" if values.notna().any() else header] = [
             number_text(value / size) for value in values
         ]
-    return table_html(list(columns), list(zip(*columns.values(), strict=True)), text_columns=2)
+    ends = [f"<p>{escape(line)}</p>" for line in early_ends(with_columns(runs, (*RUN_COLUMNS, "reason")))]
+    table = table_html(list(columns), list(zip(*columns.values(), strict=True)), text_columns=2)
+    return "".join([table, *ends])
 
 
 def _percent(mean: float, std: float) -> str:

@@ -72,18 +72,22 @@ def summarize(
     """Return one row per variant, in scenario order, with the columns `SUMMARY_COLUMNS`.
 
     `accuracy_mean` and `accuracy_std` (sample standard deviation, NaN for one seed) are over the last
-    evaluation of every seed, also of one that diverged. `rounds` to `energy_j` are means over the
-    seeds that reached `target`, at their first evaluation at or above it, NaN where none did. Without a
-    target, or when nothing was trained, they are means over all seeds at the end of the run, and
-    `target` and `seeds_reached` have no value. `dropped` participations and what they did for nothing
+    evaluation of every seed but those that diverged: these have no final accuracy. `rounds` to
+    `energy_j` are means over the seeds that reached `target`, at their first evaluation at or above it,
+    NaN where none did. Without a target, or when nothing was trained, they are means over all seeds that
+    did not diverge at the end of the run, and `target` and `seeds_reached` have no value. `dropped`
+    participations and what they did for nothing
     (seconds at the device, bytes) are means over all seeds, of the whole run.
     """
     runs = with_columns(runs, RUN_COLUMNS)
     accuracies = measured(evaluations)
     if accuracies.empty:
         target = None
-    final = last_evaluations(accuracies)
-    costs = _whole_runs(evaluations, runs) if target is None else first_at_target(evaluations, target)
+    final = _not_diverged(last_evaluations(accuracies), runs)
+    if target is None:
+        costs = _not_diverged(_whole_runs(evaluations, runs), runs)
+    else:
+        costs = first_at_target(evaluations, target)
     rows = []
     for variant in variants_of(runs, with_columns(evaluations, EVALUATION_COLUMNS)):
         own, own_costs = runs[runs["variant"] == variant], costs[costs["variant"] == variant]
@@ -105,6 +109,12 @@ def summarize(
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(
         {"seeds": "int64", "seeds_reached": "Int64"}
     )
+
+
+def _not_diverged(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the runs that did not diverge."""
+    diverged = pd.MultiIndex.from_frame(runs.loc[runs["status"] == "diverged", ["variant", "seed"]])
+    return table[~pd.MultiIndex.from_frame(table[["variant", "seed"]]).isin(diverged)]
 
 
 def _whole_runs(evaluations: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame:
@@ -136,12 +146,12 @@ def status_of(statuses: pd.Series[str]) -> str:
     return ", ".join(f"{name} {counts[name]} of {len(statuses)}" for name in others)
 
 
-def stalls(runs: pd.DataFrame) -> list[str]:
-    """Return a line for each run that has stalled: which, when and why."""
-    stalled = runs[runs["status"] == "stalled"]
+def early_ends(runs: pd.DataFrame) -> list[str]:
+    """Return a line for each run that stalled or diverged: which, when, and why or what to turn."""
+    early = runs[runs["status"].isin(["stalled", "diverged"])]
     return [
-        f"{row['variant']} seed {row['seed']} stalled {row['reason']}"
-        for row in stalled.to_dict(orient="records")
+        f"{row['variant']} seed {row['seed']} {row['status']} {row['reason']}"
+        for row in early.to_dict(orient="records")
     ]
 
 
@@ -221,6 +231,8 @@ def _caption(summary: pd.DataFrame, target: float | None, told: bool) -> str:
     if summary["accuracy_mean"].notna().any():
         spread = ", mean ± standard deviation over seeds" if summary["accuracy_std"].notna().any() else ""
         lines = [f"Final accuracy: at the last evaluation{spread}."]
+    if summary["status"].str.contains("diverged").any():
+        lines.append("Runs that diverged have none; the means leave them out.")
     if summary["dropped"].fillna(0).max() > 0:
         lines.append("Wasted: what dropped participants did, at the device, over the whole run.")
         lines += [f"  {_name(row)}: {_waste_text(row)}" for row in summary.to_dict("records") if told]

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sflsim import registry
 from sflsim.errors import Problem, ScenarioError
+from sflsim.registry import trusting
 from sflsim.scenario import overrides as sets
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
@@ -28,7 +28,8 @@ from sflsim.scenario.yaml_lines import Document, read_yaml
 def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Scenario:
     """Read a scenario file; `overrides` are "path=value" as after `--set`.
 
-    A scenario runs no code of its own unless it is trusted; `trust` holds for this process from then on.
+    A scenario runs no code of its own unless it is trusted; `trust` holds for this one, its copies and what
+    is made from it.
 
     Raises:
         ScenarioError: the file or what it says cannot be used; all mistakes at once.
@@ -49,15 +50,26 @@ def parse_scenario(
     Raises:
         ScenarioError: it cannot be used; all mistakes at once, each with its line.
     """
-    if trust:
-        registry.trust()
+    return _parsed(text, file, overrides, folder or Path(), trust)
+
+
+def parse_saved(text: str, file: str, *, trust: bool = False) -> Scenario:
+    """Read the scenario of a folder to show; without trust, its code is refused where it would run.
+
+    Raises:
+        ScenarioError: as of `parse_scenario`.
+    """
+    return _parsed(text, file, (), Path(), trust or None)
+
+
+def _parsed(text: str, file: str, overrides: Sequence[str], folder: Path, trust: bool | None) -> Scenario:
     document = read_yaml(text, file)
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else shown(document.data)
         remedy = "start from one of the files in scenarios/"
         raise ScenarioError(Problem("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1))
     overridden = sets.apply(overrides, document)
-    return _validated(document.data, Source(file, document.lines, overridden, folder=folder or Path()))
+    return _validated(document.data, Source(file, document.lines, overridden, folder=folder), trust)
 
 
 def vary(scenario: Scenario, overrides: Sequence[str | sets.Override]) -> Scenario:
@@ -74,7 +86,8 @@ def vary(scenario: Scenario, overrides: Sequence[str | sets.Override]) -> Scenar
     data.pop("sweep", None)
     document = Document(data, dict(source.lines))
     overridden = {**source.overridden, **sets.apply(overrides, document)}
-    return _validated(data, replace(source, lines=document.lines, overridden=overridden, origins={}))
+    source = replace(source, lines=document.lines, overridden=overridden, origins={})
+    return _validated(data, source, scenario.trusted)
 
 
 def written(scenario: Scenario) -> dict[str, Any]:
@@ -84,16 +97,17 @@ def written(scenario: Scenario) -> dict[str, Any]:
     return resolved
 
 
-def _validated(data: dict[str, Any], source: Source) -> Scenario:
+def _validated(data: dict[str, Any], source: Source, trust: bool | None) -> Scenario:
     """Return the scenario that `data` describes; errors point into `source`."""
-    context: dict[str, Any] = {"base_dir": source.folder}
+    context: dict[str, Any] = {"base_dir": source.folder, "trust": trust}
     problems: Sequence[Problem] = ()
     scenario = None
     try:
         scenario = Scenario.model_validate(data, context=context)
     except ValidationError as error:
         resolved = {**data, "variants": context.get("variants", data.get("variants"))}
-        problems = problems_of(error, resolved, partial(schema_of, Scenario))
+        with trusting(bool(trust)):
+            problems = problems_of(error, resolved, partial(schema_of, Scenario))
     except ScenarioError as error:
         problems = error.problems
     source = replace(source, origins=context.get("origins", {}), data=data)

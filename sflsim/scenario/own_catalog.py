@@ -22,10 +22,11 @@ from sflsim.fleet.catalog import ENTRY_NAME, Cataloged, Table, entries
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.links import LinkConfig
 from sflsim.fleet.own_catalog import CatalogConfig, CatalogEntry
+from sflsim.scenario.coercions import coercions
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.source import Source
 from sflsim.scenario.text_files import read_text
-from sflsim.scenario.translate import problems_of, shown
+from sflsim.scenario.translate import path_of, problems_of, shown
 from sflsim.scenario.yaml_lines import join, read_yaml
 
 TABLES: dict[Table, type[Cataloged]] = {"devices": DeviceConfig, "links": LinkConfig}
@@ -108,7 +109,7 @@ def _checked(data: Any, folder: Path, where: str, before: CatalogConfig) -> Cata
     except ValidationError as error:
         found = problems_of(error, data, partial(schema_of, CatalogConfig))
         raise ScenarioError([_below(where, _advised(one, data)) for one in found]) from error
-    problems: list[Problem] = []
+    problems = [_below(where, one) for one in _coerced(data, read)]
     tables: dict[Table, dict[str, CatalogEntry]] = {}
     for table, config in TABLES.items():
         tables[table] = dict(before.table(table))
@@ -149,12 +150,19 @@ def _settled(entry: CatalogEntry, config: type[Cataloged], folder: Path) -> Cata
     _refuse_overlap(entry.figures)
     mapping = entry.entry("").mapping()
     try:
-        written = config.model_validate(mapping, context={"base_dir": folder}).model_dump(mode="json")
+        settled = config.model_validate(mapping, context={"base_dir": folder})
     except ValidationError as error:
         found = problems_of(error, mapping, partial(schema_of, config))
         raise ScenarioError([_of_figure(one, list(entry.figures)) for one in found]) from error
+    if coerced := _coerced(mapping, settled):
+        raise ScenarioError([_of_figure(one, list(entry.figures)) for one in coerced])
+    written = settled.model_dump(mode="json")
     figures = {key: one.model_copy(update={"value": _at(written, key)}) for key, one in entry.figures.items()}
     return entry.model_copy(update={"figures": figures})
+
+
+def _coerced(data: Any, read: Any) -> list[Problem]:
+    return [replace(one, path=path_of(steps)) for steps, one in coercions(data, read)]
 
 
 def _refuse_overlap(keys: Mapping[str, Any]) -> None:

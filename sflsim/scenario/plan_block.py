@@ -6,17 +6,15 @@ The models alone; `sflsim.planning` searches. Imports units.
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.units import PERIOD, Bytes, Fraction, Period
+from sflsim.units import PERIOD, Bytes, Fraction, NoQuantity, Period, split
 
 Objective = Literal["time", "cost", "energy", "bytes"]
 Price = Annotated[float, Field(ge=0, le=1e15)]
-NUMBER = re.compile(r"([-+0-9.eE]+) *([A-Za-zµ%][A-Za-z0-9µ/%]*)?", re.ASCII)
 RANGE = "a list, e.g. [1, 2, 4], or a range, e.g. {from: 1 TFLOP/s, to: 16 TFLOP/s, steps: 5, scale: log}"
 MAX_VALUES = 1000
 DEADLINE = "'2 h', or {within: 2 h, probability: 95%}"
@@ -210,10 +208,7 @@ def number_of(value: Any) -> tuple[float, str] | None:
     """Return number and unit of 3, 0.5 or "10 Mbit/s"; None where it is none."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, (int, float)):
-        return float(value), ""
-    match = NUMBER.fullmatch(str(value).strip())
     try:
-        return (float(match[1]), match[2] or "") if match else None
-    except ValueError:
+        return split(str(value))
+    except NoQuantity:
         return None

@@ -29,7 +29,8 @@ from sflsim.errors import ScenarioError, did_you_mean
 from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
-from sflsim.registry import OneOf, algorithms, config_of
+from sflsim.registry import OneOf, Trust, algorithms, config_of, trusted, trusting
+from sflsim.scenario.coercions import coercions
 from sflsim.scenario.expand import expands, resolve
 from sflsim.scenario.over import mistakes
 from sflsim.scenario.own_catalog import OwnCatalog, read_catalog
@@ -143,15 +144,27 @@ class Scenario(Part):
     )
 
     _source: Source = PrivateAttr(default_factory=Source)
+    _trust: Trust = PrivateAttr(default_factory=Trust)
 
     @model_validator(mode="wrap")
     @classmethod
-    def _with_catalog(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        if not isinstance(data, dict) or data.get("catalog") is None:
+    def _with_trust_and_catalog(
+        cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Read the scenario with the trust that the caller gives, and beside its catalog."""
+        if not isinstance(data, dict):
             return handler(data)
-        own = read_catalog(data["catalog"], Path((info.context or {}).get("base_dir") or "."))
-        with adding({} if own is None else own.own()):
-            return handler({**data, "catalog": own})
+        context = info.context or {}
+        with trusting(bool(context.get("trust"))):
+            if data.get("catalog") is None:
+                scenario = handler(data)
+            else:
+                own = read_catalog(data["catalog"], Path(context.get("base_dir") or "."))
+                with adding({} if own is None else own.own()):
+                    scenario = handler({**data, "catalog": own})
+            scenario._trust = Trust(trusted())
+            _refuse_coercions(data, scenario)
+        return scenario
 
     @field_validator("variants", mode="before")
     @classmethod
@@ -206,6 +219,20 @@ class Scenario(Part):
                 raise ValidationError.from_exception_data("Scenario", details)
         return plan
 
+    @property
+    def trusted(self) -> bool:
+        """Whether code that it names may be run; that holds for the call that gave it, and is never saved."""
+        return self._trust.given and getattr(self.workload.model, "trusted", True)
+
+    def with_trust(self) -> Self:
+        """Return this scenario with trust in the code that it names."""
+        model = self.workload.model
+        model = model.with_trust() if hasattr(model, "with_trust") else model
+        workload = self.workload.model_copy(update={"model": model})
+        copy = self.model_copy(update={"workload": workload})
+        copy._trust = Trust(True)
+        return copy
+
     def located(self, error: ScenarioError) -> ScenarioError:
         """Return an error met later (a cut that is impossible) with file and lines of this scenario."""
         return self._source.located(error)
@@ -227,6 +254,17 @@ def json_schema() -> dict[str, Any]:
                 lists = {"type": "array", "minItems": 1, "items": field}
                 choice["properties"][key] = {"anyOf": [field, lists]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _refuse_coercions(data: dict[str, Any], scenario: Scenario) -> None:
+    """Refuse truth values in the place of numbers, and words or numbers in the place of truth values."""
+    written = {**data, "variants": resolve(data["variants"])[0]}
+    details = [
+        InitErrorDetails(type=mistake(one.found, one.allowed, one.remedy), loc=steps, input=None)
+        for steps, one in coercions(written, scenario)
+    ]
+    if details:
+        raise ValidationError.from_exception_data("Scenario", details)
 
 
 def _variant_schemas(schema: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ def _problem(
 
 
 def _reasoned(context: Mapping[str, Any]) -> str:
-    found = "nothing" if context.get("found") in (None, "None") else shorten(str(context["found"]))
+    found = "nothing" if context.get("found") in (None, "None") else shorten(str(context["found"]), 120)
     return f"{found}, which {context['reason']}" if context.get("reason") else found
 
 

@@ -15,7 +15,7 @@ from sflsim.fleet.population import Fleet
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import SCALAR_BYTES, Costs
 from sflsim.learning.models.base import trains_all
-from sflsim.registry import algorithms
+from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 
 
@@ -162,7 +162,7 @@ class Needs:
         return workload.costs.asked(cache(lambda: _measured(workload, cut)), known, self.derived)
 
     def _algorithm(self, config: AlgorithmConfig) -> Algorithm:
-        algorithm: Algorithm = algorithms()[config.algorithm](config)
+        algorithm: Algorithm = algorithm_of(config)(config)
         return algorithm
 
 

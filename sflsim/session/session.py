@@ -10,11 +10,10 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sflsim import registry
 from sflsim.algorithms.base import Algorithm
 from sflsim.algorithms.simulation import Evaluation, Learning, Rules, Simulation
 from sflsim.algorithms.time_plane import Deployment
@@ -49,18 +48,17 @@ class Options:
     cache: Path | None = None
     """Folder of the store on disk, shared by all processes; None for none."""
     cache_bytes: int = LIMIT_BYTES
-    trusted: bool = field(default_factory=registry.trusted)
-    """Whether code that the scenario names may be run: as in the process that asks for the computation."""
+    trusted: bool = False
+    """Whether code that the scenario names may be run, though it was pickled on its way here."""
 
 
 class Session(Needs):
     """Simulates the runs of one scenario in this process."""
 
     def __init__(self, scenario: Scenario, options: Options, store: Store | None = None) -> None:
-        super().__init__(scenario, on_demand=options.timing_only)
+        given = options.trusted and not scenario.trusted
+        super().__init__(scenario.with_trust() if given else scenario, on_demand=options.timing_only)
         look_again()
-        if options.trusted:
-            registry.trust()
         self.options = options
         self.store = MemoryStore() if store is None else store
         self.disk: DiskStore | None = None
@@ -118,7 +116,7 @@ class Session(Needs):
         except ScenarioError as error:
             raise self.scenario.located(error) from error
         except Diverged as error:
-            outcome.status, outcome.reason = "diverged", f"in round {error.round}"
+            outcome.status, outcome.reason = "diverged", f"in round {error.round}; {algorithm.when_diverged}"
         except KeyboardInterrupt:
             outcome.status, outcome.reason = "interrupted", f"in round {sim.round + 1}"
         outcome.real_s = time.perf_counter() - started

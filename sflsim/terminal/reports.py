@@ -7,7 +7,7 @@ from pathlib import Path
 from sflsim.errors import RunError, SflsimError
 
 
-def write_report(folder: Path, file: Path, target: float | None = None) -> Path:
+def write_report(folder: Path, file: Path, target: float | None = None, *, trust: bool = False) -> Path:
     """Write the page of the run, sweep or plan in `folder` to `file` and return its path.
 
     `target` is the target accuracy that the page of a run opens with.
@@ -19,17 +19,17 @@ def write_report(folder: Path, file: Path, target: float | None = None) -> Path:
     if (folder / "run.json").is_file():
         from sflsim.run import Run
 
-        return Run.load(folder).report(file, target)
+        return Run.load(folder, trust=trust).report(file, target)
     if target is not None:
         raise SflsimError("--target: only the report of a run takes one; a sweep and a plan have their own")
     if (folder / "sweep.json").is_file():
         from sflsim.planning.sweep import Sweep
 
-        return Sweep.load(folder).report(file)
+        return Sweep.load(folder, trust=trust).report(file)
     if (folder / "plan.json").is_file():
         from sflsim.planning.plan import Plan
 
-        return Plan.load(folder).report(file)
+        return Plan.load(folder, trust=trust).report(file)
     raise RunError(
         f"{folder}: no run.json, sweep.json or plan.json; is this the folder of a run, a sweep or a plan?"
     )

@@ -205,7 +205,7 @@ def gas(
     batches: Mapping[int, Sequence[Batch]],
     active: Sequence[int],
     arrivals: Sequence[int],
-    replacements: Mapping[int, Sequence[int]],
+    replacements: Mapping[int, Sequence[tuple[int, int | None]]],
     label_frequency: Mapping[int, Sequence[float]],
     normal: Callable[[int, int, int], Tensor],
     E: int,
@@ -225,19 +225,19 @@ def gas(
 
     ``active``: clients that start with x_c. ``arrivals``: client ids in the order in which their activations
     reach the server. ``batches[k]``: client k's batches over the whole run, used one after another.
-    ``replacements[j]``: the clients that take the global client part right after arrival j (0-based) was
-    dealt with in full, and start E iterations. ``label_frequency[k][label]``. ``normal(n, label, i)``: the
-    standard normal vector (size of one flattened activation) of the i-th activation generated for the label
-    at server step n = 1, 2, ...
+    ``replacements[j]``: the client parts that are in between arrival j (0-based) and the next, in order, each
+    with the client that takes its place (None: the run ends there). ``label_frequency[k][label]``.
+    ``normal(n, label, i)``: the standard normal vector (size of one flattened activation) of the i-th
+    activation generated for the label at server step n = 1, 2, ...
 
     At each arrival, in this order:
     1. AL 61: z = f_c of the client's own x_c; the cut gradient of the logit-adjusted cross entropy (logits +
        log label_frequency of that client) at the current x_s; the client's step; z into the buffer.
     2. AL 62: at Q_s arrivals: update the labels' Gaussians, top up, one server step with plain cross entropy,
        empty the buffer.
-    3. AL 63: after E iterations the client's part goes into the model buffer and the client stops; at Q_c
-       parts the global client part becomes their mean and the buffer is emptied.
-    4. the replacements of this arrival.
+    3. AL 63: for each part that is in before the next arrival: it goes into the model buffer; at Q_c parts
+       the global client part becomes their mean and the buffer is emptied; whatever the buffer holds, the
+       replacement starts E iterations from the global client part as it is now.
 
     Reading: the arrival that fills the buffer gets its cut gradient before the server step.
     Reading: an arrival changes x_s only through step 2.
@@ -254,7 +254,7 @@ def gas(
     Reading: both model averages are uniform (AL 12) unless ``model_weights[client]``; the mean replaces the
     global client part; clients still at work go on with their own.
     Reading: the client's optimizer starts fresh whenever it takes the global part; the server's lives over
-    the whole run. Reading: a client that uploaded does nothing until it is among the replacements.
+    the whole run. Reading: a client that has been replaced does nothing until it is a replacement itself.
 
     ``x_c``: the global client part. ``extra``: "statistics"[label], "clients"[id] (parts of those at work),
     "server_steps", "server_losses", "top_ups"[step][label], "waiting_activations", "waiting_models".
@@ -275,6 +275,7 @@ def gas(
         k = arrivals[j]
         assert k in at_work, "only a client at work sends"
         me = at_work[k]
+        assert me.iterations < E, "a client sends E activations, then its part"
         batch = batches[k][used.get(k, 0)]
         used[k] = used.get(k, 0) + 1
 
@@ -328,20 +329,18 @@ def gas(
             result.extra["top_ups"].append(top_ups)
             result.x_s_rounds.append(x_s)
 
-        # 3. the model buffer
-        if me.iterations == E:
-            models.append((k, me.x_c))
-            del at_work[k]
+        # 3. the parts that are in now, and who follows
+        for done, follows in replacements.get(j, ()):
+            assert at_work[done].iterations == E, "a part comes after E iterations"
+            models.append((done, at_work.pop(done).x_c))
             if len(models) == Q_c:
                 weights = None if model_weights is None else [model_weights[i] for i, _ in models]
                 x_c = weighted_mean([part for _, part in models], weights)
                 models = []
                 result.x_c_rounds.append(x_c)
-
-        # 4. who starts now
-        for k_new in replacements.get(j, ()):
-            assert k_new not in at_work
-            at_work[k_new] = _GasClient(clone(x_c))
+            if follows is not None:
+                assert follows not in at_work
+                at_work[follows] = _GasClient(clone(x_c))
 
     result.x_c, result.x_s = x_c, x_s
     result.extra["statistics"] = statistics

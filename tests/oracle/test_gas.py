@@ -1,7 +1,7 @@
 """GAS and its zeroth-order form against literal loops in float64, through the real protocol.
 
-The order of arrivals, who is drawn, batches and normal draws are taken from the run; everything
-else is the oracle's.
+The order of arrivals and parts, who is drawn, batches and normal draws are taken from the run's spans;
+everything else is the oracle's, also which global part a client starts from.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Course:
     training: harness.Training
     batches: dict[int, list[tuple[int, int]]]
     arrivals: list[int]
-    replacements: dict[int, list[int]]
+    replacements: dict[int, list[tuple[int, int | None]]]
     active: list[int]
 
     @property
@@ -47,6 +47,8 @@ class Course:
         return Q_S
 
     def data(self) -> dict[int, list[ref.Batch]]:
+        task = self.training.session.learner.task  # has not read those of exchanges that no model needs
+        task.batch([name for names in self.batches.values() for name in names])
         return {k: [self.training.batch(name) for name in names] for k, names in self.batches.items()}
 
     def names(self) -> list[tuple[int, int]]:
@@ -89,38 +91,42 @@ class Course:
             assert float((harness.flat(part) - harness.flat(start)).abs().max()) > 1e-2
 
 
-def course_of(training: harness.Training) -> Course:
-    """Read the course of a run from the calls of its math."""
-    fills: list[int] = []  # the arrival at which the oracle's model buffer is full, by version
-    versions: dict[str, int] = {}
+def course_of(training: harness.Training, messages: int = 1) -> Course:
+    """Read the course of a run from its spans: `messages` up are one arrival, the last is the client part.
+
+    The n-th part that is in and the n-th client to start after the first belong together: it starts
+    at that time.
+    """
+    sent_s: dict[tuple[str, int], list[float]] = {}
+    started_s: dict[tuple[str, int], float] = {}
+    for _, activity, start_s, end_s, number, client, *_ in training.outcome.spans:
+        if client:
+            turn = client, number
+            started_s[turn] = min(start_s, started_s.get(turn, start_s))
+            if activity == "uplink":
+                sent_s.setdefault(turn, []).append(end_s)
+    index = {f"speed-{k}-0": k for k in range(3)}
+    arrivals: list[tuple[float, int]] = []
+    parts: list[tuple[float, int]] = []
+    for (client, _), times_s in sent_s.items():
+        ended_s = sorted(times_s)
+        arrivals += [(time_s, index[client]) for time_s in ended_s[: E * messages][messages - 1 :: messages]]
+        parts += [(time_s, index[client]) for time_s in ended_s[E * messages :]]
+    arrivals.sort()
+    starts = sorted((time_s, index[client]) for (client, _), time_s in started_s.items())
+    active = [k for time_s, k in starts if time_s == 0.0]
+    replacements: dict[int, list[tuple[int, int | None]]] = {}
+    for n, (part_s, done) in enumerate(sorted(parts)):
+        start_s, follows = starts[len(active) + n] if len(active) + n < len(starts) else (part_s, None)
+        assert start_s == part_s, "replaced at once"
+        last = sum(time_s <= part_s for time_s, _ in arrivals) - 1
+        replacements.setdefault(last, []).append((done, follows))
+    lanes = [call.lanes[0] for call in training.session.learner.calls if call.function == "exchange"]
     batches: dict[int, list[tuple[int, int]]] = {0: [], 1: [], 2: []}
-    arrivals: list[int] = []
-    finished: list[int] = []
-    replacements: dict[int, list[int]] = {}
-    active: list[int] = []
-    started: dict[int, int] = {}
-    for call in training.session.learner.calls:
-        (lane,) = call.lanes
-        if call.function == "exchange":
-            k = lane["batch"][0]
-            if lane["fresh"]:
-                started[k] = 0
-                if lane["own"].key in versions:
-                    replacements.setdefault(fills[versions[lane["own"].key]], []).append(k)
-                else:
-                    active.append(k)
-            started[k] += 1
-            batches[k].append(lane["batch"])
-            arrivals.append(k)
-            if started[k] == E:
-                finished.append(k)
-                if len(finished) % 2 == 0:
-                    fills.append(len(arrivals) - 1)
-        elif call.function == "mean_part":
-            number = len(versions)
-            assert lane["clients"] == finished[2 * number : 2 * number + 2], "as the oracle's buffer has them"
-            versions[call.handles[0].key] = number
-    return Course(training, batches, arrivals, replacements, active)
+    for lane in lanes:
+        batches[lane["batch"][0]].append(lane["batch"])
+    assert [lane["batch"][0] for lane in lanes] == [k for _, k in arrivals]
+    return Course(training, batches, [k for _, k in arrivals], replacements, active)
 
 
 def variant(**fields: Any) -> dict[str, Any]:
@@ -144,6 +150,7 @@ def variant(**fields: Any) -> dict[str, Any]:
         ({"covariance": "diagonal"}, {"fleet": TWO_OF_THREE, "workload": harness.CNN}),
         ({"generate": False}, {}),
         ({"logit_adjustment": False, "weighting": "samples"}, {}),
+        ({"q_c": 3}, {"fleet": TWO_OF_THREE}),
     ],
 )
 def test_gas_is_the_oracles(fields: dict[str, Any], parts: dict[str, Any]) -> None:
@@ -165,7 +172,7 @@ def test_gas_is_the_oracles(fields: dict[str, Any], parts: dict[str, Any]) -> No
         normal=course.normal,
         E=E,
         Q_s=Q_S,
-        Q_c=2,
+        Q_c=config["q_c"],
         B=task.batch_size,
         n_labels=10,
         opt_c=opt,
@@ -188,7 +195,7 @@ def test_zo_gas_is_a_literal_loop(perturbations: int, workload: dict[str, Any]) 
     settings = {"eta_s": 0.02, "eta_c": 0.02, "lam": 0.05, "perturbations": perturbations}
     buffers = {"q_s": Q_S, "q_c": 2, "local_iterations": E}
     training = harness.train({"algorithm": "zo-gas", **buffers, **settings}, workload=workload)
-    course = course_of(training)
+    course = course_of(training, messages=1 + 2 * perturbations)
     x_c_rounds, x_s_rounds = _zo_gas(course, **settings)
 
     course.check(x_c_rounds, x_s_rounds)
@@ -244,12 +251,15 @@ def _zo_gas(
             x_s = ref.axpy(x_s, -eta_s, estimate(plain, x_s, "zo-gas", "server", n))
             x_s_rounds.append(x_s)
             rows = []
-        if done + 1 == E:
-            models.append(at_work.pop(k)[0])
+        for sent, follows in course.replacements.get(j, ()):
+            part, made = at_work.pop(sent)
+            assert made == E
+            models.append(part)
             if len(models) == 2:
                 x_c, models = ref.weighted_mean(models, None), []
                 x_c_rounds.append(x_c)
-        at_work |= dict.fromkeys(course.replacements.get(j, ()), (x_c, 0))
+            if follows is not None:
+                at_work[follows] = (x_c, 0)
     return x_c_rounds, x_s_rounds
 
 

@@ -689,15 +689,22 @@ def test_gas_server_step_on_real_and_generated_activations() -> None:
 
 
 def test_gas_model_buffer_and_replacements() -> None:
-    got = gas_run(E=2, arrivals=[0, 0, 1, 1, 2, 3, 2], replacements={3: [2, 3]}, Q_s=2)
-    early = gas_run(E=100, arrivals=[0, 0, 1, 1], Q_s=2)
+    got = gas_run(
+        E=2, arrivals=[0, 0, 2, 1, 1, 2, 3], replacements={1: [(0, 2)], 4: [(1, 3)], 5: [(2, None)]}, Q_s=2
+    )
+    early = gas_run(E=100, arrivals=[0, 0, 2, 1, 1], replacements={}, active=[0, 1, 2], Q_s=2)
     zero, one = early.extra["clients"][0], early.extra["clients"][1]
     assert close(got.x_c_rounds[0], [(a + b) / 2 for a, b in zip(zero, one, strict=True)])
     assert list(got.extra["clients"]) == [3]
+    alone = gas_run(E=100, active=[2], arrivals=[2], Q_s=100)  # 2 began before the buffer was full
+    still = gas_run(E=2, arrivals=[0, 0, 2], replacements={1: [(0, 2)]}, Q_s=100)
+    assert close(still.extra["clients"][2], alone.extra["clients"][2])
     assert got.extra["waiting_models"] == [2]
     assert got.extra["server_steps"] == 3
     with pytest.raises(AssertionError):
         gas_run(E=1, arrivals=[0, 0])
+    with pytest.raises(AssertionError):
+        gas_run(E=2, arrivals=[0], replacements={0: [(0, 2)]})
 
 
 # CSE-FSL, HERON-SFL

@@ -110,7 +110,6 @@ def test_refused_where_the_one_server_model_does_not_fit() -> None:
 
 
 NOT_HERE = {"fedlora"}  # needs a model with adapters
-SETTINGS = {"gas": {"q_c": 2}, "zo-gas": {"q_c": 2}}  # a buffer that three clients fill
 
 
 @pytest.mark.parametrize("discipline", ["fifo", "fair"])
@@ -118,7 +117,7 @@ SETTINGS = {"gas": {"q_c": 2}, "zo-gas": {"q_c": 2}}  # a buffer that three clie
 def test_every_algorithm_ends_with_one_place(algorithm: str, discipline: str) -> None:
     content = data(
         fleet={**THREE, "straggler": {"kind": "exponential", "mean": "1 s"}},
-        variants=[{"algorithm": algorithm, **SETTINGS.get(algorithm, {})}],
+        variants=[{"algorithm": algorithm}],
         server={**SERVER, "memory": "96 byte", "discipline": discipline},
         stop={"rounds": 4},
     )

@@ -91,9 +91,7 @@ def scenarios(draw: st.DrawFn, algorithm: str) -> dict[str, Any]:
         variant["over_selection"] = 1
     if algorithm in SYNCHRONOUS and variant.get("tau") != "adaptive" and draw(st.booleans()):
         variant["deadline"] = "20 s"
-    # buffers of two parts need two active clients, or that one may fill both by itself
-    least = 2 if variant.get("q_c") else 1
-    clients_wanted = draw(st.integers(min(least, clients), clients))
+    clients_wanted = draw(st.integers(1, clients))
     shared = draw(st.booleans())
     return data(
         seeds=[draw(st.integers(0, 2**63 - 1))],
@@ -196,8 +194,35 @@ def test_when_all_leave_the_run_stalls_then(algorithm: str) -> None:
     assert {"lost", "wasted"} & set(run.spans["outcome"])
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("algorithm", ["cse-fsl", "splitfed-v1", "fedasync", "sl"])
+def test_a_run_stalls_when_the_last_client_leaves_not_when_one_might_have_come(
+    algorithm: str, seed: int
+) -> None:
+    """One leaves at once; the other leaves at 272 s, and its own first window may begin later than that."""
+    daily = {"kind": "daily", "from": "00:05", "to": "00:06", "jitter": "29 s"}  # from 271 s on
+    events = [
+        {"at": "0 s", "group": "slow", "leave": True},
+        {"at": "272 s", "group": "fast", "leave": True},
+    ]
+    groups = [{**FAST, "availability": daily}, SLOW]
+    content = data(
+        seeds=[seed],
+        workload=workload(algorithm),
+        fleet={"clients": 2, "groups": groups, "events": events},
+        variants=[{"algorithm": algorithm, **SETTINGS.get(algorithm, {})}],
+        stop={"rounds": 100},
+    )
+    run = simulate(read(content), timing_only=True)
+    fleet = FleetConfig.model_validate(content["fleet"])
+    presence = presence_of(fleet, build_fleet(fleet, seed))
+    assert presence is not None
+    came = presence.timeline(0).until(0.0) < 272.0
+    assert run.runs["reason"][0] == f"at {272 if came else 0} s: no client is left that could go on"
+
+
 @pytest.mark.parametrize("algorithm", ["gas", "zo-gas"])
-def test_one_whose_part_waits_in_the_buffer_may_come_back(algorithm: str) -> None:
+def test_one_whose_part_is_in_the_buffer_may_come_back(algorithm: str) -> None:
     """Alone, it fills a buffer of two; it vanishes during its second part and makes another one later."""
     whole = simulate(read(left_alone(algorithm, [])), timing_only=True).spans
     cut_s = float(whole[(whole["client"] == "slow-0") & (whole["round"] == 2)]["start_s"].min()) + 0.5

@@ -66,6 +66,8 @@ def check(content: dict[str, Any], run: Run) -> None:
     (variant,), packets = run.scenario.variants, packets_bytes(groups, devices)
     sizes = recognised(variant, content["stop"]["rounds"], packets, sent)
     check_causes(variant, sent, sizes)
+    if variant.algorithm in ROUNDLESS:
+        assert not (spans.activity == "wait").any()  # nobody waits for anybody
     if not comes_and_goes(content):
         check_parts(variant, set(packets), int(row["rounds"]), spans, sent, sizes)
     check_media(content, devices, sent, sizes)

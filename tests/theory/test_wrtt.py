@@ -67,22 +67,18 @@ def test_the_first_50_arrivals_are_those_of_the_formula(seed: int) -> None:
     assert [event[0] for event in found] == pytest.approx([event[0] for event in wanted], rel=1e-12)
 
 
-def test_a_full_model_buffer_starts_ten_clients_at_once() -> None:
-    """Round 1 ends with the slowest part; what follows is the same formula from there, other clients."""
-    one, two = (run(scenario(f"stop={{rounds: {rounds}}}"), 0) for rounds in (1, 2))
-    paper = scenario()
-    fleet = build_fleet(paper.fleet, 0)
+def test_the_first_who_is_done_is_replaced_at_once() -> None:
+    """By one that was idle: its turn is that of the formula from there, though no buffer is full."""
+    found = uplinks(run(scenario("stop={rounds: 2}"), 0))
+    fleet = build_fleet(scenario().fleet, 0)
     first = [fleet.device(index).name for index in fleet.select(0, 10)]
-    ends_s = max(arrivals_of(name, 0)[-1][0] for name in first)
-    later = [event for event in uplinks(two) if event[0] > ends_s]
-    second = {name for _, name, _ in later}
-    wanted = sorted(event for name in second for event in arrivals_of(name, 0, ends_s))
+    ends_s = min(arrivals_of(name, 0)[-1][0] for name in first)
+    new = next(name for _, name, _ in found if name not in first)
+    wanted = arrivals_of(new, 0, ends_s)
+    own = [event for event in found if event[1] == new][: len(wanted)]
 
-    assert one.time_s == pytest.approx(ends_s, rel=1e-12)
-    assert len(second) == 10
-    assert second != set(first)
-    assert [event[1:] for event in later] == [event[1:] for event in wanted]
-    assert [event[0] for event in later] == pytest.approx([event[0] for event in wanted], rel=1e-9)
+    assert [event[2] for event in own] == [event[2] for event in wanted]
+    assert [event[0] for event in own] == pytest.approx([event[0] for event in wanted], rel=1e-9)
 
 
 def test_nothing_but_the_uplink_and_the_clients_passes_takes_time() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from support import data
@@ -22,6 +24,7 @@ from typer.testing import CliRunner, Result
 
 from sflsim.cli import app
 from sflsim.errors import RunError
+from sflsim.report.html_run import run_report
 from sflsim.run import Run
 
 VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": [1, 2]}]
@@ -347,13 +350,38 @@ def test_divergence_ends_its_variant_alone() -> None:
     rows = {row["variant"]: (row["status"], row["reason"]) for row in manifest["runs"]}
     assert rows.pop("tame") == ("completed", "rounds")
     assert all(status == "diverged" for status, _ in rows.values())
-    rounds = [int(reason.removeprefix("in round ")) for _, reason in rows.values()]
-    assert all(1 <= round <= 4 for round in rounds)
+    found = {name: re.fullmatch(r"in round (\d+); (.*)", reason) for name, (_, reason) in rows.items()}
+    assert all(match and 1 <= int(match[1]) <= 4 for match in found.values())
+    assert "eta_g" in rows["mu-splitfed"][1]
+    assert "lr" in rows["splitfed-v1"][1]
+    told = [line for line in result.stdout.splitlines() if "diverged in round" in line]
+    assert told == [f"{name} seed 0 diverged {reason}" for name, (_, reason) in rows.items()]
     saved = Run.load("out")
     assert saved.summary().set_index("variant")["status"].to_dict() == {
         **dict.fromkeys(rows, "diverged"), "tame": "completed",
     }  # fmt: skip
     assert saved.evaluations["loss"].notna().all()
+    page = run_report({name: getattr(saved, name) for name in ("evaluations", "runs")}, name="x")
+    assert all(line.replace("<", "&lt;") in page for line in told)
+    accuracies = saved.summary().set_index("variant")["accuracy_mean"]
+    assert accuracies[[*rows]].isna().all()
+    assert accuracies.notna()["tame"]
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_a_command_all_of_whose_runs_diverged_exits_with_1(command: str) -> None:
+    """The tables are written nonetheless; a sweep's have no accuracy of such a run."""
+    variants = [{"algorithm": "mu-splitfed", "eta_s": 1e30, "eta_c": 1e30}]
+    path = write(variants=variants, stop={"rounds": 2}, evaluate={"every": "2 rounds"})
+    over = ["--over", "variants[0].eta_s=1e30,1e31"] if command == "sweep" else []
+    result = sflsim(command, path, *over, "--out", "out", "--workers", 1)
+    assert result.exit_code == 1, result.output
+    if command == "sweep":
+        table = pd.read_csv("out/sweep.csv")
+        assert table["accuracy"].isna().all()
+        assert table["reason"].str.match(r"in round \d+; ").all()
+    else:
+        assert set(Run.load("out").runs["status"]) == {"diverged"}
 
 
 TALKATIVE = "import sflsim.terminal.progress as p; p.LINE_EVERY_S = 0.0; from sflsim.cli import main; main()"

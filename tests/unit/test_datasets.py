@@ -437,8 +437,8 @@ def test_a_path_in_a_table_is_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "secret.png"
     outside.write_bytes(png(images(1, 4, 4, 3)[0]))
     features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.Value("int64")})
-    rows = {"image": [{"bytes": None, "path": str(outside)}] * 4, "label": [0, 1, 0, 1]}
-    for split in ("train", "test"):
+    for split, count in (("train", 4), ("test", 3)):
+        rows = {"image": [{"bytes": None, "path": str(outside)}] * count, "label": [0, 1, 0, 1][:count]}
         datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
     assert "without the bytes" in refusal("huggingface", tmp_path)
 

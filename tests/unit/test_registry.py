@@ -31,7 +31,6 @@ def _forget() -> Iterator[None]:
     yield
     registry._registered.clear()
     registry._installed.cache_clear()
-    registry._trust[0] = False
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
@@ -66,10 +65,11 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError) as caught:
         MODEL.validate_python("linear")
     assert f"{__name__} offers it: its code is run only with --trust" in str(caught.value.errors()[0]["ctx"])
-    registry.trust()
-    assert "linear" in registry.models()
-    assert "linear" not in registry.datasets()
-    assert MODEL.validate_python("linear") == Linear()
+    with registry.trusting():
+        assert "linear" in registry.models()
+        assert "linear" not in registry.datasets()
+        assert MODEL.validate_python("linear") == Linear()
+    assert "linear" not in registry.models()
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,7 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_package(monkeypatch: pytest.MonkeyPatch, point: EntryPoint, reason: str) -> None:
     """A package that offers something unusable is named."""
     offer(monkeypatch, point)
-    registry.trust()
-    with pytest.raises(SflsimError, match=reason):
+    with registry.trusting(), pytest.raises(SflsimError, match=reason):
         registry.models()
 
 

@@ -66,16 +66,24 @@ def test_only_the_seeds_that_got_there_enter_the_costs() -> None:
 
 
 def test_a_variant_that_never_got_there_has_no_costs() -> None:
-    """A diverged seed keeps its last accuracy; one seed has no deviation."""
+    """A seed that diverged has no final accuracy, and no cost of a target that it did not reach."""
     row = summarize(EVALUATIONS, RUNS, 0.9).iloc[1]
 
-    assert tuple(row[["variant", "status", "seeds_reached", "accuracy_mean"]].to_list()) == (
-        "bad",
-        "diverged",
-        0,
-        0.2,
-    )
-    assert row[["accuracy_std", "rounds", "time_s", "uplink_bytes", "server_busy_s"]].isna().all()
+    assert tuple(row[["variant", "status", "seeds_reached"]].to_list()) == ("bad", "diverged", 0)
+    absent = ["accuracy_mean", "accuracy_std", "rounds", "time_s", "uplink_bytes", "server_busy_s"]
+    assert row[absent].isna().all()
+
+
+def test_means_over_seeds_leave_out_those_that_diverged() -> None:
+    """Seed 1 of 'slow' diverged after 240 s at 100 %: accuracy and whole-run costs are those of seed 0."""
+    ends = runs(("slow", 0, "completed"), ("slow", 1, "diverged"), ("bad", 0, "diverged"))
+    summary = summarize(EVALUATIONS, ends)
+    assert summary["status"].to_list() == ["diverged 1 of 2", "diverged"]
+    assert summary["accuracy_mean"].to_list()[0] == pytest.approx(0.8)
+    assert summary.loc[0, ["rounds", "time_s"]].to_list() == [40.0, 400.0]
+    assert summary.loc[1, ["accuracy_mean", "rounds", "time_s", "server_busy_s"]].isna().all()
+    assert "Runs that diverged have none; the means leave them out." in rendered(summary)
+    assert "diverged" not in rendered(summarize(EVALUATIONS, ends.assign(status="completed")))
 
 
 def test_status_counts_the_seeds_that_were_not_completed() -> None:
@@ -88,7 +96,8 @@ def test_status_counts_the_seeds_that_were_not_completed() -> None:
 def test_without_target_the_costs_are_those_of_the_whole_run() -> None:
     """Rounds, time and server come from the run, traffic from an evaluation in its last round."""
     last = evaluations(("slow", 0, 400.0, 40, 0.8), ("bad", 0, 300.0, 30, 0.2))
-    row, bad = (summarize(last, RUNS[RUNS["seed"] == 0]).iloc[place] for place in (0, 1))
+    ends = RUNS[RUNS["seed"] == 0].assign(status="completed")
+    row, bad = (summarize(last, ends).iloc[place] for place in (0, 1))
 
     assert (row["rounds"], row["time_s"], row["server_busy_s"]) == (40.0, 400.0, 120.0)
     assert row["uplink_bytes"] == 40 * 1024.0
@@ -103,7 +112,7 @@ def test_a_timing_only_run_shows_the_whole_run_whatever_the_target(table: pd.Dat
     summary = summarize(table, RUNS, 0.9)
 
     assert summary["variant"].to_list() == ["slow", "bad"]
-    assert summary["time_s"].to_list() == [400.0, 400.0]
+    assert summary.loc[0, "time_s"] == 400.0
     assert summary["target"].isna().all()
     assert summary["accuracy_mean"].isna().all()
 
@@ -141,7 +150,7 @@ def test_the_terminal_table_has_units_and_explains_the_dash() -> None:
     bad = next(line for line in lines if line.startswith("bad"))
 
     assert slow[1:] == ["90.0", "±14.1", "2/2", "15", "2.67", "15.0", "7.50", "30.0", "45.0", "2.00"]
-    assert ["(diverged)", "20.0", "0/1", *"------", "2.00"] == bad.split()[1:]
+    assert ["(diverged)", "-", "0/1", *"------", "2.00"] == bad.split()[1:]
     assert "'-': not reached by any seed." in [line.strip() for line in lines]
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy, deepcopy
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 import sflsim
 from sflsim import registry
 from sflsim.cli import app
 from sflsim.errors import ScenarioError
+from sflsim.learning.config import Workload
 from sflsim.learning.models.torch_module import TorchModule
+from sflsim.planning.scenarios import rebuilt
+from sflsim.scenario import Scenario
+from sflsim.scenario.loading import vary
 from sflsim.session import Options, Session
 
 NETWORK = """
@@ -61,7 +68,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "network.py").write_text(NETWORK)
     (tmp_path / "own.yaml").write_text(SCENARIO)
     yield tmp_path
-    registry._trust[0] = False
     registry._installed.cache_clear()
     sys.modules.pop("sflsim_scenario_network", None)
 
@@ -79,19 +85,20 @@ def test_every_command_refuses_and_runs_nothing(command: str, folder: Path) -> N
 
 
 def test_a_strangers_run_folder_runs_nothing(folder: Path) -> None:
-    """Its saved scenario names code that lies beside it; tables and pictures of it are refused."""
+    """Its saved scenario names code that lies beside it; what would run that code is refused."""
     saved = sflsim.simulate(
         sflsim.load_scenario(folder / "own.yaml", ["workload.model=mlp", "workload.cut=1"])
     )
     saved.save(folder / "run")
     text = (folder / "run" / "scenario.yaml").read_text()
-    text = text.replace("kind: mlp", "kind: torch-module\n    module: ../network.py:small").replace(
+    text = text.replace("kind: mlp", f"kind: torch-module\n    module: {folder}/network.py:small").replace(
         "    hidden:\n    - 64\n    - 64\n    adapters: null\n", ""
     )
     (folder / "run" / "scenario.yaml").write_text(text)
     for command in ("summary", "plot", "report", "explain", "trace"):
         shown = CliRunner().invoke(app, [command, str(folder / "run")])
-        assert shown.exit_code == 2, shown.output
+        assert shown.exit_code == (2 if command == "explain" else 0), shown.output
+        assert ("its code is run only with --trust" in shown.output) == (command == "explain")
         assert not executed(folder)
 
 
@@ -110,12 +117,11 @@ def test_trusted_it_trains_also_in_workers(folder: Path) -> None:
 
 def test_its_code_is_part_of_the_keys(folder: Path) -> None:
     """A changed file is another network, whatever its weights."""
-    registry.trust()
     keys = []
     for text in (NETWORK, NETWORK + "\n# changed\n", NETWORK):
         (folder / "network.py").write_text(text)
         sys.modules.pop("sflsim_scenario_network", None)
-        scenario = sflsim.load_scenario(folder / "own.yaml")
+        scenario = sflsim.load_scenario(folder / "own.yaml", trust=True)
         keys.append(Session(scenario, Options())._task(2, 0).key)
     assert keys[0] != keys[1]
     assert keys[0] == keys[2]
@@ -147,11 +153,107 @@ def test_outputs_must_be_the_classes(folder: Path) -> None:
         Session(sflsim.load_scenario(folder / "own.yaml", [change], trust=True), Options()).check()
 
 
-def test_pairs_and_own_processes(folder: Path) -> None:
-    """Blocks may come as pairs; a Config made in one's own Python is one's own code; it can be sent on."""
-    model = TorchModule(module=f"{folder / 'network.py'}:pairs")
+def test_pairs_and_copies(folder: Path) -> None:
+    """Blocks may come as pairs; trust goes along with copies, not with another module."""
+    model = TorchModule(module=f"{folder / 'network.py'}:pairs").with_trust()
     assert model.block_names == ["first", "second", "out"]
-    assert pickle.loads(pickle.dumps(model)).block_names == model.block_names
+    for one in (model.model_copy(), copy(model), deepcopy(model)):
+        assert one.trusted
+    assert not model.model_copy(update={"module": f"{folder / 'network.py'}:small"}).trusted
+
+
+def untrusted(folder: Path) -> dict[str, Callable[[], Any]]:
+    """Every door by which a stranger's scenario may come in, without trust."""
+    path, place = folder / "own.yaml", f"{folder / 'network.py'}:small"
+    data = yaml.safe_load(SCENARIO) | {"sweep": None, "plan": None}
+    data["workload"]["model"]["module"] = place
+    harmless = sflsim.load_scenario(path, ["workload.model=mlp", "workload.cut=1", "sweep=null", "plan=null"])
+    workload = data["workload"]
+    return {
+        "load_scenario": lambda: sflsim.load_scenario(path),
+        "parse_scenario": lambda: sflsim.parse_scenario(path.read_text(), folder=folder),
+        "Scenario": lambda: Scenario(**data),
+        "model_validate": lambda: Scenario.model_validate(data),
+        "model_validate with a context": lambda: Scenario.model_validate(data, context={"base_dir": folder}),
+        "model_validate_json": lambda: Scenario.model_validate_json(json.dumps(data)),
+        "model_copy": lambda: harmless.model_copy(update={"workload": Workload.model_validate(workload)}),
+        "model_copy of a trusted one": lambda: harmless.with_trust().model_copy(
+            update={"workload": Workload.model_validate(workload)}
+        ),
+        "model_construct": lambda: harmless.model_copy(
+            update={
+                "workload": harmless.workload.model_copy(
+                    update={"model": TorchModule.model_construct(module=place), "cut": 2}
+                )
+            }
+        ),
+        "vary": lambda: vary(Scenario(**data), ["stop.rounds=1"]),
+        "rebuilt": lambda: rebuilt(Scenario(**data), data),
+    }
+
+
+DOORS = (
+    "load_scenario", "parse_scenario", "Scenario", "model_validate", "model_validate with a context",
+    "model_validate_json", "model_copy", "model_copy of a trusted one", "model_construct", "vary", "rebuilt",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_asks(door: str, folder: Path) -> None:
+    """Another scenario was trusted in this process before; that is no trust in this one."""
+    (folder / "trusted").mkdir()
+    for name in ("network.py", "own.yaml"):
+        (folder / "trusted" / name).write_text((folder / name).read_text())
+    Session(sflsim.load_scenario(folder / "trusted" / "own.yaml", trust=True), Options()).check()
+    sys.modules.pop("sflsim_scenario_network", None)
+    with pytest.raises(ScenarioError, match="its code is run only with --trust"):
+        sflsim.simulate(untrusted(folder)[door]())
+    assert not executed(folder)
+
+
+def test_trust_is_never_pickled_nor_saved(folder: Path) -> None:
+    """Workers are handed trust by their options; whoever unpickles or loads gives it anew."""
+    trusted = sflsim.load_scenario(folder / "own.yaml", ["sweep=null", "plan=null"], trust=True)
+    assert trusted.trusted
+    sent = pickle.loads(pickle.dumps(trusted))
+    assert not sent.trusted
+    assert not sent.workload.model.trusted
+    assert sent == trusted
+    assert deepcopy(trusted).trusted
+    assert vary(trusted, ["stop.rounds=1"]).trusted
+    sflsim.simulate(trusted, timing_only=True).save(folder / "run", plots=False)
+    (folder / "executed").unlink()
+    sys.modules.pop("sflsim_scenario_network", None)
+    loaded = sflsim.Run.load(folder / "run")
+    assert not loaded.scenario.trusted
+    for one in (sent, loaded.scenario):
+        with pytest.raises(ScenarioError, match="its code is run only with --trust"):
+            sflsim.simulate(one)
+    assert not executed(folder)
+    again = sflsim.Run.load(folder / "run", trust=True).scenario
+    assert again.trusted
+    assert again == trusted
+    assert sflsim.simulate(sent.with_trust(), timing_only=True).evaluations.equals(
+        sflsim.simulate(again, timing_only=True).evaluations
+    )
+
+
+def test_a_sweep_hands_trust_to_its_workers(folder: Path) -> None:
+    scenario = sflsim.load_scenario(folder / "own.yaml", ["plan=null"], trust=True)
+    for workers in (1, 2):
+        found = sflsim.sweep(scenario, workers=workers, timing_only=True)
+        assert set(found.table["status"]) == {"completed"}
+    with pytest.raises(ScenarioError, match="its code is run only with --trust"):
+        sflsim.sweep(pickle.loads(pickle.dumps(scenario)), timing_only=True)
+
+
+def test_one_command_for_two_scenarios(folder: Path) -> None:
+    """`--trust` is given for each of the scenarios that a command names, and for no later command."""
+    both = [str(folder / "own.yaml"), str(folder / "own.yaml")]
+    assert CliRunner().invoke(app, ["validate", "--trust", *both]).exit_code == 0
+    shown = CliRunner().invoke(app, ["validate", *both])
+    assert shown.exit_code == 2
+    assert "its code is run only with --trust" in shown.output
 
 
 def test_an_installed_component_is_loaded_where_it_is_trusted(

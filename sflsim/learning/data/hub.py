@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sflsim.learning.data.source import missing_extra, refused
+from sflsim.readers.columnar import validated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,8 +50,7 @@ def hub_tables(
 
 
 def _table(loaded: Any) -> pa.Table:
-    table: pa.Table = loaded.with_format(None).flatten_indices().data.table
-    return table
+    return validated(loaded.with_format(None).flatten_indices().data.table)
 
 
 def reachable() -> bool:

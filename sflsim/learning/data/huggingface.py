@@ -25,7 +25,8 @@ from sflsim.learning.data.source import (
     mistake,
     unreadable,
 )
-from sflsim.learning.data.tables import TableSource, column_names, local_tables
+from sflsim.learning.data.table_files import local_tables
+from sflsim.learning.data.tables import TableSource, column_names
 from sflsim.learning.data.text import TOKENIZER, text_data, vocabulary_of
 
 USUAL = {"image": ("image", "img"), "text": ("text", "sentence"), "label": ("label", "labels", "fine_label")}
@@ -158,6 +159,5 @@ def _classes(dataset: HuggingFace, changed: str) -> int:
     source = dataset.load_source()
     if isinstance(source, ImageFolder):
         return len(source.classes)
-    if isinstance(source, TableSource) and source.names is not None:
-        return len(source.names)
-    return max(int(source.labels(split).max(initial=0)) for split in source.splits) + 1
+    assert isinstance(source, TableSource)
+    return source.classes

@@ -10,15 +10,21 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, NoColumns, refused, unreadable
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 FOLDERS = {TRAIN: ("train",), TEST: ("test",), VALIDATION: ("valid", "validation", "val")}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""What Pillow may open: others start programs (Ghostscript for EPS) or are hardly ever tried."""
+MOST_PIXELS = 64 * 2**20
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -30,16 +36,23 @@ class Picture:
     size: tuple[int, int] | None = None
 
     def decode(self, content: bytes | Path, name: str) -> Bytes:
-        """Return an image as bytes [rows, columns, channels]."""
-        from PIL import Image
+        """Return an image as bytes [rows, columns, channels], turned as its EXIF entry says.
+
+        Raises:
+            ScenarioError: it is damaged, moving, transparent, too large, or of more than 16 bits.
+        """
+        from PIL import Image, UnidentifiedImageError
 
         file: IO[bytes] | Path = content if isinstance(content, Path) else io.BytesIO(content)
+        allowed = f"one whole image, {', '.join(FORMATS)}, of 8 or 16 bits and without transparent pixels"
         try:
-            with Image.open(file) as image:
-                decoded = image.convert("L" if self.channels == 1 else "RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            allowed = "an image that Pillow can read"
-            raise refused("workload.dataset.path", f"{name}: {error}", allowed) from error
+            with Image.open(file, formats=FORMATS) as image:
+                decoded = _opaque(image).convert("L" if self.channels == 1 else "RGB")
+        except UnidentifiedImageError as error:
+            raise refused("workload.dataset.path", f"{name}: none of these formats", allowed) from error
+        except Exception as error:  # a broken file ends in as many kinds of error as Pillow has readers
+            found = f"{name}: {str(error) or type(error).__name__}"
+            raise refused("workload.dataset.path", found, allowed) from error
         if self.size is not None:
             decoded = decoded.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
         return np.asarray(decoded, np.uint8).reshape(decoded.height, decoded.width, self.channels)
@@ -59,6 +72,42 @@ class Picture:
                     raise refused("workload.dataset.path", found, f"{_size(first)}, as the first", remedy)
                 stacked[place] = image
         return stacked
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return an opened image in a mode that Pillow turns into grey or colours as it should.
+
+    Of 16 bits the upper 8 are kept, as Pillow does for colours. Pillow itself cuts grey values above
+    255 off, and shows the colours hidden behind transparent pixels.
+
+    Raises:
+        ValueError: it has no such mode.
+    """
+    from PIL import Image, ImageOps
+
+    kind = image.format
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"{image.width * image.height} pixels, more than {MOST_PIXELS}")
+    if getattr(image, "is_animated", False) and kind != "MPO":  # a JPEG with a preview beside the image
+        raise ValueError("several frames or pages")
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
+        if image.has_transparency_data or (kind == "TIFF" and _tags(image) != ((16,), 1)):
+            raise ValueError("grey values that are not 0 (black) to 65,535 (white)")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise ValueError("transparent pixels, which have no colour")
+        return image.convert("RGB")
+    if image.mode not in ("1", "L", "P", "RGB", "RGBX", "YCbCr", "CMYK"):
+        raise ValueError(f"pixels of the mode {image.mode!r}")
+    return image
+
+
+def _tags(image: Any) -> tuple[Any, Any]:
+    """Return a TIFF's bits of each sample, and 1 where zero is black."""
+    return image.tag_v2.get(258), image.tag_v2.get(262)
 
 
 @dataclass(frozen=True)
@@ -81,6 +130,8 @@ class ImageFolder(NoColumns):
             for split, places in named.items()
         }
         known = {split: place for split, place in folders.items() if place is not None}
+        if len({place.resolve() for place in known.values()}) < len(known):
+            raise unreadable(path, f"one folder as {' and '.join(known)}", "a folder for each split")
         if TRAIN not in known or not any(map(_images, _subfolders(known[TRAIN]))):
             return None
         return cls(path, known, tuple(place.name for place in _subfolders(known[TRAIN])), picture)

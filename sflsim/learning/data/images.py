@@ -25,7 +25,8 @@ from sflsim.learning.data.source import (
     refused,
     unreadable,
 )
-from sflsim.learning.data.tables import TableSource, column_names, local_tables
+from sflsim.learning.data.table_files import local_tables
+from sflsim.learning.data.tables import TableSource, column_names
 
 SPLITS = {TRAIN: "train", TEST: "test", VALIDATION: "validation"}
 
@@ -49,6 +50,9 @@ def image_data(
             text = "images of {}x{} with {} channels"
             allowed = text.format(rows, columns, channels)
             raise refused("workload.dataset", text.format(*images.shape[1:]), allowed)
+        if (images == images.flat[0]).all():
+            found = f"{len(images)} images, each pixel of which is {images.flat[0]}"
+            raise refused("workload.dataset", found, "images with something to see")
     pixels = standardised(arrays[0]) if scaling is None else scaling
     fingerprint = hashed(arrays, classes, pixels, augment)
     x, y, test_x, test_y = map(torch.from_numpy, arrays)

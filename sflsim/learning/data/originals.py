@@ -5,21 +5,20 @@ Nothing is unpickled and no archive is unpacked: named members are read out of i
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import math
 import tarfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sflsim.learning.data.source import TEST, TRAIN, Labels, NoColumns, unreadable
+from sflsim.readers.table import TableMistake
+from sflsim.readers.text import parse_table
 
 Bytes = npt.NDArray[np.uint8]
 UNSIGNED_BYTES = 8  # IDX's code for the type of the numbers
@@ -198,16 +197,14 @@ class GlueTables(NoColumns):
 
     def _rows(self, split: str) -> list[tuple[str, int]]:
         file = self.files[split]
-        rows: list[tuple[str, int]] = []
+        allowed = "a table of GLUE's SST-2: a sentence, a tab, and 0 or 1"
         try:
-            text = unpacked(file).decode("utf-8")
-            reader: Any = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-            if next(reader, None) != ["sentence", "label"]:
-                raise ValueError("its first line is not 'sentence', a tab, 'label'")
-            for row in reader:
-                if len(row) != 2 or row[1] not in ("0", "1"):
-                    raise ValueError(f"line {reader.line_num} is no sentence, tab and 0 or 1")
-                rows.append((row[0], int(row[1])))
-        except (ValueError, csv.Error) as error:
-            raise unreadable(file, str(error), "a table of GLUE's SST-2") from error
-        return rows
+            table = parse_table(unpacked(file), file.name, quoted=False)
+        except TableMistake as error:
+            raise unreadable(file, f"{error.found}, which {error.reason}", allowed) from error
+        if table.names != ["sentence", "label"]:
+            raise unreadable(file, "its first line is not 'sentence', a tab, 'label'", allowed)
+        for row in table.rows:
+            if row.cells[1] not in ("0", "1"):
+                raise unreadable(file, f"the label {row.cells[1]!r} {table.at(row.line)}", allowed)
+        return [(sentence, int(label)) for sentence, label in (row.cells for row in table.rows)]

@@ -122,9 +122,11 @@ class SplitData(BaseModel):
         source = self.load_source()
         labels = self._labels(source, TRAIN)
         chosen = ((TRAIN, self._training(labels)), self._held_out(source, labels))
-        return self.prepared(
-            [(source.inputs(split, which), self._labels(source, split)[which]) for split, which in chosen]
-        )
+        parts = [(source.inputs(split, which), self._labels(source, split)[which]) for split, which in chosen]
+        if chosen[1][0] != TRAIN and _are_copies(*parts):
+            found = f"the same samples in train and in {chosen[1][0]}"
+            raise refused("workload.dataset", found, "other samples to evaluate on than to train on")
+        return self.prepared(parts)
 
     def _stamp(self) -> str:
         """Return a text that differs once a file of the copy or of its tokenizer has changed."""
@@ -183,6 +185,20 @@ def _training_labels(dataset: SplitData, stamp: str) -> Labels:
     chosen = labels[dataset._training(labels)]
     chosen.setflags(write=False)
     return chosen
+
+
+def _are_copies(one: tuple[Any, Labels], other: tuple[Any, Labels]) -> bool:
+    """Tell whether two parts hold the same samples with the same labels, in whatever order."""
+    if len(one[1]) != len(other[1]):
+        return False
+    rows = [
+        sorted(
+            hash((sample.tobytes() if isinstance(sample, np.ndarray) else sample, int(label)))
+            for sample, label in zip(*part, strict=True)
+        )
+        for part in (one, other)
+    ]
+    return rows[0] == rows[1]
 
 
 def _some(indices: Labels, limit: int | None, purpose: str) -> Labels:

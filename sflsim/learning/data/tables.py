@@ -1,57 +1,32 @@
 """Samples in tables: parquet, Arrow (also what `save_to_disk` wrote), CSV, TSV, JSON, or from the hub.
 
-A column of images holds their bytes; a path in it is never followed. Pyarrow and pandas lazily.
+A column of images holds their bytes; a path in it is never followed. Pyarrow lazily.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sflsim.learning.data.class_labels import ClassLabels, LabelColumn, read_labels
 from sflsim.learning.data.image_folder import Picture
-from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, refused, unreadable
+from sflsim.learning.data.source import TRAIN, Labels, refused
+from sflsim.learning.data.table_files import place_of, read_file
+from sflsim.readers.table import NUMBER
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WORDS = {TRAIN: "train(?:ing)?", TEST: "test(?:ing)?|eval(?:uation)?", VALIDATION: "valid(?:ation)?|dev|val"}
-SUFFIXES = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-
-
-def local_tables(path: Path, splits: dict[str, str] | None = None) -> dict[str, list[Path]]:
-    """Return the files of each split in a folder: by a word in the file's or its folder's name.
-
-    `splits` gives other words than the usual ones. A single file is the training split.
-    """
-    if path.is_file():
-        return {TRAIN: [path]} if path.suffix.lower() in SUFFIXES else {}
-    files = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and _is_data(one)]
-    words = {split: re.escape(word) for split, word in (splits or {}).items()}
-    found = {
-        split: [file for file in files if _says(words.get(split, usual), file.relative_to(path))]
-        for split, usual in WORDS.items()
-    }
-    known = {split: chosen for split, chosen in found.items() if chosen}
-    return known or ({TRAIN: files} if files else {})
-
-
-def _is_data(file: Path) -> bool:
-    """Tell whether a file may hold samples: what the libraries write beside them does not."""
-    beside = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-    return file.is_file() and file.name not in beside and not file.name.startswith((".", "cache-"))
-
-
-def _says(words: str, file: Path) -> bool:
-    """Tell whether a split's word stands by itself in a path, e.g. data/train-00000-of-00001.parquet."""
-    return re.search(rf"(?:^|[^a-z])(?:{words})(?:[^a-z]|$)", file.as_posix(), re.IGNORECASE) is not None
+WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
 
 
 def column_names(parts: Mapping[str, Sequence[pa.Table | Path]]) -> list[str]:
@@ -60,62 +35,7 @@ def column_names(parts: Mapping[str, Sequence[pa.Table | Path]]) -> list[str]:
 
 
 def _table(part: pa.Table | Path) -> pa.Table:
-    return _read(part) if isinstance(part, Path) else part
-
-
-def _read(file: Path) -> pa.Table:
-    """Return what one file holds, all of it in memory."""
-    try:
-        return READERS[file.suffix.lower()](file)
-    except Exception as error:  # each library has its own family of errors for a broken file
-        found = f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        raise unreadable(file, found, f"a whole {file.suffix[1:]} file") from error
-
-
-def _parquet(file: Path) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(file, partitioning=None)
-
-
-def _arrow(file: Path) -> pa.Table:
-    """Read the stream or the file format, as far as possible without copying."""
-    import pyarrow as pa
-
-    mapped = pa.memory_map(str(file))
-    try:
-        return pa.ipc.open_stream(mapped).read_all()
-    except pa.ArrowInvalid:
-        return pa.ipc.open_file(mapped).read_all()
-
-
-def _separated(separator: str) -> Callable[[Path], pa.Table]:
-    def read(file: Path) -> pa.Table:
-        import pandas as pd
-        import pyarrow as pa
-
-        frame = pd.read_csv(file, sep=separator, keep_default_na=False, encoding="utf-8")
-        return pa.Table.from_pandas(frame, preserve_index=False)
-
-    return read
-
-
-def _json(file: Path) -> pa.Table:
-    """Read a list of objects, or one object in each line."""
-    import pyarrow as pa
-
-    text = file.read_text(encoding="utf-8")
-    rows = json.loads(text) if text.lstrip().startswith("[") else list(map(json.loads, text.splitlines()))
-    return pa.Table.from_pylist(rows)
-
-
-READERS: dict[str, Callable[[Path], Any]] = {
-    ".parquet": _parquet,
-    ".arrow": _arrow,
-    ".csv": _separated(","),
-    ".tsv": _separated("\t"),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), _json),
-}
+    return read_file(part) if isinstance(part, Path) else part
 
 
 @dataclass(frozen=True)
@@ -138,23 +58,32 @@ class TableSource:
 
     def labels(self, split: str) -> Labels:
         """Return the labels [N]."""
-        values = self.column(split, self.labels_in)
-        if values.dtype.kind not in "biuf":
-            return self._numbered(values.astype(str), split)
-        numbers = values.astype(np.int64)
-        if values.dtype.kind == "f" and not np.array_equal(numbers, values):
-            wrong = values[np.flatnonzero(numbers != values)[0]]
-            raise refused("workload.dataset.columns.label", f"the label {wrong}", "whole numbers or words")
-        return numbers
+        if split not in self._labels.numbers:
+            self._arrays(split, self.labels_in)  # says what is wrong with them
+        return self._labels.numbers[split]
+
+    @property
+    def classes(self) -> int:
+        """Return the number of classes."""
+        return self._labels.classes
 
     @cached_property
-    def names(self) -> tuple[str, ...] | None:
-        """Return the names of the classes, where the training table or its labels have any."""
-        told = _class_names(self._tables(TRAIN)[0], self.labels_in)
-        if told is not None:
-            return told
-        values = self.column(TRAIN, self.labels_in)
-        return None if values.dtype.kind in "biuf" else tuple(map(str, np.unique(values.astype(str))))
+    def _labels(self) -> ClassLabels:
+        """Return the labels of all splits; one that has none is refused when it is used."""
+        known = [split for split in self.splits if any(map(self._has_labels, self._tables(split)))]
+        told = {split: _class_names(self._tables(split)[0], self.labels_in) for split in known}
+        columns = [
+            LabelColumn(split, values, partial(_place, part))
+            for split in known
+            for part, values in zip(self.parts[split], self._arrays(split, self.labels_in), strict=True)
+        ]
+        _check_names(told)
+        self._check_copies()
+        return read_labels(columns, next(filter(None, told.values()), None))
+
+    def _has_labels(self, table: pa.Table) -> bool:
+        there = self.labels_in in table.column_names
+        return there and not 0 < len(table) == table.column(self.labels_in).null_count
 
     def inputs(self, split: str, which: Labels) -> Any:
         """Return some images [N, rows, columns, channels] as bytes, or texts (pairs, of two columns)."""
@@ -162,24 +91,55 @@ class TableSource:
             return self.picture.decode_all(
                 self._contents(split, which), (f"image {row} of {split}" for row in which)
             )
-        columns = [self.column(split, name)[which].tolist() for name in self.inputs_in]
-        for name, texts in zip(self.inputs_in, columns, strict=True):
-            if not all(isinstance(text, str) for text in texts):
+        columns = []
+        for name in self.inputs_in:
+            values = np.concatenate([np.array(one.to_pylist(), object) for one in self._arrays(split, name)])
+            if not all(isinstance(text, str) for text in values) or all(map(NUMBER.fullmatch, values)):
                 raise refused("workload.dataset.columns.text", f"the column {name!r} of numbers", "of texts")
+            columns.append(values[which].tolist())
         return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
     def column(self, split: str, name: str) -> npt.NDArray[Any]:
-        """Return the values [N] of a column, none of them missing."""
-        chunks = []
-        for table in self._tables(split):
+        """Return the values [N] of a column, none missing; whole numbers are such if written as texts."""
+        found = [one.to_numpy() for one in self._arrays(split, name)]
+        kinds = {"text" if one.dtype.kind in "OU" else "number" for one in found if len(one)}
+        if len(kinds) > 1:
+            raise refused("workload.dataset", f"numbers and texts in {name!r} of {split}", "one of both")
+        values = np.concatenate(found)
+        if kinds == {"text"} and all(map(WHOLE.fullmatch, map(str, values))):
+            return values.astype(np.int64)
+        return values
+
+    def _arrays(self, split: str, name: str) -> list[pa.ChunkedArray]:
+        """Return a column of each table of a split, no value of which is missing."""
+        arrays = []
+        for part, table in zip(self.parts[split], self._tables(split), strict=True):
             if name not in table.column_names:
                 raise _no_column(name, table, split)
-            if table.column(name).null_count:
-                raise refused(
-                    "workload.dataset", f"a missing value in {name!r} of {split}", "a value in each row"
-                )
-            chunks.append(table.column(name).to_numpy())
-        return np.concatenate(chunks)
+            array = table.column(name)
+            if array.null_count:
+                row = array.is_null().to_pylist().index(True)
+                found = f"a missing value in {name!r} of {split} {_place(part, row)}"
+                raise refused("workload.dataset", found, "a value in each row")
+            arrays.append(array)
+        return arrays
+
+    def _check_copies(self) -> None:
+        """Refuse the same samples in two tables: they would be trained on twice, or tested on."""
+        named = [
+            (part.name if isinstance(part, Path) else split, table)
+            for split in self.splits
+            for part, table in zip(self.parts[split], self._tables(split), strict=True)
+            if {*self.inputs_in, self.labels_in} <= set(table.column_names) and len(table)
+        ]
+        lengths = Counter(len(table) for _, table in named)
+        seen: dict[tuple[int, ...], str] = {}
+        for name, table in named:
+            if lengths[len(table)] > 1:
+                first = seen.setdefault(_rows_of(table, (*self.inputs_in, self.labels_in)), name)
+                if first is not name:
+                    found = f"the same samples in {first} and in {name}"
+                    raise refused("workload.dataset.path", found, "each table once", "take one of them away")
 
     def _contents(self, split: str, which: Labels) -> list[bytes]:
         """Return the contents of some images of a split."""
@@ -200,15 +160,6 @@ class TableSource:
             raise refused("workload.dataset.columns.image", text, "encoded images, such as PNG", remedy)
         return contents
 
-    def _numbered(self, words: npt.NDArray[Any], split: str) -> Labels:
-        names = self.names or ()
-        numbers = {name: number for number, name in enumerate(names)}
-        unknown = sorted(set(words.tolist()) - set(numbers))
-        if unknown:
-            found = f"the label {unknown[0]!r} in {split}"
-            raise refused("workload.dataset.columns.label", found, f"those in train: {', '.join(names)}")
-        return np.array([numbers[word] for word in words.tolist()], np.int64)
-
     @cached_property
     def _kept(self) -> dict[str, Sequence[pa.Table]]:
         return {}
@@ -220,6 +171,10 @@ class TableSource:
         return self._kept[split]
 
 
+def _place(part: pa.Table | Path, row: int) -> str:
+    return place_of(part, row) if isinstance(part, Path) else f"in row {row + 1}"
+
+
 def _class_names(table: pa.Table, column: str) -> tuple[str, ...] | None:
     """Return the class names that Hugging Face's libraries keep in a table's metadata."""
     try:
@@ -228,6 +183,27 @@ def _class_names(table: pa.Table, column: str) -> tuple[str, ...] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def _check_names(told: Mapping[str, tuple[str, ...] | None]) -> None:
+    """Refuse splits whose classes are named otherwise: the same number would be another class."""
+    named = {split: names for split, names in told.items() if names is not None}
+    for split, names in named.items():
+        first = next(iter(named))
+        if names != named[first]:
+            found, allowed = f"the classes {', '.join(names)} in {split}", f"{', '.join(named[first])}"
+            raise refused("workload.dataset.columns.label", found, f"{allowed}, as in {first}")
+
+
+def _rows_of(table: pa.Table, columns: Sequence[str]) -> tuple[int, ...]:
+    """Return hashes of a table's rows, whatever their order and the format that they came in."""
+    values = [[_plain(value) for value in table.column(name).to_pylist()] for name in columns]
+    return tuple(sorted(map(hash, zip(*values, strict=True))))
+
+
+def _plain(value: Any) -> Any:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return content if isinstance(content, bytes) else str(content)
 
 
 def _no_column(name: str, table: pa.Table, split: str) -> Exception:

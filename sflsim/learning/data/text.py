@@ -16,7 +16,8 @@ from sflsim.learning.data.hub import hub_tables, reachable
 from sflsim.learning.data.images import hashed
 from sflsim.learning.data.originals import GlueTables
 from sflsim.learning.data.source import Labels, Source, SplitData, missing_extra, refused, unreadable
-from sflsim.learning.data.tables import TableSource, local_tables
+from sflsim.learning.data.table_files import local_tables
+from sflsim.learning.data.tables import TableSource
 from sflsim.learning.stamps import stamp_of
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]

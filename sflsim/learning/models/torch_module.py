@@ -6,23 +6,26 @@ Torch lazily.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
+from sflsim.learning.signatures import misfits, unknown
 from sflsim.learning.user_code import imported, version_of
-from sflsim.registry import UNTRUSTED, trusted
+from sflsim.registry import UNTRUSTED, Trust, trusted
 
 if TYPE_CHECKING:
     from torch import nn
 
 Blocks = list[tuple[str, "nn.Module"]]
+TRUSTED_CODE = "a model whose code is trusted"
 
 
 class TorchModule(ModelConfig):
@@ -39,22 +42,40 @@ class TorchModule(ModelConfig):
         default=None, description="low-rank adapters; all else is frozen then (extra llm)"
     )
 
+    _trust: Trust = PrivateAttr(default_factory=Trust)
+
     @field_validator("module")
     @classmethod
-    def _trusted(cls, module: str, info: ValidationInfo) -> str:
-        """Refuse code that nobody vouches for; return the place of a file as an absolute path."""
+    def _placed(cls, module: str, info: ValidationInfo) -> str:
+        """Return the place of a file as an absolute path; refuse code at once where trust is denied."""
         place, colon, function = module.rpartition(":")
         if not (colon and place and function.isidentifier()):
             raise _mistake(repr(module), "'package.module:function' or 'file.py:function'", "")
-        base = (info.context or {}).get("base_dir") if isinstance(info.context, dict) else None
-        if isinstance(info.context, dict) and not trusted():
-            raise _mistake(repr(module), "a model whose code is trusted", UNTRUSTED)
+        context = info.context if isinstance(info.context, dict) else {}
+        if context.get("trust") is False:
+            raise _mistake(repr(module), TRUSTED_CODE, UNTRUSTED)
         if not place.endswith(".py"):
             return module
-        path = (Path(base or ".") / place).resolve()
-        if not path.is_file():
+        path = (Path(context.get("base_dir") or ".") / place).resolve()
+        if trusted() and not path.is_file():
             raise _mistake(f"no file {place}", "a Python file, beside the scenario or by its path", "")
         return f"{path}:{function}"
+
+    @model_validator(mode="after")
+    def _with_the_readers_trust(self) -> Self:
+        self._trust = Trust(trusted(), self.module)
+        return self
+
+    @property
+    def trusted(self) -> bool:
+        """Whether this very module may be imported and called."""
+        return self._trust.given and self._trust.module == self.module
+
+    def with_trust(self) -> Self:
+        """Return this model with trust in its module."""
+        copy = self.model_copy()
+        copy._trust = Trust(True, self.module)
+        return copy
 
     @property
     def block_names(self) -> list[str]:
@@ -64,7 +85,8 @@ class TorchModule(ModelConfig):
     @property
     def code_version(self) -> str:
         """Return a hash of the Python files that the function rests on."""
-        return version_of(_function(self.module).__module__).hex()
+        self._function()  # refuses what is not trusted
+        return version_of(imported(self.module.rpartition(":")[0]).__name__).hex()
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> Blocks:
         """Return the blocks, with fresh weights; the function's own arguments say for what samples.
@@ -95,12 +117,24 @@ class TorchModule(ModelConfig):
             raise self._problem(f"an output of shape {tuple(x.shape)} for 2 samples", f"(2, {classes})")
         return blocks
 
+    def _function(self) -> Callable[..., Any]:
+        """Import the function.
+
+        Raises:
+            ScenarioError: there is none, or nobody trusts it.
+        """
+        if not self.trusted:
+            raise ScenarioError(Problem("workload.model.module", repr(self.module), TRUSTED_CODE, UNTRUSTED))
+        return _function(self.module)
+
     def _made(self) -> Blocks:
         """Call the function; return what it made as named blocks."""
         from torch import nn
 
+        function = self._function()
+        self._refuse_arguments(function)
         try:
-            made = _function(self.module)(**self.arguments)
+            made = function(**self.arguments)
         except ScenarioError:
             raise
         except Exception as error:
@@ -113,6 +147,16 @@ class TorchModule(ModelConfig):
             allowed = "an nn.Sequential, a dict or (name, module) pairs: two blocks or more, no dot in a name"
             raise self._problem(f"{self.module} returned {type(made).__name__}", allowed)
         return [(str(name), block) for name, block in pairs]
+
+    def _refuse_arguments(self, function: Callable[..., Any]) -> None:
+        """Refuse arguments that the function does not take, by name or by type."""
+        try:
+            wrong = unknown(function, self.arguments) or misfits(function, self.arguments)
+        except (TypeError, ValueError):  # what has no signature tells only when it is called
+            return
+        if wrong:
+            place = "workload.model.arguments"
+            raise ScenarioError([replace(one, path=f"{place}.{one.path}") for one in wrong])
 
     def _problem(self, found: str, allowed: str) -> ScenarioError:
         return ScenarioError(Problem("workload.model.module", found, allowed))

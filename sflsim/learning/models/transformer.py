@@ -12,6 +12,7 @@ import copy
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -22,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.lora import Adapters
+from sflsim.learning.signatures import misfits
 from sflsim.learning.stamps import stamp_of
 
 if TYPE_CHECKING:
@@ -180,6 +182,11 @@ def _for_model(changes: dict[str, Any]) -> Any:
         if key not in taken:
             remedy = did_you_mean(key, taken)
             raise _problem("workload.model.config", f"the unknown key {key!r}", ", ".join(taken), remedy)
+    names = {plain.attribute_map.get(key, key): key for key in changes}
+    given = {name: changes[key] for name, key in names.items()}
+    if wrong := misfits(type(plain), given, plain.to_dict()):
+        place = "workload.model.config"
+        raise ScenarioError([replace(one, path=f"{place}.{names[one.path]}") for one in wrong])
     try:
         return auto_config.for_model(kind, **changes)
     except Exception as error:

@@ -1,0 +1,83 @@
+"""Tables that users hand in as text: CSV, TSV and JSON lines, read whole and strictly or refused.
+
+Every row has as many cells as the header has names, so no cell is lost and none is made up. Nothing
+is guessed: no separator, no encoding, no type. Imports the readers of both forms.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sflsim.readers.json_lines import read_json
+from sflsim.readers.separated import read_separated
+from sflsim.readers.table import TableMistake, TextTable
+
+SEPARATORS = {".tsv": "\t"}
+"""By the end of a file's name; any other is separated by commas."""
+JSON = (".json", ".jsonl", ".ndjson")
+MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"\x1f\x8b": "a gzip archive",
+    b"PK\3\4": "a ZIP archive or an Excel file",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+}
+
+
+def read_table(file: str | Path, may_lack_header: bool = False) -> TextTable:
+    """Return the table of a file: JSON where its name says so, else cells in UTF-8 with separators.
+
+    Raises:
+        OSError: the file cannot be opened.
+        TableMistake: it is no such table, or an ambiguous one.
+    """
+    path = Path(file)
+    return parse_table(path.read_bytes(), path.name, may_lack_header=may_lack_header)
+
+
+def parse_table(
+    content: bytes, name: str, *, quoted: bool = True, may_lack_header: bool = False
+) -> TextTable:
+    """Return the table that the content of the file `name` holds.
+
+    Without `quoted` a quotation mark is a character as any other. With `may_lack_header` a first row
+    of numbers is one of values.
+    """
+    text = _decoded(content, name)
+    suffix = Path(name).suffix.lower()
+    if suffix in JSON:
+        return read_json(text, name)
+    return read_separated(text, name, SEPARATORS.get(suffix, ","), quoted, may_lack_header)
+
+
+def _decoded(content: bytes, name: str) -> str:
+    """Return text in UTF-8, with or without its mark; what else it may be is named."""
+    allowed = "text in UTF-8"
+    known = next((kind for mark, kind in MARKS.items() if content.startswith(mark)), None)
+    if known is not None:
+        remedy = "save it as UTF-8" if known.startswith("UTF") else ""
+        raise TableMistake("is in another format", f"{known} in {name}", allowed, remedy)
+    place = content.find(b"\0")
+    if place >= 0:
+        found = f"a NUL byte in line {_line(content, place)} of {name}"
+        raise TableMistake("cannot be read", found, allowed, "save it as UTF-8, if it is UTF-16")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = _line(content, error.start)
+        found = f"the byte 0x{content[error.start]:02x} in line {line} of {name}, which is no UTF-8"
+        raise TableMistake("cannot be read", found, allowed, "save it as UTF-8, if it is Latin-1") from error
+    again = text.find("\ufeff")
+    if again >= 0 and text[again - 1 : again] in ("", "\n", "\r"):
+        found = f"a byte order mark in line {_line(text[:again].encode(), -1)} of {name}"
+        raise TableMistake("cannot be read", found, "one at most, at the start", "were two files joined?")
+    return text
+
+
+def _line(content: bytes, place: int) -> int:
+    """Return the number of the line that a byte stands in; of the end, for -1."""
+    before = content[:place] if place >= 0 else content
+    return 1 + len(re.findall(rb"\r\n|\r|\n", before))
