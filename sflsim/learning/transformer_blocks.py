@@ -97,6 +97,9 @@ class Unsupported(SflsimError):
 class Unread(TorchDispatchMode):
     """Answers where a model looks into a mask that has no numbers (meta device): not all of it is ones."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Return what the operation does."""
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:

@@ -167,8 +167,9 @@ def test_each_is_validated_costed_and_trained(name: str, layers: int) -> None:
     assert costs[1].client_model_bytes + costs[1].server_model_bytes == 4 * parameters
     rows: list[Any] = []
     assert session.run(0, 0, rows.append).status == "completed"
-    assert len({row.loss for row in rows}) > 1
-    assert np.isfinite([row.loss for row in rows]).all()
+    losses = [row[4] for row in rows]
+    assert len(set(losses)) > 1
+    assert np.isfinite(losses).all()
 
 
 def test_where_it_is_read_is_found_by_what_it_computes() -> None:

@@ -85,7 +85,8 @@ class TorchModule(ModelConfig):
     @property
     def code_version(self) -> str:
         """Return a hash of the Python files that the function rests on."""
-        return version_of(self._function().__module__).hex()
+        self._function()  # refuses what is not trusted
+        return version_of(imported(self.module.rpartition(":")[0]).__name__).hex()
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> Blocks:
         """Return the blocks, with fresh weights; the function's own arguments say for what samples.
