@@ -131,8 +131,10 @@ class Judge:
             return np.full(len(timing.keys), most_bytes)
         others = {one for one, own in self.plan.constraints.groups.items() if getattr(own, rule) is not None}
         places = [place for place, one in enumerate(names) if (one == group if group else one not in others)]
-        busiest = timing.busiest_bytes[:, places].max(axis=1, initial=0.0)
-        return busiest * (self.plan.runs_per_month if rule.endswith("month") else 1.0)
+        busiest: Numbers = timing.busiest_bytes[:, places].max(axis=1, initial=0.0)
+        scale = self.plan.runs_per_month if rule.endswith("month") else 1.0
+        most: Numbers = busiest * scale
+        return most
 
     def estimate(
         self, tables: Sequence[dict[str, Numbers]], timings: Sequence[Timing], reaches: Sequence[Reach]

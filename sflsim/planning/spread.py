@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sflsim.planning.judge import Estimate, Numbers, weigh
+from sflsim.planning.judge import Estimate, weigh
+from sflsim.planning.timing import Numbers
 
 
 def chance_better(mine: Estimate, other: Estimate, weights: Sequence[float]) -> float:

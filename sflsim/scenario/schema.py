@@ -213,7 +213,7 @@ class Scenario(Part):
         fleet = info.data.get("fleet")
         if plan is not None and fleet is not None:
             known = fleet.group_names()
-            named = {"prices": plan.prices.groups, "constraints": plan.constraints.groups}
+            named = {"prices": list(plan.prices.groups), "constraints": list(plan.constraints.groups)}
             wrong = [(block, name) for block, own in named.items() for name in own if name not in known]
             details = [
                 InitErrorDetails(
