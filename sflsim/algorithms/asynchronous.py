@@ -38,7 +38,7 @@ class Asynchronous(Algorithm):
     def protocol(self, sim: Simulation) -> Protocol:
         """Start the active clients; they go on for ever."""
         self.model, self.version = sim.initial_model(), 0
-        self._updates_s = sim.recorder.updates_s = []
+        sim.recorder.updates_s = self._updates_s = list[float]()
         self._contributions: Counter[int] = Counter()
         self._draws = 0
         active = sim.select(0) if sim.always else sim.present(0)[0]

@@ -27,7 +27,7 @@ MOST_APART = 3
 WHY = {
     (True, False): "then a round waits for another client, or for what goes on beside it",
     (True, True): "those whom a round waits for also wait less for others, in a queue or on a shared link",
-    (False, False): "what is saved is waited for elsewhere, in a queue or on a shared link",
+    (False, False): "then it waits for what goes on beside it, in a queue or for a shared link",
     (False, True): "who is faster contributes more often, and queues get shorter",
 }
 """By whether rounds wait for the last, and whether more is saved than half."""

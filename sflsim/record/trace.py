@@ -123,7 +123,9 @@ def _slices(spans: pd.DataFrame) -> list[Slice]:
     )
     columns = ["actor", "activity", "start_s", "end_s", *Slice._fields[4:-1], "arrival_s"]
     rows = [
-        Slice(actor, activity, round(start_s * 1e9), round(end_s * 1e9), *rest, round(arrival_s * 1e9))
+        Slice._make(
+            (actor, activity, round(start_s * 1e9), round(end_s * 1e9), *rest, round(arrival_s * 1e9))
+        )
         for actor, activity, start_s, end_s, *rest, arrival_s in zip(
             *(spans[name] for name in columns), strict=True
         )

@@ -102,7 +102,7 @@ def _of_contributions(work: pd.DataFrame, spans: pd.DataFrame | None) -> pd.Data
         category=path["activity"].map(CATEGORY_OF).fillna("other"),
     )
     keys = [*KEYS, "contribution", "weight"]
-    seconds = path.groupby([*keys, "category"], sort=False)["seconds"].sum().unstack(fill_value=0.0)
+    seconds = path.groupby([*keys, "category"], sort=False)["seconds"].sum().unstack(fill_value=0)
     rows = seconds.reindex(columns=list(CATEGORIES), fill_value=0.0).reset_index()
     return rows[[*KEYS, *CATEGORIES, "weight"]]
 

@@ -123,8 +123,8 @@ def _contributed(spans: Collection[Span], whole: pd.DataFrame) -> Iterator[tuple
         own[span.client].append(span)
     columns = [whole[name] for name in ("round", "start_s", "end_s", "client", "weight")]
     windows: dict[str, list[Window]] = defaultdict(list)
-    for number, (*bounds, client, weight) in enumerate(zip(*columns, strict=True), 1):
-        windows[client].append(Window(*bounds, client, number, weight))
+    for number, (round, start_s, end_s, client, weight) in enumerate(zip(*columns, strict=True), 1):
+        windows[client].append(Window(round, start_s, end_s, client, number, weight))
     for client, listed in windows.items():
         yield from _pieces(own[client], listed)
 

@@ -101,7 +101,8 @@ def window(table: pd.DataFrame, lengths: int) -> float | None:
         return None
     whole = table[table["activity"] == CONTRIBUTION]
     until_s = lengths * float((whole["end_s"] - whole["start_s"]).mean())
-    return min(max([until_s, *updates[:1]]), float(table["end_s"].max()))
+    first_s = float(updates.iloc[0]) if len(updates) else 0.0
+    return min(max(until_s, first_s), float(table["end_s"].max()))
 
 
 def updates_s(table: pd.DataFrame) -> pd.Series | None:

@@ -303,7 +303,7 @@ from sflsim.experiment import simulate
 names = ("splitfed-v1", "splitfed-v2", "ho-sfl", "cse-fsl", "fedasync")
 variants = [{{"algorithm": "mu-splitfed", "tau": "adaptive"}}, *({{"algorithm": name}} for name in names)]
 for keep_spans in (True, False):
-    scenario = read(data(variants=variants, stop={{"rounds": 2}}))
+    scenario = read(data(variants=variants, stop={{"time": "60 s"}}))
     run = simulate(scenario, timing_only=True, keep_spans=keep_spans)
     assert run.runs["status"].eq("completed").all()
 """

@@ -225,7 +225,8 @@ def test_a_run_stalls_when_the_last_client_leaves_not_when_one_might_have_come(
 def test_one_whose_part_is_in_the_buffer_may_come_back(algorithm: str) -> None:
     """Alone, it fills a buffer of two; it vanishes during its second part and makes another one later."""
     whole = simulate(read(left_alone(algorithm, [])), timing_only=True).spans
-    cut_s = float(whole[(whole["client"] == "slow-0") & (whole["round"] == 2)]["start_s"].min()) + 0.5
+    pulls = whole[(whole["client"] == "slow-0") & (whole["activity"] == "downlink") & (whole["bytes"] == 16)]
+    cut_s = float(pulls["start_s"].iloc[1]) + 0.5
     events = [
         {"at": f"{cut_s!r} s", "group": "slow", "leave": True},
         {"at": f"{cut_s + 40!r} s", "group": "slow", "join": True},
@@ -280,7 +281,7 @@ def test_a_part_that_is_cut_counts_as_far_as_it_was_sent() -> None:
     slow = {**SLOW, "device": {**SLOW["device"], "power": POWER}}  # type: ignore[dict-item]
     whole = simulate(read(data(fleet={"clients": 2, "groups": [FAST, slow]})), timing_only=True).spans
     uplink = whole[(whole["client"] == "slow-0") & (whole["activity"] == "uplink")].iloc[0]
-    middle_s = float(uplink["start_s"] + uplink["end_s"]) / 2
+    middle_s = float(uplink["start_s"]) + 1.75
     events = [{"at": f"{middle_s!r} s", "group": "slow", "leave": True}]
     content = data(
         fleet={"clients": 2, "groups": [FAST, slow], "events": events},
@@ -289,6 +290,6 @@ def test_a_part_that_is_cut_counts_as_far_as_it_was_sent() -> None:
     spans = simulate(read(content), timing_only=True).spans
     (lost,) = spans[spans["outcome"] == "lost"].to_dict("records")
     assert (lost["activity"], lost["start_s"], lost["end_s"]) == ("uplink", uplink["start_s"], middle_s)
-    assert middle_s - uplink["start_s"] == 1.75
+    assert uplink["end_s"] - uplink["start_s"] == 3
     assert math.isclose(lost["bytes"], 7.0)
     assert math.isclose(lost["energy_j"], 1.75)

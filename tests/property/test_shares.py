@@ -56,11 +56,16 @@ def explained(name: str, settings: dict[str, Any], rounds: int, fleet: dict[str,
 @SEARCH
 @given(fleets())
 def test_where_nobody_waits_half_of_a_share_is_saved(name: str, fleet: dict[str, Any]) -> None:
-    """To five points: other timing draws other clients, which is chance."""
+    """To five points: other timing draws other clients, which is chance.
+
+    ZO-GAS sends while it computes, so it may save less: then it waits for what goes on beside it.
+    """
     found = explained(name, *ROUNDLESS[name], fleet)
     rows = found.what_if[found.what_if["share"].notna()]
     assert len(rows) >= 6
-    assert (rows["gain"] - rows["share"] / 2).abs().max() < AGREE
+    more = rows["gain"] - rows["share"] / 2
+    assert more.max() < AGREE
+    assert name == "zo-gas" or more.min() > -AGREE
 
 
 @pytest.mark.parametrize("name", ROUNDS)

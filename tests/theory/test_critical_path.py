@@ -15,10 +15,11 @@ from support import COSTS, FAST, SLOW, UNLIMITED, data, read
 
 import sflsim
 from sflsim.experiment import simulate
-from sflsim.planning.bottleneck import Bottleneck, describe, has_rounds
+from sflsim.planning.bottleneck import Bottleneck, describe
 from sflsim.registry import algorithms
 from sflsim.report.critical_path import critical_path, shares, slowest
 from sflsim.run import Run
+from sflsim.session import has_rounds
 
 Piece = tuple[str, str, float, float]  # client, activity, start, end
 

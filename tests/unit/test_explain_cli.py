@@ -39,7 +39,7 @@ def test_it_prints_words_and_tables(folder: Path) -> None:
     result = call("explain", folder)
     assert result.exit_code == 0, result.output
     for words in (
-        "splitfed-v1: 29 % of the time is uplink of group slow.",
+        "splitfed-v1: 25 % of the time is uplink of group slow.",
         "on the critical path",
         "slow-0",
         "2 of 2",
