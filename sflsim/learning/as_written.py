@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -165,7 +165,7 @@ def _check_read(blocks: Blocks, outputs: Sequence[Tensor]) -> None:
     part.mark_unstackable(x)
 
 
-def _gradients(out: Tensor, by: dict[str, Tensor]) -> dict[str, Tensor]:
+def _gradients(out: Tensor, by: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return gradients of a weighted sum of an output, by name; noughts for what it does not depend on."""
     weights = torch.linspace(-1.0, 1.0, out.numel()).view_as(out)
     if not by or not out.requires_grad:
@@ -241,7 +241,8 @@ def _check_memory(name: str, block: nn.Module, before: dict[str, Any]) -> None:
     for path in dict.fromkeys([*before, *after]):
         one, other = before.get(path), after.get(path)
         both = isinstance(one, Tensor) and isinstance(other, Tensor)
-        if not (path in before and path in after and (torch.equal(one, other) if both else one == other)):
+        same = torch.equal(cast(Tensor, one), cast(Tensor, other)) if both else one == other
+        if not (path in before and path in after and same):
             place, _, key = path.rpartition(".")
             found = f"{_where(name, place, block.get_submodule(place))}, which changes its {key!r}"
             remedy = "keep no count or average between calls"
@@ -251,7 +252,7 @@ def _check_memory(name: str, block: nn.Module, before: dict[str, Any]) -> None:
 def _generators() -> Any:
     """Return the states of the generators that everybody shares."""
     numbers = np.random.get_state(legacy=True)  # noqa: NPY002 (whether somebody else uses it)
-    return torch.get_rng_state().numpy().tobytes(), numbers[1].tobytes(), numbers[2], random.getstate()  # type: ignore[index,union-attr]
+    return torch.get_rng_state().numpy().tobytes(), numbers[1].tobytes(), numbers[2], random.getstate()  # type: ignore[index]
 
 
 @contextmanager

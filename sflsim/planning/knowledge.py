@@ -121,7 +121,13 @@ class Knowledge:
         target = self.judge.target if target is None else target
         there = {key: shown for key, shown in self.known.items() if target is not None and shown[0] >= target}
         jobs = [
-            (changed(one, accuracy=target, seeds=self.seeds), self.seeds, there, target is not None)
+            (
+                changed(one, accuracy=target, seeds=self.seeds),
+                self.seeds,
+                there,
+                target is not None,
+                one.trusted,
+            )
             for one in scenarios
         ]
         for place, found in enumerate(self._workers.map(timings, jobs, self._shared), 1):

@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from sflsim import registry
 from sflsim.errors import ScenarioError, SflsimError
 from sflsim.experiment import ignoring_interrupts
 from sflsim.planning.timing import Shared, Timer, Timing
@@ -31,9 +30,14 @@ def timings(
     seeds: Sequence[int],
     known: dict[str, tuple[float, float]],
     learns: bool,
+    trusted: bool,
     shared: Shared | None = None,
 ) -> list[Timing] | ScenarioError:
-    """Return the timings of a scenario's first variant under each seed, or why there are none."""
+    """Return the timings of a scenario's first variant under each seed, or why there are none.
+
+    Trust is told apart from the scenario, which comes to a process without it.
+    """
+    scenario = scenario.with_trust() if trusted else scenario
     shared = _shared if shared is None else shared
     timer = Timer(scenario, known, shared, learns)
     try:
@@ -62,7 +66,7 @@ class Workers:
         if self._pool is None:
             self._others = set(multiprocessing.active_children())
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.count, context, _start, (registry.trusted(),))
+            self._pool = ProcessPoolExecutor(self.count, context, serve_parent)
         try:
             with ignoring_interrupts():
                 return self._pool.submit(function, *arguments)
@@ -116,10 +120,3 @@ def _died() -> SflsimError:
 def first_done(futures: Collection[Future[Any]]) -> None:
     """Wait until one of them is done."""
     wait(futures, return_when=FIRST_COMPLETED)
-
-
-def _start(trusted: bool) -> None:
-    """Make this process a worker."""
-    serve_parent()
-    if trusted:
-        registry.trust()
