@@ -25,7 +25,7 @@ ROUNDLESS: dict[str, tuple[dict[str, Any], int]] = {
     "gas": ({"q_c": 1, "q_s": 4, "local_iterations": 2}, CONTRIBUTIONS),
     "zo-gas": ({"q_c": 1, "q_s": 4, "local_iterations": 2}, CONTRIBUTIONS),
 }
-ROUNDS = ("splitfed-v1", "fedavg", "ho-sfl", "mu-splitfed", "cse-fsl", "frozen-client")
+ROUNDS = ("splitfed-v1", "fedavg", "ho-sfl", "cse-fsl", "frozen-client")
 SEARCH = settings(deadline=None, derandomize=True, max_examples=2)
 RATES = st.sampled_from([8, 12, 16, 24])
 
@@ -88,16 +88,16 @@ def test_a_client_alone_saves_exactly_half() -> None:
     for name in ROUNDS:
         found = explained(name, {}, 3, {"clients": 1, "groups": [{**group, "count": 1}]})
         rows = found.what_if[found.what_if["share"].notna()]
-        if name not in ("mu-splitfed", "ho-sfl", "cse-fsl"):  # they send while they compute
-            assert rows["gain"].tolist() == pytest.approx((rows["share"] / 2).tolist())
+        if name not in ("ho-sfl", "cse-fsl"):  # they send while they compute
+            assert rows["gain"].tolist() == pytest.approx((rows["share"] / 2).tolist(), abs=1e-8)
 
 
 def test_a_slow_client_counts_as_often_as_it_contributes() -> None:
-    """One computes 2 s, one sends for 38 s: of 20 contributions in 40 s 19 to 20 are the first one's.
+    """One computes for 2 s, one sends for 40 s: of 21 contributions in 40 s 20 are the first one's.
 
     So 20/21 of what counts is computing, though each spends half of all clients' time.
     """
-    fast = {"name": "a", "count": 1, "device": {"compute": "35 FLOP/s"}, "link": UNLIMITED}
+    fast = {"name": "a", "count": 1, "device": {"compute": "2364 FLOP/s"}, "link": UNLIMITED}
     slow = {"name": "b", "count": 1, "device": {"compute": "1 PFLOP/s"},
             "link": {"up": "1.2 byte/s", "down": "unlimited"}}  # fmt: skip
     found = explained("fedasync", {}, 210, {"clients": 2, "groups": [fast, slow]})
