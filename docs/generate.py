@@ -243,7 +243,7 @@ def scenario_page(reader: Reader) -> Iterator[str]:
         if name != "variants"
         for choice in reader.choices(field)
     ]
-    for name in ("PerClientCut", "OptimizerConfig", "SpellsConfig"):
+    for name in ("PerClientCut", "OptimizerConfig", "Clipped", "SpellsConfig"):
         queue += reader.choices(reader.definitions[name])
     while queue:
         part = queue.pop(0)

@@ -97,11 +97,16 @@ def course_of(training: harness.Training, messages: int = 1) -> Course:
     The n-th part that is in and the n-th client to start after the first belong together: it starts
     at that time.
     """
+    spans = sorted(training.outcome.spans, key=lambda span: span[2])  # a message before its latency
+    whole = [span for span in spans if span[1] == "contribution"]
     sent_s: dict[tuple[str, int], list[float]] = {}
     started_s: dict[tuple[str, int], float] = {}
-    for _, activity, start_s, end_s, number, client, *_ in training.outcome.spans:
-        if client:
-            turn = client, number
+    for actor, activity, start_s, end_s, _, client, *_ in spans:
+        if actor == client:
+            turn = client, sum(one[5] == client and one[3] <= start_s for one in whole)
+            if activity == "latency":  # of the message before
+                sent_s[turn] = [end_s if time_s == start_s else time_s for time_s in sent_s.get(turn, [])]
+                continue
             started_s[turn] = min(start_s, started_s.get(turn, start_s))
             if activity == "uplink":
                 sent_s.setdefault(turn, []).append(end_s)

@@ -32,7 +32,8 @@ def scenario(**search: Any) -> sflsim.Scenario:
 
 
 def whole(found: Plan, folder: Path) -> list[bytes]:
-    """Return every byte that a plan leaves behind."""
+    """Return every byte that a plan leaves behind, but for when and how it was made."""
+    found.manifest.pop("provenance")
     found.save(folder)
     return [(folder / name).read_bytes() for name in sorted(path.name for path in folder.iterdir())]
 
@@ -108,10 +109,10 @@ def test_processes_make_the_same_plan(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_worker_that_dies_ends_the_plan_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "WORTH_S", 0.0)
-    monkeypatch.setattr(workers, "_start", _dies)
+    monkeypatch.setattr(workers, "serve_parent", _dies)
     with pytest.raises(sflsim.SflsimError, match=r"a worker process died .* fewer --workers"):
         plan(scenario(), workers=2)
 
 
-def _dies(trusted: bool) -> None:
+def _dies() -> None:
     raise SystemExit(1)

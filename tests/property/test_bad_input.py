@@ -132,7 +132,7 @@ def test_all_at_once() -> None:
         (BOMB.encode(), "100000 values"),
         (bytes(range(256)), "UTF-8"),
         (GOOD.encode("utf-16"), "UTF-8"),
-        (b"name: \x00\n", "no readable YAML"),
+        (b"name: \x00\n", r"found the character U\+0000"),
         (b'name: "\\UFFFFFFFF"\n', "no readable YAML"),
         (b"name: x\n" + b"#" * MAX_BYTES, "more than 1 MiB"),
     ],

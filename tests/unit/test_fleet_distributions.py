@@ -261,7 +261,7 @@ def test_a_bad_cell_is_named_with_its_line(tmp_path: Path) -> None:
     """The line of the file is in what was found."""
     found = problems(READ, empirical(tmp_path, "delay\n1\nnan\n"), base_dir=tmp_path)
 
-    assert found == [("file", "has a cell that is not finite", "'nan' in line 3 of delays.csv")]
+    assert found == [("file", "has a cell that is no number with a unit", "'nan' in line 3 of delays.csv")]
 
 
 def test_measured_rates_must_be_above_zero(tmp_path: Path) -> None:
