@@ -18,7 +18,7 @@ from torch import Tensor
 from training import EVERY_ROUNDS, GENTLE_V1, MU, SCENARIO, V1, by_hand, through_sflsim
 
 import sflsim
-from sflsim.learning.split import Part
+from sflsim.learning.network.split import Part
 from sflsim.learning.task import Task
 from sflsim.registry import models
 from sflsim.session import Options, Session

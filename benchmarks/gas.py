@@ -12,7 +12,7 @@ import torch
 from bench import Comparison, options, pair_ratios, report
 
 import sflsim
-from sflsim.learning.store import MemoryStore
+from sflsim.learning.graph.store import MemoryStore
 from sflsim.session import Options, Session
 
 SCENARIO = """

@@ -23,7 +23,7 @@ from torch import nn
 import sflsim
 from sflsim.fleet.population import build_fleet
 from sflsim.learning.data.base import Data
-from sflsim.learning.store import MemoryStore
+from sflsim.learning.graph.store import MemoryStore
 from sflsim.learning.task import Task, build_blocks
 from sflsim.session import Options, Session
 from sflsim.streams import seed_of

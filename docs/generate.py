@@ -17,10 +17,10 @@ import typer
 import sflsim
 from sflsim.cli import app
 from sflsim.fleet import catalog
-from sflsim.planning.sweep_table import FIGURES
 from sflsim.record import tables
 from sflsim.registry import algorithms
 from sflsim.scenario.schema import json_schema
+from sflsim.sweeps.table import FIGURES
 
 if TYPE_CHECKING:
     from mkdocs.structure.files import Files

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from sflsim.provenance import __version__
 
 if TYPE_CHECKING:
+    from sflsim.diagnostics.calibrate import Calibration, calibrate
+    from sflsim.diagnostics.label_counts import label_counts
+    from sflsim.diagnostics.memory import Memory, memory
     from sflsim.errors import Problem, RunError, ScenarioError, SflsimError
-    from sflsim.experiment import Progress, simulate
-    from sflsim.learning.disk_store import DiskStore, StoreWarning
-    from sflsim.learning.store import MemoryStore
-    from sflsim.planning.calibrate import Calibration, calibrate
-    from sflsim.planning.explain import Explanation, explain
-    from sflsim.planning.label_counts import label_counts
-    from sflsim.planning.memory import Memory, memory
-    from sflsim.planning.plan import Plan, plan
-    from sflsim.planning.sweep import Sweep, SweepProgress, sweep
+    from sflsim.experiment.run import Run
+    from sflsim.experiment.simulate import Progress, simulate
+    from sflsim.explainer.explain import Explanation, explain
+    from sflsim.learning.graph.disk_store import DiskStore, StoreWarning
+    from sflsim.learning.graph.store import MemoryStore
+    from sflsim.planner.plan import Plan, plan
     from sflsim.registry import (
         register_algorithm,
         register_dataset,
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
         register_model,
         register_partition,
     )
-    from sflsim.run import Run
     from sflsim.scenario.loading import load_scenario, parse_scenario
     from sflsim.scenario.schema import Scenario
+    from sflsim.sweeps.sweep import Sweep, SweepProgress, sweep
 
 __all__ = [
     "Calibration",
@@ -71,15 +71,15 @@ __all__ = [
 
 _HOMES = {
     "errors": ("Problem", "RunError", "ScenarioError", "SflsimError"),
-    "experiment": ("Progress", "simulate"),
-    "learning.disk_store": ("DiskStore", "StoreWarning"),
-    "learning.store": ("MemoryStore",),
-    "planning.calibrate": ("Calibration", "calibrate"),
-    "planning.explain": ("Explanation", "explain"),
-    "planning.label_counts": ("label_counts",),
-    "planning.memory": ("Memory", "memory"),
-    "planning.plan": ("Plan", "plan"),
-    "planning.sweep": ("Sweep", "SweepProgress", "sweep"),
+    "experiment.simulate": ("Progress", "simulate"),
+    "learning.graph.disk_store": ("DiskStore", "StoreWarning"),
+    "learning.graph.store": ("MemoryStore",),
+    "diagnostics.calibrate": ("Calibration", "calibrate"),
+    "explainer.explain": ("Explanation", "explain"),
+    "diagnostics.label_counts": ("label_counts",),
+    "diagnostics.memory": ("Memory", "memory"),
+    "planner.plan": ("Plan", "plan"),
+    "sweeps.sweep": ("Sweep", "SweepProgress", "sweep"),
     "registry": (
         "register_algorithm",
         "register_dataset",
@@ -87,7 +87,7 @@ _HOMES = {
         "register_model",
         "register_partition",
     ),
-    "run": ("Run",),
+    "experiment.run": ("Run",),
     "scenario.loading": ("load_scenario", "parse_scenario"),
     "scenario.schema": ("Scenario",),
 }

@@ -79,7 +79,7 @@ BUILT_IN = {
         "sflsim.learning.data.flower:Exponential",
     ),
     "distributions": tuple(
-        f"sflsim.fleet.distributions:{name}"
+        f"sflsim.fleet.distributions.bounded:{name}"
         for name in (
             "Constant",
             "Uniform",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sflsim.algorithms.local_loss import LocalLoss, LocalLossConfig, train_with
-from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.common.local_loss import LocalLoss, LocalLossConfig, train_with
 from sflsim.learning.costs import Costs
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
+from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sflsim.learning.calls import BatchName, Model
-    from sflsim.learning.split import Part
+    from sflsim.learning.network.split import Part
     from sflsim.learning.task import Task
 
 

@@ -12,12 +12,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.asynchronous import Asynchronous
-from sflsim.algorithms.simulation import Simulation
-from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig
+from sflsim.algorithms.common.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average
+from sflsim.simulation.asynchronous import Asynchronous
+from sflsim.simulation.simulation import Simulation
 
 
 class FedAsync(Unsplit, Asynchronous):

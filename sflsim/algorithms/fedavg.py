@@ -10,14 +10,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Weighting
-from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
-from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig
+from sflsim.algorithms.common.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
+from sflsim.simulation.base import Weighting
+from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
 
 class FedAvgConfig(UnsplitConfig, SynchronousConfig):

@@ -13,14 +13,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.asynchronous import Asynchronous
-from sflsim.algorithms.base import Count
-from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.unsplit import Unsplit, UnsplitConfig
+from sflsim.algorithms.common.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import add_deltas
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
+from sflsim.simulation.asynchronous import Asynchronous
+from sflsim.simulation.base import Count
+from sflsim.simulation.simulation import Lane, Simulation
 
 
 class FedBuff(Unsplit, Asynchronous):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sflsim.algorithms.base import refuse
 from sflsim.algorithms.fedavg import Averaging, FedAvgConfig
 from sflsim.learning.costs import Costs
+from sflsim.simulation.base import refuse
 
 
 class FedLora(Averaging):

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Weighting
-from sflsim.algorithms.first_order import check_optimizer, train_part
-from sflsim.algorithms.kept import StateConfig, check_replicas, with_states
-from sflsim.algorithms.replicas import ServerReplicas
-from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import SynchronousConfig
+from sflsim.algorithms.common.first_order import check_optimizer, train_part
+from sflsim.algorithms.common.kept import StateConfig, check_replicas, with_states
+from sflsim.algorithms.common.replicas import ServerReplicas
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.learning.calls import add_deltas, by_cut, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.optimizers import OptimizerConfig
+from sflsim.simulation.base import Weighting
+from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.synchronous import SynchronousConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

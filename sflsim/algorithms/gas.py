@@ -15,16 +15,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.algorithms.first_order import check_optimizer, exchange_gradients, gradients_of
-from sflsim.algorithms.gas_buffers import SERVER_MODEL, Buffers, BuffersConfig, adjustment, server_batch
-from sflsim.algorithms.kept import KeptStates, StateConfig
-from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.common.first_order import check_optimizer, exchange_gradients, gradients_of
+from sflsim.algorithms.common.gas_buffers import (
+    SERVER_MODEL,
+    Buffers,
+    BuffersConfig,
+    adjustment,
+    server_batch,
+)
+from sflsim.algorithms.common.kept import KeptStates, StateConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
+from sflsim.learning.graph.lineage import Handle, MathFunction
 from sflsim.learning.label_statistics import Covariance
-from sflsim.learning.lineage import Handle, MathFunction
 from sflsim.learning.optimizers import Clip, Optimizer, OptimizerConfig
+from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
     from torch import Tensor

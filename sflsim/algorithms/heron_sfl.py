@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.local_loss import LocalLoss, LocalLossConfig, train_with
-from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.common.local_loss import LocalLoss, LocalLossConfig, train_with
 from sflsim.learning.costs import Costs
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.optimizers import OptimizerConfig
 from sflsim.learning.zeroth_order import Direction, one_sided
+from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sflsim.learning.calls import BatchName, Model
-    from sflsim.learning.split import Part
+    from sflsim.learning.network.split import Part
     from sflsim.learning.task import Task
 
 

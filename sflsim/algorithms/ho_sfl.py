@@ -22,23 +22,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Weighting, refuse
-from sflsim.algorithms.first_order import check_optimizer
-from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
+from sflsim.algorithms.common.first_order import check_optimizer
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.optimizers import NAMES, PER_TENSOR, Optimizer, OptimizerConfig
 from sflsim.learning.zeroth_order import Direction, Directions, one_sided
+from sflsim.simulation.base import Weighting, refuse
+from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sflsim.learning.calls import Model
-    from sflsim.learning.modes import Training
-    from sflsim.learning.split import Part
+    from sflsim.learning.network.modes import Training
+    from sflsim.learning.network.split import Part
     from sflsim.learning.task import Task
 
 SAMPLES_AT_ONCE = 4096  # bounds the memory of a round; participants share their parts, so batches are joined

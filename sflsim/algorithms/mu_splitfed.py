@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Count, Weighting, refuse
-from sflsim.algorithms.replicas import ServerReplicas
-from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import SynchronousConfig
+from sflsim.algorithms.common.replicas import ServerReplicas
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.clock.server import Job
 from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.zeroth_order import Direction, descend_, two_sided
+from sflsim.simulation.base import Count, Weighting, refuse
+from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.synchronous import SynchronousConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

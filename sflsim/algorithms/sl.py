@@ -11,13 +11,13 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
-from sflsim.algorithms.kept import resume, with_states
-from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.common.kept import resume, with_states
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import stack
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
+from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
     from sflsim.learning.calls import Model

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Weighting
-from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
-from sflsim.algorithms.kept import check_replicas, resume, steps_before, with_states
-from sflsim.algorithms.replicas import ServerReplicas
-from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import SynchronousConfig
+from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.common.kept import check_replicas, resume, steps_before, with_states
+from sflsim.algorithms.common.replicas import ServerReplicas
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average, by_cut, in_groups, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
+from sflsim.simulation.base import Weighting
+from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.synchronous import SynchronousConfig
 
 if TYPE_CHECKING:
     from sflsim.learning.calls import Model

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.base import Weighting
-from sflsim.algorithms.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
-from sflsim.algorithms.simulation import Lane, Simulation
-from sflsim.algorithms.synchronous import Synchronous, SynchronousConfig
+from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import weighted_mean
-from sflsim.learning.lineage import Handle
+from sflsim.learning.graph.lineage import Handle
+from sflsim.simulation.base import Weighting
+from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
 if TYPE_CHECKING:
     from sflsim.learning.calls import BatchName, Model

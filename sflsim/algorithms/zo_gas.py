@@ -21,14 +21,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sflsim.algorithms.gas_buffers import SERVER_MODEL, Buffers, BuffersConfig, adjustment, server_batch
-from sflsim.algorithms.simulation import Lane, Simulation
+from sflsim.algorithms.common.gas_buffers import (
+    SERVER_MODEL,
+    Buffers,
+    BuffersConfig,
+    adjustment,
+    server_batch,
+)
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
+from sflsim.learning.graph.lineage import MathFunction
 from sflsim.learning.label_statistics import Covariance
-from sflsim.learning.lineage import MathFunction
 from sflsim.learning.zeroth_order import Direction, descend_
+from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
     from torch import Tensor

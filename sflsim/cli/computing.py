@@ -50,11 +50,12 @@ def run(
 ) -> None:
     """Simulate a scenario, show a summary and write the run folder."""
     with errors(), ExitStack() as stack:
-        from sflsim.experiment import simulate
-        from sflsim.planning.memory import left_out
-        from sflsim.report.summary import derived_costs, early_ends, format_summary
+        from sflsim.diagnostics.memory import left_out
+        from sflsim.experiment.simulate import simulate
+        from sflsim.metrics.summary import derived_costs, early_ends
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.progress import shown
+        from sflsim.terminal.summary import format_summary
 
         wanted = read_share(target)
         if spans not in ("all", "none"):
@@ -114,9 +115,9 @@ def sweep(
 ) -> None:
     """Simulate a scenario at every combination of some fields' values; write one table of all."""
     with errors(), ExitStack() as stack:
-        from sflsim.planning.sweep import sweep as run_sweep
         from sflsim.scenario.loading import load_scenario
-        from sflsim.scenario.over import read_over
+        from sflsim.scenario.sweep_block import read_over
+        from sflsim.sweeps.sweep import sweep as run_sweep
         from sflsim.terminal.sweep import format_sweep, sweep_shown
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
@@ -160,7 +161,7 @@ def calibrate(
     zeroth-order steps of every block, of both parts at every cut, and of the whole.
     """
     with errors():
-        from sflsim.planning.calibrate import calibrate as measure
+        from sflsim.diagnostics.calibrate import calibrate as measure
         from sflsim.record.tables import write_text
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
@@ -198,7 +199,7 @@ def plan(
 ) -> None:
     """Search the decisions of a scenario's 'plan:' block, recommend one point and say why."""
     with errors(), ExitStack() as stack:
-        from sflsim.planning.plan import plan as make_plan
+        from sflsim.planner.plan import plan as make_plan
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.plan import format_pareto, pareto_caption, plan_shown
 

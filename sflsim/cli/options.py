@@ -60,7 +60,7 @@ def cache_folder(cache: Path | None, no_cache: bool) -> Path | None:
         raise SflsimError("--cache and --no-cache: give one of them")
     if no_cache or cache is not None:
         return cache
-    from sflsim.learning.disk_store import default_folder
+    from sflsim.learning.graph.disk_store import default_folder
 
     return default_folder()
 

@@ -19,8 +19,8 @@ def plot(
 ) -> None:
     """Draw the pictures of a run anew, from its tables alone."""
     with errors():
+        from sflsim.experiment.run import Run
         from sflsim.record.tables import own_folder
-        from sflsim.run import Run
 
         run = Run.load(folder, trust=trust)
         for path in run.plot(to or own_folder(folder, "plots"), read_share(target)):
@@ -50,9 +50,10 @@ def summary(
 ) -> None:
     """Show the summary of a run again, for another target accuracy if you like."""
     with errors():
+        from sflsim.experiment.run import Run
+        from sflsim.metrics.summary import early_ends
         from sflsim.provenance import described
-        from sflsim.report.summary import early_ends, format_summary
-        from sflsim.run import Run
+        from sflsim.terminal.summary import format_summary
 
         run = Run.load(folder, trust=trust)
         out.print(format_summary(run.summary(read_share(target))))
@@ -71,8 +72,8 @@ def explain(
 ) -> None:
     """Say where the time of a run's rounds goes, by their critical paths, and what would help."""
     with errors():
-        from sflsim.planning.explain import explain as explain_run
-        from sflsim.run import Run
+        from sflsim.experiment.run import Run
+        from sflsim.explainer.explain import explain as explain_run
         from sflsim.terminal.explain import as_csv, format_explanation
 
         run = Run.load(folder, trust=trust)
@@ -96,7 +97,7 @@ def trace(
 ) -> None:
     """Write the spans of a run as a trace that Perfetto and about://tracing open."""
     with errors():
-        from sflsim.run import Run
+        from sflsim.experiment.run import Run
         from sflsim.terminal.explain import read_rounds
 
         chosen = read_rounds(rounds)

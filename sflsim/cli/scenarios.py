@@ -21,9 +21,9 @@ def validate(
     trust: Trust = False,
 ) -> None:
     """Check scenarios without running them; report every mistake in every file."""
-    from sflsim.planning.points import points
     from sflsim.scenario.loading import load_scenario
     from sflsim.session import Options, Session, unlike_rounds
+    from sflsim.sweeps.grid import points
 
     wrong = 0
     for path in scenarios:
@@ -109,7 +109,7 @@ def memory(
 ) -> None:
     """Show what every cut and algorithm needs in memory, and which groups of devices are too small."""
     with errors():
-        from sflsim.planning.memory import memory as memory_of
+        from sflsim.diagnostics.memory import memory as memory_of
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.memory import format_memory
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from sflsim.clock.absence import FleetingClient
 from sflsim.clock.client import Begun
 from sflsim.clock.engine import LAST, Activity, Environment, call_in, delay_to
+from sflsim.clock.intermittent_client import FleetingClient
 from sflsim.clock.network import SharedChannel
 
 Load = tuple[float, float, float]

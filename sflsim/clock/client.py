@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from sflsim.clock.engine import Activity, Environment, Event
-from sflsim.clock.meter import Meter
+from sflsim.clock.idle_energy import Meter
 from sflsim.clock.routes import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device

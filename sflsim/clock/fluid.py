@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf, isclose
 
-from sflsim.clock.filling import Pool, Share
-from sflsim.clock.odometer import Odometer
-from sflsim.clock.ranking import Ranking
+from sflsim.clock.indexed_heap import Ranking
+from sflsim.clock.max_min_fair import Pool, Share
+from sflsim.clock.virtual_time import Odometer
 
 SAME = 1e-12  # relative: levels that differ by less are equal but for rounding
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 from sflsim.clock.engine import NORMAL, Activity, Environment, Event, Timeout
 from sflsim.clock.fluid import Flow
-from sflsim.clock.media import Media, Route
+from sflsim.clock.shared_links import Media, Route
 from sflsim.clock.spans import LATENCY, Recorder, Span
-from sflsim.fleet.directions import Direction
+from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
 
 

@@ -9,13 +9,13 @@ from math import inf
 
 from sflsim.clock.engine import Environment
 from sflsim.clock.fluid import Leaf, Trunk
-from sflsim.clock.media import Media, Route
 from sflsim.clock.network import Channel, SharedChannel
+from sflsim.clock.shared_links import Media, Route
 from sflsim.clock.spans import Recorder
-from sflsim.fleet.access_points import AccessPoint
 from sflsim.fleet.devices import Device
-from sflsim.fleet.directions import Direction
-from sflsim.fleet.links import Link
+from sflsim.fleet.links.access_points import AccessPoint
+from sflsim.fleet.links.directions import Direction
+from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
 from sflsim.streams import Stream
 

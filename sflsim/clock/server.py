@@ -15,9 +15,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.clock.engine import NORMAL, Activity, Environment
-from sflsim.clock.places import Places
+from sflsim.clock.replica_slots import Places
 from sflsim.clock.spans import Recorder, Span, Totals
-from sflsim.fleet.links import LinkConfig, SharedLink
+from sflsim.fleet.links.links import LinkConfig, SharedLink
 from sflsim.units import COMPUTE, Bytes, ServerCompute
 
 

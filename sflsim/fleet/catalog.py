@@ -30,7 +30,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from sflsim.errors import did_you_mean
-from sflsim.fleet.mistakes import mistake
+from sflsim.mistakes import mistake
 
 Table = Literal["devices", "links"]
 Status = Literal["measured", "derived", "assumed"]

@@ -13,14 +13,14 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim import units
-from sflsim.fleet.access_points import AccessPoint
 from sflsim.fleet.catalog import Cataloged, Table
-from sflsim.fleet.distribution import DistributionConfig
-from sflsim.fleet.links import Link
-from sflsim.fleet.mistakes import mistake, mistakes
+from sflsim.fleet.distributions.base import DistributionConfig
+from sflsim.fleet.links.access_points import AccessPoint
+from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.stragglers import Slowdown
 from sflsim.fleet.traces import Traceable, TraceConfig
+from sflsim.mistakes import mistake, mistakes
 from sflsim.streams import generator
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationInfo
 
-from sflsim.fleet.mistakes import mistake, mistakes
+from sflsim.mistakes import mistake, mistakes
 from sflsim.readers.table import NUMBER, TableMistake
 from sflsim.readers.text import read_table
 

@@ -14,14 +14,14 @@ from pydantic_core import PydanticCustomError
 
 from sflsim import units
 from sflsim.errors import did_you_mean
-from sflsim.fleet.access_points import AccessPointConfig
-from sflsim.fleet.availability import AlwaysAvailable, Availability
+from sflsim.fleet.availability.config import AlwaysAvailable, Availability
+from sflsim.fleet.availability.events import EventConfig, mistakes_in
 from sflsim.fleet.devices import DeviceConfig
-from sflsim.fleet.events import EventConfig, mistakes_in
-from sflsim.fleet.links import LinkConfig
-from sflsim.fleet.mistakes import Place, mistake, mistakes
-from sflsim.fleet.shannon import AnyLink
+from sflsim.fleet.links.access_points import AccessPointConfig
+from sflsim.fleet.links.links import LinkConfig
+from sflsim.fleet.links.shannon import AnyLink
 from sflsim.fleet.stragglers import Straggler
+from sflsim.mistakes import Place, mistake, mistakes
 
 Mistake = tuple[Place, PydanticCustomError]
 Count = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]

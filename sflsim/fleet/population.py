@@ -14,11 +14,11 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.fleet.access_points import AccessPoint, AccessPointConfig
+from sflsim.fleet.availability.events import EventConfig, changed_compute, changed_link, of_group
 from sflsim.fleet.devices import Device, Power, compute_rate, first_rate, power
-from sflsim.fleet.events import EventConfig, changed_compute, changed_link, of_group
 from sflsim.fleet.groups import FleetConfig, GroupConfig
-from sflsim.fleet.links import build_link
+from sflsim.fleet.links.access_points import AccessPoint, AccessPointConfig
+from sflsim.fleet.links.links import build_link
 from sflsim.fleet.stragglers import StragglerConfig, slowdowns
 from sflsim.streams import generator
 

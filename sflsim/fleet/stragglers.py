@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from sflsim.errors import Problem, ScenarioError
-from sflsim.fleet.distribution import DistributionConfig, Draws, as_mapping, one_kind
-from sflsim.fleet.mistakes import mistake, mistakes
+from sflsim.fleet.distributions.base import DistributionConfig, Draws, as_mapping, one_kind
+from sflsim.mistakes import mistake, mistakes
 from sflsim.streams import Stream
 
 EXCHANGES = 4096  # numbers kept free per round for the exchanges in it

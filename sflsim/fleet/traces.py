@@ -25,9 +25,9 @@ from pydantic import (
 
 from sflsim.errors import did_you_mean
 from sflsim.fleet import files
-from sflsim.fleet.amounts import EXAMPLES
-from sflsim.fleet.distribution import Drawable
-from sflsim.fleet.empirical import measured
+from sflsim.fleet.distributions.amounts import EXAMPLES
+from sflsim.fleet.distributions.base import Drawable
+from sflsim.fleet.distributions.empirical import measured
 from sflsim.fleet.files import Cell, Table, at
 from sflsim.fleet.profiles import Profile
 from sflsim.streams import generator

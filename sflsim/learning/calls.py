@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sflsim.learning.lineage import Lane
+from sflsim.learning.graph.lineage import Lane
 
 if TYPE_CHECKING:
     from torch import Tensor

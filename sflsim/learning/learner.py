@@ -13,9 +13,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from sflsim.learning.calls import evaluate, initial, is_finite
-from sflsim.learning.executor import Executor
-from sflsim.learning.lineage import Call, Handle, Lane, MathFunction, Value
-from sflsim.learning.store import Levels, SharedStore, Store
+from sflsim.learning.graph.executor import Executor
+from sflsim.learning.graph.lineage import Call, Handle, Lane, MathFunction, Value
+from sflsim.learning.graph.store import Levels, SharedStore, Store
 from sflsim.learning.task import Task
 
 

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sflsim.learning.adapters import adapted
-from sflsim.learning.as_written import SAMPLES, check_as_written
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.data.base import Data
-from sflsim.learning.fingerprint import of_behaviour, of_machine, of_network, of_tensors
-from sflsim.learning.initial import initialised
+from sflsim.learning.graph.fingerprint import of_behaviour, of_machine, of_network, of_tensors
 from sflsim.learning.models.base import is_users
-from sflsim.learning.modes import Training
-from sflsim.learning.split import Part, auxiliary_head, cut_blocks
+from sflsim.learning.network.adapters import adapted
+from sflsim.learning.network.as_written import SAMPLES, check_as_written
+from sflsim.learning.network.initial import initialised
+from sflsim.learning.network.modes import Training
+from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.zeroth_order import Direction, Directions
 from sflsim.streams import generator, seed_of
 

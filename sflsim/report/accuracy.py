@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from sflsim.metrics.tables import RUN_COLUMNS, first_at_target, measured, variants_of, with_columns
 from sflsim.report.amounts import number_text, target_text, time_unit
 from sflsim.report.style import (
     COLUMN_IN,
@@ -24,7 +25,6 @@ from sflsim.report.style import (
     message_figure,
     new_figure,
 )
-from sflsim.report.tables import RUN_COLUMNS, first_at_target, measured, variants_of, with_columns
 
 MARKS = 7
 TARGET_LINE: dict[str, Any] = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}

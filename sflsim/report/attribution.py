@@ -1,27 +1,14 @@
-"""Where a participant's time goes: every instant of its round is given to exactly one cause.
-
-A participant's round lasts from the start of its first span to the end of its last. A radio works
-beside the processor and the server beside both, so spans overlap; an instant that several cover goes
-to the first of: compute > slowdown > uplink > downlink > latency > server > wait. An instant that none
-covers is `other`. So overlapped communication and overlapped server steps cost nothing, which is what
-overlapping is for. A multiplicative slowdown stretches compute and counts as compute.
-
-Where nobody waits for others, a client's contribution stands in the place of its round, and its time
-goes to what is on its path, as in `sflsim explain` (see critical_path).
-Imports report modules only.
-"""
+"""The picture of where the time goes: a bar per variant, a part per activity."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from sflsim.metrics.attribution import of_whom, where_time_goes
 from sflsim.report.amounts import time_unit
-from sflsim.report.contributions import contributions, participant_spans
-from sflsim.report.critical_path import contribution_path
 from sflsim.report.style import (
     BLUE,
     GREEN,
@@ -34,19 +21,7 @@ from sflsim.report.style import (
     legend_below,
     message_figure,
 )
-from sflsim.report.tables import variants_of
 
-CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "other")
-CATEGORY_OF = {
-    "compute": "compute",
-    "slowdown": "slowdown",
-    "uplink": "uplink",
-    "downlink": "downlink",
-    "latency": "latency",
-    "serve": "server",
-    "queue": "server",
-    "wait": "wait",
-}
 COLORS = {
     "compute": BLUE,
     "slowdown": ORANGE,
@@ -68,87 +43,6 @@ LABELS = {
     "wait": "waiting for stragglers",
     "other": "other",
 }
-KEYS = ["variant", "seed", "round", "client"]
-
-
-def attribute(spans: pd.DataFrame | None) -> pd.DataFrame:
-    """Return one row per participant and round: `KEYS`, the seconds of each of `CATEGORIES`, its weight.
-
-    The categories of a row add up to the length of the participant's round. Server spans without a
-    client, and spans without an end, belong to nobody and are left out.
-    """
-    work = participant_spans(spans)
-    roundless = work["variant"].isin(contributions(spans)["variant"].unique())
-    parts = [_of_rounds(work[~roundless]), _of_contributions(work[roundless], spans)]
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-
-
-def _of_rounds(work: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the participants of rounds."""
-    groups = work.groupby(KEYS, sort=False, observed=True)
-    owner = np.asarray(groups.ngroup(), dtype=np.int64)
-    rank = work["activity"].map(CATEGORY_OF).fillna("other").map(CATEGORIES.index).to_numpy(dtype=np.int64)
-    start_s, end_s = work["start_s"].to_numpy(dtype=np.float64), work["end_s"].to_numpy(dtype=np.float64)
-    rows = work[KEYS].drop_duplicates(KEYS).reset_index(drop=True)
-    seconds = pd.DataFrame(_sweep(owner, rank, start_s, end_s, len(rows)), columns=list(CATEGORIES))
-    return pd.concat([rows, seconds], axis=1).assign(weight=1.0)
-
-
-def _of_contributions(work: pd.DataFrame, spans: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the rows of contributions: what the client did or waited for on its path through each."""
-    path = contribution_path(spans, work["variant"].unique())
-    path = path.assign(
-        seconds=path["end_s"] - path["start_s"],
-        category=path["activity"].map(CATEGORY_OF).fillna("other"),
-    )
-    keys = [*KEYS, "contribution", "weight"]
-    seconds = path.groupby([*keys, "category"], sort=False)["seconds"].sum().unstack(fill_value=0)
-    rows = seconds.reindex(columns=list(CATEGORIES), fill_value=0.0).reset_index()
-    return rows[[*KEYS, *CATEGORIES, "weight"]]
-
-
-def _sweep(
-    owner: npt.NDArray[np.int64],
-    rank: npt.NDArray[np.int64],
-    start_s: npt.NDArray[np.float64],
-    end_s: npt.NDArray[np.float64],
-    owners: int,
-) -> npt.NDArray[np.float64]:
-    """Return seconds (owners, categories): walk over all starts and ends, owner by owner, in time order.
-
-    Between two neighbouring edges the lowest rank that is open gets the time. Every owner closes what
-    it opened, so one running count over all owners serves each of them.
-    """
-    edge_s, edge_owner = np.concatenate([start_s, end_s]), np.concatenate([owner, owner])
-    edge_rank, change = np.concatenate([rank, rank]), np.repeat(np.array([1, -1], dtype=np.int64), len(owner))
-    order = np.lexsort((edge_s, edge_owner))
-    edge_s, edge_owner, edge_rank, change = edge_s[order], edge_owner[order], edge_rank[order], change[order]
-    other = len(CATEGORIES) - 1
-    cause = np.full(len(order), other, dtype=np.int64)
-    for category in reversed(range(other)):
-        cause[np.cumsum(np.where(edge_rank == category, change, 0)) > 0] = category
-    length_s = np.diff(edge_s, append=edge_s[-1:])
-    length_s[:-1][edge_owner[1:] != edge_owner[:-1]] = 0.0
-    cell = edge_owner * len(CATEGORIES) + cause
-    total = np.bincount(cell, weights=length_s, minlength=owners * len(CATEGORIES))
-    return total.astype(np.float64).reshape(owners, len(CATEGORIES))
-
-
-def where_time_goes(spans: pd.DataFrame | None, share: bool = False) -> pd.DataFrame:
-    """Return mean seconds per participant and round of each of `CATEGORIES`, one row per variant.
-
-    With `share` each row is divided by its sum.
-    """
-    rows = attribute(spans)
-    weighed = rows[list(CATEGORIES)].mul(rows["weight"], axis=0)
-    means = weighed.groupby(rows["variant"], sort=False, observed=True).mean()
-    means = means.reindex(variants_of(spans)).dropna(how="all")
-    return means.div(means.sum(axis=1).replace(0.0, np.nan), axis=0).fillna(0.0) if share else means
-
-
-def of_whom(spans: pd.DataFrame | None) -> str:
-    """Return whose time is shown: there are rounds, contributions, or both."""
-    return "a participant's round" + (" or contribution" if len(contributions(spans)) else "")
 
 
 @in_style

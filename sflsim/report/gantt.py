@@ -16,9 +16,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from sflsim.metrics.contributions import CONTRIBUTION, SERVER
+from sflsim.metrics.tables import SPAN_COLUMNS, with_columns
 from sflsim.report.amounts import time_unit
 from sflsim.report.attribution import COLORS
-from sflsim.report.contributions import CONTRIBUTION, SERVER
 from sflsim.report.style import (
     DOUBLE_IN,
     INK,
@@ -29,7 +30,6 @@ from sflsim.report.style import (
     new_figure,
     wrapped,
 )
-from sflsim.report.tables import SPAN_COLUMNS, with_columns
 
 # activity: (legend, colour, top and bottom of its lane in a row of height 1)
 LANES = {

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from sflsim.metrics.tables import with_columns
 from sflsim.report.html import short
 from sflsim.report.html_curves import SYMBOLS
 from sflsim.report.style import look
-from sflsim.report.tables import with_columns
 
 KEYS = ["group", "flop_per_s", "up_bytes_per_s", "down_bytes_per_s", "memory_bytes"]
 MOST_POINTS = 3000

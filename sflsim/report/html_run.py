@@ -9,6 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from sflsim.metrics.attribution import of_whom, where_time_goes
+from sflsim.metrics.summary import early_ends, summarize
+from sflsim.metrics.tables import RUN_COLUMNS, variants_of, why_no_spans, with_columns
 from sflsim.provenance import described
 from sflsim.report.amounts import (
     NONE,
@@ -19,13 +22,11 @@ from sflsim.report.amounts import (
     seconds_text,
     time_unit,
 )
-from sflsim.report.attribution import COLORS, LABELS, of_whom, where_time_goes
+from sflsim.report.attribution import COLORS, LABELS
 from sflsim.report.html import Section, escape, folded, page, short, table_html
 from sflsim.report.html_curves import curves, looks
 from sflsim.report.html_fleet import fleet
 from sflsim.report.html_gantt import gantt
-from sflsim.report.summary import early_ends, summarize
-from sflsim.report.tables import RUN_COLUMNS, variants_of, why_no_spans, with_columns
 
 ACCURACY = (
     "Mean over seeds; the band spans the lowest and the highest seed, a cross marks a seed that diverged. "

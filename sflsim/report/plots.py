@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sflsim.metrics.contributions import participant_spans
+from sflsim.metrics.tables import measured, variants_of
 from sflsim.report.accuracy import accuracy_figure, time_to_accuracy_figure
 from sflsim.report.attribution import where_time_goes_figure
-from sflsim.report.contributions import participant_spans
 from sflsim.report.gantt import gantt_figure
 from sflsim.report.style import safe_name, save_png
-from sflsim.report.tables import measured, variants_of
 
 
 def plot_all(

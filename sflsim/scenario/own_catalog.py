@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema
 from sflsim.errors import Problem, ScenarioError, did_you_mean
 from sflsim.fleet.catalog import ENTRY_NAME, Cataloged, Table, entries
 from sflsim.fleet.devices import DeviceConfig
-from sflsim.fleet.links import LinkConfig
+from sflsim.fleet.links.links import LinkConfig
 from sflsim.fleet.own_catalog import CatalogConfig, CatalogEntry
 from sflsim.scenario.coercions import coercions
 from sflsim.scenario.json_schemas import schema_of

@@ -23,7 +23,6 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from sflsim.algorithms.base import AlgorithmConfig
 from sflsim.clock.server import ServerConfig
 from sflsim.errors import ScenarioError, did_you_mean
 from sflsim.fleet.catalog import adding
@@ -32,11 +31,12 @@ from sflsim.learning.config import Workload
 from sflsim.registry import OneOf, Trust, algorithms, config_of, trusted, trusting
 from sflsim.scenario.coercions import coercions
 from sflsim.scenario.expand import expands, resolve
-from sflsim.scenario.over import mistakes
 from sflsim.scenario.own_catalog import OwnCatalog, read_catalog
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.source import Source
+from sflsim.scenario.sweep_block import mistakes
 from sflsim.scenario.yaml_lines import CONTROL, SURROGATE, write_yaml
+from sflsim.simulation.base import AlgorithmConfig
 from sflsim.units import PERIOD, Fraction, Period
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]

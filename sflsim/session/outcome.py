@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sflsim.algorithms.base import Algorithm
-from sflsim.algorithms.simulation import Evaluation, Simulation
+from sflsim.clock.client_totals import Tally
 from sflsim.clock.spans import Span, Use, in_updates
-from sflsim.clock.tally import Tally
+from sflsim.simulation.base import Algorithm
+from sflsim.simulation.simulation import Evaluation, Simulation
 
 
 @dataclass

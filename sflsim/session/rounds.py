@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sflsim.algorithms.asynchronous import Asynchronous
-from sflsim.algorithms.base import AlgorithmConfig
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
+from sflsim.simulation.asynchronous import Asynchronous
+from sflsim.simulation.base import AlgorithmConfig
 
 
 def has_rounds(config: AlgorithmConfig) -> bool:

@@ -14,23 +14,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sflsim.algorithms.base import Algorithm
-from sflsim.algorithms.simulation import Evaluation, Learning, Rules, Simulation
-from sflsim.algorithms.time_plane import Deployment
+from sflsim.clock.client_totals import Tally
 from sflsim.clock.engine import seldom_collected
 from sflsim.clock.spans import Recorder
-from sflsim.clock.tally import Tally
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.population import build_fleet
-from sflsim.fleet.presence import presence_of
-from sflsim.learning.absent import NoLearning
-from sflsim.learning.disk_store import LIMIT_BYTES, DiskStore
-from sflsim.learning.lineage import look_again
+from sflsim.fleet.sampling import presence_of
+from sflsim.learning.graph.disk_store import LIMIT_BYTES, DiskStore
+from sflsim.learning.graph.lineage import look_again
+from sflsim.learning.graph.store import MemoryStore, Store
+from sflsim.learning.graph.timing_only import NoLearning
 from sflsim.learning.models.base import is_users
-from sflsim.learning.store import MemoryStore, Store
 from sflsim.scenario.schema import Scenario
-from sflsim.session.needs import Needs
 from sflsim.session.outcome import Outcome
+from sflsim.session.requirements import Needs
+from sflsim.simulation.base import Algorithm
+from sflsim.simulation.simulation import Evaluation, Learning, Rules, Simulation
+from sflsim.simulation.time_plane import Deployment
 
 if TYPE_CHECKING:
     from sflsim.learning.data.base import Data
@@ -202,7 +202,7 @@ class Session(Needs):
         if (cut, seed) not in self._tasks:
             import torch
 
-            from sflsim.learning.fingerprint import of_code
+            from sflsim.learning.graph.fingerprint import of_code
             from sflsim.learning.task import Task, build_blocks
 
             torch.set_num_threads(self.options.threads)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import SflsimError
-from sflsim.learning.disk_store import DiskStore, default_folder
+from sflsim.learning.graph.disk_store import DiskStore, default_folder
 from sflsim.units import Quantity
 
 SIZE = Quantity("byte", "1 GiB", positive=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from sflsim.diagnostics.calibrate import Calibration
 from sflsim.errors import SflsimError
-from sflsim.planning.calibrate import Calibration
 
 
 def read_threads(text: str) -> list[int]:

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from sflsim.errors import SflsimError
-from sflsim.planning.explain import Explanation
+from sflsim.explainer.explain import Explanation
 from sflsim.report.amounts import NONE, number_text, seconds_text
 
 SLOWEST = 5

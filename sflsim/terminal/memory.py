@@ -9,7 +9,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from sflsim.planning.memory import Memory
+from sflsim.diagnostics.memory import Memory
 from sflsim.terminal.cache import size_text
 
 SHORT = {

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from sflsim.diagnostics.label_counts import label_counts
 from sflsim.errors import SflsimError
-from sflsim.planning.label_counts import label_counts
 from sflsim.report.labels import labels_figure
 from sflsim.report.style import save_png
 from sflsim.scenario.schema import Scenario

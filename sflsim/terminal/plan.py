@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.planning.plan import Plan
+from sflsim.planner.plan import Plan
 from sflsim.report.amounts import byte_unit, joule_unit, number_text, time_unit
 from sflsim.scenario.yaml_lines import shorten
 from sflsim.terminal.progress import LINE_EVERY_S

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from sflsim.experiment import Progress
+from sflsim.experiment.simulate import Progress
 from sflsim.report.amounts import number_text, time_unit
 
 LINE_EVERY_S = 5.0

@@ -17,17 +17,17 @@ def write_report(folder: Path, file: Path, target: float | None = None, *, trust
         SflsimError: plotly is not installed, or a target is given for what has its own.
     """
     if (folder / "run.json").is_file():
-        from sflsim.run import Run
+        from sflsim.experiment.run import Run
 
         return Run.load(folder, trust=trust).report(file, target)
     if target is not None:
         raise SflsimError("--target: only the report of a run takes one; a sweep and a plan have their own")
     if (folder / "sweep.json").is_file():
-        from sflsim.planning.sweep import Sweep
+        from sflsim.sweeps.sweep import Sweep
 
         return Sweep.load(folder, trust=trust).report(file)
     if (folder / "plan.json").is_file():
-        from sflsim.planning.plan import Plan
+        from sflsim.planner.plan import Plan
 
         return Plan.load(folder, trust=trust).report(file)
     raise RunError(

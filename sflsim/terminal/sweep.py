@@ -15,8 +15,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.planning.sweep import Sweep, SweepProgress
 from sflsim.report.amounts import NONE, byte_unit, number_text, target_text, time_unit
+from sflsim.sweeps.sweep import Sweep, SweepProgress
 from sflsim.terminal.plan import over_lines
 from sflsim.terminal.progress import LINE_EVERY_S, duration
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from sflsim.learning.calibration import measure
+from sflsim.learning.profiling.calibration import measure
 from sflsim.scenario.loading import parse_scenario
 from sflsim.session import Options, Session
 from sflsim.testbed.exchanges import SIDES

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sflsim.algorithms.first_order import train_part
+from sflsim.algorithms.common.first_order import train_part
 from sflsim.algorithms.mu_splitfed import server_steps
 from sflsim.learning.calls import Model
 from sflsim.learning.optimizers import Optimizer

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from sflsim.learning.calibration import measure
 from sflsim.learning.calls import Model, average, evaluate
+from sflsim.learning.profiling.calibration import measure
 from sflsim.scenario.loading import parse_scenario
 from sflsim.session import Options, Session
 from sflsim.testbed.exchanges import SIDES

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from sflsim.algorithms.base import PerClientCut
 from sflsim.errors import Problem, ScenarioError
 from sflsim.fleet.groups import FleetConfig, GroupConfig
-from sflsim.fleet.links import LinkConfig
+from sflsim.fleet.links.links import LinkConfig
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.learning.task import Task
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Session
+from sflsim.simulation.base import PerClientCut
 
 
 @dataclass(frozen=True)

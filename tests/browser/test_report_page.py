@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from support import FAST, SLOW, data, read
 
-from sflsim.experiment import simulate
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
+from sflsim.metrics.summary import summarize
 from sflsim.report.html_points import plan_report, sweep_report
-from sflsim.report.summary import summarize
-from sflsim.run import Run
 
 pytest.importorskip("plotly")
 webdriver = pytest.importorskip("selenium.webdriver")

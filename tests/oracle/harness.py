@@ -22,10 +22,10 @@ from oracle import reference as ref
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sflsim.learning.graph.lineage import Handle, Lane, MathFunction
+from sflsim.learning.graph.store import Store
 from sflsim.learning.learner import Learner
-from sflsim.learning.lineage import Handle, Lane, MathFunction
-from sflsim.learning.split import Part
-from sflsim.learning.store import Store
+from sflsim.learning.network.split import Part
 from sflsim.learning.task import Task
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session

@@ -16,7 +16,7 @@ from oracle.harness import CNN, Training, oracle_optimizer, scenario, train
 
 from sflsim.algorithms.ho_sfl import mean_exchange, rebuilt, shared_directions
 from sflsim.errors import ScenarioError
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 from sflsim.learning.optimizers import NAMES, PER_TENSOR
 from sflsim.session import Options, Session
 from sflsim.streams import seed_of

@@ -17,8 +17,8 @@ from oracle import harness
 from torch import Tensor, nn
 
 from sflsim.errors import ScenarioError
+from sflsim.learning.graph.store import MemoryStore
 from sflsim.learning.optimizers import NAMES, Optimizer
-from sflsim.learning.store import MemoryStore
 from sflsim.session import Options, Session
 
 FLEET = {

@@ -24,7 +24,7 @@ from oracle.harness import (
 from torch import nn
 
 from sflsim.errors import ScenarioError
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 from sflsim.session import Options, Session
 
 SGD = {"name": "SGD", "lr": 0.1}

@@ -13,8 +13,8 @@ from planned import FIRST_ORDER, MU_SPLITFED, SPLITFED_V1, planned, workloads
 from support import read
 
 import sflsim
-from sflsim.planning.pareto import front, hypervolume
-from sflsim.planning.plan import Plan, plan
+from sflsim.planner.pareto import front, hypervolume
+from sflsim.planner.plan import Plan, plan
 
 pytest.importorskip("torch")
 

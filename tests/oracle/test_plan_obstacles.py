@@ -9,12 +9,12 @@ import pytest
 from planned import MU_SPLITFED, SPLITFED_V1, planned
 
 import sflsim
-from sflsim.planning.infeasible import attainable, explained, obstacles
-from sflsim.planning.judge import Judge
-from sflsim.planning.knowledge import Knowledge
-from sflsim.planning.plan import plan
-from sflsim.planning.search import exact, nearest
-from sflsim.planning.space import Point, Space
+from sflsim.planner.evaluator import Knowledge
+from sflsim.planner.objectives import Judge
+from sflsim.planner.plan import plan
+from sflsim.planner.search import exact, nearest
+from sflsim.planner.space import Point, Space
+from sflsim.planner.text.infeasible import attainable, explained, obstacles
 
 pytest.importorskip("torch")
 

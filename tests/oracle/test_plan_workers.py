@@ -12,10 +12,10 @@ import pytest
 from planned import MU_SPLITFED, SPLITFED_V1, planned
 
 import sflsim
-from sflsim.planning import plan as planning
-from sflsim.planning import workers
-from sflsim.planning.plan import Plan, plan
-from sflsim.planning.workers import Workers
+from sflsim.planner import plan as planning
+from sflsim.planner import workers
+from sflsim.planner.plan import Plan, plan
+from sflsim.planner.workers import Workers
 
 pytest.importorskip("torch")
 
@@ -87,7 +87,7 @@ def test_what_is_done_ahead_changes_nothing(
         return real(future)
 
     monkeypatch.setattr(planning, "Workers", eager)
-    monkeypatch.setattr("sflsim.planning.trainings.first_done", until_done)
+    monkeypatch.setattr("sflsim.planner.trainings.first_done", until_done)
     monkeypatch.setattr(workers, "result", waited)
     several = plan(scenario(**search), workers=3)
     assert whole(several, tmp_path / "several") == whole(alone, tmp_path / "alone")

@@ -8,10 +8,10 @@ import pytest
 from support import FAST, UNLIMITED, data, read
 
 from sflsim.errors import ScenarioError
-from sflsim.experiment import simulate
-from sflsim.planning.what_if import what_if
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
+from sflsim.explainer.what_if import what_if
 from sflsim.registry import algorithms
-from sflsim.run import Run
 
 TWO = {"clients": 2, "groups": [{**FAST, "count": 2}]}
 SERVER = {"compute": "4 FLOP/s", "slots": 2, "link": UNLIMITED}

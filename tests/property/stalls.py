@@ -10,10 +10,10 @@ import math
 import re
 from typing import Any
 
+from sflsim.experiment.run import Run
+from sflsim.fleet.availability.on_off import Timeline
 from sflsim.fleet.population import build_fleet
-from sflsim.fleet.presence import presence_of
-from sflsim.fleet.timelines import Timeline
-from sflsim.run import Run
+from sflsim.fleet.sampling import presence_of
 
 LEAST_LOST = 1000  # parts in a row before a run is given up
 

@@ -12,10 +12,10 @@ from property.stalls import check_stall
 from support import COSTS, FAST, SLOW, data, read
 
 from sflsim import registry
-from sflsim.experiment import simulate
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 from sflsim.fleet.population import FleetConfig, build_fleet
-from sflsim.fleet.presence import presence_of
-from sflsim.run import Run
+from sflsim.fleet.sampling import presence_of
 
 RUNS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 ALGORITHMS = sorted(registry.algorithms())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from property.test_absence import ALGORITHMS, POWER, RUNS, check, scenarios
 from support import read
 
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 
 CAPACITY_J = st.floats(0.01, 400) | st.sampled_from([1.0, 4.0, 32.0])
 

@@ -39,10 +39,10 @@ from property.messages import (
 from property.random_scenarios import scenarios
 from property.stalls import check_stall
 
-from sflsim.experiment import simulate
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 from sflsim.fleet.devices import Device
 from sflsim.fleet.population import build_fleet
-from sflsim.run import Run
 from sflsim.scenario.schema import Scenario
 
 RUNS = settings(deadline=None, suppress_health_check=list(HealthCheck))

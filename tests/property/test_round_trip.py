@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from property.random_scenarios import RATES_CSV, product_of, scenarios
 
+from sflsim.experiment.run import Run
 from sflsim.record import tables
-from sflsim.run import Run
 from sflsim.scenario.loading import parse_scenario
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.yaml_lines import CONTROL, read_yaml, write_yaml

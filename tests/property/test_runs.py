@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support import COSTS, FAST, FREE, SIZES, SLOW, UNLIMITED, data, read
 
 from sflsim.errors import ScenarioError
-from sflsim.experiment import simulate
-from sflsim.run import Run
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 from sflsim.scenario import parse_scenario
 
 RUNS = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

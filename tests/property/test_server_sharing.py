@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support import FREE, UNLIMITED, data, read
 
 from sflsim.clock.engine import Environment, Protocol, Timeout
-from sflsim.clock.fair import FairServer
+from sflsim.clock.processor_sharing import FairServer
 from sflsim.clock.spans import Recorder
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 
 Jobs = list[tuple[float, float]]
 TENTHS = st.integers(0, 100).map(lambda tenths: tenths / 10)

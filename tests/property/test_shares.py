@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support import UNLIMITED, data, read
 
 import sflsim
-from sflsim.experiment import simulate
-from sflsim.planning.explain import AGREE, Explanation
+from sflsim.experiment.simulate import simulate
+from sflsim.explainer.explain import AGREE, Explanation
 
 CONTRIBUTIONS = 300
 ROUNDLESS: dict[str, tuple[dict[str, Any], int]] = {

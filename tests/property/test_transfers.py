@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from sflsim.clock.engine import Environment, Protocol, Timeout
 from sflsim.clock.fluid import Leaf, Trunk
-from sflsim.clock.media import Media
 from sflsim.clock.network import SharedChannel, Transfer
+from sflsim.clock.shared_links import Media
 from sflsim.clock.spans import Recorder
 from sflsim.clock.spans import messages as messages_of
-from sflsim.fleet.directions import Direction
+from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
 
 CLIENTS = 6

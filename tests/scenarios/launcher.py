@@ -16,7 +16,7 @@ import pyarrow.parquet  # noqa: F401 (loaded before the children are made, like 
 import torch
 
 import sflsim
-import sflsim.experiment
+import sflsim.experiment.simulate
 from sflsim.scenario import parse_scenario
 
 

@@ -12,9 +12,9 @@ from support import imported
 
 import sflsim
 from sflsim.learning.costs import Costs
-from sflsim.learning.measure import derive_costs
 from sflsim.learning.models.cnn import CNN
-from sflsim.learning.split import Part
+from sflsim.learning.network.split import Part
+from sflsim.learning.profiling.measure import derive_costs
 
 STUDY = Path(__file__).parents[2] / "analysis" / "capacity_planning.py"
 ROUNDED = 1e-3

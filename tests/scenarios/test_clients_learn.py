@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 from sflsim.scenario.loading import load_scenario
 from sflsim.scenario.schema import Scenario
 

@@ -24,16 +24,16 @@ from typer.testing import CliRunner
 import sflsim
 from sflsim.cli import app
 from sflsim.errors import SflsimWarning
-from sflsim.planning.plan import Plan
-from sflsim.planning.sweep import Sweep
-from sflsim.run import Run
+from sflsim.experiment.run import Run
+from sflsim.planner.plan import Plan
+from sflsim.sweeps.sweep import Sweep
 
 NAMES = ["a[/b]", "[v2] ours", ":smile:", "$x$ \\frac$", "naïve 😀 名", "<b>bold</b> & *so*"]
 RUN = ["run", "q.yaml", "--timing-only", "--workers", "1"]
 MAIN = [sys.executable, "-m", "sflsim"]
 HELD = """
 import sys
-import sflsim.experiment as experiment
+import sflsim.experiment.simulate as experiment
 from sflsim.cli import main
 simulate = experiment.simulate
 def held(*arguments, **options):
@@ -278,7 +278,9 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_computed(
     """A file where a folder should be, a name that is too long."""
     write()
     Path("file").touch()
-    monkeypatch.setattr("sflsim.experiment.simulate", lambda *_, **__: pytest.fail("it was simulated"))
+    monkeypatch.setattr(
+        "sflsim.experiment.simulate.simulate", lambda *_, **__: pytest.fail("it was simulated")
+    )
     for place in ("file/out", "a" * 300):
         result = CliRunner().invoke(app, ["run", "q.yaml", "--timing-only", "--out", place])
         assert (result.exit_code, "cannot be written" in result.stderr) == (2, True), result.output

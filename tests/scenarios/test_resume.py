@@ -24,7 +24,7 @@ import pytest
 from support import read
 
 import sflsim
-from sflsim.learning.disk_store import DiskStore
+from sflsim.learning.graph.disk_store import DiskStore
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session
 

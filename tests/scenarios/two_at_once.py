@@ -10,8 +10,8 @@ import json
 import os
 import sys
 
-import sflsim.experiment  # what a run needs is imported before the first fork
-import sflsim.planning.memory
+import sflsim.diagnostics.memory
+import sflsim.experiment.simulate  # what a run needs is imported before the first fork
 import sflsim.terminal.progress  # noqa: F401
 from sflsim.cli import main
 

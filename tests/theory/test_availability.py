@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sflsim.fleet.availability import DailyAvailable, MarkovAvailable
+from sflsim.fleet.availability.config import DailyAvailable, MarkovAvailable
+from sflsim.fleet.availability.on_off import DAY_S, Both, Scripted, Switching, Timeline, Traced
 from sflsim.fleet.population import FleetConfig, build_fleet
-from sflsim.fleet.presence import Presence, presence_of
 from sflsim.fleet.profiles import Profile
-from sflsim.fleet.timelines import DAY_S, Both, Scripted, Switching, Timeline, Traced
+from sflsim.fleet.sampling import Presence, presence_of
 
 SIGMAS = 4.0  # a right value is refused in 1 of 16,000 cases; seeds are fixed
 HOUR_S = 3600.0

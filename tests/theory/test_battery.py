@@ -11,8 +11,8 @@ from support import FAST, SLOW, UNLIMITED, data, read
 
 from sflsim import registry
 from sflsim.errors import ScenarioError
-from sflsim.experiment import simulate
-from sflsim.run import Run
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 
 POWER = {"idle": "1 W", "compute": "3 W", "send": "2 W", "receive": "1.5 W"}
 OPEN = {"compute": "4 FLOP/s", "slots": 1, "link": UNLIMITED}

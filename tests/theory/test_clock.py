@@ -19,7 +19,7 @@ from support import COSTS, FREE, UNLIMITED, data, read
 from sflsim.clock.engine import Environment, Protocol, Timeout
 from sflsim.clock.server import Server
 from sflsim.clock.spans import Recorder
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 
 CONFIDENCE = 0.99
 ROUNDS = 1000

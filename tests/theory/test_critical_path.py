@@ -14,11 +14,11 @@ import pytest
 from support import COSTS, FAST, SLOW, UNLIMITED, data, read
 
 import sflsim
-from sflsim.experiment import simulate
-from sflsim.planning.bottleneck import Bottleneck, describe
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
+from sflsim.explainer.bottleneck import Bottleneck, describe
+from sflsim.metrics.critical_path import critical_path, shares, slowest
 from sflsim.registry import algorithms
-from sflsim.report.critical_path import critical_path, shares, slowest
-from sflsim.run import Run
 from sflsim.session import has_rounds
 
 Piece = tuple[str, str, float, float]  # client, activity, start, end

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support import COSTS, data, read, whole
 
-from sflsim.experiment import simulate
-from sflsim.run import Run
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 
 PRIVATE = {"up": "unlimited", "down": "unlimited"}
 SHARED = {"up": "8 Gbit/s", "down": "8 Gbit/s"}

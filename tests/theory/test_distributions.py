@@ -14,9 +14,9 @@ import pytest
 from pydantic import TypeAdapter
 from scipy import integrate, special, stats
 
-from sflsim.fleet.distributions import Distribution, DistributionConfig
+from sflsim.fleet.distributions.bounded import Distribution, DistributionConfig
+from sflsim.fleet.distributions.unbounded import gamma_below
 from sflsim.fleet.population import FleetConfig, build_fleet
-from sflsim.fleet.tails import gamma_below
 from sflsim.streams import generator
 
 N = 200_000

@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 from support import FREE, UNLIMITED, data, read
 
-from sflsim.experiment import simulate
-from sflsim.run import Run
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 
 POWER = {"idle": "2 W", "compute": "7 W", "send": "4 W", "receive": "3 W"}
 ABOVE_IDLE_W = {"compute": 5.0, "uplink": 2.0, "downlink": 1.0}

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from sflsim.clock.engine import Environment, Protocol, Timeout
-from sflsim.clock.fair import FairServer
+from sflsim.clock.processor_sharing import FairServer
 from sflsim.clock.spans import Recorder
 
 JOBS, BATCHES = 60_000, 32

@@ -8,10 +8,10 @@ import pytest
 from support import FAST, UNLIMITED, data, read
 
 import sflsim
-from sflsim.experiment import simulate
-from sflsim.planning.bottleneck import bottleneck, describe
-from sflsim.planning.scaling import assumptions, less_is_better
-from sflsim.planning.timing import Shared, Timer
+from sflsim.experiment.simulate import simulate
+from sflsim.explainer.bottleneck import bottleneck, describe
+from sflsim.retime.scaling import assumptions, less_is_better
+from sflsim.retime.timing import Shared, Timer
 
 LIMITED = {"up": "16 byte/s", "down": "16 byte/s"}
 POWER = {"idle": "1 W", "compute": "3 W", "send": "2 W", "receive": "1.5 W"}

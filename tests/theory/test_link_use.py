@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support import FAST, SLOW, data, read
 
-from sflsim.experiment import simulate
-from sflsim.run import Run
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 
 HALL = {"hall": {"shared": "12 byte/s"}}
 Steps = list[tuple[float, float]]

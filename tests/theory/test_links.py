@@ -11,12 +11,12 @@ from scipy import stats
 
 from sflsim.clock.engine import Environment, Protocol, Timeout
 from sflsim.clock.fluid import Trunk
-from sflsim.clock.media import Media
 from sflsim.clock.network import Channel, SharedChannel
+from sflsim.clock.shared_links import Media
 from sflsim.clock.spans import Recorder, Span
 from sflsim.clock.spans import messages as messages_of
-from sflsim.fleet.directions import Direction
-from sflsim.fleet.links import LinkConfig
+from sflsim.fleet.links.directions import Direction
+from sflsim.fleet.links.links import LinkConfig
 
 CONFIDENCE = 0.99
 BATCHES = 32

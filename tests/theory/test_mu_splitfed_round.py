@@ -27,7 +27,7 @@ import pandas as pd
 import pytest
 from support import COSTS, FAST, SLOW, UNLIMITED, data, read, whole
 
-from sflsim.experiment import simulate
+from sflsim.experiment.simulate import simulate
 
 Row = tuple[str, str, float, float, str, float, float]  # actor, activity, start, end, client, bytes, flop
 

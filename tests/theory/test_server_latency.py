@@ -9,8 +9,8 @@ import pytest
 from support import FAST, data, read, whole
 
 from sflsim.errors import ScenarioError
-from sflsim.experiment import simulate
-from sflsim.run import Run
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
 
 RATES = {
     "unlimited": {"up": "unlimited", "down": "unlimited"},

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from sflsim.learning import zeroth_order
 from sflsim.learning.models.mlp import MLP
-from sflsim.learning.split import Part
+from sflsim.learning.network.split import Part
 from sflsim.learning.task import build_blocks
 from sflsim.learning.zeroth_order import Direction, Directions, descend_, two_sided
 from sflsim.streams import seed_of

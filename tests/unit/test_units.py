@@ -13,9 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 import sflsim
 from sflsim.errors import ScenarioError
-from sflsim.fleet.amounts import Amount, AmountOf
-from sflsim.planning.scaling import scaled
-from sflsim.planning.space import size_of
+from sflsim.fleet.distributions.amounts import Amount, AmountOf
+from sflsim.planner.space import size_of
+from sflsim.retime.scaling import scaled
 from sflsim.scenario.plan_block import number_of
 from sflsim.units import BASE_UNITS, Fraction, NoQuantity, Power, measure, parse, split
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from sflsim.learning.models.base import ModelConfig
-from sflsim.learning.models.lora import Adapters
+from sflsim.learning.network.lora import Adapters
 
 if TYPE_CHECKING:
     from torch import nn

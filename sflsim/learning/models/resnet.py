@@ -47,7 +47,7 @@ class ResNet(ModelConfig):
         Raises:
             ScenarioError: the samples are no images.
         """
-        from sflsim.learning.residual import Residual, classifier, stem
+        from sflsim.learning.network.residual import Residual, classifier, stem
 
         channels, rows, columns = image_shape(sample_shape, str(getattr(self, "kind", "resnet")))
         large = self.stem == "imagenet" or (self.stem == "auto" and min(rows, columns) >= LARGE)

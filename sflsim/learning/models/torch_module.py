@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.models.base import ModelConfig
-from sflsim.learning.models.lora import Adapters
+from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits, unknown
 from sflsim.learning.user_code import imported, version_of
 from sflsim.registry import UNTRUSTED, Trust, trusted

@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
 from sflsim.learning.models.base import ModelConfig
-from sflsim.learning.models.lora import Adapters
+from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits
 from sflsim.learning.stamps import stamp_of
 
@@ -106,7 +106,7 @@ class Transformer(ModelConfig):
         import torch
         from torch import nn
 
-        from sflsim.learning.transformer_blocks import split_transformer
+        from sflsim.learning.network.transformer_blocks import split_transformer
 
         settings = self._settings()
         is_text = not hasattr(settings, "image_size")

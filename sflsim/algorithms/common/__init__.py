@@ -1,0 +1,1 @@
+"""What several algorithms share: first-order training, local losses, replicas, unsplit models, buffers."""

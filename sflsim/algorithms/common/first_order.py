@@ -1,0 +1,202 @@
+"""The first-order exchange that split learning is built on: protocol and math, said once.
+
+Activations and labels go up, the cut gradient comes down; each side steps its own part. Per
+iteration: client forward, up |z| + |y|, server forward and backward, down |z|, client backward.
+Per turn of a client: the client part down and up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from sflsim.algorithms.common.kept import KeptStates, StateConfig
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.errors import Problem, ScenarioError
+from sflsim.learning.costs import Costs
+from sflsim.learning.optimizers import PER_TENSOR, Optimizer, OptimizerConfig
+from sflsim.simulation.base import Algorithm
+from sflsim.simulation.simulation import Simulation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sflsim.learning.calls import BatchName, Model
+    from sflsim.learning.network.split import Part
+    from sflsim.learning.task import Task
+
+
+class FirstOrderConfig(StateConfig):
+    """How both sides step, and how often a client does so in its turn."""
+
+    client_optimizer: OptimizerConfig = OptimizerConfig()
+    server_optimizer: OptimizerConfig = OptimizerConfig()
+    local_iterations: int = Field(default=1, ge=1, le=4096, description="batches per participant and round")
+
+
+class FirstOrderAlgorithm(Algorithm):
+    """What the algorithms with a cut gradient have in common: a client's turn, its memory, checks."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.kept = KeptStates(config)
+
+    def take_turn(
+        self,
+        sim: Simulation,
+        client: Client,
+        exclusive: str | None = None,
+        on_arrival: Callable[[BatchName], None] | None = None,
+    ) -> Protocol:
+        """Pull the client part, train it batch by batch, send it back; return the batches' names.
+
+        `exclusive` and `on_arrival` are those of `exchange_gradients`; the latter gets the batch.
+        """
+        batches: list[BatchName] = []
+        yield client.pull(client.costs.client_model_bytes)
+        for exchange in range(self.config.local_iterations):
+            client.begin(client.round, exchange)
+            batches.append(client.next_batch())
+            arrived = on_arrival and partial(on_arrival, batches[-1])
+            yield from exchange_gradients(
+                sim, client, exclusive, arrived, exchange + 1 == self.config.local_iterations
+            )
+        yield client.push(client.costs.client_model_bytes)
+        return batches
+
+    def optimizers(self) -> dict[str, Any]:
+        """Return both optimizers as the shared arguments of the math."""
+        return {
+            "client_optimizer": self.config.client_optimizer.plain(),
+            "server_optimizer": self.config.server_optimizer.plain(),
+        }
+
+    def client_memory_bytes(self, costs: Costs) -> float:
+        """Return a client's peak memory: it trains by backpropagation."""
+        return costs.first_order_memory_bytes(self.config.client_optimizer.state_copies)
+
+    def check(self, costs: Costs) -> None:
+        """Refuse arguments that an optimizer does not take."""
+        check_optimizer("client_optimizer", self.config.client_optimizer)
+        check_optimizer("server_optimizer", self.config.server_optimizer)
+
+
+def exchange_gradients(
+    sim: Simulation,
+    client: Client,
+    exclusive: str | None = None,
+    on_arrival: Callable[[], None] | None = None,
+    last: bool = False,
+) -> Protocol:
+    """Train one batch with the server: forward, activations up, server step, gradient down, backward.
+
+    `exclusive` names a server model that serves one batch at a time; `on_arrival` is called when
+    the batch takes its place in the server's queue; `last` that it is the client's last of the round.
+    """
+    costs = client.costs
+    yield client.forward(costs.client_forward_flop)
+    yield client.send_up(costs.activation_bytes + costs.labels_bytes)
+    if on_arrival is not None:
+        on_arrival()
+    step_flop = costs.server_forward_flop + costs.server_backward_flop
+    yield sim.server.serve(step_flop, client.name, client.round, exclusive, last)
+    yield client.send_down(costs.activation_bytes)
+    yield client.compute(costs.client_backward_flop)
+
+
+class FirstOrder:
+    """Client and server parts of C lanes under training, each with its optimizer.
+
+    `exchange` changes the flat vectors it was made from in place, running statistics among them.
+    """
+
+    def __init__(
+        self, task: Task, client: tuple[list[Tensor], Optimizer], server: tuple[list[Tensor], Optimizer]
+    ) -> None:
+        self.task = task
+        self.client_leaves, self.client_optimizer = client
+        self.server_leaves, self.server_optimizer = server
+
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Return both by the names of their states."""
+        return {"client_optimizer": self.client_optimizer, "server_optimizer": self.server_optimizer}
+
+    def exchange(self, names: Sequence[BatchName]) -> None:
+        """Take one step of both parts on the batches named, one in each lane."""
+        task, training = self.task, self.task.training(names)
+        x, y = task.batch(names)  # [C, B, ...], [C, B]
+        z = task.client.forward(self.client_leaves, x, training)  # [C, B, ...]
+        losses = task.loss(task.server.forward(self.server_leaves, z, training), y)  # [C]
+        server = self.server_optimizer.leaves
+        gradients = gradients_of(losses.sum(), [*server, *self.client_optimizer.leaves])
+        self.server_optimizer.step(gradients[: len(server)])
+        self.client_optimizer.step(gradients[len(server) :])
+
+
+def local_iterations(
+    task: Task, x_c: Tensor, x_s: Tensor, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+) -> FirstOrder:
+    """Return client parts [C, n_c] and server parts [C, n_s], ready to be trained in place."""
+    client, server = task.client.leaves(x_c), task.server.leaves(x_s)
+    return FirstOrder(
+        task,
+        (client, Optimizer(task.client.parameters(client), len(x_c), client_optimizer)),
+        (server, Optimizer(task.server.parameters(server), len(x_s), server_optimizer)),
+    )
+
+
+def train_part(
+    task: Task,
+    part: Part,
+    flat_CN: Tensor,
+    names: Sequence[Sequence[BatchName]],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: dict[str, Any],
+    states: Sequence[Model] = (),
+    name: str = "server_optimizer",
+) -> Optimizer:
+    """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch.
+
+    The optimizer goes on from the lanes' `states` under `name`, if there are any; it is returned.
+    """
+    trained = part.leaves(flat_CN)
+    steps = Optimizer(part.parameters(trained), len(flat_CN), optimizer)
+    if states:
+        steps.resume(name, states)
+    for of_lanes, (inputs, labels) in zip(names, batches, strict=True):
+        losses = task.loss(part.forward(trained, inputs, task.training(of_lanes)), labels)  # [C]
+        steps.step(gradients_of(losses.sum(), steps.leaves))
+    return steps
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradient by each parameter; of none at all where everything is frozen."""
+    import torch
+
+    return torch.autograd.grad(loss, parameters) if parameters else ()
+
+
+def check_optimizer(field: str, config: OptimizerConfig) -> None:
+    """Refuse arguments that torch's optimizer of that name does not take, by name or by value."""
+    if config.name not in PER_TENSOR and not config.arguments:
+        return  # nothing to refuse, and a timing-only run goes without torch
+    unknown, taken = config.unknown_arguments()
+    if unknown:
+        raise ScenarioError(
+            [
+                Problem(f"{field}.{name}", f"{name!r}", f"name, lr, {', '.join(taken)} for {config.name}")
+                for name in unknown
+            ]
+        )
+    if wrong := config.misfits():
+        raise ScenarioError([replace(one, path=f"{field}.{one.path}") for one in wrong])
+    reason = config.refusal()
+    if reason:
+        given = ", ".join(f"{name} {value!r}" for name, value in config.plain().items())
+        raise ScenarioError(Problem(field, given, f"what torch.optim.{config.name} takes", reason))

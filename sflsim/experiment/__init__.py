@@ -1,0 +1,1 @@
+"""Scenario -> every variant and seed -> Run, and a run's folder."""

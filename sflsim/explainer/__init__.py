@@ -1,0 +1,1 @@
+"""Why a run takes the time it takes: critical path, bottleneck, what-ifs."""

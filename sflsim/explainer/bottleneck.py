@@ -1,0 +1,148 @@
+"""What binds: where the time of those whom a round waits for goes, by its critical path.
+
+Imports record, report's critical path and session.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sflsim.fleet.population import FleetConfig
+from sflsim.metrics.critical_path import critical_path
+from sflsim.record import tables
+from sflsim.retime.timing import Timing
+from sflsim.scenario.schema import Scenario
+from sflsim.session import has_rounds
+
+CAUSES = {
+    "compute": "the computing",
+    "slowdown": "the straggler slowdown",
+    "uplink": "the uplink",
+    "downlink": "the downlink",
+    "latency": "the latency",
+    "server": "the server",
+    "queue": "the wait for a server slot",
+    "wait": "the wait for the deadline",
+    "other": "time in which nobody was at work",
+}
+OF_DEVICES = ("compute", "slowdown", "uplink", "downlink", "latency")
+CLEAR = 0.45
+"""From this share of its time on, one cause is said to bind."""
+CERTAIN = 3.0
+"""Standard deviations from which on something is not put down to chance."""
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """Shares of the time on the critical paths: of rounds, or of contributions where nobody waits."""
+
+    shares: pd.Series
+    """By cause of `CAUSES`, largest first; they sum to 1."""
+    groups: pd.Series
+    """By group, the share of rounds whose last participant is of that group, or of contributions."""
+    fleet: dict[str, float]
+    """By group, its share of the fleet."""
+    last_alone: bool
+    """Whether only the last of each round counts: the algorithm has a barrier."""
+    rounds: int
+    """How many were looked at."""
+
+    @property
+    def cause(self) -> str:
+        """The largest cause."""
+        return str(self.shares.index[0])
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the first group has the last participant in most rounds, and not by chance alone."""
+        return float(self.groups.iloc[0]) >= 0.5 and self.excess(str(self.groups.index[0])) > CERTAIN
+
+    def excess(self, group: str) -> float:
+        """Return how far a group is waited for above its share of the fleet, in standard deviations."""
+        share, fleet = float(self.groups.get(group, 0.0)), self.fleet[group]
+        spread = math.sqrt(fleet * (1 - fleet) / self.rounds)
+        return (share - fleet) / spread if spread else 0.0
+
+
+def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | None:
+    """Return what binds in the timed runs of a point, whose spans were kept; None without spans."""
+    config = scenario.variants[0]
+    rows: list[tuple[object, ...]] = []
+    rounds, groups = [], dict[str, str]()
+    for timing in timings:
+        assert timing.outcome is not None
+        rows += [(config.name, timing.seed, *span) for span in timing.outcome.spans_by_round()]
+        rounds.append((config.name, timing.seed, timing.outcome.rounds))
+        groups |= {client[0]: client[1] for client in timing.outcome.clients}
+    barrier = has_rounds(config)
+    runs = pd.DataFrame(rounds, columns=["variant", "seed", "rounds"])
+    path = critical_path(tables.table("spans", rows), runs, {config.name: barrier})
+    return of_path(path, groups, scenario.fleet, barrier)
+
+
+def of_path(
+    path: pd.DataFrame, groups: Mapping[str, str], fleet: FleetConfig, barrier: bool
+) -> Bottleneck | None:
+    """Return what binds on the critical paths of one variant; None where they take no time."""
+    length_s = (path["end_s"] - path["start_s"]) * path["weight"]
+    sums = length_s.groupby(path["activity"].replace("serve", "server")).sum()
+    total = float(sums.sum())
+    if total <= 0:
+        return None
+    shares = (sums / total).sort_values(ascending=False, kind="stable")
+    last = path.drop_duplicates(["seed", "round", "contribution"])["last"]
+    of_group = last.map(groups).value_counts(normalize=True, sort=True)
+    names, counts = fleet.group_names(), fleet.group_counts()
+    parts = {name: count / sum(counts) for name, count in zip(names, counts, strict=True)}
+    return Bottleneck(shares, of_group, parts, barrier, len(last))
+
+
+def headline(shares: pd.DataFrame) -> str:
+    """Return "41 % of the time is uplink of group phones." for the largest part of one variant's shares."""
+    largest = shares.iloc[0]
+    whose = "" if largest["where"] == "server" else f" of group {largest['where']}"
+    what = _named(CAUSES.get("server" if largest["activity"] == "serve" else largest["activity"], ""))
+    return f"{100 * largest['share']:.0f} % of the time is {what or largest['activity']}{whose}."
+
+
+def describe(found: Bottleneck) -> str:
+    """Return in a sentence or two what binds."""
+    group, share = str(found.groups.index[0]), float(found.groups.iloc[0])
+    often = len(found.fleet) > 1 and found.stands_out
+    whose = f" of group {group}" if found.cause in OF_DEVICES and often else ""
+    parts = [
+        f"{_named(str(cause))} {100 * part:.0f} %" for cause, part in found.shares.items() if part >= 0.05
+    ]
+    if not found.last_alone:
+        return f"Nobody waits for others. The time of a contribution goes to: {', '.join(parts)}."
+    clear = float(found.shares.iloc[0]) >= CLEAR
+    named = CAUSES.get(found.cause, found.cause)
+    text = f"{named.capitalize()}{whose} binds." if clear else "Nothing binds alone."
+    text += f" The time of the one whom a round waits for goes to: {', '.join(parts)}."
+    if often:
+        most = f"{100 * share:.0f} % of the rounds" if share < 0.995 else "nearly every round"
+        rounds = most if share < 1 else "every round"
+        text += f" In {rounds} it is one of group {group}, {100 * found.fleet[group]:.0f} % of the fleet."
+    elif len(found.fleet) > 1:
+        text += f" {_not_clear(found)}"
+    return text
+
+
+def _not_clear(found: Bottleneck) -> str:
+    """Return whose devices the rounds wait for, where no group stands out."""
+    group = max(found.fleet, key=found.excess)
+    rounds = f"{round(float(found.groups.get(group, 0.0)) * found.rounds)} of {found.rounds} rounds"
+    text = f"In {rounds} it is one of group {group}, {100 * found.fleet[group]:.0f} % of the fleet"
+    if found.excess(group) > CERTAIN:
+        return f"{text}."
+    if found.excess(group) > 1:
+        return f"{text}: too few rounds to rule out chance."
+    return "It is of no group more often than chance has it."
+
+
+def _named(cause: str) -> str:
+    return CAUSES.get(cause, cause).removeprefix("the ")

@@ -1,0 +1,1 @@
+"""When devices are there: on-off processes, daily windows, traces, scripted events."""

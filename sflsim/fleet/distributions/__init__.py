@@ -1,0 +1,1 @@
+"""Random amounts: distributions, bounded and unbounded, and amounts that hold them."""

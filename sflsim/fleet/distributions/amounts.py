@@ -1,0 +1,106 @@
+"""Amounts of a distribution: floats that remember which of the fleet's units they are in.
+
+A duration, a rate, a computing rate, a distance or a bare factor may all be random; an `Amount` is read in
+whichever unit it is written in, and the distribution checks that its amounts agree and suit the
+place they stand at. Imports units and mistakes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from sflsim.mistakes import mistake
+from sflsim.units import NoQuantity, measure, split
+
+EXAMPLES = {"s": "2 s", "byte/s": "10 Mbit/s", "FLOP/s": "16 GFLOP/s", "km": "0.5 km", "": "1.5"}
+UNITS = tuple(unit for unit in EXAMPLES if unit)
+
+
+def allowed_in(unit: str | None, positive: bool = True) -> str:
+    """Return what an amount in `unit` (None: in any unit) may look like."""
+    sign = "above zero" if positive else "zero or more"
+    if unit is None:
+        return f"a number, alone or with a unit, {sign}, e.g. 1.5, '2 s' or '10 Mbit/s'"
+    return f"a number{' with a unit' if unit else ''}, {sign}, e.g. '{EXAMPLES[unit]}'"
+
+
+class Amount(float):
+    """A float in `unit`, one of "s", "byte/s", "FLOP/s", "km" and "" (a bare factor).
+
+    `found` is what the user wrote, for a message; it counts for nothing else.
+    """
+
+    __slots__ = ("found", "unit")
+    unit: str
+    found: str
+
+    def __new__(cls, value: float, unit: str = "", found: str = "") -> Amount:
+        """Return `value`, already in `unit`, as an amount."""
+        amount = super().__new__(cls, value)
+        amount.unit = unit
+        amount.found = found or repr(str(amount))
+        return amount
+
+    def __str__(self) -> str:
+        return f"{float(self)!r} {self.unit}" if self.unit else repr(float(self))
+
+
+@dataclass(frozen=True)
+class AmountOf:
+    """Annotation of a field that holds an `Amount`; `positive` refuses zero."""
+
+    positive: bool = True
+
+    def read(self, value: Any) -> Amount:
+        """Return `value` ("2 s", 1.5, "10 Mbit/s") in the base unit of its dimension."""
+        if isinstance(value, Amount):
+            amount = value
+        elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise self._wrong(value, "is no quantity")
+        else:
+            amount = self._parsed(value) if isinstance(value, str) else self._bare(value)
+        if not math.isfinite(amount):
+            raise self._wrong(value, "is not finite")
+        if amount < 0 or (self.positive and not amount):
+            raise self._wrong(value, "must be above zero" if self.positive else "must not be negative")
+        return amount
+
+    def _bare(self, value: float) -> Amount:
+        try:
+            return Amount(float(value) + 0.0, found=repr(value))
+        except OverflowError as error:
+            raise self._wrong(value, "is not finite") from error
+
+    def _parsed(self, text: str) -> Amount:
+        if not text.strip():
+            raise self._wrong(text, "is empty")
+        try:
+            number, name = split(text)
+            number, unit = measure(text, UNITS) if name else (number, "")
+        except NoQuantity as error:
+            raise self._wrong(text, str(error), error.remedy) from None
+        return Amount(number, unit, repr(text))
+
+    def _wrong(self, value: Any, reason: str, remedy: str = "") -> Exception:
+        return mistake(reason, repr(value), allowed_in(None, self.positive), remedy)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.read, serialization=core_schema.plain_serializer_function_ser_schema(written)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, {"type": "number"}], "examples": list(EXAMPLES.values())}
+
+
+def written(amount: float) -> str | float:
+    """Return an amount as text that reads back to the same float in the same unit."""
+    return str(amount) if getattr(amount, "unit", "") else float(amount)

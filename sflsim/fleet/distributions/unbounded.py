@@ -1,0 +1,245 @@
+"""The kinds of distribution without an upper bound, each with an optional cap.
+
+A draw above `cap` becomes `cap`, for every kind alike: P(X = cap) is what the law has above it, and
+below it nothing changes. Declared moments are those of what is drawn. Imports the distributions'
+base, amounts and mistakes.
+"""
+
+# ruff: noqa: D102 -- TailedConfig documents moments and draws for all kinds
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from sflsim.fleet.distributions.amounts import AmountOf
+from sflsim.fleet.distributions.base import DistributionConfig, Draws
+from sflsim.mistakes import mistake, mistakes
+
+AboveZero = Annotated[float, AmountOf()]
+ZeroOrMore = Annotated[float, AmountOf(positive=False)]
+Shape = Annotated[float, Field(strict=True, ge=0.1, le=1000)]  # beyond, draws leave the floats' range
+Sigma = Annotated[float, Field(strict=True, ge=0, le=10)]
+Cap = Annotated[AboveZero | None, Field(description="draws above it become it; default: no cap")]
+Moments = tuple[float, float]
+"""Mean and variance."""
+
+
+class TailedConfig(DistributionConfig):
+    """Base of the kinds without an upper bound: a kind adds its amounts, `cap` last, and its law."""
+
+    least: ClassVar[str] = ""
+    """The amount that no draw is below, by its key; without one that is 0."""
+    if TYPE_CHECKING:  # each kind declares it, so that it comes after the kind's own amounts
+        cap: float | None
+
+    def moments(self, cap: float) -> Moments:
+        """Return mean and variance of min(X, cap) under the law; `cap` may be inf."""
+        raise NotImplementedError
+
+    def draws(self, rng: np.random.Generator, n: int) -> Draws:
+        """Return `n` independent draws of the law, shape (n,)."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _cap_fits(self) -> Self:
+        least = getattr(self, self.least) if self.least else 0.0
+        if self.cap is not None and self.cap < least:
+            allowed = f"at least {self.least}, which is {least}"
+            raise mistakes([(("cap",), mistake(f"is below {self.least}", repr(str(self.cap)), allowed))])
+        return self
+
+    @property
+    def mean(self) -> float:
+        """The expected value of what is drawn, the cap included."""
+        return self.moments(math.inf if self.cap is None else float(self.cap))[0]
+
+    @property
+    def variance(self) -> float:
+        """The variance of what is drawn, the cap included."""
+        return self.moments(math.inf if self.cap is None else float(self.cap))[1]
+
+    @property
+    def can_be_zero(self) -> bool:
+        """Whether all draws are zero: a cap is above it, so the law decides."""
+        return self.moments(math.inf)[0] == 0
+
+    def sample(self, rng: np.random.Generator, n: int) -> Draws:
+        """Return `n` independent draws, none above the cap."""
+        draws = self.draws(rng, n)
+        return draws if self.cap is None else np.minimum(draws, self.cap)
+
+
+class Exponential(TailedConfig):
+    """Memoryless with the given mean: the slowdown of the MU-SplitFed paper."""
+
+    kind: Literal["exponential"] = "exponential"
+    scale: ZeroOrMore = Field(alias="mean")
+    cap: Cap = None
+
+    def moments(self, cap: float) -> Moments:
+        return _gamma_moments(1.0, float(self.scale), cap)
+
+    def draws(self, rng: np.random.Generator, n: int) -> Draws:
+        return rng.exponential(self.scale, n)
+
+
+class ShiftedExponential(TailedConfig):
+    """`shift` plus an exponential part; the key `mean` is the mean of that part alone, without a cap."""
+
+    least: ClassVar[str] = "shift"
+    kind: Literal["shifted-exponential"] = "shifted-exponential"
+    shift: ZeroOrMore
+    scale: ZeroOrMore = Field(alias="mean")
+    cap: Cap = None
+
+    def moments(self, cap: float) -> Moments:
+        mean, variance = _gamma_moments(1.0, float(self.scale), cap - self.shift)
+        return self.shift + mean, variance
+
+    def draws(self, rng: np.random.Generator, n: int) -> Draws:
+        return self.shift + rng.exponential(self.scale, n)
+
+
+class Lognormal(TailedConfig):
+    """exp(normal): `sigma` is the standard deviation of the logarithm."""
+
+    kind: Literal["lognormal"] = "lognormal"
+    median: AboveZero
+    sigma: Sigma
+    cap: Cap = None
+
+    def moments(self, cap: float) -> Moments:
+        square = self.sigma * self.sigma
+        if math.isinf(cap):
+            variance = self.median * self.median * math.expm1(square) * math.exp(square)
+            return self.median * math.exp(square / 2), variance
+        if not self.sigma:
+            return min(float(self.median), cap), 0.0
+        log = math.log(cap / self.median)
+        above = _normal_below(-log / self.sigma)
+        first, second = (
+            math.exp(power * (power * square / 2 - log)) * _normal_below((log - power * square) / self.sigma)
+            for power in (1, 2)
+        )
+        return _of_capped(cap, first + above, second + above)
+
+    def draws(self, rng: np.random.Generator, n: int) -> Draws:
+        return self.median * rng.lognormal(0.0, self.sigma, n)
+
+
+class Pareto(TailedConfig):
+    """Heavy tail: P(X > x) = (scale / x) ^ shape above `scale`; draws beyond `cap` become `cap`."""
+
+    least: ClassVar[str] = "scale"
+    kind: Literal["pareto"] = "pareto"
+    scale: AboveZero
+    shape: Shape
+    cap: Cap = None
+
+    def moments(self, cap: float) -> Moments:
+        mean = 1 + self._tail(1, cap)
+        if math.isinf(cap) and self.shape > 2:  # (1 + tail 2) - mean^2 would cancel for a large shape
+            variance = self.shape / ((self.shape - 1) ** 2 * (self.shape - 2))
+        else:
+            second = 1 + self._tail(2, cap)
+            variance = math.inf if math.isinf(second) else max(second - mean * mean, 0.0)
+        return self.scale * mean, self.scale * self.scale * variance
+
+    def _tail(self, moment: int, cap: float) -> float:
+        """Return E[X^m] / scale^m - 1, the integral of m y^(m - 1 - shape) dy from 1 to cap / scale."""
+        power = moment - self.shape
+        if math.isinf(cap):
+            return math.inf if power >= 0 else -moment / power
+        log = math.log(cap / self.scale)
+        return moment * (log if power == 0 else float(np.expm1(power * log)) / power)
+
+    def draws(self, rng: np.random.Generator, n: int) -> Draws:
+        return self.scale * (1.0 + rng.pareto(self.shape, n))
+
+
+class Weibull(TailedConfig):
+    """scale * E ^ (1 / shape) with E exponential: a shape below 1 has a heavy tail."""
+
+    kind: Literal["weibull"] = "weibull"
+    scale: AboveZero
+    shape: Shape
+    cap: Cap = None
+
+    def moments(self, cap: float) -> Moments:
+        first, second = (math.gamma(1 + power / self.shape) for power in (1, 2))
+        if math.isinf(cap):
+            return self.scale * first, self.scale * self.scale * (second - first * first)
+        ratio = cap / self.scale
+        at_cap = math.exp(min(self.shape * math.log(ratio), 700.0))  # E there, within the floats' range
+        above = math.exp(-at_cap)
+        first *= gamma_below(1 + 1 / self.shape, at_cap) / ratio
+        second *= gamma_below(1 + 2 / self.shape, at_cap) / (ratio * ratio)
+        return _of_capped(cap, first + above, second + above)
+
+    def draws(self, rng: np.random.Generator, n: int) -> Draws:
+        return self.scale * rng.weibull(self.shape, n)
+
+
+class Gamma(TailedConfig):
+    """Gamma with the given mean; `shape` 1 is exponential, a larger one more regular."""
+
+    kind: Literal["gamma"] = "gamma"
+    expected: ZeroOrMore = Field(alias="mean")
+    shape: Shape
+    cap: Cap = None
+
+    def moments(self, cap: float) -> Moments:
+        return _gamma_moments(self.shape, float(self.expected), cap)
+
+    def draws(self, rng: np.random.Generator, n: int) -> Draws:
+        return rng.gamma(self.shape, self.expected / self.shape, n)
+
+
+def _gamma_moments(shape: float, mean: float, cap: float) -> Moments:
+    """Return mean and variance of min(X, cap), X gamma with this shape and mean."""
+    if math.isinf(cap) or not mean or not cap:
+        return (mean, mean * mean / shape) if cap else (0.0, 0.0)
+    scaled = cap / mean * shape
+    above = 1 - gamma_below(shape, scaled)
+    first = shape / scaled * gamma_below(shape + 1, scaled)
+    second = shape / scaled * ((shape + 1) / scaled) * gamma_below(shape + 2, scaled)
+    return _of_capped(cap, first + above, second + above)
+
+
+def _of_capped(cap: float, first: float, second: float) -> Moments:
+    """Return mean and variance from the first two moments of min(X, cap) / cap."""
+    return cap * first, cap * cap * max(second - first * first, 0.0)
+
+
+def _normal_below(x: float) -> float:
+    """Return the share of a standard normal below `x`, exact far out, too."""
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+def gamma_below(shape: float, x: float) -> float:
+    """Return the regularised incomplete gamma function P(shape, x): a gamma's share below `x`.
+
+    Its power series (DLMF 8.11.4) up to the mean, beyond it the continued fraction of 1 - P
+    (DLMF 8.9.2) from behind; both to about 1e-12.
+    """
+    if x <= 0:
+        return 0.0
+    if math.isinf(x):
+        return 1.0
+    first = math.exp(shape * math.log(x) - x - math.lgamma(shape + 1))
+    if x < shape + 1:
+        total = term = 1.0
+        denominator = shape
+        while term > 1e-17 * total:
+            denominator += 1
+            term *= x / denominator
+            total += term
+        return first * total
+    depth = 60 + int(8 * math.sqrt(shape))
+    tail = 0.0
+    for n in range(depth, 0, -1):
+        tail = n * (n - shape) / (x + 2 * n + 1 - shape - tail)
+    return 1 - first * shape / (x + 1 - shape - tail)

@@ -1,0 +1,1 @@
+"""Links of devices: rates, latency, jitter, loss, access points, the Shannon model."""

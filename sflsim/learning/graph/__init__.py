@@ -1,0 +1,1 @@
+"""The graph of calls: keys, execution, the stores of results."""

@@ -1,0 +1,89 @@
+"""What a task's values depend on beside its settings: numbers, code, libraries and the processor.
+
+Each goes into the task's key as text. Imports torch and lineage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sflsim.learning.graph.lineage import is_third_party, type_version
+from sflsim.learning.network.split import Part
+
+
+def of_tensors(tensors: Iterable[Tensor]) -> str:
+    """Return a hash of numbers, their types and shapes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def of_network(blocks: Sequence[tuple[str, nn.Module]]) -> str:
+    """Return a hash of a network: its layers and their settings, its weights, third parties' code."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, block in blocks:
+        digest.update(f"{name} {block!r}".encode())
+        for kind in dict.fromkeys(type(module) for module in block.modules()):
+            digest.update(type_version(kind).encode())
+        digest.update(of_tensors([*block.parameters(), *block.buffers()]).encode())
+    return digest.hexdigest()
+
+
+def of_behaviour(network: Part, x: Tensor) -> str:
+    """Return a hash of what a network with users' layers computes: numbers that are no tensors count."""
+    if not any(is_third_party(type(module)) for _, block in network.blocks for module in block.modules()):
+        return ""
+    with torch.no_grad():
+        return of_tensors([network.apply(network.views(network.initial()[None]), x)])
+
+
+def of_code(*components: Any) -> str:
+    """Return a hash of the code behind components that may be third parties'."""
+    kinds = [(type(one), getattr(one, "code_version", "")) for one in components]
+    return "|".join(
+        f"{kind.__module__}.{kind.__qualname__} {type_version(kind)} {named}" for kind, named in kinds
+    )
+
+
+def of_machine(device: torch.device) -> str:
+    """Return the libraries, their settings and the processor: each may round otherwise."""
+    facts = [
+        torch.__version__,
+        np.__version__,
+        platform.machine(),
+        _processor(),
+        torch.backends.cpu.get_cpu_capability(),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.mkldnn.enabled,
+        device.type,
+    ]
+    if device.type == "cuda":
+        cudnn = torch.backends.cudnn
+        facts += [torch.cuda.get_device_name(device), torch.version.cuda, cudnn.version(), cudnn.enabled]
+        facts += [cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32]
+    return "|".join(map(str, facts))
+
+
+@cache
+def _processor() -> str:
+    """Return the name of the processor's model: mathematical libraries choose their kernels by it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,174 @@
+"""Keyed calls: what is to be computed, named before it is computed, and computed at most once.
+
+A `Call` is a function of the math with its lanes (one per participant) and shared arguments; a
+`Handle` stands for the value of one lane. A handle's key is a hash of everything that may change
+the value: the function and its source, the task (data, model, cut, seed, dtype, torch version),
+the arguments and the keys of the input handles. Lanes called together may be computed stacked,
+which changes the last bits, so the key of each covers its companions. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sflsim.learning import user_code
+from sflsim.learning.user_code import this_process, version_of
+
+Lane = dict[str, Any]
+COVERED = ("sflsim", "torch", "pydantic", "builtins", "abc", "typing")
+"""Packages whose code is in every key already, or says nothing about a value."""
+Value = Any  # dict[str, Tensor], or a tuple of floats
+MathFunction = Callable[..., Sequence[Value]]
+
+
+class Handle:
+    """Stands for one value before it is known.
+
+    A handle that a protocol holds says that its value may still be needed (a resumed run goes on
+    from there); calls refer to their inputs by `quiet` handles, which say nothing. One that is `held`
+    keeps its value in memory for as long as it lives: for what is needed again after many rounds.
+    """
+
+    __slots__ = ("__weakref__", "call", "held", "index", "key", "value")
+
+    def __init__(self, call: Call, index: int, key: str) -> None:
+        self.held = False
+        self.value: Value | None = None
+        self.call = call
+        self.index = index
+        self.key = key
+
+    @property
+    def quiet(self) -> Handle:
+        """Return the call's own handle of the same value."""
+        return self.call.handles[self.index]
+
+
+class Call:
+    """One function applied to several lanes at once; `handles` are the values to come."""
+
+    __slots__ = ("function", "handles", "inputs", "key", "lanes", "shared")
+
+    def __init__(self, task_key: str, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> None:
+        self.function = function
+        self.lanes: tuple[Lane, ...] = tuple(_quiet(lane) for lane in lanes)
+        self.shared = shared
+        self.inputs = tuple({handle.key: handle for lane in self.lanes for handle in _handles(lane)}.values())
+        name = f"{function.__module__}.{function.__qualname__}"
+        text = repr((task_key, name, source_version(function), _canonical(shared), _canonical(list(lanes))))
+        self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self.handles = tuple(Handle(self, index, f"{self.key}.{index}") for index in range(len(lanes)))
+
+
+@cache
+def source_version(function: MathFunction) -> str:
+    """Return a hash of the source of the function's module and of all that the package's math rests on."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(_source(function).encode())
+    digest.update(version_of(function.__module__))
+    digest.update(_own_source())
+    return digest.hexdigest()
+
+
+def look_again() -> None:
+    """Have the versions of users' code looked up anew; it may have been edited, and imported again."""
+    user_code.look_again()
+    source_version.cache_clear()
+
+
+@cache
+def _own_source() -> bytes:
+    """Return a hash of the streams, the learning plane and the algorithms, which share their math."""
+    package = Path(__file__).parents[2]
+    folders = [sorted((package / name).rglob("*.py")) for name in ("learning", "algorithms")]
+    return _digest_of([*folders[0], *folders[1], package / "streams.py"])
+
+
+def _digest_of(files: Sequence[Path]) -> bytes:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        digest.update(path.read_bytes())
+        if user_code.changed_since_start(path):  # what runs is what was imported before
+            digest.update(this_process().encode())
+    return digest.digest()
+
+
+def type_version(kind: type[Any]) -> str:
+    """Return a hash of the source behind a third party's class: its package, or its module."""
+    digest = hashlib.blake2b(digest_size=8)
+    for one in kind.__mro__:
+        if is_third_party(one):
+            digest.update(f"{one.__module__}.{one.__qualname__}".encode())
+            digest.update(version_of(one.__module__) or _source(one).encode())
+    return digest.hexdigest()
+
+
+def is_third_party(kind: type[Any]) -> bool:
+    """Tell whether a class is neither sflsim's nor of what every key names by its version."""
+    return kind.__module__.partition(".")[0] not in COVERED
+
+
+def _source(thing: Any) -> str:
+    """Return the source of the module of a function or class.
+
+    What was typed at a prompt rests on things that nobody can see from here, so its values are for
+    this process alone.
+    """
+    try:
+        return inspect.getsource(sys.modules[thing.__module__])
+    except (OSError, TypeError, KeyError):
+        return f"{this_process()} {id(thing)}"
+
+
+def _handles(argument: Any) -> Iterator[Handle]:
+    if isinstance(argument, Handle):
+        yield argument
+    elif isinstance(argument, (list, tuple)):
+        for item in argument:
+            yield from _handles(item)
+    elif isinstance(argument, dict):
+        for item in argument.values():
+            yield from _handles(item)
+
+
+def _quiet(argument: Any) -> Any:
+    """Return `argument` with every handle replaced by its call's own."""
+    if isinstance(argument, Handle):
+        return argument.quiet
+    if isinstance(argument, (list, tuple)):
+        return type(argument)([_quiet(item) for item in argument])
+    if isinstance(argument, dict):
+        return {name: _quiet(item) for name, item in argument.items()}
+    return argument
+
+
+def substitute(argument: Any, values: dict[str, Value]) -> Any:
+    """Return `argument` with every handle replaced by its value."""
+    if isinstance(argument, Handle):
+        return values[argument.key]
+    if isinstance(argument, (list, tuple)):
+        return type(argument)([substitute(item, values) for item in argument])
+    if isinstance(argument, dict):
+        return {name: substitute(item, values) for name, item in argument.items()}
+    return argument
+
+
+def _canonical(argument: Any) -> Any:
+    """Return `argument` in a form whose repr is the same in every process."""
+    if isinstance(argument, Handle):
+        return ("handle", argument.key)
+    if argument is None or isinstance(argument, (str, int, float, bool)):
+        return argument
+    if isinstance(argument, (list, tuple)):
+        return [_canonical(item) for item in argument]
+    if isinstance(argument, dict):
+        return {name: _canonical(argument[name]) for name in sorted(argument)}
+    raise TypeError(
+        f"a keyed call takes numbers, text, lists, dicts and handles, not {type(argument).__name__}"
+    )

@@ -1,0 +1,1 @@
+"""A network in two parts: split, modes, adapters, initial weights."""

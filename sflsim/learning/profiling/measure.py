@@ -1,0 +1,186 @@
+"""Derives `Costs` from a model on torch's meta device. Imports torch, split and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sflsim.learning.config import Workload
+from sflsim.learning.costs import Costs
+from sflsim.learning.network.modes import Training, statistics
+from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
+from sflsim.learning.profiling.flop import FlopCounter
+from sflsim.learning.profiling.peak_memory import Storages
+from sflsim.learning.task import built
+
+LABEL_BYTES = 8  # int64, as torch holds and sends class labels
+
+
+def workload_costs(workload: Workload, cuts: Sequence[int], dtype_name: str = "float32") -> dict[int, Costs]:
+    """Return the costs of a workload at each cut (a number of blocks), its numbers held as `dtype_name`."""
+    dtype: torch.dtype = getattr(torch, dtype_name)
+    sample, whole = _sample(workload, dtype), None
+    found: dict[int, Costs] = {}
+    for cut in cuts:
+        with torch.device("meta"):
+            blocks = built(workload.model, workload.dataset.sample_shape, workload.dataset.classes, cut)
+        for _, block in blocks:
+            block.to(dtype)
+        if whole is None or _adapted_by_cut(workload):
+            whole = derive_whole(Part(blocks), sample, workload.batch_size)
+        found[cut] = derive_costs(*cut_blocks(blocks, cut), sample, workload.batch_size, whole)
+    return found
+
+
+def _adapted_by_cut(workload: Workload) -> bool:
+    """Tell whether the network differs from cut to cut: adapters on one part alone."""
+    adapters = getattr(workload.model, "adapters", None)
+    return adapters is not None and adapters.on != "both"
+
+
+def _sample(workload: Workload, dtype: torch.dtype) -> Tensor:
+    """Return one input on the meta device: numbers as `dtype`, token ids as they are."""
+    dataset = workload.dataset
+    if getattr(dataset, "sample_dtype", "float32") == "int64":
+        dtype = torch.int64
+    return torch.empty(dataset.sample_shape, device="meta", dtype=dtype)
+
+
+def derive_costs(
+    client: Part, server: Part, sample: Tensor, batch_size: int, whole: Whole | None = None
+) -> Costs:
+    """Return the costs of a cut: `client` and `server` are its two parts, `sample` is one input.
+
+    `whole`, the figures of the uncut network, saves their derivation where many cuts are asked for.
+    """
+    x = _batch(sample, batch_size)
+    client_parameters = _meta(client)
+    with torch.no_grad(), Storages() as live, FlopCounter() as forward:
+        client.apply(client_parameters, x)
+    of_client = _train(client, client_parameters, x)
+    assert of_client.forward_flop == forward.get_total_flops()
+    z = of_client.out.detach().requires_grad_()
+    of_server = _train(server, _meta(server), z)
+    whole = whole or derive_whole(Part([*client.blocks, *server.blocks]), sample, batch_size)
+    head = auxiliary_head(tuple(z.shape[1:]), of_server.out.shape[-1])
+    head_parameters = _meta(head, z.dtype)
+    of_head = _train(head, head_parameters, z.detach().requires_grad_())
+    return Costs(
+        client_forward_flop=float(of_client.forward_flop),
+        client_backward_flop=float(of_client.backward_flop),
+        server_forward_flop=float(of_server.forward_flop),
+        server_backward_flop=float(of_server.backward_flop),
+        activation_bytes=float(_bytes(z)),
+        labels_bytes=float(LABEL_BYTES * batch_size),
+        client_model_bytes=float(sum(_bytes(tensor) for tensor in client_parameters)),
+        server_model_bytes=float(sum(_bytes(tensor) for tensor in _meta(server))),
+        client_saved_bytes=float(of_client.saved_bytes),
+        client_live_bytes=float(live.peak_bytes + _bytes(x)),
+        whole_saved_bytes=float(whole.saved_bytes),
+        whole_live_bytes=float(whole.live_bytes),
+        auxiliary_forward_flop=float(of_head.forward_flop),
+        auxiliary_backward_flop=float(of_head.backward_flop),
+        auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),
+        client_frozen_bytes=float(_frozen_bytes(client)),
+        server_frozen_bytes=float(_frozen_bytes(server)),
+        client_step_bytes=float(of_client.step_bytes),
+        whole_step_bytes=float(whole.step_bytes),
+    )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the uncut network holds, wherever it is cut (see `Costs`)."""
+
+    saved_bytes: int
+    live_bytes: int
+    step_bytes: int
+
+
+def derive_whole(network: Part, sample: Tensor, batch_size: int) -> Whole:
+    """Return the figures of the uncut network."""
+    x, parameters = _batch(sample, batch_size), _meta(network)
+    with torch.no_grad(), Storages() as live:
+        network.apply(parameters, x)
+    trained = _train(network, parameters, x)
+    return Whole(trained.saved_bytes, live.peak_bytes + _bytes(x), trained.step_bytes)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training step: its output, its FLOP, and the bytes that it holds."""
+
+    out: Tensor
+    forward_flop: int
+    backward_flop: int
+    saved_bytes: int
+    """Saved for the backward pass."""
+    step_bytes: int
+    """At the worst moment beside the parameters; the input included."""
+
+
+def work_flop(part: Part, x: Tensor, inner: bool) -> tuple[int, int]:
+    """Return (forward, backward) FLOP of a part on the meta device, for inputs like `x` [B, ...].
+
+    `inner`: the backward pass goes on below the part, so it takes the gradient by the input too.
+    """
+    trained = _train(part, _meta(part), torch.empty_like(x, device="meta", requires_grad=inner))
+    return trained.forward_flop, trained.backward_flop
+
+
+def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
+    """Run one forward and backward pass."""
+    own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *_frozen(part)]}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with Storages() as storages:
+        with (
+            FlopCounter() as forward,
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+        ):
+            out = part.apply(parameters, x, Training(0, [[()]]))
+        wanted = [tensor for tensor in (*parameters, x) if tensor.requires_grad]
+        with FlopCounter() as backward:
+            gradients = (
+                torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True) if wanted else ()
+            )
+    step_bytes = storages.peak([one for one in gradients if one is not None]).total_bytes + _bytes(x)
+    return Trained(
+        out, forward.get_total_flops(), backward.get_total_flops(), sum(saved.values()), step_bytes
+    )
+
+
+def _batch(sample: Tensor, batch_size: int) -> Tensor:
+    return torch.empty(batch_size, *sample.shape, device="meta", dtype=sample.dtype)
+
+
+def _meta(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
+    """Return what a part's vector holds on the meta device, as `dtype` or as the blocks have it."""
+    return [
+        torch.empty(shape, device="meta", dtype=dtype or part.dtype, requires_grad=own)
+        for shape, own in zip(part.shapes, part.is_parameter, strict=True)
+    ]
+
+
+def _frozen_bytes(part: Part) -> int:
+    return sum(_bytes(tensor) for tensor in _frozen(part))
+
+
+def _frozen(part: Part) -> list[Tensor]:
+    """Return what a part holds and nobody trains."""
+    held = [tensor for _, block in part.blocks for tensor in (*block.parameters(), *block.buffers())]
+    moving = {id(tensor) for _, block in part.blocks for _, tensor in statistics(block)}
+    return [tensor for tensor in held if not tensor.requires_grad and id(tensor) not in moving]
+
+
+def _bytes(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage().nbytes())

@@ -1,0 +1,1 @@
+"""What a run's tables say: attribution, critical path, summary. No pictures."""

@@ -1,0 +1,159 @@
+"""What each decision buys: the recommended point beside those that differ from it in one thing.
+
+Imports knowledge, space and wording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sflsim.planner.evaluator import Knowledge
+from sflsim.planner.objectives import weigh
+from sflsim.planner.pareto import stacked
+from sflsim.planner.selection import weights_of
+from sflsim.planner.space import Point, Space, size_of, text_of
+from sflsim.planner.text.wording import WORDS, amounts, change_text, limit_words, listed
+
+SAME = 0.02
+"""A change of less than this share is nothing."""
+
+
+class Alternatives:
+    """Says of one point what other choices would do to its objectives."""
+
+    def __init__(self, space: Space, knowledge: Knowledge, point: Point) -> None:
+        self.space = space
+        self.knowledge = knowledge
+        self.point = point
+
+    def lines(self) -> list[str]:
+        """Return a line or two for each decision, then one for each other algorithm."""
+        return [*self._by_path(), *self._by_field(), *self._by_algorithm()]
+
+    def _by_path(self) -> list[str]:
+        lines: list[str] = []
+        timed = {other.number for other in self.knowledge.timed}
+        for axis in self.space.axes[1:]:
+            others = [
+                (other.choices[axis.name], other)
+                for along, other in self.space.neighbours(self.point)
+                if along is axis and other.number in timed
+            ]
+            if others:
+                lines += self._along(axis.name, axis.ordered, self.point.choices[axis.name], others)
+        return lines
+
+    def _by_field(self) -> list[str]:
+        """Go through the fields in which variants of one algorithm differ."""
+        lines: list[str] = []
+        for name in self.space.differing:
+            others = [
+                (other.fields[name], other)
+                for other in self.knowledge.timed
+                if other.places[1:] == self.point.places[1:] and self._differ(other) == {name}
+            ]
+            if others:
+                chosen = self.point.fields[name]
+                ordered = all(size_of(value) is not None for value in [chosen, *(one for one, _ in others)])
+                lines += self._along(name, ordered, chosen, others)
+        return lines
+
+    def _by_algorithm(self) -> list[str]:
+        """Set the best point of each other algorithm beside this one."""
+        own = self.point.fields["algorithm"]
+        names = dict.fromkeys(other.fields["algorithm"] for other in self.knowledge.timed)
+        return [self._other_algorithm(name) for name in names if name != own]
+
+    def _other_algorithm(self, name: str) -> str:
+        estimate = self.knowledge.estimate
+        points = [point for point in self.knowledge.timed if point.fields["algorithm"] == name]
+        feasible = [point for point in points if estimate(point).feasible]
+        settled = [point for point in feasible if estimate(point).settled]
+        if not feasible:
+            broken = dict.fromkeys(
+                limit_words(reason) for point in points for reason in estimate(point).excess
+            )
+            return f"{name}: always breaks {listed(broken, 'or')}."
+        if not settled:
+            return self._given_up(name, feasible)
+        columns = len(self.knowledge.judge.plan.objectives)
+        values = stacked([estimate(point).values for point in settled], columns)
+        score = weigh(values, weights_of(self.knowledge.judge), best=estimate(self.point).values)
+        best = settled[int(score.argmin())]
+        chosen = self.point.fields["algorithm"]
+        return f"{name} instead of {chosen}, at its best with {best.label}: {self._effect(best)}."
+
+    def _given_up(self, name: str, points: Sequence[Point]) -> str:
+        """Say what the best of some unsettled points takes at least, beside the recommended one."""
+        plan, estimate = self.knowledge.judge.plan, self.knowledge.estimate
+        bounds = stacked([estimate(point).values for point in points], len(plan.objectives))
+        score = weigh(bounds, weights_of(self.knowledge.judge), best=estimate(self.point).values)
+        best = points[int(score.argmin())]
+        needs, takes = (
+            amounts(estimate(point).facts, plan.objectives, plan.prices.currency)
+            for point in (best, self.point)
+        )
+        front = self.knowledge.front
+        open_ = any(self.knowledge.can_win(point, front) for point in points)
+        verdict = (
+            "might win, but was not trained to the end"
+            if open_
+            else "no point can win, so none was trained to the end"
+        )
+        return f"{name}: {verdict}; {best.label} needs at least {needs}, the recommended point takes {takes}."
+
+    def _differ(self, other: Point) -> set[str]:
+        return {name for name in other.fields if other.fields[name] != self.point.fields[name]}
+
+    def _along(self, name: str, ordered: bool, chosen: Any, others: Sequence[tuple[Any, Point]]) -> list[str]:
+        """Return what the other values of one decision would bring."""
+        if not ordered:
+            return [self._instead(name, chosen, value, other) for value, other in others]
+        here = size_of(chosen) or 0.0
+        sized = sorted(
+            ((size_of(value) or 0.0, value, other) for value, other in others), key=lambda one: one[0]
+        )
+        below = [one[1:] for one in sized if one[0] < here]
+        above = [one[1:] for one in sized if one[0] > here]
+        lines = []
+        enough = [one for one in below if self._as_good(one[1])]
+        if enough:
+            lines.append(f"{name} {text_of(enough[0][0])} would do as well: {self._effect(enough[0][1])}.")
+        elif below:
+            lines.append(self._instead(name, chosen, *below[-1]))
+        if above and all(self._buys_nothing(other) for _, other in above):
+            value, other = above[0]
+            lines.append(
+                f"{name} beyond {text_of(chosen)} buys nothing; {text_of(value)}: {self._effect(other)}."
+            )
+        elif above:
+            lines.append(self._instead(name, chosen, *above[0]))
+        return lines
+
+    def _instead(self, name: str, chosen: Any, value: Any, other: Point) -> str:
+        return f"{name} {text_of(value)} instead of {text_of(chosen)}: {self._effect(other)}."
+
+    def _buys_nothing(self, other: Point) -> bool:
+        """Tell whether another point is better in nothing by more than SAME, whatever training would show."""
+        mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
+        return bool((theirs.values >= mine.values * (1 - SAME)).all())
+
+    def _as_good(self, other: Point) -> bool:
+        """Tell whether another point is feasible, and worse in nothing by more than SAME."""
+        mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
+        return theirs.settled and theirs.feasible and bool((theirs.values <= mine.values * (1 + SAME)).all())
+
+    def _effect(self, other: Point) -> str:
+        """Return what becomes of the objectives: "time +30 %, cost -5 %"."""
+        mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
+        if theirs.excess:
+            return f"breaks {listed(limit_words(name) for name in theirs.excess)} with the rest unchanged"
+        names = self.knowledge.judge.plan.objectives
+        parts = [
+            f"{WORDS[name]} {change_text(after / before if before else 1.0)}"
+            for name, before, after in zip(names, mine.values, theirs.values, strict=True)
+        ]
+        if theirs.settled:
+            return ", ".join(parts)
+        return f"cannot win, so it was not trained to the end; at best {', '.join(parts)}"

@@ -1,0 +1,188 @@
+"""The plan in plain words: what is recommended, why, what else there is, what is in the way.
+
+Imports alternatives, bottleneck, infeasible, selection, spread and wording, and takes sensitivity's table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from sflsim.explainer.bottleneck import bottleneck, describe
+from sflsim.planner.evaluator import Knowledge
+from sflsim.planner.selection import Selection, weights_of
+from sflsim.planner.space import VARIANT, Point, Space, text_of
+from sflsim.planner.spread import chance_better, chance_kept, deviation
+from sflsim.planner.text.alternatives import SAME, Alternatives
+from sflsim.planner.text.infeasible import explained
+from sflsim.planner.text.wording import WORDS, amounts, change_text, count, limit_text, limit_words, listed
+from sflsim.report.amounts import count_text, target_text
+from sflsim.retime.scaling import less_is_better
+
+DOUBT, RIVALS = 0.05, 3
+"""From which probability on another point is named as the better choice, and how many of them."""
+
+
+def explain(
+    space: Space, knowledge: Knowledge, selection: Selection, table: pd.DataFrame, nearest: Point | None
+) -> str:
+    """Return the whole explanation; `nearest` is the point to speak of where nothing is feasible."""
+    chosen = selection.recommended
+    lines = explained(knowledge, nearest) if chosen is None else _recommended(knowledge, selection)
+    about = chosen or nearest
+    if about is not None:
+        found = bottleneck(about.scenario, knowledge.timings_of(about.scenario, keep=True))
+        binding = ([describe(found)] if found else []) + list(_helps(table))
+        lines += _section("What binds there:", binding)
+    if chosen is not None:
+        decisions = Alternatives(space, knowledge, chosen).lines()
+        lines += _section("Each decision, all else as recommended:", decisions)
+        lines += _section("Margin to each limit:", list(_margins(knowledge, chosen)))
+        lines += _section("How sure that is:", list(_sure(table, selection, knowledge)))
+    if knowledge.judge.target is None:
+        lines += ["", "No target accuracy: points are compared by what equal numbers of rounds take."]
+    return "\n".join([*lines, "", _effort(space, knowledge)])
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return ["", title, *(f"  - {line}" for line in lines)] if lines else []
+
+
+def _effort(space: Space, knowledge: Knowledge) -> str:
+    counts = knowledge.counts
+    errors = [*space.refused.values(), *knowledge.impossible.values()]
+    text = f"{counts.timed} of {count(space.combinations, 'combination')} timed"
+    if space.repeated:
+        text += f", {space.repeated} are the same {'point' if space.repeated == 1 else 'points'} as others"
+    if errors:
+        reason = errors[0].problems[0]
+        text += (
+            f", {len(errors)} impossible (such as {reason.path} {reason.found}; allowed: {reason.allowed})"
+        )
+    return f"{text}; {count(counts.trainings, 'training')}, {count(counts.rounds, 'round')} in all."
+
+
+def _recommended(knowledge: Knowledge, selection: Selection) -> list[str]:
+    point, plan, target = selection.pareto[0], knowledge.judge.plan, knowledge.judge.target
+    estimate = knowledge.estimate(point)
+    names = list(dict.fromkeys([*plan.objectives, "time"]))
+    what = "Its rounds take" if target is None else f"To {target_text(target)} accuracy it takes"
+    seeds = f"means over {len(knowledge.seeds)} seeds" if len(knowledge.seeds) > 1 else "one seed"
+    lines = [
+        f"Recommended: {point.label}",
+        f"  {what} {amounts(estimate.facts, names, plan.prices.currency)}, "
+        f"in {count_text(estimate.facts['rounds'])} rounds ({seeds}).",
+    ]
+    if len(selection.pareto) == 1:
+        return [*lines, "  No other feasible point is better in anything that counts."]
+    ratios = []
+    for column, name in enumerate(plan.objectives):
+        best = min(knowledge.estimate(other).values[column] for other in selection.pareto)
+        ratio = estimate.values[column] / best if best else 1.0
+        ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {WORDS[name]}")
+    others = f"the best balance of {len(selection.pareto)} points that nothing beats"
+    return [*lines, f"  It has {listed(ratios)}: {others}."]
+
+
+def _helps(table: pd.DataFrame) -> Iterator[str]:
+    """Yield which better device or link would shorten the time of the recommended point most."""
+    better = table["change"].str.startswith("+") != table["assumption"].map(less_is_better).astype(bool)
+    rows = table[(table["kind"] == "fleet") & better]
+    if rows.empty:
+        return
+    best = rows.sort_values("time_ratio", kind="stable").iloc[0]
+    if best["time_ratio"] > 1 - SAME:
+        yield "No rate of devices, links or server a quarter higher, no delay shorter, saves 2 % of the time."
+        return
+    saved = change_text(float(best["time_ratio"]))
+    yield f"What helps most: {best['assumption']} {best['change']} makes the time {saved}."
+    names = [str(name) for name in rows.loc[(rows["time_ratio"] - 1).abs() < 0.005, "assumption"]]
+    nothing = [f"{'less' if less_is_better(name) else 'more'} {name}" for name in names]
+    if nothing:
+        yield f"What would not help: {listed(nothing, 'or')}."
+
+
+def _other(knowledge: Knowledge, chosen: Point, number: int) -> str:
+    """Return what the answer would be in place of the recommended point: only what is different."""
+    if number < 0:
+        return "Nothing would be feasible"
+    other = knowledge.points[number]
+    if other.choices[VARIANT] != chosen.choices[VARIANT]:
+        return f"The answer would be {other.label}"
+    differing = [name for name in chosen.choices if chosen.choices[name] != other.choices[name]]
+    parts = (
+        f"{name} {text_of(other.choices[name])} instead of {text_of(chosen.choices[name])}"
+        for name in differing
+    )
+    return f"The answer would be {listed(parts)}"
+
+
+def _margins(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
+    """Yield how far the recommended point is below each limit."""
+    estimate, currency = knowledge.estimate(chosen), knowledge.judge.plan.prices.currency
+    for name, (found, limit) in estimate.limited.items():
+        if name == "device_memory" and not found:  # no device's memory is known
+            continue
+        takes, allowed = (limit_text(name, amount, currency) for amount in (found, limit))
+        chance = chance_kept(estimate.times_s, limit) if name == "deadline" else math.nan
+        further = (
+            "" if math.isnan(chance) else f"; one more seed keeps it with a probability of {percent(chance)}"
+        )
+        spare = percent(estimate.margins[name])
+        yield f"{limit_words(name)}: {takes} of {allowed}, {spare} to spare{further}."
+
+
+def _spread(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
+    """Yield what the seeds' spread leaves open."""
+    seeds, mine = len(knowledge.seeds), knowledge.estimate(chosen)
+    if seeds == 1:
+        yield "One seed does not tell how far the answer rests on chance: give more 'seeds'."
+        return
+    spread = deviation(mine.times_s)
+    if not math.isnan(spread):
+        share = percent(spread / mine.facts["time"]) if mine.facts["time"] else percent(0.0)
+        yield f"Its time has a standard deviation of {share} over {seeds} seeds."
+    settled = [
+        (point, knowledge.estimate(point)) for point in knowledge.timed if point.number != chosen.number
+    ]
+    chances = [
+        (chance_better(mine, one, weights_of(knowledge.judge)), point)
+        for point, one in settled
+        if one.settled and one.feasible
+    ]
+    rivals = sorted((one for one in chances if one[0] >= DOUBT), key=lambda one: -one[0])
+    for chance, point in rivals[:RIVALS]:
+        yield f"By the seeds' spread {point.label} is better with a probability of {percent(chance)}."
+    if len(rivals) > RIVALS:
+        others = count(len(rivals) - RIVALS, "other point")
+        yield f"So are {others} with {percent(DOUBT)} or more (column chance_better)."
+    if chances and not rivals:
+        least = f"a probability of {percent(DOUBT)} or more"
+        yield f"By the seeds' spread no other point that was trained to the end is better with {least}."
+
+
+def percent(share: float) -> str:
+    """Return 0.123 as "12 %"."""
+    return f"{100 * share:.0f} %"
+
+
+def _sure(table: pd.DataFrame, selection: Selection, knowledge: Knowledge) -> Iterator[str]:
+    changes = table[table["changes"]]
+    for number, rows in changes.groupby("recommended", sort=False):
+        causes = listed((f"{row.assumption} {row.change}" for row in rows.itertuples()), "or")
+        doubt = "" if rows["certain"].all() else " (some as far as can be told without more training)"
+        yield f"{_other(knowledge, selection.pareto[0], int(str(number)))} with {causes}{doubt}."
+    doubtful = int((~table["certain"] & ~table["changes"]).sum())
+    kept = f"{len(table) - len(changes)} of {count(len(table), 'small change')} of an assumption"
+    doubt = f", {doubtful} of them as far as can be told without more training" if doubtful else ""
+    yield f"{kept} leave the recommendation as it is{doubt}."
+    yield from _spread(knowledge, selection.pareto[0])
+    if selection.open:
+        might = f"{count(len(selection.open), 'point')} might still be better"
+        yield f"{might}; only what was expected to win was trained to the end."
+    deadline, seeds = knowledge.judge.plan.constraints.deadline, len(knowledge.seeds)
+    if deadline and deadline.probability < 1 and seeds * (1 - deadline.probability) < 1 - 1e-9:
+        share = target_text(deadline.probability)
+        yield f"{share} of {count(seeds, 'seed')} are all of them: more 'seeds' would say more."

@@ -1,0 +1,123 @@
+"""Trains runs as far as a plan asks, and, where processes are idle, what it is likely to ask for next.
+
+What was trained ahead is told only once it is asked for, so that the plan takes the same course with any
+number of workers. Imports experiment and workers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sflsim.experiment.simulate import simulate
+from sflsim.learning.graph.store import MemoryStore, Store
+from sflsim.planner.workers import Workers, first_done, result
+from sflsim.scenario.schema import Scenario
+
+Shown = tuple[float, float]
+"""Accuracy and loss (inf where it diverged) of an evaluation."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run to train: up to the last of its evaluations, named by keys, or to the target."""
+
+    scenario: Scenario
+    keys: tuple[str, ...]
+    target: float
+
+    def ends(self, shown: Shown) -> bool:
+        """Tell whether nothing comes after an evaluation."""
+        return shown[0] >= self.target or not math.isfinite(shown[1])
+
+
+class Trainings:
+    """All trainings of a plan, by the keys of their evaluations."""
+
+    def __init__(self, workers: Workers, device: str, cache: Path | None) -> None:
+        self._workers = workers
+        self._device = device
+        self._cache = cache
+        self._store = MemoryStore()
+        self._seconds, self._done = 0.0, 0
+        self._shown: dict[str, Shown] = {}
+        self._running: list[tuple[Training, Future[list[Shown]]]] = []
+
+    def evaluations(self, training: Training, likely: Iterable[Training] = (), left: int = 1) -> list[Shown]:
+        """Return the evaluations of a training, in order; idle processes begin what is likely to be next.
+
+        `left` is how many trainings may still come: what those done have taken tells whether processes pay.
+        """
+        if not self._known(training) and not self._workers.pay(self._seconds / max(1, self._done), left):
+            started = time.monotonic()
+            self._note(training, train(training, self._device, self._cache, self._store))
+            self._seconds += time.monotonic() - started
+            self._done += 1
+            return list(self._told(training))
+        others, done = iter(likely), False
+        while not done and not self._known(training):
+            if not self._on_its_way(training):
+                self._begin(training)
+            while len(self._running) < self._workers.count and (other := next(others, None)) is not None:
+                if not self._known(other) and not self._on_its_way(other):
+                    self._begin(other)
+            first_done([future for _, future in self._running])
+            done = self._gather(training)
+        return list(self._told(training))
+
+    def _told(self, training: Training) -> Iterator[Shown]:
+        for key in training.keys:
+            if key not in self._shown:
+                return
+            yield self._shown[key]
+            if training.ends(self._shown[key]):
+                return
+
+    def _known(self, training: Training) -> bool:
+        """Tell whether all evaluations are known that the training will ever show."""
+        told = list(self._told(training))
+        return len(told) == len(training.keys) or (bool(told) and training.ends(told[-1]))
+
+    def _on_its_way(self, training: Training) -> bool:
+        """Tell whether the first evaluation that is not known is being computed."""
+        next_key = training.keys[len(list(self._told(training)))]
+        return any(next_key in other.keys for other, _ in self._running)
+
+    def _begin(self, training: Training) -> None:
+        future = self._workers.submit(
+            train, training, self._device, self._cache, None, training.scenario.trusted
+        )
+        self._running.append((training, future))
+
+    def _gather(self, wanted: Training) -> bool:
+        """Take in what is done, errors where they are of the wanted training; tell whether that is done."""
+        done = False
+        for one, future in list(self._running):
+            if future.done():
+                self._running.remove((one, future))
+                done = done or one is wanted
+                if one is wanted or future.exception() is None:
+                    self._note(one, result(future))
+        return done
+
+    def _note(self, training: Training, shown: list[Shown]) -> None:
+        self._shown.update(zip(training.keys, shown, strict=False))
+
+
+def train(
+    training: Training, device: str, cache: Path | None, store: Store | None = None, trusted: bool = False
+) -> list[Shown]:
+    """Return accuracy and loss at each evaluation; `trusted` where its scenario came without its trust."""
+    place: dict[str, Any] = {} if cache is None else {"cache": cache}
+    scenario = training.scenario.with_trust() if trusted else training.scenario
+    run = simulate(scenario, device=device, store=store, **place)
+    if run.status == "interrupted":
+        raise KeyboardInterrupt
+    accuracies, losses = run.evaluations["accuracy"], run.evaluations["loss"]
+    shown = [(float(accuracy), float(loss)) for accuracy, loss in zip(accuracies, losses, strict=True)]
+    return shown + ([(0.0, math.inf)] if run.runs["status"].iloc[0] == "diverged" else [])

@@ -1,0 +1,82 @@
+"""Refuses a decision that leads nowhere, or a value that no scenario can have, where it was written.
+
+Imports space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.planner.space import Axis, Space
+from sflsim.retime.rebuild import rebuilt
+from sflsim.scenario.fixed_costs import cut_apart, fixed_costs
+
+
+def check(space: Space) -> None:
+    """Refuse every value that makes no scenario, neither by itself nor with a value of one other decision.
+
+    Refused is also a decision that given costs cannot follow.
+
+    Raises:
+        ScenarioError: at the line of each such value, or of the decision where none of its values will do.
+    """
+    alone = {axis: _alone(space, axis) for axis in space.axes[1:]}
+    problems: list[Problem] = []
+    for axis, errors in alone.items():
+        others = [other for other in alone if other is not axis and not all(alone[other].values())]
+        wrong = {
+            place: error
+            for place, error in errors.items()
+            if error is not None and not any(_together(space, axis, place, other) for other in others)
+        }
+        found = {problem.found for error in wrong.values() for problem in error.problems}
+        if len(found) == 1 < len(axis.values) == len(wrong):
+            problems.append(_placed(f"plan.decisions.{axis.name}", wrong[0].problems[0]))
+            continue
+        for place, error in wrong.items():
+            problems.append(_placed(f"plan.decisions.{axis.name}[{place}]", error.problems[0]))
+    if not problems:
+        searched = {axis.name: axis.values for axis in alone}
+        fixed = fixed_costs(space.scenario, searched)
+        problems = [replace(one, path=f"plan.decisions.{path}") for path, one in fixed.items()]
+        problems += cut_apart(space.scenario)
+    if problems:
+        raise space.scenario.located(ScenarioError(problems))
+
+
+def _alone(space: Space, axis: Axis) -> dict[int, ScenarioError | None]:
+    """Return for each value of an axis why it is possible with no variant; None where it is possible."""
+    if not any(axis.names(variant) for variant in space.variants):
+        known = list(dict.fromkeys(variant["algorithm"] for variant in space.variants))
+        step = axis.steps[1] if len(axis.steps) > 1 else ""
+        problem = Problem("", f"[{step}]", f"variants of {', '.join(known)}", did_you_mean(step, known))
+        return dict.fromkeys(range(len(axis.values)), ScenarioError(problem))
+    return {place: _error(space, {axis: place}) for place in range(len(axis.values))}
+
+
+def _together(space: Space, axis: Axis, place: int, other: Axis) -> bool:
+    """Tell whether a value is possible with some value of another axis."""
+    if not any(axis.names(variant) and other.names(variant) for variant in space.variants):
+        return False
+    return any(_error(space, {axis: place, other: one}) is None for one in range(len(other.values)))
+
+
+def _error(space: Space, chosen: Mapping[Axis, int]) -> ScenarioError | None:
+    error = None
+    for variant in space.variants:
+        if all(axis.names(variant) for axis in chosen):
+            try:
+                rebuilt(space.scenario, space.combined(variant, chosen))
+                return None
+            except ScenarioError as wrong:
+                error = error or wrong
+    return error
+
+
+def _placed(path: str, problem: Problem) -> Problem:
+    """Return a problem of the point's scenario as one of the plan."""
+    where = f"at {problem.path}" if problem.path else ""
+    remedy = ": ".join(part for part in (where, problem.remedy) if part)
+    return Problem(path, problem.found, problem.allowed, remedy)

@@ -1,0 +1,1 @@
+"""A scenario's clock run again, with given answers for the learning."""

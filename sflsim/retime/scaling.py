@@ -1,0 +1,179 @@
+"""Scenarios with one rate or delay of their fleet or server scaled: what a change of it would do.
+
+Imports scenarios, the catalog and units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from sflsim.fleet.catalog import Table, entries
+from sflsim.fleet.groups import FleetConfig
+from sflsim.fleet.own_catalog import CatalogConfig
+from sflsim.retime.rebuild import rebuilt
+from sflsim.scenario.schema import Scenario
+from sflsim.units import BASE_UNITS, NoQuantity, measure
+
+Data = dict[str, Any]
+Change = Callable[[Data, float], None]
+DIRECTIONS = ("up", "down", "shared")
+"""Rates of a link or an access point; those that are unlimited stay so."""
+COMPUTING = ("compute", "forward")
+LATENCY = ("latency", "jitter")
+SET_BY_EVENTS = {
+    "compute": ("device.compute",),
+    "up": ("link.up",),
+    "down": ("link.down",),
+    "bandwidth": ("link.up", "link.down"),
+}
+"""By the figure of a device or link, what scripted events set in its place."""
+
+
+def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:
+    """Return the scenario after `change` by `factor`; groups keep the names that key their draws."""
+    data = scenario.model_dump(mode="json", by_alias=True)
+    data = {key: value for key, value in data.items() if value is not None}
+    for group, name in zip(data["fleet"]["groups"], scenario.fleet.group_names(), strict=True):
+        group["name"] = name  # its default follows the device; draws follow the name
+    change(data, factor)
+    return rebuilt(scenario, data)
+
+
+def less_is_better(assumption: str) -> bool:
+    """Tell whether a run gains by less of what `assumptions` calls so: of times, not of rates."""
+    return assumption == "stragglers" or assumption.startswith("latency ")
+
+
+def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
+    """Yield what a scenario takes for given of its fleet and server, and how to scale it."""
+    names, fleet = scenario.fleet.group_names(), scenario.fleet
+    for place, (name, group) in enumerate(zip(names, fleet.groups, strict=True)):
+        whose = f"of group {name}" if len(names) > 1 else "of the devices"
+        yield f"computing {whose}", scaling(place, "device", "devices", *COMPUTING)
+        link = described(group.link.model_dump(mode="json"), "links", scenario.catalog)
+        for direction in ("up", "down"):
+            if link.get(direction) not in (None, "unlimited"):
+                yield f"{direction}link {whose}", scaling(place, "link", "links", direction)
+        if has_latency(link):
+            yield f"latency {whose}", scaling(place, "link", "links", *LATENCY)
+    if has_delays(fleet):
+        yield "stragglers", scale_stragglers
+    if math.isfinite(scenario.server.compute):
+        yield "server.compute", lambda data, factor: scale(data["server"], "compute", factor)
+    for name in fleet.access_points:
+        yield f"access point {name}", scaling_access_point(name)
+    if scenario.server.fed:
+        yield "link of the Fed Server", scaling_server_link("fed")
+    if has_latency(described(scenario.server.link.model_dump(mode="json"), "links", None)):
+        yield "latency of the server's link", scaling_server_link(keys=LATENCY)
+
+
+def has_latency(link: Data) -> bool:
+    """Tell whether messages over a link, given as a mapping, travel for any time."""
+    times = (link.get(key) for key in LATENCY)
+    return any(isinstance(time, dict) or bool(time and measure(str(time), BASE_UNITS)[0]) for time in times)
+
+
+def has_delays(fleet: FleetConfig) -> bool:
+    """Tell whether stragglers are delayed by seconds; a factor is a bare number, which stays as it is."""
+    stragglers = (fleet.straggler, *(group.straggler for group in fleet.groups))
+    return any(one is not None and one.effect == "additive" for one in stragglers)
+
+
+def described(part: Any, table: Table, own: CatalogConfig | None) -> Any:
+    """Return a device or link as a mapping, also where it is given by its name in a catalog."""
+    if not isinstance(part, str):
+        return part
+    known = {**entries(table), **(own.own()[table] if own else {})}
+    return known[part].mapping()
+
+
+def scaling(place: int, part: str, table: Table, *keys: str) -> Change:
+    """Return the change that scales figures of the device or link of group number `place`, at any time.
+
+    So the rates that events set for the group are scaled, too.
+    """
+
+    def change(data: Data, factor: float) -> None:
+        group = data["fleet"]["groups"][place]
+        own = CatalogConfig.model_validate(data["catalog"]) if data.get("catalog") else None
+        group[part] = described(group[part], table, own)
+        for key in keys:
+            scale(group[part], key, factor)
+        _scale_events(data["fleet"], group["name"], _set_by_events(keys), factor)
+
+    return change
+
+
+def _set_by_events(keys: Sequence[str]) -> set[str]:
+    return {rate for key in keys for rate in SET_BY_EVENTS.get(key, ())}
+
+
+def _scale_events(fleet: Data, group: str, rates: set[str], factor: float) -> None:
+    """Scale what events set of a group's rates; one for all groups becomes one for each."""
+    events = []
+    for event in fleet.get("events", ()):
+        new = {key: value for key, value in (event.get("set") or {}).items() if value is not None}
+        if not rates & new.keys():
+            events.append(event)
+            continue
+        wider = {key: scaled(value, factor) if key in rates else value for key, value in new.items()}
+        named = event.get("group")
+        for name in [named] if named else [one["name"] for one in fleet["groups"]]:
+            events.append({**event, "group": name, "set": wider if name == group else new})
+    fleet["events"] = events
+
+
+def scaling_access_point(name: str) -> Change:
+    """Return the change that scales what the clients of an access point share."""
+
+    def change(data: Data, factor: float) -> None:
+        for key in DIRECTIONS:
+            scale(data["fleet"]["access_points"][name], key, factor)
+
+    return change
+
+
+def scaling_server_link(*below: str, keys: Sequence[str] = DIRECTIONS) -> Change:
+    """Return the change that scales figures of the server's link, or of what is `below` it: its rates."""
+
+    def change(data: Data, factor: float) -> None:
+        server = data["server"]
+        for key in below:
+            server = server[key]
+        if isinstance(server["link"], str):
+            server["link"] = entries("links")[server["link"]].mapping()
+        for key in keys:
+            scale(server["link"], key, factor)
+
+    return change
+
+
+def scale_stragglers(data: Data, factor: float) -> None:
+    """Scale the slowdowns of the fleet and of its groups."""
+    for place in (data["fleet"], *data["fleet"]["groups"]):
+        if place.get("straggler"):
+            place["straggler"] = scaled(place["straggler"], factor)
+
+
+def scale(data: Data, key: str, factor: float) -> None:
+    """Scale one figure in place, if it is there."""
+    if key in data:
+        data[key] = scaled(data[key], factor)
+
+
+def scaled(value: Any, factor: float) -> Any:
+    """Return a quantity, a distribution's quantities or a trace, times `factor`."""
+    if isinstance(value, dict) and value.get("kind") == "trace":
+        return {**value, "scale": value.get("scale", 1.0) * factor}
+    if isinstance(value, dict):
+        return {key: scaled(one, factor) if isinstance(one, str) else one for key, one in value.items()}
+    if isinstance(value, (int, float)):
+        return value * factor
+    try:
+        number, unit = measure(str(value), BASE_UNITS)
+    except NoQuantity:
+        return value
+    return f"{number * factor!r} {unit}"

@@ -1,0 +1,181 @@
+"""What the variants of a scenario need: where each cuts the network, what that costs, and who is too small.
+
+No data is loaded for it. Imports scenario, algorithms, the fleet and learning's costs; torch only where
+costs are derived from the model.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.fleet.population import Fleet
+from sflsim.learning.config import Workload
+from sflsim.learning.costs import SCALAR_BYTES, Costs
+from sflsim.learning.models.base import trains_all
+from sflsim.registry import algorithm_of
+from sflsim.scenario.schema import Scenario
+from sflsim.simulation.base import Algorithm, AlgorithmConfig, PerClientCut, refuse
+from sflsim.simulation.cuts import CutByDevice, OneCut
+
+
+class Needs:
+    """The cuts, costs and memory of one scenario's variants, which go by their numbers."""
+
+    def __init__(self, scenario: Scenario, on_demand: bool = False) -> None:
+        """Take a scenario; `on_demand`, where nothing is learned, derives no cost that nobody asks for."""
+        self.scenario = scenario
+        self.derived: set[str] = set()
+        """Keys of `workload.costs` that are not given and were asked for."""
+        self._on_demand = on_demand
+        self._costs: dict[int, Costs] = {}
+
+    def _check_variant(self, config: AlgorithmConfig, number: int) -> None:
+        algorithm = self._algorithm(config)
+        if isinstance(config.cut, PerClientCut) and algorithm.per_client_cuts:
+            found = f"a cut for each client with {config.algorithm}"
+            raise refuse("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
+        algorithm.check(self.costs(self.cut(config, number)))
+        fleet = self.scenario.fleet
+        self._check_memory(number)
+        self._check_server_memory(number)
+        clients = self._eligible(number)
+        algorithm.check_fleet(
+            participants=min(fleet.participants_per_round, clients),
+            clients=clients,
+            rounds=self.scenario.stop.rounds,
+        )
+
+    def too_small(self, number: int) -> dict[int, float]:
+        """Return the groups whose devices cannot hold variant `number`: place -> bytes that it needs."""
+        if all(group.device.memory is None for group in self.scenario.fleet.groups):
+            return {}
+        needed_bytes = self._algorithm(self.scenario.variants[number]).client_memory_bytes(
+            self._least(number)
+        )
+        return dict.fromkeys(self.scenario.fleet.too_small(needed_bytes), needed_bytes)
+
+    def excluded(self, number: int) -> dict[int, float]:
+        """Return those of them that variant `number` has to do without."""
+        return self.too_small(number) if self.scenario.fleet.on_oom == "exclude" else {}
+
+    def _least(self, number: int) -> Costs:
+        """Return the costs of the cut that leaves the least to a client, and the most to the server."""
+        config = self.scenario.variants[number]
+        return self.costs(1 if isinstance(config.cut, PerClientCut) else self.cut(config, number))
+
+    def left_out(self, number: int) -> list[str]:
+        """Return a line for each group that variant `number` has to do without, and by how much."""
+        fleet, names = self.scenario.fleet, self.scenario.fleet.group_names()
+        return [
+            f"{names[place]} (needs {_size_text(needed_bytes)}, "
+            f"has {_size_text(fleet.groups[place].device.memory or 0)})"
+            for place, needed_bytes in self.excluded(number).items()
+        ]
+
+    def _eligible(self, number: int) -> int:
+        """Return how many clients of the fleet may take part in variant `number`."""
+        excluded = self.excluded(number)
+        counts = enumerate(self.scenario.fleet.group_counts())
+        return sum(count for place, count in counts if place not in excluded)
+
+    def _check_memory(self, number: int) -> None:
+        """Refuse devices whose memory is too small, or a fleet of which none is left without them."""
+        fleet = self.scenario.fleet
+        small = self.too_small(number) if fleet.on_oom != "ignore" else {}
+        if not small or (fleet.on_oom == "exclude" and len(small) < len(fleet.groups)):
+            return
+        remedy = "cut earlier, take a smaller batch or a zeroth-order algorithm, or set fleet.on_oom: exclude"
+        raise ScenarioError(
+            [
+                Problem(
+                    f"fleet.groups[{place}].device",
+                    f"{_size_text(fleet.groups[place].device.memory or 0)} of memory",
+                    f"{_size_text(needed_bytes)} or more, for {self.scenario.variants[number].name}",
+                    remedy,
+                )
+                for place, needed_bytes in small.items()
+            ]
+        )
+
+    def _served(self, number: int) -> tuple[Costs, int, float | None]:
+        """Return what the server's memory goes by: the largest server part, participants, its memory."""
+        scenario = self.scenario
+        return self._least(number), scenario.fleet.participants_per_round, scenario.server.memory
+
+    def _check_server_memory(self, number: int) -> None:
+        """Refuse a server that cannot hold its models for one participant at a time."""
+        config = self.scenario.variants[number]
+        costs, participants, memory_bytes = self._served(number)
+        if memory_bytes is None:
+            return
+        least_bytes = self._algorithm(config).server_least_bytes(costs, participants)
+        if memory_bytes < least_bytes:
+            allowed = f"{_size_text(least_bytes)} or more, for the models of {config.name}"
+            remedy = "cut later, so that the server holds less, or take an algorithm with one server model"
+            raise refuse("server.memory", _size_text(memory_bytes), allowed, remedy)
+
+    def _cuts(
+        self, config: AlgorithmConfig, number: int, algorithm: Algorithm, fleet: Fleet
+    ) -> OneCut | CutByDevice:
+        cut = self.cut(config, number)
+        if isinstance(config.cut, PerClientCut):
+            return CutByDevice(config.cut, cut, self.costs, algorithm.client_memory_bytes, fleet)
+        return OneCut(cut, self.costs)
+
+    def cut(self, config: AlgorithmConfig, number: int) -> int:
+        """Return the number of blocks that the clients of a variant hold, at most.
+
+        Raises:
+            ScenarioError: the model cannot be cut there.
+        """
+        cut, path = config.cut, f"variants[{number}].cut"
+        if isinstance(cut, PerClientCut):
+            cut, path = cut.deepest or len(self.scenario.workload.model.block_names) - 1, f"{path}.deepest"
+        if cut is None:
+            cut, path = self.scenario.workload.cut, "workload.cut"
+        names = list(self.scenario.workload.model.block_names)
+        if isinstance(cut, str) and cut in names[:-1]:
+            return names.index(cut) + 1
+        if isinstance(cut, int) and 1 <= cut < len(names):
+            return cut
+        allowed = f"1 to {len(names) - 1}, or one of {', '.join(names[:-1])}"
+        remedy = did_you_mean(cut, names[:-1]) if isinstance(cut, str) else ""
+        remedy = remedy or "the server keeps at least the last block, the client at least the first"
+        raise ScenarioError(Problem(path, repr(cut), allowed, remedy))
+
+    def costs(self, cut: int) -> Costs:
+        """Return the costs of a cut: derived from the model, then overridden as the scenario says."""
+        if cut not in self._costs:
+            self._costs[cut] = self._derived(cut)
+        return self._costs[cut]
+
+    def _derived(self, cut: int) -> Costs:
+        workload = self.scenario.workload
+        given = workload.costs.complete()
+        if given is not None:
+            return given
+        if not self._on_demand:
+            return workload.costs.applied(_measured(workload, cut))
+        none_frozen = {"client_frozen_bytes": 0.0, "server_frozen_bytes": 0.0}
+        known = {"scalar_bytes": SCALAR_BYTES, **(none_frozen if trains_all(workload.model) else {})}
+        return workload.costs.asked(cache(lambda: _measured(workload, cut)), known, self.derived)
+
+    def _algorithm(self, config: AlgorithmConfig) -> Algorithm:
+        algorithm: Algorithm = algorithm_of(config)(config)
+        return algorithm
+
+
+def _measured(workload: Workload, cut: int) -> Costs:
+    """Return the costs of a cut, derived from the model."""
+    from sflsim.learning.profiling.measure import workload_costs
+
+    return workload_costs(workload, [cut])[cut]
+
+
+def _size_text(size_bytes: float) -> str:
+    """Return a size as a scenario would write it."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.4g} {unit}"
+    return f"{size_bytes:.0f} byte"

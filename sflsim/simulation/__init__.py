@@ -1,0 +1,1 @@
+"""What an algorithm is and may do: the world as a protocol sees it, and its two loops."""

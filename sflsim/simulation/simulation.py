@@ -1,0 +1,196 @@
+"""The world as a protocol sees it: the time plane, and the learning behind its port.
+
+One `Simulation` is one run of one variant under one seed: its rounds, its evaluations and when it
+stops. Imports the time plane, the clock and learning's lineage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from typing import Protocol as Port
+
+from sflsim.clock.agenda import EVALUATION, STOP
+from sflsim.clock.client import Client
+from sflsim.clock.engine import Protocol
+from sflsim.clock.spans import Recorder
+from sflsim.errors import Diverged, Problem, ScenarioError
+from sflsim.learning.graph.lineage import Handle, MathFunction
+from sflsim.simulation.time_plane import Deployment, TimePlane
+
+if TYPE_CHECKING:
+    from sflsim.simulation.base import Algorithm
+
+Lane = dict[str, Any]
+STANDSTILL = 1000
+"""Rounds in a row that take no time, after which a run that ends by time alone is given up."""
+
+
+class Learning(Port):
+    """The port to the learning plane: calls by key, evaluations of a model."""
+
+    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
+        """Name one piece of math for every lane; nothing is computed yet."""
+
+    def initial(self) -> Handle:
+        """Return the model that every variant starts from."""
+
+    def evaluate(self, model: Handle) -> tuple[float, float]:
+        """Return (accuracy, loss) of a model on the held-out data."""
+
+    def first_not_finite(self, models: Mapping[int, Handle]) -> int:
+        """Return the first round whose model has a value that is not finite."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When to evaluate and when to stop; a field that is None does not count."""
+
+    every_rounds: int | None
+    every_s: float | None
+    stop_rounds: int | None
+    stop_time_s: float | None
+    stop_accuracy: float | None
+
+
+Evaluation = tuple[float, int, int, float, float, float, float, float, float, float]
+
+
+class Simulation(TimePlane):
+    """One run of one variant under one seed, as its protocol sees it.
+
+    Verbs on the clock are those of `TimePlane`, `Client` and `Server`; `learn` names a piece of
+    math; `finish_round` publishes a new global model, which is evaluated as the rules say.
+    Evaluation takes no simulated time.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        learning: Learning,
+        samples: Callable[[int], int],
+        batch_size: int,
+        classes: int,
+        rules: Rules,
+        seed: int,
+        recorder: Recorder,
+        on_evaluation: Any = None,
+    ) -> None:
+        super().__init__(deployment, seed, recorder)
+        self.samples = samples
+        self.batch_size = batch_size
+        self.classes = classes
+        self.learning = learning
+        self.rules = rules
+        self.seed = seed
+        self.evaluations: list[Evaluation] = []
+        self.round = 0
+        self.steps = 0
+        self._on_evaluation = on_evaluation
+        self._model: Handle | None = None
+        self._recent: dict[int, Handle] = {}
+        self._moved = (-1.0, 0)  # the last round at whose end time had gone on: when and which
+
+    def learn(self, function: MathFunction, lanes: Sequence[Lane], **shared: Any) -> list[Handle]:
+        """Name `function` for several participants at once; return a handle for each."""
+        return self.learning.call(function, lanes, shared)
+
+    def initial_model(self) -> Handle:
+        """Return the initial model and evaluate it: the point at time zero of every curve."""
+        self._model = self.learning.initial()
+        self._evaluate()
+        return self._model
+
+    def finish_round(self, model: Handle, steps: int) -> None:
+        """Publish the global model that a round (or an asynchronous update) made.
+
+        `steps` is the number of server steps made in it, over all replicas.
+        """
+        self.round += 1
+        self.steps += steps
+        self._model = model
+        self._recent[self.round] = model.quiet
+        self._check_time()
+        self.recorder.let_go()
+        rules = self.rules
+        last = self.round == rules.stop_rounds
+        if last or (rules.every_rounds is not None and self.round % rules.every_rounds == 0):
+            self._evaluate()
+        if last:
+            self._end("rounds")
+
+    def _check_time(self) -> None:
+        """Refuse a run whose times are beyond floats, or that would wait for ever for a time to come."""
+        now = self.env.now
+        if not math.isfinite(now):
+            found = "work that takes infinitely long"
+            raise ScenarioError(Problem("workload.costs", found, "costs and rates that give finite times"))
+        if now > self._moved[0]:
+            self._moved = (now, self.round)
+        elif self.rules.stop_rounds is None and self.round - self._moved[1] >= STANDSTILL:
+            found = f"no 'rounds', and {STANDSTILL} rounds in a row that take no time"
+            remedy = "add e.g. 'rounds: 300', or check the costs and rates"
+            raise ScenarioError(Problem("stop", found, "a stop that comes", remedy))
+
+    def refresh(self, model: Handle, steps: int) -> None:
+        """Publish a better model within a round: what is evaluated from now on; no round ends."""
+        self.steps += steps
+        self._model = model
+        self._recent[self.round + 1] = model.quiet
+
+    def run(self, algorithm: Algorithm) -> None:
+        """Run the protocol to its stop.
+
+        Raises:
+            Diverged: an evaluation met a value that is not finite.
+        """
+        env, rules = self.env, self.rules
+        self._algorithm = algorithm
+        env.process(algorithm.protocol(self))
+        if rules.every_s is not None:
+            env.process(self._evaluate_by_time(rules.every_s))
+        if rules.stop_time_s is not None:
+            at_last = self.agenda.at(rules.stop_time_s, STOP)
+            at_last.callbacks.append(lambda event: self._end("time"))
+        env.run(until=self._stop)
+        if not self.evaluations or self.evaluations[-1][:2] != (env.now, self.round):
+            self._evaluate()
+        else:  # more may have ended in the instant of the last evaluation
+            self.evaluations[-1] = (*self.evaluations[-1][:5], *self._sums())
+
+    def lost(self, client: Client) -> None:
+        """Let the algorithm make good for a client that vanishes."""
+        self._algorithm.lost(self, client)
+
+    def _evaluate_by_time(self, every_s: float) -> Protocol:
+        for number in count(1):
+            yield self.agenda.at(number * every_s, EVALUATION)
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        assert self._model is not None
+        accuracy, loss = self.learning.evaluate(self._model)
+        if math.isinf(loss):
+            raise Diverged(self.learning.first_not_finite(self._recent))
+        self._recent.clear()
+        row = (self.env.now, self.round, self.steps, accuracy, loss, *self._sums())
+        self.evaluations.append(row)
+        if self._on_evaluation is not None:
+            self._on_evaluation(row)
+        if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
+            self._end("accuracy")
+
+    def _sums(self) -> tuple[float, float, float, float, float]:
+        """Return bytes up and down, busy seconds of clients and server, and joules, as they stand now."""
+        totals = self.recorder.totals
+        return (
+            totals.uplink_bytes,
+            totals.downlink_bytes,
+            totals.client_busy_s,
+            self.server.busy_s(totals),
+            totals.energy_j + self.meter.idle_j,
+        )

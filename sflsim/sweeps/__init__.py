@@ -1,0 +1,1 @@
+"""Many scenarios made from one: the grid, its runs and their table."""

@@ -1,0 +1,162 @@
+"""One run of a sweep (a point's variant under a seed) as a job, and what executes it.
+
+Each worker process has one executor: it holds the store and turns a job's task into a result of
+plain numbers. Imports session, scenario and learning's store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sflsim.clock.spans import Recorder, Unread
+from sflsim.errors import SflsimError
+from sflsim.learning.graph.store import MemoryStore
+from sflsim.scenario.schema import Scenario
+from sflsim.session import Options, Outcome, Session
+from sflsim.simulation.simulation import Evaluation
+
+UNTRAINED = {"initial", "evaluate"}  # calls that are no training
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: where it stands in the table, and `key`, alike for runs that may learn alike."""
+
+    number: int
+    point: int
+    variant: int
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a job: the figures of its row, and what they took to compute."""
+
+    row: dict[str, Any]
+    computed: dict[str, int] = field(default_factory=dict)
+    real_s: float = 0.0
+
+    @property
+    def trained(self) -> bool:
+        """Whether anything was trained for it; a run that found all it needs only took its times."""
+        return bool(set(self.computed) - UNTRAINED)
+
+
+def learning_key(scenario: Scenario, number: int, seed: int) -> str:
+    """Return a hash of what a run learns from, times and costs left out.
+
+    Runs with one key learn the same unless times decide what is learned (who is late, when an
+    asynchronous update comes); what is computed has keys of its own.
+    """
+    workload = scenario.workload.model_dump(mode="json", exclude={"costs"})
+    variant = scenario.variants[number].model_dump(mode="json", exclude={"name"})
+    fleet = scenario.fleet
+    text = repr((workload, variant, fleet.clients, fleet.participants_per_round, seed))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class _Evaluated(Session):
+    """A session of which the evaluations are wanted and no span."""
+
+    def _recorder(self) -> Recorder:
+        return Recorder(Unread())
+
+
+class RunExecutor:
+    """Does the jobs of one process: what it learns stays in memory, and in the store that `options` name."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._memory = MemoryStore()
+        self._session: Session | None = None
+
+    def run(self, scenario: Scenario, number: int, seed: int) -> Result:
+        """Simulate a variant under a seed; whatever goes wrong with it is its result.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted.
+        """
+        try:
+            outcome = self._at(scenario).run(number, seed, _ignore)
+        except Exception as error:  # the rest of the sweep goes on
+            return failed(scenario, number, seed, _text(error))
+        if outcome.status == "interrupted":
+            raise KeyboardInterrupt
+        return Result(_row(scenario, number, outcome), outcome.computed, outcome.real_s)
+
+    def close(self) -> None:
+        """Close the store on disk."""
+        if self._session is not None:
+            self._session.close()
+
+    def _at(self, scenario: Scenario) -> Session:
+        """Return the session of a scenario; the last one is kept for the point's next run."""
+        if self._session is None or self._session.scenario != scenario:
+            session = _Evaluated(scenario, self.options, self._memory)
+            session.disk = self._session.disk if self._session is not None else None
+            self._session = session
+        return self._session
+
+
+def failed(scenario: Scenario, number: int, seed: int, error: str) -> Result:
+    """Return the result of a run that could not be."""
+    variant = scenario.variants[number]
+    row = {"variant": variant.name, "seed": seed, "algorithm": variant.algorithm, "status": "failed"}
+    target = scenario.target_accuracy
+    return Result({**row, "error": error, "target": math.nan if target is None else target})
+
+
+def _ignore(row: Evaluation) -> None:
+    pass
+
+
+def _text(error: Exception) -> str:
+    """Return an error in one line; one that is not ours with its kind."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, SflsimError) else f"{type(error).__name__}: {words}".rstrip(": ")
+
+
+def _row(scenario: Scenario, number: int, outcome: Outcome) -> dict[str, Any]:
+    """Return the figures of a run as `Run.summary` has them for one seed, and where the run ended."""
+    target = scenario.target_accuracy
+    rows = outcome.evaluations
+    measured = [row for row in rows if not math.isnan(row[3])]
+    row: dict[str, Any] = {
+        "variant": outcome.variant,
+        "seed": outcome.seed,
+        "algorithm": scenario.variants[number].algorithm,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "run_rounds": outcome.rounds,
+        "run_time_s": outcome.time_s,
+        "peak_memory_bytes": outcome.client_memory_bytes,
+        "target": math.nan if target is None else target,
+    }
+    if measured and outcome.status != "diverged":
+        row |= {"accuracy": measured[-1][3], "loss": measured[-1][4]}
+    if target is None or not measured:
+        return row if outcome.status == "diverged" else row | _whole_run(outcome)
+    reached = next((one for one in rows if one[3] >= target), None)
+    return row | {"reached": reached is not None} | ({} if reached is None else _costs(reached))
+
+
+def _whole_run(outcome: Outcome) -> dict[str, Any]:
+    """Return what a run cost to its end; traffic is known where its last round was evaluated."""
+    last = outcome.evaluations[-1] if outcome.evaluations else None
+    known = {} if last is None or last[1] < outcome.rounds else _costs(last)
+    own = {"rounds": outcome.rounds, "time_s": outcome.time_s, "server_busy_s": outcome.server_busy_s}
+    return known | own
+
+
+def _costs(row: Sequence[float]) -> dict[str, float]:
+    """Return what an evaluation says of the costs so far."""
+    time_s, rounds, _, _, _, up, down, client_s, server_s, energy_j = row
+    return {
+        "rounds": rounds, "time_s": time_s, "uplink_bytes": up, "downlink_bytes": down,
+        "client_busy_s": client_s, "server_busy_s": server_s, "energy_j": energy_j,
+    }  # fmt: skip

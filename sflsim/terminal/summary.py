@@ -1,0 +1,131 @@
+"""The summary of a run as a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sflsim.report.amounts import NONE, byte_unit, count_text, joule_unit, number_text, target_text, time_unit
+
+LINE = 80
+"""Characters that a terminal has at least."""
+
+
+# column, header, and how its unit is chosen from the largest value
+COLUMNS = (
+    ("time_s", "time", time_unit),
+    ("uplink_bytes", "uplink", byte_unit),
+    ("downlink_bytes", "downlink", byte_unit),
+    ("client_busy_s", "client busy", time_unit),
+    ("server_busy_s", "server busy", time_unit),
+    ("peak_memory_bytes", "client memory", byte_unit),
+)
+
+
+METERED_COLUMNS = tuple(
+    ("energy_j", "client energy", joule_unit) if column[0] == "client_busy_s" else column
+    for column in COLUMNS
+)
+
+
+WASTE_COLUMNS = (("wasted_s", "wasted time", time_unit), ("wasted_bytes", "wasted traffic", byte_unit))
+
+
+def format_summary(summary: pd.DataFrame) -> Table:
+    """Return `summarize`'s table for a terminal: one unit per column, and a caption that explains it."""
+    targets = summary["target"].dropna()
+    thrown_away = summary["dropped"].fillna(0).max() > 0
+    target = float(targets.iloc[0]) if len(targets) else None
+    columns = {"variant": [_name(row) for row in summary.to_dict("records")]}
+    columns["final accuracy (%)"] = [
+        _accuracy_text(mean, std)
+        for mean, std in zip(summary["accuracy_mean"], summary["accuracy_std"], strict=True)
+    ]
+    if target is not None:
+        pairs = zip(summary["seeds_reached"], summary["seeds"], strict=True)
+        columns[f"seeds at {target_text(target)}".replace(" %", "%")] = [
+            f"{reached}/{seeds}" for reached, seeds in pairs
+        ]
+    columns["rounds"] = [count_text(rounds) for rounds in summary["rounds"]]
+    metered = summary["energy_j"].fillna(0).max() > 0
+    # 80 characters hold no more: energy stands in place of busy seconds, and waste is then told below.
+    beside = WASTE_COLUMNS if thrown_away else ()
+    shown = METERED_COLUMNS if metered else (*COLUMNS, *beside)
+    for column, header, unit_of in shown:
+        unit, size = unit_of(float(summary[column].max()))
+        columns[f"{header} ({unit})" if summary[column].notna().any() else header] = [
+            number_text(value / size) for value in summary[column].astype(float)
+        ]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        caption=_caption(summary, target, told=metered),
+        caption_justify="left",
+        show_edge=False,
+    )
+    # Only names wrap, so that eleven columns stay readable in a terminal of 80 characters.
+    for header in columns:
+        if header == "variant":
+            words = [len(word) for name in columns[header] for word in name.split()]
+            left = LINE - sum(_width(name, cells) + 1 for name, cells in columns.items() if name != header)
+            least = min(max(words, default=0), 24, max(left, len(header)))
+            table.add_column(header, overflow="fold", vertical="bottom", min_width=least)
+        else:
+            table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, cells))  # names of the user's, not rich's markup
+    return table
+
+
+def _width(header: str, cells: Sequence[str]) -> int:
+    """Return the width of a column of figures, its heading in a line for each word."""
+    return max(map(len, [*header.split(), *cells]))
+
+
+def _name(row: Mapping[Hashable, Any]) -> str:
+    """Return a variant's name, with its status where a run was not completed."""
+    return str(row["variant"]) + ("" if row["status"] in ("completed", "") else f" ({row['status']})")
+
+
+def _waste_text(row: Mapping[Hashable, Any]) -> str:
+    """Return what the dropped participants of a variant did: "38 min, 417 MiB"."""
+    texts = []
+    for column, _, unit_of in WASTE_COLUMNS:
+        unit, size = unit_of(float(row[column]))
+        texts.append(f"{number_text(float(row[column]) / size)} {unit}")
+    return ", ".join(texts)
+
+
+def _accuracy_text(mean: float, std: float) -> str:
+    spread = f" ±{100 * std:.1f}" if math.isfinite(std) else ""
+    return f"{100 * mean:.1f}{spread}" if math.isfinite(mean) else NONE
+
+
+def _caption(summary: pd.DataFrame, target: float | None, told: bool) -> str:
+    """Return what the figures mean, and what '-' says in the table; the waste if it is `told` here."""
+    lines = ["No accuracy was evaluated."]
+    if summary["accuracy_mean"].notna().any():
+        spread = ", mean ± standard deviation over seeds" if summary["accuracy_std"].notna().any() else ""
+        lines = [f"Final accuracy: at the last evaluation{spread}."]
+    if summary["status"].str.contains("diverged").any():
+        lines.append("Runs that diverged have none; the means leave them out.")
+    if summary["dropped"].fillna(0).max() > 0:
+        lines.append("Wasted: what dropped participants did, at the device, over the whole run.")
+        lines += [f"  {_name(row)}: {_waste_text(row)}" for row in summary.to_dict("records") if told]
+    if target is None:
+        return "\n".join(
+            [*lines, "Rounds to server busy: the whole run, mean over seeds. '-': not measured."]
+        )
+    seeds = "mean over the seeds that got there" if summary["seeds"].max() > 1 else "in its one seed"
+    lines.append(
+        f"Rounds to server busy: up to the first evaluation at {target_text(target)} or more, {seeds}."
+    )
+    return "\n".join(
+        [*lines, "'-': not reached by any seed." if summary["seeds"].max() > 1 else "'-': not reached."]
+    )

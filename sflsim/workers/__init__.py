@@ -1,0 +1,1 @@
+"""Work over processes, here or on Ray. Knows callables, no scenario."""

@@ -1,0 +1,119 @@
+"""`sflsim explain` and `sflsim trace`: what they print, and what they say to input that cannot be used."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support import data, read
+from typer.testing import CliRunner, Result
+
+import sflsim
+from sflsim.cli import app
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
+
+VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": "adaptive"}]
+
+
+def call(*arguments: object) -> Result:
+    """Call the command line in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "120"})
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return simulate(read(data(variants=VARIANTS, stop={"rounds": 2})), timing_only=True)
+
+
+@pytest.fixture(scope="module")
+def folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run.save(tmp_path_factory.mktemp("run") / "out", plots=False)
+
+
+def test_it_prints_words_and_tables(folder: Path) -> None:
+    """For every variant; a change that also changes what is learned is marked."""
+    result = call("explain", folder)
+    assert result.exit_code == 0, result.output
+    for words in (
+        "splitfed-v1: 25 % of the time is uplink of group slow.",
+        "on the critical path",
+        "slow-0",
+        "2 of 2",
+        "server twice as fast",
+        "uplink of group slow twice as fast *",
+        "* other timing, other learning",
+    ):
+        assert words in result.stdout
+
+
+def test_one_variant_without_simulating(folder: Path) -> None:
+    """The other one and the what-if table are not there."""
+    result = call("explain", folder, "--variant", "splitfed-v1", "--no-what-if")
+    assert result.exit_code == 0
+    assert "splitfed-v1" in result.stdout
+    assert "mu-splitfed" not in result.stdout
+    assert "twice" not in result.stdout
+
+
+def test_csv_is_the_tables(folder: Path, run: Run) -> None:
+    """All of them, in full precision, as the Python interface gives them."""
+    result = call("explain", folder, "--csv")
+    assert result.exit_code == 0
+    table, found = pd.read_csv(io.StringIO(result.stdout)), sflsim.explain(run)
+    assert table["table"].value_counts().to_dict() == {
+        name: len(getattr(found, name)) for name in ("shares", "slowest", "what_if")
+    }
+    assert table.loc[table["table"] == "what_if", "gain"].tolist() == found.what_if["gain"].tolist()
+
+
+@pytest.mark.parametrize("command", ["explain", "trace"])
+def test_folders_that_hold_no_run(command: str, folder: Path, run: Run, tmp_path: Path) -> None:
+    """No folder, one that a killed run has left, one without spans, an unknown variant."""
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "scenario.yaml").write_text(run.scenario.to_yaml())
+    tables = {name: getattr(run, name) for name in ("evaluations", "clients", "runs", "manifest")}
+    bare = Run(run.scenario, spans=run.spans[:0], **tables).save(tmp_path / "bare", plots=False)
+    for place, words in (
+        (tmp_path / "nowhere", "is this the folder of a run?"),
+        (tmp_path / "killed", "no run.json"),
+        (bare, "no spans were recorded"),
+    ):
+        result = call(command, place)
+        assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+        assert "Traceback" not in result.output
+    result = call(command, folder, "--variant", "nobody")
+    assert result.exit_code == 2
+    assert "--variant: found 'nobody'; allowed: splitfed-v1, mu-splitfed" in result.stderr.replace("\n", " ")
+
+
+def test_a_run_that_finished_no_round(tmp_path: Path) -> None:
+    """Stopped by time within its first round, there is nothing to explain, and it says so."""
+    run = simulate(read(data(stop={"time": "5 s"})), timing_only=True)
+    result = call("explain", run.save(tmp_path / "short", plots=False))
+    assert (result.exit_code, "no round was finished" in result.stderr) == (2, True)
+
+
+def test_a_run_that_was_stopped_within_a_round() -> None:
+    """The rounds before are explained; the begun one is no part of it."""
+    run = simulate(read(data(stop={"time": "70 s"})), timing_only=True)
+    found = sflsim.explain(run, what_if=False)
+    assert found.path["round"].max() == 2
+    assert found.path["end_s"].max() == 56.0
+    assert run.runs["time_s"][0] == 70.0
+
+
+def test_trace_of_some_rounds(folder: Path, tmp_path: Path) -> None:
+    """--rounds 2 of one variant; into the run's folder by default; what is no range is refused."""
+    result = call("trace", folder, "--variant", "splitfed-v1", "--rounds", "2", "--out", tmp_path / "t.json")
+    assert result.exit_code == 0, result.output
+    slices = [one for one in json.loads((tmp_path / "t.json").read_text())["traceEvents"] if one["ph"] == "X"]
+    assert {one["args"]["round"] for one in slices} == {2}
+    assert call("trace", folder).exit_code == 0
+    assert (folder / "trace.json").exists()
+    for wrong in ("5-2", "a", "", "-3", "1-2-3"):
+        result = call("trace", folder, f"--rounds={wrong}")
+        assert (result.exit_code, "--rounds: found" in result.stderr) == (2, True)
