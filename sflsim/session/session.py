@@ -209,11 +209,7 @@ class Session:
         """Return what learns in a run unless the session was given another: with its stores, or nothing."""
         if self.options.timing_only:
             return NullLearner()
-        import torch
-
         from sflsim.learning.learner import Learner
-
-        torch.set_num_threads(self.options.threads)
 
         if self.disk is None and self.options.cache is not None:
             self.disk = DiskStore(self.options.cache, self.options.cache_bytes, self.options.device)
@@ -227,22 +223,23 @@ class Session:
 
     def task(self, cut: int, seed: int) -> Task:
         """Return the network, cut there, and the clients' data under a seed; made once."""
-        key = ("task", self._dataset, self._dealt, self._sized, self.options.device, cut, seed)
-        return self.cache.get(key, lambda: self._new_task(cut, seed))
-
-    def _new_task(self, cut: int, seed: int) -> Task:
         import torch
 
         from sflsim.learning.graph.fingerprint import of_code
         from sflsim.learning.task import Task, build_blocks
 
         torch.set_num_threads(self.options.threads)
-        workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
-        blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed, cut)
-        shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
-        components = (workload.model, workload.dataset, workload.partition)
-        identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
-        return Task(data, blocks, cut, shards, workload.batch_size, seed, device, identity)
+
+        def build() -> Task:
+            workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
+            blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed, cut)
+            shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
+            components = (workload.model, workload.dataset, workload.partition)
+            identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
+            return Task(data, blocks, cut, shards, workload.batch_size, seed, device, identity)
+
+        key = ("task", self._dataset, self._dealt, self._sized, self.options.device, cut, seed)
+        return self.cache.get(key, build)
 
 
 def _column(dataset: Any, name: str) -> Any:
