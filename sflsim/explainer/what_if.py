@@ -53,9 +53,6 @@ same up to the target (NaN where that was not reached or is not known), whether 
 share of the time that goes to what is changed (NaN where that is not one activity, or where nobody told)."""
 
 
-TIMING = Options(timing_only=True)
-
-
 @dataclass(frozen=True)
 class Clocked:
     """When each round of one seed ended, and the name of the model then."""
@@ -104,23 +101,22 @@ def _alone(scenario: Scenario, number: int, rounds: Mapping[int, int]) -> Scenar
 
 def _clocked(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -> dict[int, Clocked]:
     """Return when each round of the first variant ended under each seed."""
-    Session(scenario, TIMING, cache=cache).check()
-    return {seed: _clocked_under(scenario, seed, cache) for seed in seeds}
-
-
-def _clocked_under(scenario: Scenario, seed: int, cache: SessionCache) -> Clocked:
     keys: list[str] = []
     session = Session(
         scenario,
-        TIMING,
+        Options(timing_only=True),
         learning=lambda variant, cut, seed: NamingLearner(keys),
         recorder=lambda: Recorder(Unread()),
         cache=cache,
     )
-    rows = session.run(0, seed, lambda row: None).evaluations
-    rounds = [row[1] for row in rows]
-    times = dict(reversed([(row[1], row[0]) for row in rows]))
-    return Clocked(times, dict(zip(rounds, keys, strict=True)))
+    session.check()
+    found = {}
+    for seed in seeds:
+        keys.clear()
+        rows = session.run(0, seed, lambda row: None).evaluations
+        times = dict(reversed([(row[1], row[0]) for row in rows]))
+        found[seed] = Clocked(times, dict(zip([row[1] for row in rows], keys, strict=True)))
+    return found
 
 
 def _compared(

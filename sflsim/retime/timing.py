@@ -67,35 +67,45 @@ def timings(
     Raises:
         ScenarioError: the scenario fits no model, data or fleet.
     """
-    options = Options(timing_only=known is None)
-    Session(scenario, options, cache=cache).check()
-    return [_timing(scenario, options, seed, cache, known, keep) for seed in seeds]
-
-
-def _timing(
-    scenario: Scenario, options: Options, seed: int, cache: SessionCache, known: Known | None, keep: bool
-) -> Timing:
     groups = scenario.fleet.group_names()
-    traffic, keys = Traffic(groups), list[str]()
+    runs: list[_Run] = []
 
     def naming(variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
-        return NamingLearner(keys, session.task(cut, seed).key, known)
+        return NamingLearner(runs[-1].keys, session.task(cut, seed).key, known)
 
     session = Session(
         scenario,
-        options,
+        Options(timing_only=known is None),
         learning=None if known is None else naming,
-        recorder=lambda: Recorder(None if keep else traffic),
+        recorder=lambda: Recorder(None if keep else runs[-1].traffic),
         cache=cache,
     )
-    outcome = session.run(0, seed, lambda row: traffic.evaluated(row[0]))
+    session.check()
+    found = []
+    for seed in seeds:
+        runs.append(_Run(Traffic(groups)))
+        outcome = session.run(0, seed, lambda row: runs[-1].traffic.evaluated(row[0]))
+        found.append(_timing(outcome, runs[-1], groups, keep))
+    return found
+
+
+@dataclass
+class _Run:
+    """What is taken down during a run: its traffic, and the keys of the models that it evaluated."""
+
+    traffic: Traffic
+    keys: list[str] = field(default_factory=list)
+
+
+def _timing(outcome: Outcome, run: _Run, groups: Sequence[str], keep: bool) -> Timing:
+    traffic = run.traffic
     traffic.fold(outcome.spans)  # none, unless they are kept
     rows = np.array([row[:3] + row[5:] for row in outcome.evaluations], dtype=np.float64)
     up, down, busiest = traffic.rows()
     ratios = [client[-1] / memory for client, memory in _memories(outcome) if memory > 0]
     return Timing(
-        seed=seed,
-        keys=tuple(keys) or tuple(f"{number:.0f}" for number in rows[:, 1]),
+        seed=outcome.seed,
+        keys=tuple(run.keys) or tuple(f"{number:.0f}" for number in rows[:, 1]),
         rounds=rows[:, 1].astype(np.int64),
         time_s=rows[:, 0],
         energy_j=rows[:, -1],
