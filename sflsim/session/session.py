@@ -188,7 +188,8 @@ class Session:
         def load() -> Data:
             import torch
 
-            return self.scenario.workload.dataset.load().to(torch.device(self.options.device))
+            data: Data = self.scenario.workload.dataset.load().to(torch.device(self.options.device))
+            return data
 
         return self.cache.get(("data", self._dataset, self.options.device), load)
 
