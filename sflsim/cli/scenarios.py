@@ -59,7 +59,7 @@ def partition(
     ] = None,
     trust: Trust = False,
 ) -> None:
-    """Show how the samples are dealt to the clients, and draw the labels that each of them holds."""
+    """Show how the samples are partitioned, and draw the labels that each client holds."""
     with errors():
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.partition import dealt

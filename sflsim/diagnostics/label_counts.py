@@ -17,7 +17,7 @@ def label_counts(scenario: Scenario, seed: int | None = None) -> pd.DataFrame:
     numbered from 0, as in the tables of a run.
 
     Raises:
-        ScenarioError: the data cannot be had, or not be dealt so.
+        ScenarioError: the data is not available, or cannot be partitioned so.
     """
     session = Session(scenario, Options())
     try:

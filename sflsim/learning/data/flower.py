@@ -141,12 +141,12 @@ class InnerDirichlet(ByLabel):
 
 
 class Shards(ByLabel):
-    """Sorted by label and cut into shards, of which every client gets a few (McMahan et al., 2017)."""
+    """Sorted by label and cut into shards; every client gets a few (McMahan et al., 2017)."""
 
     kind: Literal["shards"] = "shards"
     shards_per_client: int | None = Field(default=None, ge=1, description="2 where no shard_size is given")
     shard_size: int | None = Field(default=None, ge=1, description="samples; all the data by default")
-    keep_incomplete: bool = Field(default=False, description="deal the last shard, if it is smaller, too")
+    keep_incomplete: bool = Field(default=False, description="assign the last shard even if it is smaller")
 
     partitioner: ClassVar[str] = "ShardPartitioner"
 
@@ -160,7 +160,7 @@ class Shards(ByLabel):
 
 
 class Pathological(ByLabel):
-    """Every client holds a few classes, and shares each with the others who hold it."""
+    """Every client holds a few classes, and shares each with the other clients that hold it."""
 
     kind: Literal["pathological"] = "pathological"
     classes_per_client: int = Field(ge=1)

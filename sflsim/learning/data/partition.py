@@ -33,7 +33,7 @@ class IID(BaseModel):
 
 
 class Dirichlet(BaseModel):
-    """Each class is dealt in proportions drawn from a symmetric Dirichlet (Hsu et al., arXiv 1909.06335).
+    """Each class is divided in proportions drawn from a symmetric Dirichlet (Hsu et al., arXiv 1909.06335).
 
     The smaller `alpha`, the fewer classes a client sees. The draw is repeated until every client
     holds at least `min_samples`.
