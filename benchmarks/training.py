@@ -110,7 +110,7 @@ def experiment(session: Session, channels_last: bool = False) -> Experiment:
         for number in rounds
     ]
     batches = {
-        (client, batch): torch.from_numpy(task._indices(client, batch))
+        (client, batch): torch.from_numpy(task.indices(client, batch))
         for part in participants
         for client, (batch,) in part
     }

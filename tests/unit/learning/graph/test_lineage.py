@@ -143,7 +143,7 @@ WORKLOAD = {"model": {"kind": "mlp", "hidden": [12, 9]}, "cut": 1, "batch_size":
 def task_key(seed: int = 0, fleet: dict[str, Any] | None = None, **changes: Any) -> str:
     parts = {"fleet": fleet} if fleet else {}
     session = Session(scenario(V1, workload={**WORKLOAD, **changes}, **parts), Options())
-    return str(session._task(session.cut(session.scenario.variants[0], 0), seed).key)
+    return str(session.task(session.requirements.cut(0), seed).key)
 
 
 def test_task_counts_with_all_that_it_is() -> None:
