@@ -114,11 +114,11 @@ class Shared:
     def lend(self, session: Session) -> None:
         """Give a session what others have made, and keep what it will make."""
         workload, clients = session.scenario.workload, session.scenario.fleet.clients
-        dealt = repr((workload.dataset, workload.partition, clients))
+        partitioned = repr((workload.dataset, workload.partition, clients))
         sized = repr((workload.dataset, workload.model, workload.batch_size, workload.costs))
-        session._shards = self._kept.setdefault(f"shards {dealt}", {})
+        session._shards = self._kept.setdefault(f"shards {partitioned}", {})
         session._costs = self._kept.setdefault(f"costs {sized}", {})
-        session._tasks = self._kept.setdefault(f"tasks {dealt}{sized}", {})
+        session._tasks = self._kept.setdefault(f"tasks {partitioned}{sized}", {})
         session._labels = self._kept.get(f"labels {workload.dataset!r}")
         session._data = self._kept.get(f"data {workload.dataset!r}")
 

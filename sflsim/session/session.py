@@ -179,7 +179,7 @@ class Session(Needs):
             values = self._labels
             if (by := getattr(workload.partition, "by", None)) is not None:
                 values = _column(workload.dataset, by)
-            self._shards[seed] = workload.partition.deal(values, self.scenario.fleet.clients, seed)
+            self._shards[seed] = workload.partition.partition(values, self.scenario.fleet.clients, seed)
         return self._shards[seed]
 
     def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
