@@ -1,4 +1,4 @@
-"""One learning task: data dealt to clients, a network cut in two, and the verbs of the math.
+"""One learning task: data partitioned among clients, a network cut in two, and the verbs of the math.
 
 The functions of the algorithms' math take a `Task` first and see parameters, batches and keys
 through it. Shapes: C lanes (participants computed at once), B samples, d parameters, K classes.

@@ -46,7 +46,7 @@ class Outcome:
         default_factory=list
     )
     """name, group, FLOP/s, uplink and downlink bytes/s (of the first message; inf where unlimited),
-    memory bytes, samples (NaN where no data is dealt), cut, peak memory bytes"""
+    memory bytes, samples (NaN where there is no data), cut, peak memory bytes"""
     idle_j: list[float] = field(default_factory=list)
     """What each client of `clients` drew by idling while it took part."""
     wasted: dict[tuple[str, int], float] = field(default_factory=dict)

@@ -201,7 +201,7 @@ class Session:
             values = self.cache.get(("labels", self._dataset), workload.dataset.training_labels)
             if (by := getattr(workload.partition, "by", None)) is not None:
                 values = _column(workload.dataset, by)
-            shards: list[Any] = workload.partition.deal(values, self.scenario.fleet.clients, seed)
+            shards: list[Any] = workload.partition.partition(values, self.scenario.fleet.clients, seed)
             return shards
 
         return self.cache.get(("shards", self._dataset, self._dealt, seed), deal)
