@@ -5,14 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from sflsim.learning.graph.lineage import Call, Handle, Lane, MathFunction
+from sflsim.learning.graph.lineage import Handle, Lane, MathFunction
+
+
+class EmptyHandle(Handle):
+    """A handle of no call: there is nothing to compute, so nothing to name."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.held, self.value, self.index, self.key = False, None, 0, ""
+
+    @property
+    def internal(self) -> Handle:
+        """Return the empty handle."""
+        return self
 
 
 class NoLearning:
     """Stands where the learning would be; every handle is the same empty one."""
 
     def __init__(self) -> None:
-        self._nothing = Call("", _nothing, [{}], {}).handles[0]
+        self._nothing = EmptyHandle()
 
     def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
         """Return an empty handle for every lane."""
@@ -29,7 +43,3 @@ class NoLearning:
     def first_not_finite(self, models: Mapping[int, Handle]) -> int:
         """Never asked: nothing diverges."""
         raise AssertionError
-
-
-def _nothing() -> list[None]:
-    return []
