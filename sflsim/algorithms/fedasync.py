@@ -3,7 +3,7 @@
 x <- (1 - a) x + a x_k with a = alpha s(staleness), staleness being the number of versions published
 since the client pulled its own. s(t) is (t + 1)^-0.5 (polynomial), 1 up to t = b and then
 1 / (a (t - b) + 1) (hinge; the paper's a = 10, b = 4), or 1 (constant). The paper's proximal term
-is left out: with it at nought these are its steps.
+is left out: with it at zero these are its steps.
 """
 
 from __future__ import annotations

@@ -116,10 +116,10 @@ class CostOverrides(BaseModel):
         return {name + _suffix(name): value for name, value in given.items() if value is not None}
 
     def asked(self, workload: Callable[[], Costs], known: Mapping[str, float], asked: set[str]) -> Costs:
-        """Return the costs of which those not given are derived when they are first asked for.
+        """Return costs whose missing figures are derived on first access.
 
-        `known` are figures that need no model, `workload` derives all; `asked` gets the keys that it
-        was needed for.
+        `known` are figures that need no model, `workload` derives all; `asked` collects the keys of those
+        that were derived.
         """
         figures = self.figures()
         outdated = {name: None for name, parts in STEP_PARTS.items() if parts & set(figures)}
@@ -139,7 +139,10 @@ class CostOverrides(BaseModel):
 
 
 class Deferred(Costs):
-    """`Costs` whose missing figures are derived on first access."""
+    """`Costs` whose missing figures are derived on first access.
+
+    Python calls `__getattr__` only for a slot without a value, so later accesses are as fast as in `Costs`.
+    """
 
     __slots__ = ("_asked", "_derive")
 

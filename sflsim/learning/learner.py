@@ -66,7 +66,7 @@ class Learner:
         known = self.levels.get(handle.key)
         if known is not None:
             return known
-        with self.levels.shared.claim(handle.key):
+        with self.levels.shared.lock(handle.key):
             (value,) = self.executor.resolve([handle])
             self.levels.keep(_frontier(list(self._needed.values()), self.levels))
         return value

@@ -113,7 +113,7 @@ class Simulation(TimePlane):
         self.round += 1
         self.steps += steps
         self._model = model
-        self._recent[self.round] = model.quiet
+        self._recent[self.round] = model.internal
         self._check_time()
         self.recorder.let_go()
         rules = self.rules
@@ -140,7 +140,7 @@ class Simulation(TimePlane):
         """Publish a better model within a round: what is evaluated from now on; no round ends."""
         self.steps += steps
         self._model = model
-        self._recent[self.round + 1] = model.quiet
+        self._recent[self.round + 1] = model.internal
 
     def run(self, algorithm: Algorithm) -> None:
         """Run the protocol to its stop.

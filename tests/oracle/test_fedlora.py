@@ -54,7 +54,7 @@ def test_fedlora_equals_its_oracle() -> None:
 
 
 def test_adapters_start_as_the_model_they_are_made_from() -> None:
-    """B is nought at first, so the adapted network answers as the plain one, and learns on digits."""
+    """B is zero at first, so the adapted network answers as the plain one, and learns on digits."""
     text = """
 name: lora
 workload: {{model: {{kind: mlp, hidden: [64, 64]{adapters}}}}}

@@ -21,7 +21,7 @@ from pathlib import Path
 from sflsim.errors import SflsimError, SflsimWarning
 from sflsim.learning.graph.disk_index import ENTRY_BYTES, FORMAT, TROUBLE, Index, Row, checksum, is_damage
 from sflsim.learning.graph.lineage import Value
-from sflsim.learning.graph.locks import claimed
+from sflsim.learning.graph.locks import locked
 from sflsim.learning.graph.serialization import Kind, decode, encode
 
 LIMIT_BYTES = 10 * 2**30
@@ -191,13 +191,13 @@ class DiskStore:
 
     # Sharing work.
 
-    def claim(self, key: str) -> AbstractContextManager[None]:
+    def lock(self, key: str) -> AbstractContextManager[None]:
         """Wait until no other process computes what is under `key`; then it is this one's to compute.
 
-        A claim ends with its process, however that ends. Look into the store again once it is held.
+        A lock ends with its process, however that ends. Look into the store again once it is held.
         """
         name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        return claimed(self.folder / "claims" / name)
+        return locked(self.folder / "locks" / name)
 
     # Care.
 
@@ -275,7 +275,7 @@ class DiskStore:
         """Open the table; where it is damaged, mark it and begin another, so that nobody stumbles over it."""
         try:
             with suppress(OSError):
-                (self.folder / "claims").mkdir(parents=True, exist_ok=True)
+                (self.folder / "locks").mkdir(parents=True, exist_ok=True)
             for number in range(1, GENERATIONS):
                 file = self.folder / f"values-{FORMAT}-{number}.sqlite"
                 if file.with_suffix(".damaged").exists():

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sflsim.learning.graph.lineage import Call, Handle, Value, substitute
-from sflsim.learning.graph.serialization import settled
+from sflsim.learning.graph.serialization import own_copy
 
 if TYPE_CHECKING:
     from sflsim.learning.graph.store import Store
@@ -62,7 +62,7 @@ class Executor:
         step = self.task.lanes_at_once
         stacks = [lanes[start : start + step] for start in range(0, len(lanes), step)]
         results = [call.function(self.task, stack, **call.shared) for stack in stacks]
-        return [settled(value) for values in results for value in values]
+        return [own_copy(value) for values in results for value in values]
 
     def _pending(self, handles: Iterable[Handle], values: dict[str, Any]) -> list[Call]:
         """Return the calls that must be computed, inputs first; put what is known into `values`."""

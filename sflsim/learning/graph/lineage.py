@@ -31,8 +31,9 @@ class Handle:
     """Stands for one value before it is known.
 
     A handle that a protocol holds says that its value may still be needed (a resumed run goes on
-    from there); calls refer to their inputs by `quiet` handles, which say nothing. One that is `held`
-    keeps its value in memory for as long as it lives: for what is needed again after many rounds.
+    from there). Calls refer to their inputs by `internal` handles, which say nothing of the kind, as
+    weak references do not keep an object alive. One that is `held` keeps its value in memory for as
+    long as it lives: for what is needed again after many rounds.
     """
 
     __slots__ = ("__weakref__", "call", "held", "index", "key", "value")
@@ -45,7 +46,7 @@ class Handle:
         self.key = key
 
     @property
-    def quiet(self) -> Handle:
+    def internal(self) -> Handle:
         """Return the call's own handle of the same value."""
         return self.call.handles[self.index]
 
@@ -57,7 +58,7 @@ class Call:
 
     def __init__(self, task_key: str, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> None:
         self.function = function
-        self.lanes: tuple[Lane, ...] = tuple(_quiet(lane) for lane in lanes)
+        self.lanes: tuple[Lane, ...] = tuple(_internal(lane) for lane in lanes)
         self.shared = shared
         self.inputs = tuple({handle.key: handle for lane in self.lanes for handle in _handles(lane)}.values())
         name = f"{function.__module__}.{function.__qualname__}"
@@ -70,12 +71,12 @@ class Call:
 def source_version(function: MathFunction) -> str:
     """Return a hash of the source that a function's values rest on."""
     digest = hashlib.blake2b(version_of_every_value(), digest_size=8)
-    if is_third_party(function):
+    if function.__module__.startswith("sflsim."):
+        digest.update(version_of_own(function.__module__, function.__qualname__.partition(".")[0]))
+    else:
         digest.update(_source(function).encode())
         digest.update(version_of(function.__module__))
         digest.update(version_of_all())
-    else:
-        digest.update(version_of_own(function.__module__, function.__qualname__.partition(".")[0]))
     return digest.hexdigest()
 
 
@@ -101,9 +102,9 @@ def type_version(kind: type[Any]) -> str:
     return digest.hexdigest()
 
 
-def is_third_party(thing: type[Any] | MathFunction) -> bool:
-    """Tell whether a class or function is neither sflsim's nor of what every key names by its version."""
-    return thing.__module__.partition(".")[0] not in COVERED
+def is_third_party(kind: type[Any]) -> bool:
+    """Tell whether a class is neither sflsim's nor of what every key names by its version."""
+    return kind.__module__.partition(".")[0] not in COVERED
 
 
 def _source(thing: Any) -> str:
@@ -129,14 +130,14 @@ def _handles(argument: Any) -> Iterator[Handle]:
             yield from _handles(item)
 
 
-def _quiet(argument: Any) -> Any:
-    """Return `argument` with every handle replaced by its call's own."""
+def _internal(argument: Any) -> Any:
+    """Return `argument` with every handle replaced by the call's internal one."""
     if isinstance(argument, Handle):
-        return argument.quiet
+        return argument.internal
     if isinstance(argument, (list, tuple)):
-        return type(argument)([_quiet(item) for item in argument])
+        return type(argument)([_internal(item) for item in argument])
     if isinstance(argument, dict):
-        return {name: _quiet(item) for name, item in argument.items()}
+        return {name: _internal(item) for name, item in argument.items()}
     return argument
 
 

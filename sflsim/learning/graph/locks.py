@@ -1,7 +1,7 @@
-"""Claims on work between processes: who holds one computes, the others wait for the result.
+"""Locks of work between processes: who holds one computes, the others wait for the result.
 
 Where files cannot be locked (no such system, a read-only folder) nobody waits: work may then be done
-twice, with the same result. Imports the package's claims.
+twice, with the same result. Imports claims.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from sflsim.claims import let_go, take
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
-    """Hold the claim that the file at `path` stands for, when its holder has let it go."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that the file at `path` stands for, once its holder has released it."""
     try:
         handle = take(path, wait=True)
     except OSError:

@@ -37,7 +37,7 @@ def decode(kind: int, content: bytes, device: str) -> Value:
     return _decoded(content, device)
 
 
-def settled(value: Value) -> Value:
+def own_copy(value: Value) -> Value:
     """Return a value whose tensors own their memory, as those read from disk do; a view is copied.
 
     Where a tensor begins in memory can change the last bits of what is computed from it.
@@ -56,7 +56,7 @@ def _encoded(value: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
     flat, layout = {}, {}
-    for name, tensor in settled(value).items():
+    for name, tensor in own_copy(value).items():
         layout[name] = [list(tensor.shape), list(tensor.stride())]
         flat[name] = tensor.detach().as_strided((tensor.numel(),), (1,)).cpu()
     return save(flat, metadata={"layout": json.dumps(layout)})

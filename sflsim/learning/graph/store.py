@@ -30,7 +30,7 @@ class SharedStore(Store, Protocol):
     def put_all(self, values: Mapping[str, Value]) -> None:
         """Keep several values, all in one step or none."""
 
-    def claim(self, key: str) -> AbstractContextManager[None]:
+    def lock(self, key: str) -> AbstractContextManager[None]:
         """Wait until nobody else computes what is under `key`, and keep others waiting for it."""
 
 

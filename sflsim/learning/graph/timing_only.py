@@ -9,11 +9,25 @@ from sflsim.learning.calls import initial
 from sflsim.learning.graph.lineage import Call, Handle, Lane, MathFunction
 
 
+class EmptyHandle(Handle):
+    """A handle of no call: there is nothing to compute, so nothing to name."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.held, self.value, self.index, self.key = False, None, 0, ""
+
+    @property
+    def internal(self) -> Handle:
+        """Return the empty handle."""
+        return self
+
+
 class NullLearner:
     """Stands where the learning would be; every handle is the same empty one."""
 
     def __init__(self) -> None:
-        self._nothing = Call("", _nothing, [{}], {}).handles[0]
+        self._nothing = EmptyHandle()
 
     def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
         """Return an empty handle for every lane."""
@@ -57,7 +71,3 @@ class NamingLearner(NullLearner):
         self.evaluated.append(model.key)
         accuracy, loss = self.known.get(model.key, (math.nan, math.nan))
         return accuracy, loss if math.isfinite(loss) else math.nan
-
-
-def _nothing() -> list[None]:
-    return []

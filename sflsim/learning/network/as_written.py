@@ -166,7 +166,7 @@ def _check_read(blocks: Blocks, outputs: Sequence[Tensor]) -> None:
 
 
 def _gradients(out: Tensor, by: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return gradients of a weighted sum of an output, by name; noughts for what it does not depend on."""
+    """Return gradients of a weighted sum of an output, by name; zeros for what it does not depend on."""
     weights = torch.linspace(-1.0, 1.0, out.numel()).view_as(out)
     if not by or not out.requires_grad:
         return {name: torch.zeros_like(one) for name, one in by.items()}

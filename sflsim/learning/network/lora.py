@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Adapters(BaseModel):
     """Low-rank adapters on linear layers, of which only they are trained; put on by peft (extra `llm`).
 
-    A layer's output gets alpha / rank * B A x added, with A drawn at random and B nought at first, so
+    A layer's output gets alpha / rank * B A x added, with A drawn at random and B zero at first, so
     that the network starts as it is. Rank and alpha are HO-SFL's and FedLoRA's settings by default.
     """
 

@@ -1,9 +1,9 @@
 """What a layer does in training and not in use: batch norm's own batch, dropout's mask.
 
-The mode is said with each forward pass (`Training`, or None for use), never kept in a module: `moded`
-puts layers in the place of torch's that read it while the pass runs. A mask is drawn from a stream
-keyed by the layer's name in the whole network and by the batch, so it is the same for any cut and any
-stacking. Imports torch, streams and errors.
+The mode is said with each forward pass (`Training`, or None for use), never kept in a module:
+`with_explicit_mode` puts layers in the place of torch's that read it while the pass runs. A mask is
+drawn from a stream keyed by the layer's name in the whole network and by the batch, so it is the same
+for any cut and any stacking.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Dropout(nn.Module):
         return f"{self.name}, p={self.p}, channels={self.channels}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x [B, ...] with a share p of it nought and the rest scaled by 1 / (1 - p), in training."""
+        """Return x [B, ...] with a share p of it zero and the rest scaled by 1 / (1 - p), in training."""
         now = _pass.get()
         if now is None or self.p == 0.0:
             return x
@@ -154,7 +154,7 @@ class BatchNorm(nn.Module):
         self.running_var.mul_(1.0 - self.momentum).add_(self.momentum * var)
 
 
-def moded(name: str, module: nn.Module) -> nn.Module:
+def with_explicit_mode(name: str, module: nn.Module) -> nn.Module:
     """Return the module for use, torch's batch norm and dropout in it replaced; it is changed in place.
 
     `name` is its name in the whole network. Parameters and running statistics keep their names.
@@ -165,16 +165,16 @@ def moded(name: str, module: nn.Module) -> nn.Module:
     module.eval()
     if isinstance(module, Dropout | BatchNorm):
         return module
-    own = _moded(name, module)
+    own = _replacement(name, module)
     if own is not module:
         return own
     for child_name, child in module._modules.items():
         if child is not None:
-            module._modules[child_name] = moded(f"{name}.{child_name}", child)
+            module._modules[child_name] = with_explicit_mode(f"{name}.{child_name}", child)
     return module
 
 
-def _moded(name: str, module: nn.Module) -> nn.Module:
+def _replacement(name: str, module: nn.Module) -> nn.Module:
     """Return what stands in a layer's place; itself for most."""
     if isinstance(module, nn.SyncBatchNorm | nn.AlphaDropout | nn.FeatureAlphaDropout):
         found = f"{name}: {type(module).__name__}"

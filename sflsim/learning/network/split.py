@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from sflsim.learning.network.modes import Training, has_modes, in_training, moded, statistics
+from sflsim.learning.network.modes import Training, has_modes, in_training, statistics, with_explicit_mode
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Part:
     """
 
     def __init__(self, blocks: Sequence[tuple[str, nn.Module]]) -> None:
-        self.blocks = [(name, moded(name, block)) for name, block in blocks]
+        self.blocks = [(name, with_explicit_mode(name, block)) for name, block in blocks]
         self.names: list[str] = []
         self.shapes: list[torch.Size] = []
         self.is_parameter: list[bool] = []

@@ -2,7 +2,7 @@
 
 Block 1 holds the embeddings and the first layer, the last block the final norm and a linear
 classifier. What a layer needs beside its hidden states (attention mask, positions, rotary angles)
-is made by the library's own model, in which every layer is replaced by one that notes its
+is made by the library's own model, in which every layer is replaced by one that records its
 arguments: so a cut network computes what the whole one does, and where there are numbers it is
 compared with it. The attention mask travels as one more channel of the activation. Imports torch.
 """
@@ -21,8 +21,8 @@ from sflsim.errors import SflsimError
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class Noting(nn.Module):
-    """Stands in a layer's place: notes what the layer would be given and passes the hidden states on.
+class RecordingModule(nn.Module):
+    """Stands in a layer's place: records what the layer would be given and passes the hidden states on.
 
     `values` is how many the layer returns in a tuple, 0 where it returns its hidden states alone.
     """
@@ -30,24 +30,24 @@ class Noting(nn.Module):
     def __init__(self, layer: nn.Module, values: int) -> None:
         super().__init__()
         self._values = values
-        self.noted: tuple[Tensor, Arguments] | None = None
+        self.recorded: tuple[Tensor, Arguments] | None = None
         for name in ("attention_type", "layer_type", "is_sliding"):  # asked by some models
             if hasattr(layer, name):
                 setattr(self, name, getattr(layer, name))
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return the hidden states as they came."""
-        self.noted = (hidden, (args, kwargs))
+        self.recorded = (hidden, (args, kwargs))
         return (hidden, *(None for _ in range(self._values - 1))) if self._values else hidden
 
     def taken(self) -> tuple[Tensor, Arguments]:
-        """Return what was noted, and forget it."""
-        assert self.noted is not None
-        noted, self.noted = self.noted, None
-        return noted
+        """Return what was recorded, and forget it."""
+        assert self.recorded is not None
+        recorded, self.recorded = self.recorded, None
+        return recorded
 
 
-class Skeleton(nn.Module):
+class ModelWithoutLayers(nn.Module):
     """The library's model without its layers and its tail: embeddings, masks and positions.
 
     Text enters as [B, 2, L] (token ids, attention mask), images as [B, channels, rows, columns].
@@ -57,7 +57,7 @@ class Skeleton(nn.Module):
         super().__init__()
         self.model = model
         self.is_text = is_text
-        self.places = [Noting(layer, values) for layer in layers]
+        self.places = [RecordingModule(layer, values) for layer in layers]
         holder, name = _holder_of(model, layers)
         setattr(holder, name, nn.ModuleList(self.places))
         self._fixed: list[Arguments] | None = None
@@ -80,14 +80,14 @@ class Skeleton(nn.Module):
         return self.places[place].taken()[1]
 
     def fix_arguments(self, x: Tensor) -> None:
-        """Note the arguments of all layers once, for images: they must not depend on the input."""
+        """Record the arguments of all layers once, for images: they must not depend on the input."""
         self.enter(x)
-        noted = [((), {}) if one.noted is None else one.noted[1] for one in self.places]
-        noted[0] = self.enter(x)[2]
-        values = [value for args, kwargs in noted for value in (*args, *kwargs.values())]
+        recorded = [((), {}) if one.recorded is None else one.recorded[1] for one in self.places]
+        recorded[0] = self.enter(x)[2]
+        values = [value for args, kwargs in recorded for value in (*args, *kwargs.values())]
         if any(isinstance(value, Tensor) for value in values):
             raise Unsupported("its layers need more than their hidden states")
-        self._fixed = list(noted)
+        self._fixed = list(recorded)
 
 
 class Unsupported(SflsimError):
@@ -112,13 +112,13 @@ class FirstBlock(nn.Module):
 
     stackable = False
 
-    def __init__(self, skeleton: Skeleton, layer: nn.Module) -> None:
+    def __init__(self, base: ModelWithoutLayers, layer: nn.Module) -> None:
         super().__init__()
-        self.embeddings = skeleton
+        self.embeddings = base
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return hidden states (and the mask, for text) [B, L, H + 1] of what the skeleton takes."""
+        """Return hidden states (and the mask, for text) [B, L, H + 1] of what the library's model takes."""
         hidden, mask, (args, kwargs) = self.embeddings.enter(x)
         return packed(_first(self.layer(hidden, *args, **kwargs)), mask)
 
@@ -128,17 +128,17 @@ class Block(nn.Module):
 
     stackable = False
 
-    def __init__(self, skeleton: Skeleton, layer: nn.Module, place: int) -> None:
+    def __init__(self, base: ModelWithoutLayers, layer: nn.Module, place: int) -> None:
         super().__init__()
         self.layer = layer
         self._place = place
-        self._skeleton = (skeleton,)  # not registered: its weights are the first block's
+        self._base = (base,)  # not registered: its weights are the first block's
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the layer's output, packed as its input is."""
-        (skeleton,) = self._skeleton
-        hidden, mask = unpacked(z, skeleton.is_text)
-        args, kwargs = skeleton.arguments(self._place, hidden, mask)
+        (base,) = self._base
+        hidden, mask = unpacked(z, base.is_text)
+        args, kwargs = base.arguments(self._place, hidden, mask)
         return packed(_first(self.layer(hidden, *args, **kwargs)), mask)
 
 
@@ -200,13 +200,13 @@ def split_transformer(
     _drop_pooler(model)
     values, hidden = _values_of(model, layers[0], x, is_text)
     reads_last = is_text and not x.is_meta and _first_is_fixed(model, x, hidden)
-    skeleton = Skeleton(model, layers, is_text, values)
-    head = Head(_take_tail(skeleton, x), score, is_text)
+    base = ModelWithoutLayers(model, layers, is_text, values)
+    head = Head(_take_tail(base, x), score, is_text)
     head.reads_last = reads_last
     if not is_text:
-        skeleton.fix_arguments(x)
-    further = [Block(skeleton, layer, place) for place, layer in enumerate(layers) if place]
-    blocks = [FirstBlock(skeleton, layers[0]), *further]
+        base.fix_arguments(x)
+    further = [Block(base, layer, place) for place, layer in enumerate(layers) if place]
+    blocks = [FirstBlock(base, layers[0]), *further]
     if not x.is_meta:
         _compare(blocks, head, x, hidden)
     return [*blocks, head]
@@ -302,21 +302,21 @@ def _probe(score: nn.Linear, sample_shape: tuple[int, ...], is_text: bool, words
     return torch.stack([ids.clamp(max=words - 1), mask], dim=1)
 
 
-def _take_tail(skeleton: Skeleton, x: Tensor) -> list[nn.Module]:
+def _take_tail(base: ModelWithoutLayers, x: Tensor) -> list[nn.Module]:
     """Take out of the model what it applies to the last layer's output; return it in order."""
     order: list[nn.Module] = []
-    leaves = [module for module in skeleton.model.modules() if not list(module.children())]
+    leaves = [module for module in base.model.modules() if not list(module.children())]
     hooks = [leaf.register_forward_hook(lambda leaf, args, output: order.append(leaf)) for leaf in leaves]
     with torch.no_grad():
-        skeleton.enter(x)
+        base.enter(x)
     for hook in hooks:
         hook.remove()
-    asked = [place for place, module in enumerate(order) if isinstance(module, Noting)]
-    if [order[place] for place in asked] != skeleton.places:
+    asked = [place for place, module in enumerate(order) if isinstance(module, RecordingModule)]
+    if [order[place] for place in asked] != base.places:
         raise Unsupported("it does not pass once through each layer in turn")
     tail = order[asked[-1] + 1 :]
     for module in tail:
-        _replace(skeleton.model, module, nn.Identity())
+        _replace(base.model, module, nn.Identity())
     return tail
 
 

@@ -23,7 +23,7 @@ import torch
 
 import sflsim
 from sflsim.learning.graph.disk_store import DiskStore, StoreWarning
-from sflsim.learning.graph.serialization import settled
+from sflsim.learning.graph.serialization import own_copy
 
 NOBODY = 65534
 
@@ -77,7 +77,7 @@ def test_what_is_read_is_what_was_put(tmp_path: Path, number: int) -> None:
 def test_settled_tensors_own_their_memory() -> None:
     """A view is copied, as if it had come from disk, and keeps its layout; an owner stays as it is."""
     stacked, owner = torch.randn(3, 7), torch.randn(4)
-    value = settled({"lane": stacked[1], "owner": owner, "image": IMAGES[1:]})
+    value = own_copy({"lane": stacked[1], "owner": owner, "image": IMAGES[1:]})
 
     assert torch.equal(value["lane"], stacked[1])
     assert value["lane"].untyped_storage().nbytes() == 28
@@ -240,7 +240,7 @@ def test_a_read_only_store_is_read(open_folder: Path) -> None:
         assert store.get("a") == (1.0,)
         assert same(store.get("b"), weights())
         store.put("c", (2.0,))
-        with store.claim("c"):
+        with store.lock("c"):
             assert store.get("c") is None
         store.close()
     assert len(told) == 1
@@ -378,17 +378,17 @@ def test_hits_are_counted(tmp_path: Path) -> None:
     assert (found.hits, found.misses) == (2, 2)
 
 
-# Claims.
+# Locks.
 
 
-def test_a_claim_makes_others_wait(tmp_path: Path) -> None:
+def test_a_lock_makes_others_wait(tmp_path: Path) -> None:
     """Only one holds it at a time, over many who want it."""
     inside, most = [0], [0]
 
     def work() -> None:
         store = DiskStore(tmp_path)
         for _ in range(20):
-            with store.claim("a"):
+            with store.lock("a"):
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
                 time.sleep(0.0005)
@@ -402,19 +402,19 @@ def test_a_claim_makes_others_wait(tmp_path: Path) -> None:
         thread.join()
 
     assert most == [1]
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((tmp_path / "locks").iterdir())
 
 
 HOLD = """
 import sys, time
 from sflsim.learning.graph.disk_store import DiskStore
-with DiskStore(sys.argv[1]).claim("a"):
+with DiskStore(sys.argv[1]).lock("a"):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     """Killed, the holder lets go at once."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -422,7 +422,7 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     got = threading.Event()
 
     def wait() -> None:
-        with DiskStore(tmp_path).claim("a"):
+        with DiskStore(tmp_path).lock("a"):
             got.set()
 
     waiting = threading.Thread(target=wait)

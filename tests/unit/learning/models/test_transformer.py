@@ -279,7 +279,7 @@ def test_from_a_folder_with_words_for_labels(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("name", ["opt", "gpt2", "vit"])
 def test_adapters_start_as_the_model_and_are_all_that_is_trained(name: str) -> None:
-    """B is nought: the same logits; queries and values get A and B, the classifier stays trained."""
+    """B is zero: the same logits; queries and values get A and B, the classifier stays trained."""
     torch.manual_seed(11)
     adapted = built(model_of(name, adapters={"rank": 2, "alpha": 4.0}), shape_of(name), CLASSES, 1)
     plain = built_under_seed(model_of(name), name)
