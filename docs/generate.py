@@ -311,8 +311,8 @@ def _columns(columns: Mapping[str, str]) -> Iterator[str]:
 def cli_page() -> Iterator[str]:
     """Yield the page of the command line."""
     yield "# Command line\n"
-    yield "Exit codes: 0 done (a run that has stalled or diverged, too), 1 failed or interrupted, 2 the input"
-    yield "cannot be used, 3 done and saved, but not all of it could be printed or drawn.\n"
+    yield "Exit codes: 0 done (some runs may have stalled or diverged), 1 failed, interrupted, or every run"
+    yield "diverged, 2 the input cannot be used, 3 done and saved, but not all could be printed or drawn.\n"
     yield from _commands("sflsim", typer.main.get_command(app))
 
 
