@@ -83,8 +83,8 @@ class Retimed(Session):
     def clocked(self, seed: int) -> Clocked:
         """Return when each round ended under one seed."""
         rows = self.run(0, seed, lambda row: None).evaluations
-        rounds = [row[1] for row in rows]
-        times = dict(reversed([(row[1], row[0]) for row in rows]))
+        rounds = [row.round for row in rows]
+        times = dict(reversed([(row.round, row.time_s) for row in rows]))
         return Clocked(times, dict(zip(rounds, self._names.keys, strict=True)))
 
 

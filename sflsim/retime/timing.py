@@ -20,6 +20,7 @@ from sflsim.clock.spans import Recorder
 from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.graph.timing_only import NoLearning
 from sflsim.retime.traffic import Traffic
+from sflsim.rows import ClientSetup
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
 from sflsim.simulation.simulation import Learning
@@ -79,18 +80,18 @@ class Timer(Session):
         self.named = _Named(self.known)
         traffic = Traffic(self.scenario.fleet.group_names())
         self.traffic = None if keep else traffic
-        outcome = self.run(0, seed, lambda row: traffic.evaluated(row[0]))
+        outcome = self.run(0, seed, lambda row: traffic.evaluated(row.time_s))
         traffic.fold(outcome.spans)  # none, unless they are kept
-        rows = np.array([row[:3] + row[5:] for row in outcome.evaluations], dtype=np.float64)
+        rounds = np.array([row.round for row in outcome.evaluations], dtype=np.int64)
         up, down, busiest = traffic.rows()
-        ratios = [client[-1] / memory for client, memory in _memories(outcome) if memory > 0]
-        keys = tuple(self.named.keys) or tuple(f"{number:.0f}" for number in rows[:, 1])
+        ratios = [one.peak_memory_bytes / one.memory_bytes for one in outcome.clients if _limited(one)]
+        keys = tuple(self.named.keys) or tuple(map(str, rounds.tolist()))
         return Timing(
             seed=seed,
             keys=keys,
-            rounds=rows[:, 1].astype(np.int64),
-            time_s=rows[:, 0],
-            energy_j=rows[:, -1],
+            rounds=rounds,
+            time_s=np.array([row.time_s for row in outcome.evaluations], dtype=np.float64),
+            energy_j=np.array([row.energy_j for row in outcome.evaluations], dtype=np.float64),
             up_bytes=up,
             down_bytes=down,
             busiest_bytes=busiest,
@@ -98,7 +99,7 @@ class Timer(Session):
             server_memory_bytes=outcome.server_memory_bytes,
             server_busy_s=outcome.server_busy_s,
             memory_bytes=tuple(
-                max((float(client[-1]) for client in outcome.clients if client[1] == group), default=0.0)
+                max((one.peak_memory_bytes for one in outcome.clients if one.group == group), default=0.0)
                 for group in self.scenario.fleet.group_names()
             ),
             outcome=outcome if keep else None,
@@ -156,10 +157,6 @@ class _Named:
         raise AssertionError("nothing is computed, so nothing diverges")
 
 
-def _memories(outcome: Outcome) -> list[tuple[tuple[Any, ...], float]]:
-    """Return each client with its device's memory, 0 where that is not known."""
-    memories = [float(client[-4]) for client in outcome.clients]
-    return [
-        (client, memory if math.isfinite(memory) else 0.0)
-        for client, memory in zip(outcome.clients, memories, strict=True)
-    ]
+def _limited(client: ClientSetup) -> bool:
+    """Tell whether a device's memory is known."""
+    return math.isfinite(client.memory_bytes) and client.memory_bytes > 0

@@ -25,11 +25,12 @@ from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.learning.graph.timing_only import NoLearning
 from sflsim.learning.models.base import is_users
+from sflsim.rows import Evaluation
 from sflsim.scenario.schema import Scenario
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Needs
 from sflsim.simulation.base import Algorithm
-from sflsim.simulation.simulation import Evaluation, Learning, Rules, Simulation
+from sflsim.simulation.simulation import Learning, Rules, Simulation
 from sflsim.simulation.time_plane import Deployment
 
 if TYPE_CHECKING:
