@@ -62,11 +62,10 @@ def inference(of: Session) -> tuple[Side, Side]:
 
 def threads(of: Session, number: int) -> tuple[Side, Side]:
     """Return training on (`number` threads, one)."""
+    sessions = {threads: Session(of.scenario, Options(threads=threads)) for threads in (number, 1)}
 
     def on(threads: int) -> object:
-        of.options = Options(threads=threads)
-        of._tasks.clear()
-        return through_sflsim(of)
+        return through_sflsim(sessions[threads])
 
     return partial(on, number), partial(on, 1)
 

@@ -87,7 +87,7 @@ CASES = [
 
 def by_hand(session: Session) -> Callable[[], Evaluations]:
     """Return the bare loop for the scenario's variant, with every draw ready-made."""
-    scenario, data, task = session.scenario, session.data(), session._task(1, 0)
+    scenario, data, task = session.scenario, session.data(), session.task(1, 0)
     assert scenario.stop.rounds is not None
     fleet = build_fleet(scenario.fleet, 0)
     taken: Counter[int] = Counter()
@@ -98,7 +98,7 @@ def by_hand(session: Session) -> Callable[[], Evaluations]:
         participants.append(list(zip(chosen, epochs, strict=True)))
         taken.update(dict.fromkeys(chosen, SAMPLES // BATCH))
     batches = {
-        (client, batch): torch.from_numpy(task._indices(client, batch))
+        (client, batch): torch.from_numpy(task.indices(client, batch))
         for client in taken
         for batch in range(taken[client])
     }

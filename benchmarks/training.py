@@ -72,7 +72,7 @@ evaluate: {{every: {every} rounds}}
 """
 V1 = f"{{algorithm: splitfed-v1, client_optimizer: {{lr: {LR}}}, server_optimizer: {{lr: {LR}}}}}"
 GENTLE_V1 = V1.replace(str(LR), "0.01")  # at 0.05 the made-up images train unstably: one bit decides
-MU = "{algorithm: mu-splitfed, tau: 4}"
+MU = "{algorithm: mu-splitfed, tau: 4, eta_s: 0.01, eta_c: 0.005}"
 
 CASES = [
     ("SplitFed V1, CNN, digits", "digits", "cnn", 10, V1, 20, 1.05),
@@ -110,7 +110,7 @@ def experiment(session: Session, channels_last: bool = False) -> Experiment:
         for number in rounds
     ]
     batches = {
-        (client, batch): torch.from_numpy(task._indices(client, batch))
+        (client, batch): torch.from_numpy(task.indices(client, batch))
         for part in participants
         for client, (batch,) in part
     }

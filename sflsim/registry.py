@@ -156,8 +156,11 @@ def datasets() -> dict[str, type[Any]]:
 
 
 def partitions() -> dict[str, type[Any]]:
-    """Return every way to deal the samples to the clients (a Config) by its kind."""
-    return _by_name("partitions")
+    """Return every way to partition the samples among the clients (a Config) by its kind."""
+    found = _by_name("partitions")
+    for kind in found.values():
+        _refuse_old_names(kind)
+    return found
 
 
 def distributions() -> dict[str, type[Any]]:
@@ -187,7 +190,17 @@ def register_dataset(dataset: Component) -> Component:
 
 def register_partition(partition: Component) -> Component:
     """Add a partition to this process and return it."""
+    _refuse_old_names(partition)
     return _register("partitions", partition)
+
+
+def _refuse_old_names(partition: type[Any]) -> None:
+    """Refuse a partition that was written for a version whose method had another name."""
+    if hasattr(partition, "deal") and not hasattr(partition, "partition"):
+        raise SflsimError(
+            f"the partition {partition.__module__}.{partition.__qualname__} has a method "
+            "deal(labels, clients, seed): rename it partition(labels, clients, seed)"
+        )
 
 
 def register_distribution(distribution: Component) -> Component:

@@ -213,8 +213,10 @@ def _refuse_parts(name: str) -> None:
     units = registry()
     for part in re.split(r"[/*]", name):
         for prefix, whole, _ in units.parse_unit_name(part):
-            if prefix and whole in COUNTED and units.Quantity(1.0, part).to(whole).magnitude < 1:
-                raise NoQuantity(f"has the unit {part!r}, a part of a {whole}")
+            counted = whole in COUNTED or any(one in COUNTED for one in units.get_root_units(whole)[1]._units)
+            if prefix and counted and units.Quantity(1.0, part).to(whole).magnitude < 1:
+                kind = "bit/s" if whole == "baud" else whole
+                raise NoQuantity(f"has the unit {part!r}, a part of a {kind}")
 
 
 def _spelled_right(name: str, units: Sequence[str]) -> str:
@@ -236,7 +238,16 @@ def _ways(unit: str) -> Iterator[tuple[str, str]]:
     for prefix, one in product(prefixes, names):
         right = f"{prefix}{one}{rate}"
         short = f"{prefix}{one[0] if one == 'bit' else one}"
-        for key in (right, f"{prefix}{one}", f"{prefix}{one}s", f"{prefix}{one}/s", short, f"{short}{rate}"):
+        whole = f"{prefix}{one}"
+        for key in (
+            right,
+            whole,
+            f"{whole}s",
+            f"{whole}/s",
+            short,
+            f"{short}{rate}",
+            f"{short}ps" if rate else right,
+        ):
             yield key.lower(), right
         if prefix and one == names[0] and base != "s":
             yield prefix.lower(), right

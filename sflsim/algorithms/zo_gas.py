@@ -6,8 +6,10 @@ of x_c +- lam u_c, each the moment it is computed; all are one arrival when the 
 returns delta_c = F(x_s; z+) - F(x_s; z-), F the logit-adjusted cross entropy at its current x_s, and
 the client steps x_c <- x_c - eta_c delta_c / (2 lam) u_c. The unperturbed z goes into the activation
 buffer and makes the statistics; when it is full the server takes one zeroth-order step of eta_s on
-the buffer and what it generates, not tau. Plain steps: no momentum, weight decay or clip. Rates,
-lam and directions default to MU-SplitFed's, buffers, E and generation to GAS's.
+the buffer and what it generates, not tau. Plain steps: no momentum, weight decay or clip. Buffers, E
+and generation default to GAS's, lam and directions to MU-SplitFed's, and so do the rates up to
+d = 10 / eta; beyond, they are 10 / d. MU-SplitFed averages its participants' steps, here each counts in
+full: with 0.01 the mlp on digits (d_s = 4,810) was at 95 % after 160 rounds and gone after 240.
 
 Per iteration: client 1 + 2P forwards, up (1 + 2P)|z| + |y|, server 2P forwards, down one scalar per
 perturbation; per server step 2P forwards of each batch in it; per E iterations the client part down
@@ -33,7 +35,7 @@ from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import MathFunction
 from sflsim.learning.label_statistics import Covariance
-from sflsim.learning.zeroth_order import Direction, descend_
+from sflsim.learning.zeroth_order import Direction, descend_, rate
 from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
@@ -42,16 +44,26 @@ if TYPE_CHECKING:
     from sflsim.learning.calls import Model
     from sflsim.learning.task import Task
 
+ETA_S, ETA_C, BOUND = 0.01, 0.005, 10.0
+
 
 class ZoGas(Buffers):
     """GAS with zeroth-order steps on both sides."""
 
     class Config(BuffersConfig):
-        """MU-SplitFed's symbols for the steps; its settings are the defaults."""
+        """MU-SplitFed's symbols for the steps, and its settings where the part is small enough."""
 
         algorithm: Literal["zo-gas"] = "zo-gas"
-        eta_s: float = Field(default=0.01, gt=0, description="learning rate of the server's steps")
-        eta_c: float = Field(default=0.005, gt=0, description="learning rate of the client's steps")
+        eta_s: float | None = Field(
+            default=None,
+            gt=0,
+            description="learning rate of the server's steps; by default 0.01, at most 10 / d_s",
+        )
+        eta_c: float | None = Field(
+            default=None,
+            gt=0,
+            description="learning rate of the client's steps; by default 0.005, at most 10 / d_c",
+        )
         lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
         direction: Direction = Field(
             default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
@@ -96,9 +108,10 @@ class ZoGas(Buffers):
 
 
 def exchange(
-    task: Task, lanes: list[Lane], *, eta_c: float, logit_adjustment: bool, **settings: Any
+    task: Task, lanes: list[Lane], *, eta_c: float | None, logit_adjustment: bool, **settings: Any
 ) -> list[Model]:
     """Return each client part after one step, with the activation it sent."""
+    eta_c = rate(eta_c, ETA_C, BOUND, task.client.dimension)
     return [_exchange(task, lane, eta_c, logit_adjustment, **settings) for lane in lanes]
 
 
@@ -134,7 +147,7 @@ def step(
     task: Task,
     lanes: list[Lane],
     *,
-    eta_s: float,
+    eta_s: float | None,
     lam: float,
     direction: Direction,
     perturbations: int,
@@ -144,6 +157,7 @@ def step(
     """Return the server part and the statistics after one step on a full buffer."""
     import torch
 
+    eta_s = rate(eta_s, ETA_S, BOUND, task.server.dimension)
     stepped = []
     for lane in lanes:
         z, y, statistics = server_batch(task, lane, covariance=covariance, generate=generate)

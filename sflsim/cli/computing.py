@@ -41,7 +41,7 @@ def run(
     timing_only: TimingOnly = False,
     cache: Cache = None,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="compute everything anew, and store nothing")
+        bool, typer.Option("--no-cache", help="compute everything, and store nothing")
     ] = False,
     target: Target = None,
     spans: Annotated[

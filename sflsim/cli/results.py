@@ -17,7 +17,7 @@ def plot(
     target: Target = None,
     trust: Trust = False,
 ) -> None:
-    """Draw the pictures of a run anew, from its tables alone."""
+    """Draw the pictures of a run again, from its tables alone."""
     with errors():
         from sflsim.experiment.run import Run
         from sflsim.record.tables import own_folder

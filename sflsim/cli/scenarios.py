@@ -59,14 +59,14 @@ def partition(
     ] = None,
     trust: Trust = False,
 ) -> None:
-    """Show how the samples are dealt to the clients, and draw the labels that each of them holds."""
+    """Show how the samples are partitioned, and draw the labels that each client holds."""
     with errors():
         from sflsim.scenario.loading import load_scenario
-        from sflsim.terminal.partition import dealt
+        from sflsim.terminal.partition import partition_table
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         place = to or Path(f"{loaded.name}-partition.png")
-        out.print(dealt(loaded, seed, place))
+        out.print(partition_table(loaded, seed, place))
         out.print(f"written to {place}", soft_wrap=True)
 
 

@@ -131,9 +131,9 @@ def calibrate(
 
     _check(threads, repeat, rest_s)
     _check_name(name)
-    session = Session(scenario, Options(timing_only=True))
-    cut = session.cut(scenario.variants[0], 0)
-    charged_flop = session.costs(cut).client_forward_flop
+    needs = Session(scenario, Options(timing_only=True)).requirements
+    cut = needs.cut(0)
+    charged_flop = needs.costs(cut).client_forward_flop
     measured = measure(
         scenario.workload,
         cuts=None if every_part else [cut],

@@ -1,4 +1,4 @@
-"""How many samples of each label every client is dealt. Imports session, scenario and pandas; no torch."""
+"""How many samples of each label every client holds. Imports session, scenario and pandas; no torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sflsim.session import Options, Session
 
 
 def label_counts(scenario: Scenario, seed: int | None = None) -> pd.DataFrame:
-    """Return a table (client, label, samples) of what a scenario's partition deals under one of its seeds.
+    """Return a table (client, label, samples) of a scenario's partition under one of its seeds.
 
     A row for each client and each label, zeros included; the first seed by default. Clients are
     numbered from 0, as in the tables of a run.
 
     Raises:
-        ScenarioError: the data cannot be had, or not be dealt so.
+        ScenarioError: the data is not available, or cannot be partitioned so.
     """
     session = Session(scenario, Options())
     try:

@@ -137,10 +137,10 @@ def _keys(keys: Collection[str]) -> str:
 
 def left_out(scenario: Scenario) -> list[str]:
     """Return a line for every variant that has to do without some groups of devices (on_oom: exclude)."""
-    session = Session(scenario, Options(timing_only=True))
+    needs = Session(scenario, Options(timing_only=True)).requirements
     lines = []
     for number, variant in enumerate(scenario.variants):
-        groups = session.left_out(number)
+        groups = needs.left_out(number)
         if groups:
             lines.append(f"{variant.name}: left out for want of memory: {', '.join(groups)}")
     return lines

@@ -152,7 +152,7 @@ class Run:
         return lines
 
     def empty_batteries(self) -> list[str]:
-        """Return a line for each variant and group of which batteries are empty at the end, with how many."""
+        """Return a line for each variant and group with empty batteries at the end: how many."""
         found = self.manifest.get("batteries")
         groups = _batteries(self.scenario) if found is None else found
         return empty_batteries(

@@ -3,14 +3,13 @@
 The clock alone runs, on the scenario with one thing changed, for as many rounds as the run made. What
 would be learned is named on the way, so it is known whether a change of timing changes the learning
 (order of arrival, an adaptive tau, a deadline): then the time to the target cannot be told without
-training, and only that of the same number of rounds is given. Imports session and below, scaling
-and timing's shared costs.
+training, and only that of the same number of rounds is given. Imports session and below, and scaling.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +18,7 @@ from pydantic import BaseModel
 
 from sflsim.clock.spans import Recorder, Unread
 from sflsim.errors import ScenarioError
-from sflsim.learning.graph.lineage import Call, Handle
-from sflsim.learning.graph.timing_only import NoLearning
+from sflsim.learning.graph.timing_only import NamingLearner
 from sflsim.retime.scaling import (
     COMPUTING,
     LATENCY,
@@ -35,10 +33,8 @@ from sflsim.retime.scaling import (
     scaling_server_link,
     varied,
 )
-from sflsim.retime.timing import Shared
 from sflsim.scenario.schema import Evaluate, Scenario, Stop
-from sflsim.session import Options, Session
-from sflsim.simulation.simulation import Learning
+from sflsim.session import Options, Session, SessionCache
 
 WHAT_IF = {
     "variant": "str",
@@ -57,50 +53,15 @@ same up to the target (NaN where that was not reached or is not known), whether 
 share of the time that goes to what is changed (NaN where that is not one activity, or where nobody told)."""
 
 
+TIMING = Options(timing_only=True)
+
+
 @dataclass(frozen=True)
 class Clocked:
     """When each round of one seed ended, and the name of the model then."""
 
     time_s: Mapping[int, float]
     key: Mapping[int, str]
-
-
-class Retimed(Session):
-    """Runs the first variant of a scenario on the clock; calls are named, nothing is computed."""
-
-    def __init__(self, scenario: Scenario, shared: Shared) -> None:
-        super().__init__(scenario, Options(timing_only=True))
-        self._names = _Names()
-        shared.lend(self)
-
-    def _recorder(self) -> Recorder:
-        return Recorder(Unread())
-
-    def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
-        self._names = _Names()
-        return self._names, {}
-
-    def clocked(self, seed: int) -> Clocked:
-        """Return when each round ended under one seed."""
-        rows = self.run(0, seed, lambda row: None).evaluations
-        rounds = [row.round for row in rows]
-        times = dict(reversed([(row.round, row.time_s) for row in rows]))
-        return Clocked(times, dict(zip(rounds, self._names.keys, strict=True)))
-
-
-class _Names(NoLearning):
-    """Names every call as the learning would, and keeps the name of what is evaluated."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[str] = []
-
-    def call(self, function: Any, lanes: Any, shared: Any) -> list[Handle]:
-        return list(Call("", function, lanes, shared).handles)
-
-    def evaluate(self, model: Handle) -> tuple[float, float]:
-        self.keys.append(model.key)
-        return super().evaluate(model)
 
 
 def what_if(
@@ -112,8 +73,8 @@ def what_if(
     target, for the seeds that did.
     """
     alone = _alone(scenario, number, rounds)
-    shared = Shared()
-    before = _clocked(alone, rounds, shared)
+    cache = SessionCache()
+    before = _clocked(alone, rounds, cache)
     name, rows = scenario.variants[number].name, []
     for change, (how, factor) in changes(scenario).items():
         try:
@@ -122,7 +83,7 @@ def what_if(
             continue
         if other.to_yaml() == varied(alone, how, 1.0).to_yaml():
             continue  # nothing that can be scaled: rates from a file
-        after = _clocked(other, rounds, shared)
+        after = _clocked(other, rounds, cache)
         rows.append((name, change, *_compared(before, after, rounds, targets)))
     table = pd.DataFrame(rows, columns=list(WHAT_IF)).astype(WHAT_IF)
     return table.sort_values("gain", ascending=False, kind="stable").reset_index(drop=True)
@@ -141,12 +102,25 @@ def _alone(scenario: Scenario, number: int, rounds: Mapping[int, int]) -> Scenar
     return scenario.model_copy(update=update)
 
 
-def _clocked(scenario: Scenario, seeds: Mapping[int, int], shared: Shared) -> dict[int, Clocked]:
-    session = Retimed(scenario, shared)
-    session.check()
-    found = {seed: session.clocked(seed) for seed in seeds}
-    shared.keep(session)
-    return found
+def _clocked(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -> dict[int, Clocked]:
+    """Return when each round of the first variant ended under each seed."""
+    Session(scenario, TIMING, cache=cache).check()
+    return {seed: _clocked_under(scenario, seed, cache) for seed in seeds}
+
+
+def _clocked_under(scenario: Scenario, seed: int, cache: SessionCache) -> Clocked:
+    keys: list[str] = []
+    session = Session(
+        scenario,
+        TIMING,
+        learning=lambda variant, cut, seed: NamingLearner(keys),
+        recorder=lambda: Recorder(Unread()),
+        cache=cache,
+    )
+    rows = session.run(0, seed, lambda row: None).evaluations
+    rounds = [row.round for row in rows]
+    times = dict(reversed([(row.round, row.time_s) for row in rows]))
+    return Clocked(times, dict(zip(rounds, keys, strict=True)))
 
 
 def _compared(

@@ -90,7 +90,7 @@ class DeviceConfig(Cataloged):
     memory: units.Bytes | None = None
     power: PowerConfig | None = None
     battery: units.Energy | None = Field(
-        default=None, description="what each may draw before it is gone for good, e.g. '15 Wh' or '54 kJ'"
+        default=None, description="what each may draw until it disconnects, e.g. '15 Wh' or '54 kJ'"
     )
 
     @model_validator(mode="after")

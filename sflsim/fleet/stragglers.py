@@ -31,7 +31,8 @@ class SpellsConfig(BaseModel):
     """A device is slow for `slow` rounds on average, then normal for `normal` rounds, and so on.
 
     A Markov chain over the rounds, stationary from round 0: the share of slow rounds is
-    slow / (slow + normal). Spells last at least as long as independent draws of that share make them.
+    slow / (slow + normal). Mean spells must be at least as long as
+    those of an i.i.d. process with the same slow fraction.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -89,9 +90,9 @@ def _uniform(rng: np.random.Generator, n: int) -> Draws:
 class Shared:
     """Draws of one device of which a share is the group's: `self[i]` is draw number i.
 
-    Each is the group's with the chance sqrt(correlation), else the device's own. Every draw has the
-    stated distribution, whichever it is, and two devices share one with the chance `correlation`,
-    which so is their Pearson correlation (where the variance is finite).
+    With probability sqrt(correlation) a device uses the group's draw, otherwise its own. The marginal
+    distribution is unchanged, and the Pearson correlation between two devices is `correlation`
+    (where the variance is finite).
     """
 
     __slots__ = ("_chance", "_coins", "_common", "_own")

@@ -139,10 +139,7 @@ class CostOverrides(BaseModel):
 
 
 class Deferred(Costs):
-    """Costs of which some are not known yet: the first question for one derives it.
-
-    A slot without a value makes Python ask `__getattr__`; one that has got it costs what it does in `Costs`.
-    """
+    """`Costs` whose missing figures are derived on first access."""
 
     __slots__ = ("_asked", "_derive")
 

@@ -2,7 +2,7 @@
 
 With a store on disk, an evaluation is the moment at which what a resumed run goes on from is kept:
 its result, and the weights that all handles which the protocol holds can be computed from. Imports
-torch through task; `NoLearning`, the port for timing-only runs lies in `absent`.
+torch through task; the ports for timing-only runs lie in `graph/timing_only`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ class Learner:
         memory = Holding(store, self._needed)
         self.levels = Levels(memory, shared) if shared is not None else None
         self.executor = Executor(task, self.levels or memory)
+
+    @property
+    def computed(self) -> Mapping[str, int]:
+        """How many calls of each function were computed so far."""
+        return self.executor.computed
 
     def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
         """Name `function` for every lane; nothing is computed yet."""

@@ -1,4 +1,4 @@
-"""One learning task: data dealt to clients, a network cut in two, and the verbs of the math.
+"""One learning task: data partitioned among clients, a network cut in two, and the verbs of the math.
 
 The functions of the algorithms' math take a `Task` first and see parameters, batches and keys
 through it. Shapes: C lanes (participants computed at once), B samples, d parameters, K classes.
@@ -114,14 +114,14 @@ class Task:
 
     def batch(self, names: Sequence[BatchName]) -> tuple[Tensor, Tensor]:
         """Return inputs [C, B, ...] and labels [C, B] of the batches named (client, number)."""
-        indices = np.concatenate([self._indices(client, number) for client, number in names])
+        indices = np.concatenate([self.indices(client, number) for client, number in names])
         flat = torch.from_numpy(indices).to(self.device)
         lanes = (len(names), self.batch_size)
         keys = [(self.seed, "augment", *name) for name in names]
         x = self.data.training_inputs(flat, keys)
         return x.unflatten(0, lanes), self.data.train_y[flat].unflatten(0, lanes)
 
-    def _indices(self, client: int, number: int) -> npt.NDArray[np.int64]:
+    def indices(self, client: int, number: int) -> npt.NDArray[np.int64]:
         """Return the samples of a client's batch: its shard, shuffled anew in each epoch, end to end."""
         size = len(self.shards[client])
         first = number * self.batch_size

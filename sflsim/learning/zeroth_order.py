@@ -22,6 +22,15 @@ Direction = Literal["sphere", "gaussian"]
 CHUNK = 1 << 20  # numbers drawn at once: the working memory of a direction, whatever d is
 
 
+def rate(given: float | None, usual: float, bound: float, dimension: int) -> float:
+    """Return the learning rate `given`, by default the `usual` one, but at most `bound` over the dimension d.
+
+    A step along one direction is as long as sqrt(d) times the slope along it, so that a rate which suits a
+    small network makes the numbers of a large one grow without bound.
+    """
+    return min(usual, bound / max(dimension, 1)) if given is None else given
+
+
 class Directions:
     """One direction for each lane, drawn again from its key whenever it is needed.
 

@@ -15,10 +15,11 @@ from sflsim.planner.objectives import Estimate, Judge, Reach, reach
 from sflsim.planner.pareto import Values, dominated, stacked
 from sflsim.planner.space import Point
 from sflsim.planner.trainings import Training, Trainings
-from sflsim.planner.workers import Workers, timings
+from sflsim.planner.workers import Workers, timed
 from sflsim.retime.rebuild import changed
-from sflsim.retime.timing import Known, Numbers, Shared, Timer, Timing
+from sflsim.retime.timing import Known, Numbers, Timing, timings
 from sflsim.scenario.schema import Scenario
+from sflsim.session import SessionCache
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Knowledge:
         self.impossible: dict[int, ScenarioError] = {}
         self._kept: dict[int, _Kept] = {}
         self._promised: set[str] = set()
-        self._shared = Shared()
+        self._cache = SessionCache()
         self._workers = Workers() if workers is None else workers
         self._trainings = Trainings(self._workers, device, cache)
         self._tell = tell or (lambda text: None)
@@ -119,18 +120,14 @@ class Knowledge:
     ) -> Iterator[list[Timing] | ScenarioError]:
         """Yield the timings of each scenario's first variant under every seed, or why there are none."""
         target = self.judge.target if target is None else target
-        there = {key: shown for key, shown in self.known.items() if target is not None and shown[0] >= target}
+        there = None
+        if target is not None:
+            there = {key: shown for key, shown in self.known.items() if shown[0] >= target}
         jobs = [
-            (
-                changed(one, accuracy=target, seeds=self.seeds),
-                self.seeds,
-                there,
-                target is not None,
-                one.trusted,
-            )
+            (changed(one, accuracy=target, seeds=self.seeds), self.seeds, there, one.trusted)
             for one in scenarios
         ]
-        for place, found in enumerate(self._workers.map(timings, jobs, self._shared), 1):
+        for place, found in enumerate(self._workers.map(timed, jobs, self._cache), 1):
             if what:
                 self._tell(f"{what} {place} / {len(jobs)}")
             yield found
@@ -138,13 +135,9 @@ class Knowledge:
     def timings_of(self, scenario: Scenario, keep: bool = False, target: float | None = None) -> list[Timing]:
         """Return the timings of a scenario's first variant under each seed."""
         target = self.judge.target if target is None else target
-        timer = Timer(
-            changed(scenario, accuracy=target, seeds=self.seeds), self.known, self._shared, target is not None
-        )
-        timer.check()
-        timings = [timer.timed(seed, keep) for seed in self.seeds]
-        self._shared.keep(timer)
-        return timings
+        scenario = changed(scenario, accuracy=target, seeds=self.seeds)
+        known = None if target is None else self.known
+        return timings(scenario, self.seeds, self._cache, known, keep)
 
     def reaches(self, timings: list[Timing]) -> list[Reach]:
         """Return where each run reaches the target."""

@@ -16,37 +16,32 @@ from typing import Any
 from sflsim.errors import ScenarioError, SflsimError
 from sflsim.experiment.simulate import ignoring_interrupts
 from sflsim.experiment.worker import serve_parent
-from sflsim.retime.timing import Shared, Timer, Timing
+from sflsim.retime.timing import Known, Timing, timings
 from sflsim.scenario.schema import Scenario
+from sflsim.session import SessionCache
 
 WORTH_S = 10.0
 """Seconds of work left from which on it pays to start processes, which load everything anew."""
 
-_shared = Shared()  # of a worker process; filled there alone
+_cache = SessionCache()  # of a worker process; filled there alone
 
 
-def timings(
+def timed(
     scenario: Scenario,
     seeds: Sequence[int],
-    known: dict[str, tuple[float, float]],
-    learns: bool,
+    known: Known | None,
     trusted: bool,
-    shared: Shared | None = None,
+    cache: SessionCache | None = None,
 ) -> list[Timing] | ScenarioError:
     """Return the timings of a scenario's first variant under each seed, or why there are none.
 
     Trust is told apart from the scenario, which comes to a process without it.
     """
     scenario = scenario.with_trust() if trusted else scenario
-    shared = _shared if shared is None else shared
-    timer = Timer(scenario, known, shared, learns)
     try:
-        timer.check()
-        found = [timer.timed(seed) for seed in seeds]
+        return timings(scenario, seeds, _cache if cache is None else cache, known)
     except ScenarioError as error:
         return error
-    shared.keep(timer)
-    return found
 
 
 class Workers:

@@ -22,7 +22,7 @@ def rebuilt(scenario: Scenario, data: dict[str, Any]) -> Scenario:
         ScenarioError: it describes none.
     """
     try:
-        context = {"base_dir": scenario._source.folder, "trust": scenario.trusted}
+        context = {"base_dir": scenario.source.folder, "trust": scenario.trusted}
         return Scenario.model_validate(data, context=context)
     except ValidationError as error:
         with trusting(scenario.trusted):

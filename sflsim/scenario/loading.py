@@ -81,7 +81,7 @@ def vary(scenario: Scenario, overrides: Sequence[str | sets.Override]) -> Scenar
     Raises:
         ScenarioError: as of `parse_scenario`.
     """
-    source = scenario._source
+    source = scenario.source
     data = deepcopy(written(scenario))
     data.pop("sweep", None)
     document = Document(data, dict(source.lines))
@@ -92,7 +92,7 @@ def vary(scenario: Scenario, overrides: Sequence[str | sets.Override]) -> Scenar
 
 def written(scenario: Scenario) -> dict[str, Any]:
     """Return the data that the scenario was made from, not to be changed."""
-    data = scenario._source.data
+    data = scenario.source.data
     resolved: dict[str, Any] = read_yaml(scenario.to_yaml(), "<scenario>").data if data is None else data
     return resolved
 
@@ -113,5 +113,4 @@ def _validated(data: dict[str, Any], source: Source, trust: bool | None) -> Scen
     source = replace(source, origins=context.get("origins", {}), data=data)
     if scenario is None:
         raise source.located(ScenarioError(problems))
-    scenario._source = source
-    return scenario
+    return scenario.with_source(source)

@@ -241,6 +241,17 @@ class Scenario(Part):
         copy._trust = Trust(True)
         return copy
 
+    @property
+    def source(self) -> Source:
+        """Where the scenario was read from, and what was written there."""
+        return self._source
+
+    def with_source(self, source: Source) -> Self:
+        """Return this scenario as read from `source`."""
+        copy = self.model_copy()
+        copy._source = source
+        return copy
+
     def located(self, error: ScenarioError) -> ScenarioError:
         """Return an error met later (a cut that is impossible) with file and lines of this scenario."""
         return self._source.located(error)

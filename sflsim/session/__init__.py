@@ -4,8 +4,18 @@ Scenario -> (variant, seed) -> `Outcome`. Imports scenario, algorithms and below
 something is learned or its costs are derived.
 """
 
+from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
+from sflsim.session.requirements import Requirements
 from sflsim.session.rounds import has_rounds, unlike_rounds
 from sflsim.session.session import Options, Session
 
-__all__ = ["Options", "Outcome", "Session", "has_rounds", "unlike_rounds"]
+__all__ = [
+    "Options",
+    "Outcome",
+    "Requirements",
+    "Session",
+    "SessionCache",
+    "has_rounds",
+    "unlike_rounds",
+]

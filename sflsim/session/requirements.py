@@ -15,27 +15,38 @@ from sflsim.learning.costs import SCALAR_BYTES, Costs
 from sflsim.learning.models.base import trains_all
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
-from sflsim.simulation.base import Algorithm, AlgorithmConfig, PerClientCut, refuse
+from sflsim.session.cache import SessionCache
+from sflsim.simulation.base import Algorithm, PerClientCut, refuse
 from sflsim.simulation.cuts import CutByDevice, OneCut
 
 
-class Needs:
+class Requirements:
     """The cuts, costs and memory of one scenario's variants, which go by their numbers."""
 
-    def __init__(self, scenario: Scenario, on_demand: bool = False) -> None:
+    def __init__(
+        self, scenario: Scenario, on_demand: bool = False, cache: SessionCache | None = None
+    ) -> None:
         """Take a scenario; `on_demand`, where nothing is learned, derives no cost that nobody asks for."""
         self.scenario = scenario
+        self.cache = SessionCache() if cache is None else cache
         self.derived: set[str] = set()
         """Keys of `workload.costs` that are not given and were asked for."""
         self._on_demand = on_demand
-        self._costs: dict[int, Costs] = {}
+        workload = scenario.workload
+        self._sized = repr((workload.dataset, workload.model, workload.batch_size, workload.costs, on_demand))
 
-    def _check_variant(self, config: AlgorithmConfig, number: int) -> None:
-        algorithm = self._algorithm(config)
+    def check(self, number: int) -> None:
+        """Refuse variant `number` if model, fleet and server cannot run it.
+
+        Raises:
+            ScenarioError: with paths below the variant, or from the scenario's root.
+        """
+        config = self.scenario.variants[number]
+        algorithm = self.algorithm(number)
         if isinstance(config.cut, PerClientCut) and algorithm.per_client_cuts:
             found = f"a cut for each client with {config.algorithm}"
             raise refuse("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
-        algorithm.check(self.costs(self.cut(config, number)))
+        algorithm.check(self.costs(self.cut(number)))
         fleet = self.scenario.fleet
         self._check_memory(number)
         self._check_server_memory(number)
@@ -50,9 +61,7 @@ class Needs:
         """Return the groups whose devices cannot hold variant `number`: place -> bytes that it needs."""
         if all(group.device.memory is None for group in self.scenario.fleet.groups):
             return {}
-        needed_bytes = self._algorithm(self.scenario.variants[number]).client_memory_bytes(
-            self._least(number)
-        )
+        needed_bytes = self.algorithm(number).client_memory_bytes(self._least(number))
         return dict.fromkeys(self.scenario.fleet.too_small(needed_bytes), needed_bytes)
 
     def excluded(self, number: int) -> dict[int, float]:
@@ -62,7 +71,7 @@ class Needs:
     def _least(self, number: int) -> Costs:
         """Return the costs of the cut that leaves the least to a client, and the most to the server."""
         config = self.scenario.variants[number]
-        return self.costs(1 if isinstance(config.cut, PerClientCut) else self.cut(config, number))
+        return self.costs(1 if isinstance(config.cut, PerClientCut) else self.cut(number))
 
     def left_out(self, number: int) -> list[str]:
         """Return a line for each group that variant `number` has to do without, and by how much."""
@@ -98,7 +107,7 @@ class Needs:
             ]
         )
 
-    def _served(self, number: int) -> tuple[Costs, int, float | None]:
+    def served(self, number: int) -> tuple[Costs, int, float | None]:
         """Return what the server's memory goes by: the largest server part, participants, its memory."""
         scenario = self.scenario
         return self._least(number), scenario.fleet.participants_per_round, scenario.server.memory
@@ -106,30 +115,30 @@ class Needs:
     def _check_server_memory(self, number: int) -> None:
         """Refuse a server that cannot hold its models for one participant at a time."""
         config = self.scenario.variants[number]
-        costs, participants, memory_bytes = self._served(number)
+        costs, participants, memory_bytes = self.served(number)
         if memory_bytes is None:
             return
-        least_bytes = self._algorithm(config).server_least_bytes(costs, participants)
+        least_bytes = self.algorithm(number).server_least_bytes(costs, participants)
         if memory_bytes < least_bytes:
             allowed = f"{_size_text(least_bytes)} or more, for the models of {config.name}"
             remedy = "cut later, so that the server holds less, or take an algorithm with one server model"
             raise refuse("server.memory", _size_text(memory_bytes), allowed, remedy)
 
-    def _cuts(
-        self, config: AlgorithmConfig, number: int, algorithm: Algorithm, fleet: Fleet
-    ) -> OneCut | CutByDevice:
-        cut = self.cut(config, number)
+    def cuts(self, number: int, fleet: Fleet) -> OneCut | CutByDevice:
+        """Return where variant `number` cuts the network for the devices of a fleet."""
+        config = self.scenario.variants[number]
+        cut = self.cut(number)
         if isinstance(config.cut, PerClientCut):
-            return CutByDevice(config.cut, cut, self.costs, algorithm.client_memory_bytes, fleet)
+            return CutByDevice(config.cut, cut, self.costs, self.algorithm(number).client_memory_bytes, fleet)
         return OneCut(cut, self.costs)
 
-    def cut(self, config: AlgorithmConfig, number: int) -> int:
-        """Return the number of blocks that the clients of a variant hold, at most.
+    def cut(self, number: int) -> int:
+        """Return the number of blocks that the clients of variant `number` hold, at most.
 
         Raises:
             ScenarioError: the model cannot be cut there.
         """
-        cut, path = config.cut, f"variants[{number}].cut"
+        cut, path = self.scenario.variants[number].cut, f"variants[{number}].cut"
         if isinstance(cut, PerClientCut):
             cut, path = cut.deepest or len(self.scenario.workload.model.block_names) - 1, f"{path}.deepest"
         if cut is None:
@@ -146,9 +155,7 @@ class Needs:
 
     def costs(self, cut: int) -> Costs:
         """Return the costs of a cut: derived from the model, then overridden as the scenario says."""
-        if cut not in self._costs:
-            self._costs[cut] = self._derived(cut)
-        return self._costs[cut]
+        return self.cache.get(("costs", self._sized, cut), lambda: self._derived(cut))
 
     def _derived(self, cut: int) -> Costs:
         workload = self.scenario.workload
@@ -161,7 +168,9 @@ class Needs:
         known = {"scalar_bytes": SCALAR_BYTES, **(none_frozen if trains_all(workload.model) else {})}
         return workload.costs.asked(cache(lambda: _measured(workload, cut)), known, self.derived)
 
-    def _algorithm(self, config: AlgorithmConfig) -> Algorithm:
+    def algorithm(self, number: int) -> Algorithm:
+        """Return a new instance of variant `number`'s algorithm."""
+        config = self.scenario.variants[number]
         algorithm: Algorithm = algorithm_of(config)(config)
         return algorithm
 

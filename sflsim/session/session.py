@@ -23,19 +23,23 @@ from sflsim.fleet.sampling import presence_of
 from sflsim.learning.graph.disk_store import LIMIT_BYTES, DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
-from sflsim.learning.graph.timing_only import NoLearning
+from sflsim.learning.graph.timing_only import NullLearner
 from sflsim.learning.models.base import is_users
 from sflsim.rows import Evaluation
 from sflsim.scenario.schema import Scenario
+from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
-from sflsim.session.requirements import Needs
-from sflsim.simulation.base import Algorithm
+from sflsim.session.requirements import Requirements
+from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.simulation import Learning, Rules, Simulation
 from sflsim.simulation.time_plane import Deployment
 
 if TYPE_CHECKING:
     from sflsim.learning.data.base import Data
     from sflsim.learning.task import Task
+
+LearningOf = Callable[[AlgorithmConfig, int, int], Learning]
+"""Returns what learns in a run: of a variant, at a cut (the deepest, where devices differ), under a seed."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,38 @@ class Options:
     """Whether code that the scenario names may be run, though it was pickled on its way here."""
 
 
-class Session(Needs):
+class Session:
     """Simulates the runs of one scenario in this process."""
 
-    def __init__(self, scenario: Scenario, options: Options, store: Store | None = None) -> None:
-        given = options.trusted and not scenario.trusted
-        super().__init__(scenario.with_trust() if given else scenario, on_demand=options.timing_only)
+    def __init__(
+        self,
+        scenario: Scenario,
+        options: Options,
+        store: Store | None = None,
+        *,
+        disk: DiskStore | None = None,
+        learning: LearningOf | None = None,
+        recorder: Callable[[], Recorder] | None = None,
+        cache: SessionCache | None = None,
+    ) -> None:
+        """Take a scenario and, where they are not to be the session's own, its parts.
+
+        `store` keeps values in memory and `disk` on disk; `learning` and `recorder` are called for each
+        run; sessions with one `cache` make data, shards, costs and tasks that are alike once.
+        """
         look_again()
+        self.scenario = scenario.with_trust() if options.trusted and not scenario.trusted else scenario
         self.options = options
         self.store = MemoryStore() if store is None else store
-        self.disk: DiskStore | None = None
-        self._data: Data | None = None
-        self._labels: Any = None
-        self._shards: dict[int, list[Any]] = {}
-        self._tasks: dict[tuple[int, int], Task] = {}
+        self.disk = disk
+        self.cache = SessionCache() if cache is None else cache
+        self.requirements = Requirements(self.scenario, options.timing_only, self.cache)
+        self._learning_of = self.learning if learning is None else learning
+        self._new_recorder = self.recorder if recorder is None else recorder
+        workload = self.scenario.workload
+        self._dataset = repr(workload.dataset)
+        self._dealt = repr((workload.partition, self.scenario.fleet.clients))
+        self._sized = repr((workload.model, workload.batch_size))
 
     def check(self) -> None:
         """Refuse what only the real model, data and fleet show to be impossible, for all variants at once.
@@ -75,9 +97,9 @@ class Session(Needs):
             ScenarioError: with file and line, as for any other mistake in a scenario.
         """
         problems: list[Problem] = []
-        for number, config in enumerate(self.scenario.variants):
+        for number in range(len(self.scenario.variants)):
             try:
-                self._check_variant(config, number)
+                self.requirements.check(number)
             except ScenarioError as error:
                 problems += [_below(problem, f"variants[{number}]") for problem in error.problems]
         if not problems and not self.options.timing_only:
@@ -102,11 +124,11 @@ class Session(Needs):
 
     def run(self, number: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
         """Simulate variant `number` under `seed`; an interrupt leaves what there is so far."""
-        config = self.scenario.variants[number]
-        algorithm = self._algorithm(config)
-        sim, computed = self._simulation(number, seed, algorithm, on_evaluation)
-        outcome = Outcome(config.name, seed, left_out="; ".join(self.left_out(number)))
-        outcome.server_memory_bytes = algorithm.server_peak_bytes(*self._served(number))
+        config, needs = self.scenario.variants[number], self.requirements
+        algorithm = needs.algorithm(number)
+        sim = self._simulation(number, seed, algorithm, on_evaluation)
+        outcome = Outcome(config.name, seed, left_out="; ".join(needs.left_out(number)))
+        outcome.server_memory_bytes = algorithm.server_peak_bytes(*needs.served(number))
         read_before = self.disk.reads if self.disk is not None else 0
         started = time.perf_counter()
         try:
@@ -121,42 +143,40 @@ class Session(Needs):
         except KeyboardInterrupt:
             outcome.status, outcome.reason = "interrupted", f"in round {sim.round + 1}"
         outcome.real_s = time.perf_counter() - started
-        outcome.computed = dict(computed)
+        outcome.computed = dict(getattr(sim.learning, "computed", {}))  # counted by a Learner alone
         outcome.read = self.disk.reads - read_before if self.disk is not None else 0
         outcome.take(sim, algorithm, None if self.options.timing_only else self.shards(seed))
-        outcome.derived = sorted(self.derived)
+        outcome.derived = sorted(needs.derived)
         return outcome
 
     def _simulation(
         self, number: int, seed: int, algorithm: Algorithm, on_evaluation: Callable[[Evaluation], None]
-    ) -> tuple[Simulation, Any]:
-        """Return what is to run, and the counts of what will have been computed for it."""
-        scenario, config = self.scenario, self.scenario.variants[number]
-        fleet = build_fleet(scenario.fleet, seed, self.excluded(number))
-        cuts = self._cuts(config, number, algorithm, fleet)
-        learning, computed = self._learning(cuts.cut, seed)
+    ) -> Simulation:
+        """Return what is to run."""
+        scenario, needs = self.scenario, self.requirements
+        fleet = build_fleet(scenario.fleet, seed, needs.excluded(number))
+        cuts = needs.cuts(number, fleet)
         deployment = Deployment(
             fleet=fleet,
             participants=scenario.fleet.participants_per_round,
             server=scenario.server,
-            server_places=algorithm.server_places(*self._served(number)),
+            server_places=algorithm.server_places(*needs.served(number)),
             cuts=cuts,
             presence=presence_of(scenario.fleet, fleet),
         )
-        sim = Simulation(
+        return Simulation(
             deployment,
-            learning=learning,
+            learning=self._learning_of(scenario.variants[number], cuts.cut, seed),
             samples=lambda client: len(self.shards(seed)[client]),
             batch_size=scenario.workload.batch_size,
             classes=scenario.workload.dataset.classes,
             rules=_rules(scenario),
             seed=seed,
-            recorder=self._recorder(),
+            recorder=self._new_recorder(),
             on_evaluation=on_evaluation,
         )
-        return sim, computed
 
-    def _recorder(self) -> Recorder:
+    def recorder(self) -> Recorder:
         """Return what takes down the spans of a run: all of them, or what the clients did in sum."""
         recorder = Recorder()
         if not self.options.keep_spans:
@@ -165,33 +185,36 @@ class Session(Needs):
 
     def data(self) -> Data:
         """Return the data on the device; loaded once."""
-        if self._data is None:
+
+        def load() -> Data:
             import torch
 
-            self._data = self.scenario.workload.dataset.load().to(torch.device(self.options.device))
-        return self._data
+            return self.scenario.workload.dataset.load().to(torch.device(self.options.device))
+
+        return self.cache.get(("data", self._dataset, self.options.device), load)
 
     def shards(self, seed: int) -> list[Any]:
         """Return the sample indices of every client under a seed."""
-        if seed not in self._shards:
-            workload = self.scenario.workload
-            if self._labels is None:
-                self._labels = workload.dataset.training_labels()
-            values = self._labels
+        workload = self.scenario.workload
+
+        def deal() -> list[Any]:
+            values = self.cache.get(("labels", self._dataset), workload.dataset.training_labels)
             if (by := getattr(workload.partition, "by", None)) is not None:
                 values = _column(workload.dataset, by)
-            self._shards[seed] = workload.partition.deal(values, self.scenario.fleet.clients, seed)
-        return self._shards[seed]
+            shards: list[Any] = workload.partition.partition(values, self.scenario.fleet.clients, seed)
+            return shards
 
-    def _learning(self, cut: int, seed: int) -> tuple[Learning, Any]:
+        return self.cache.get(("shards", self._dataset, self._dealt, seed), deal)
+
+    def learning(self, variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
+        """Return what learns in a run unless the session was given another: with its stores, or nothing."""
         if self.options.timing_only:
-            return NoLearning(), {}
+            return NullLearner()
         from sflsim.learning.learner import Learner
 
         if self.disk is None and self.options.cache is not None:
             self.disk = DiskStore(self.options.cache, self.options.cache_bytes, self.options.device)
-        learner = Learner(self._task(cut, seed), self.store, self.disk)
-        return learner, learner.executor.computed
+        return Learner(self.task(cut, seed), self.store, self.disk)
 
     def close(self) -> None:
         """Close the store on disk, if there is one; the session can still be used."""
@@ -199,23 +222,25 @@ class Session(Needs):
             self.disk.close()
             self.disk = None
 
-    def _task(self, cut: int, seed: int) -> Task:
-        if (cut, seed) not in self._tasks:
-            import torch
+    def task(self, cut: int, seed: int) -> Task:
+        """Return the network, cut there, and the clients' data under a seed; made once."""
+        import torch
 
-            from sflsim.learning.graph.fingerprint import of_code
-            from sflsim.learning.task import Task, build_blocks
+        from sflsim.learning.graph.fingerprint import of_code
+        from sflsim.learning.task import Task, build_blocks
 
-            torch.set_num_threads(self.options.threads)
+        torch.set_num_threads(self.options.threads)
+
+        def build() -> Task:
             workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
             blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed, cut)
             shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
             components = (workload.model, workload.dataset, workload.partition)
             identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
-            self._tasks[cut, seed] = Task(
-                data, blocks, cut, shards, workload.batch_size, seed, device, identity
-            )
-        return self._tasks[cut, seed]
+            return Task(data, blocks, cut, shards, workload.batch_size, seed, device, identity)
+
+        key = ("task", self._dataset, self._dealt, self._sized, self.options.device, cut, seed)
+        return self.cache.get(key, build)
 
 
 def _column(dataset: Any, name: str) -> Any:

@@ -127,7 +127,7 @@ def _refuse_same_field(scenario: Scenario, over: Over) -> None:
     first = [_override(path, values[0]) for path, values in over.items()]
     labels = {one.file: path for one, path in zip(first, over, strict=True)}
     try:
-        kept = set(vary(scenario, first)._source.overridden.values())
+        kept = set(vary(scenario, first).source.overridden.values())
     except ScenarioError:
         return
     problems = [

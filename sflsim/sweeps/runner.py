@@ -59,13 +59,6 @@ def learning_key(scenario: Scenario, number: int, seed: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class _Evaluated(Session):
-    """A session of which the evaluations are wanted and no span."""
-
-    def _recorder(self) -> Recorder:
-        return Recorder(Unread())
-
-
 class RunExecutor:
     """Does the jobs of one process: what it learns stays in memory, and in the store that `options` name."""
 
@@ -96,9 +89,10 @@ class RunExecutor:
     def _at(self, scenario: Scenario) -> Session:
         """Return the session of a scenario; the last one is kept for the point's next run."""
         if self._session is None or self._session.scenario != scenario:
-            session = _Evaluated(scenario, self.options, self._memory)
-            session.disk = self._session.disk if self._session is not None else None
-            self._session = session
+            disk = None if self._session is None else self._session.disk
+            self._session = Session(
+                scenario, self.options, self._memory, disk=disk, recorder=lambda: Recorder(Unread())
+            )
         return self._session
 
 

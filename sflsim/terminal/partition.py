@@ -1,4 +1,4 @@
-"""What a scenario's partition deals: a table and a picture. Imports planning, report and rich."""
+"""Which samples a scenario's partition gives to each client: a table and a picture."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sflsim.report.style import save_png
 from sflsim.scenario.schema import Scenario
 
 
-def dealt(scenario: Scenario, seed: int | None, picture: Path) -> Table:
+def partition_table(scenario: Scenario, seed: int | None, picture: Path) -> Table:
     """Write the picture of labels by client and return the table of its figures.
 
     Raises:
         SflsimError: the picture cannot be written.
     """
     counts = label_counts(scenario, seed)
-    kinds = f"{scenario.workload.dataset.kind} dealt by {scenario.workload.partition.kind}"
+    kinds = f"{scenario.workload.dataset.kind} partitioned by {scenario.workload.partition.kind}"
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
         save_png(labels_figure(counts, kinds), picture)
     except OSError as error:
         raise SflsimError(f"--out {picture}: cannot be written ({error.strerror or error})") from error
-    return format_dealt(counts, kinds)
+    return format_partition(counts, kinds)
 
 
-def format_dealt(counts: pd.DataFrame, title: str) -> Table:
+def format_partition(counts: pd.DataFrame, title: str) -> Table:
     """Return smallest, middle and largest figures over the clients.
 
     The distance is that between a client's shares of the labels and all clients' together, from 0

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from sflsim.algorithms.common.first_order import train_part
-from sflsim.algorithms.mu_splitfed import server_steps
+from sflsim.algorithms.mu_splitfed import BOUND, ETA_C, ETA_S, server_steps
 from sflsim.learning.calls import Model
 from sflsim.learning.optimizers import Optimizer
+from sflsim.learning.zeroth_order import rate
 from sflsim.testbed.parties import Client, Peer
 
 
@@ -91,8 +92,9 @@ def mu_client(me: Client, pulled: Model) -> None:
             me.wire.send("moved", {"z": z_minus})
             directions.append(u)
         slopes = me.receive("slopes").tensors["slopes"]
+        eta_c = rate(config.eta_c, ETA_C, BOUND, task.client.dimension)
         for u, slope in zip(directions, slopes, strict=True):
-            u.add_(x_c, slope[None] * (-config.eta_c / config.perturbations))
+            u.add_(x_c, slope[None] * (-eta_c / config.perturbations))
     me.wire.send("model", {"client": x_c[0]})
 
 
@@ -103,9 +105,10 @@ def mu_server(peer: Peer, model: Model) -> Model:
 
     def step(z: Tensor, y: Tensor, batch: tuple[int, int]) -> None:
         lane = {"batch": batch, "tau": config.tau}
-        settings = {name: getattr(config, name) for name in ("eta_s", "lam", "direction", "perturbations")}
+        settings = {name: getattr(config, name) for name in ("lam", "direction", "perturbations")}
+        eta_s = rate(config.eta_s, ETA_S, BOUND, task.server.dimension)
         with torch.no_grad():
-            server_steps(task, [lane], x_s, z, y, **settings)
+            server_steps(task, [lane], x_s, z, y, eta_s=eta_s, **settings)
 
     def slopes_of(pairs: list[tuple[Tensor, Tensor]], y: Tensor) -> Tensor:
         with torch.no_grad():

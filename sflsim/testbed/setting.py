@@ -46,9 +46,8 @@ class Setting:
         problems = list(_refused(scenario, number))
         if problems:
             raise scenario.located(ScenarioError(problems))
-        return cls(
-            session._task(session.cut(config, number), seed), build_fleet(scenario.fleet, seed), config
-        )
+        task = session.task(session.requirements.cut(number), seed)
+        return cls(task, build_fleet(scenario.fleet, seed), config)
 
 
 def _refused(scenario: Scenario, number: int) -> Iterator[Problem]:

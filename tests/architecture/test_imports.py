@@ -96,6 +96,7 @@ TORCH_FREE = (
     "graph/timing_only",
     "graph/executor",
     "graph/lineage",
+    "graph/own_source",
     "graph/store",
     "graph/serialization",
     "graph/locks",

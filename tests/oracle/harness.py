@@ -12,7 +12,7 @@ and `weights`, and `check` the oracle's Result.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -95,13 +95,20 @@ class RecordingSession(Session):
 
     learner: RecordingLearner
 
-    def __init__(self, scenario: Scenario, options: Options | None = None) -> None:
-        super().__init__(scenario, options or Options())
+    def __init__(
+        self,
+        scenario: Scenario,
+        options: Options | None = None,
+        learner: Callable[[Task, Store], RecordingLearner] = RecordingLearner,
+    ) -> None:
+        super().__init__(scenario, options or Options(), learning=self.recorded)
+        self.new_learner = learner
         self.batches: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.drawn: dict[Key, int] = {}
 
-    def _learning(self, cut: int, seed: int) -> tuple[Any, Any]:
-        task = self._task(cut, seed)
+    def recorded(self, variant: Any, cut: int, seed: int) -> RecordingLearner:
+        """Return a learner on the task, which is made to record what it is asked for."""
+        task = self.task(cut, seed)
         batch, directions = task.batch, task.directions
 
         def recorded_batch(names: Any) -> tuple[Tensor, Tensor]:
@@ -114,8 +121,8 @@ class RecordingSession(Session):
             return directions(keys, part, kind)
 
         task.batch, task.directions = recorded_batch, recorded_directions  # type: ignore[method-assign]
-        self.learner = RecordingLearner(task, self.store)
-        return self.learner, self.learner.executor.computed
+        self.learner = self.new_learner(task, self.store)
+        return self.learner
 
 
 @dataclass

@@ -99,7 +99,7 @@ def test_splitfed_v1_with_cuts_per_client() -> None:
 
 def arrivals(run: Training) -> list[list[tuple[int, int]]]:
     """The order in which batches reached the server, from the spans: (client, iteration) of each round."""
-    costs = run.session.costs(1)
+    costs = run.session.requirements.costs(1)
     uplinks = [
         span
         for span in run.outcome.spans

@@ -124,7 +124,7 @@ def test_a_participation_costs_what_the_page_says(row: Row) -> None:
     """Summed over the spans of one client in its second round."""
     scenario = sflsim.parse_scenario(SCENARIO.format(**vars(row)))
     session = Session(scenario, Options(timing_only=True))
-    costs = session.costs(2)
+    costs = session.requirements.costs(2)
     symbols = SimpleNamespace(
         fwd_c=costs.client_forward_flop,
         bwd_c=costs.client_backward_flop,

@@ -90,7 +90,7 @@ def test_a_model_without_adapters_is_refused() -> None:
 
     costs = Session(
         sflsim.parse_scenario(text.format(model="{kind: mlp, hidden: [4], adapters: {rank: 1}}")), Options()
-    ).costs(1)
+    ).requirements.costs(1)
     assert costs.client_frozen_bytes == 4 * (64 * 4 + 4)
     assert costs.client_model_bytes == 4 * (64 + 4)
     assert costs.zeroth_order_memory_bytes() == 4 * (64 * 4 + 4 + 64 + 4) + costs.client_live_bytes

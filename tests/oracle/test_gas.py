@@ -84,7 +84,7 @@ class Course:
         models = self.training.session.learner.models[1:]
         assert len(rows) == len(models) == len(x_c_rounds) == 3
         for number, (row, model) in enumerate(zip(rows, models, strict=True)):
-            steps = int(row[2])
+            steps = row.step
             harness.close(model["client"], harness.flat(x_c_rounds[number]))
             harness.close(model["server"], harness.flat(x_s_rounds[steps - 1]))
         for part, start in ((x_c_rounds[-1], self.training.x_c), (x_s_rounds[steps - 1], self.training.x_s)):

@@ -40,16 +40,8 @@ class NamesOnly(RecordingLearner):
         return 0.0, 0.0
 
 
-class NamingSession(RecordingSession):
-    """A Session that computes no model."""
-
-    def _learning(self, cut: int, seed: int) -> tuple[Any, Any]:
-        self.learner = NamesOnly(self._task(cut, seed), self.store)
-        return self.learner, {}
-
-
 def run(scenario: Scenario, seed: int) -> tuple[Outcome, list[Recorded]]:
-    session = NamingSession(scenario)
+    session = RecordingSession(scenario, learner=NamesOnly)
     session.check()
     return session.run(0, seed, lambda row: None), session.learner.calls
 

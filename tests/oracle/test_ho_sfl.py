@@ -159,7 +159,7 @@ def test_all_clients_hold_the_same_x_c(optimizer: dict[str, Any], straggling: di
 def test_exact_directional_derivative_gives_the_projected_gradient() -> None:
     """P = 1 and the derivative along u in place of the difference: g = <dF/dx_c, u> u, backpropagated."""
     session = Session(scenario({"algorithm": "ho-sfl"}), Options())
-    task = session._task(1, 0)
+    task = session.task(1, 0)
     model = task.initial_model()
     x, y = task.batch([(0, 0), (1, 0), (2, 0)])
     shares = torch.tensor([0.5, 0.2, 0.3])
@@ -194,7 +194,7 @@ def timed(variant: dict[str, Any], fleet: dict[str, Any], rounds: int = 1) -> An
 def test_bytes_and_flops_with_the_replayed_history() -> None:
     """Up |z| + |y| + 4P, down |z| + 8P + 8P per missed round, (1 + P) forwards; the server's two passes."""
     run = timed({"perturbations": 3}, pairs(5), rounds=12)
-    costs, spans = Session(scenario({"algorithm": "ho-sfl"}), Options()).costs(1), run.spans
+    costs, spans = Session(scenario({"algorithm": "ho-sfl"}), Options()).requirements.costs(1), run.spans
     heard: Counter[str] = Counter()
     missed_rounds = []
     for (round, client), own in spans[spans.client != ""].groupby(["round", "client"]):
@@ -247,7 +247,7 @@ def test_a_participant_that_misses_the_deadline_replays_the_round() -> None:
         span.bytes for span in spans if span.bytes in {12.0 + 24.0 * missed for missed in range(4)}
     ]
     assert invitations == [12.0, 36.0, 36.0, 36.0]  # each invitation brings what was missed since the last
-    costs = run.session.costs(1)
+    costs = run.session.requirements.costs(1)
     for name in ("speed-1-0", "speed-2-0"):
         down = [
             span.bytes for span in run.outcome.spans if span.actor == name and span.activity == "downlink"

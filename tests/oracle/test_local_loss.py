@@ -37,7 +37,10 @@ QUICK = {"compute": "50 GFLOP/s", "slots": 2}  # done with every activation befo
 
 def arrivals(run: Training) -> list[list[tuple[int, int]]]:
     """The order in which activations reached the server: (client, exchange) of each round."""
-    costs, q = run.session.costs(run.session.learner.task.cut), run.session.scenario.variants[0].q
+    costs, q = (
+        run.session.requirements.costs(run.session.learner.task.cut),
+        run.session.scenario.variants[0].q,
+    )
     size = costs.activation_bytes + costs.labels_bytes
     uplinks = [span for span in run.outcome.spans if span.activity == "uplink" and span.bytes == size]
     order: list[list[tuple[int, int]]] = [[] for _ in run.rounds]
@@ -138,7 +141,7 @@ def test_bytes_and_flops(algorithm: str) -> None:
     if algorithm == "heron-sfl":
         variant["perturbations"] = 2
     run = simulate(scenario(variant, rounds=2, server=QUICK), timing_only=True)
-    costs = Session(scenario(variant), Options()).costs(1)
+    costs = Session(scenario(variant), Options()).requirements.costs(1)
     model_bytes = costs.client_model_bytes + costs.auxiliary_model_bytes
     forward_flop = costs.client_forward_flop + costs.auxiliary_forward_flop
     backward_flop = costs.client_backward_flop + costs.auxiliary_backward_flop

@@ -60,7 +60,7 @@ def test_sl(optimizers: tuple[dict[str, Any], dict[str, Any]], workload: dict[st
 def test_sl_is_strictly_sequential() -> None:
     """Nothing of two clients' turns overlaps, and a turn is x_c down, E exchanges, x_c up."""
     run = train({"algorithm": "sl", "local_iterations": 2})
-    costs = run.session.costs(1)
+    costs = run.session.requirements.costs(1)
     spans = sorted(run.outcome.spans, key=lambda span: (span.end_s, span.start_s))
     for before, after in pairwise(spans):
         assert after[2] >= before[3]
@@ -116,7 +116,7 @@ def test_frozen_client(settings: dict[str, Any], workload: dict[str, Any]) -> No
 def test_the_frozen_client_sends_activations_and_gets_nothing() -> None:
     """Per iteration one client forward, one upload and one server step; no downlink at all."""
     run = train({"algorithm": "frozen-client", "local_iterations": 2}, rounds=1)
-    costs = run.session.costs(1)
+    costs = run.session.requirements.costs(1)
     found = sorted(
         (span.activity, span.bytes, span.flop)
         for span in run.outcome.spans

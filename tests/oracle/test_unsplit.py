@@ -207,7 +207,7 @@ def test_fedbuff_with_a_buffer_of_all_clients_of_equal_speed_is_fedavg() -> None
 def test_each_contribution_sends_the_whole_model_both_ways_and_computes_all_passes() -> None:
     """Bytes and FLOP of FedAvg's spans: |x| down, E whole training passes, |x| up."""
     run = train({"algorithm": "fedavg", "local_iterations": 4}, rounds=1)
-    costs = run.session.costs(1)
+    costs = run.session.requirements.costs(1)
     size_bytes = costs.client_model_bytes + costs.server_model_bytes
     forward_flop = costs.client_forward_flop + costs.server_forward_flop
     flop = 4 * (forward_flop + costs.client_backward_flop + costs.server_backward_flop)

@@ -159,6 +159,14 @@ def test_every_page_is_in_the_navigation() -> None:
     assert {page for page in listed if not page.startswith("reference/")} == written
 
 
+def test_the_index_lists_every_page() -> None:
+    """Whoever starts at docs/index.md finds each page that the navigation has."""
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r": (\S+\.md)$", config, re.MULTILINE)) - {"index.md"}
+    linked = set(re.findall(r"\]\((\S+\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    assert listed <= linked
+
+
 def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     """Strictly, that is without a warning; no page loads a script, a style or a picture from elsewhere."""
     pytest.importorskip("mkdocs")

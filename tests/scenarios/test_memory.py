@@ -50,7 +50,7 @@ def stated_bytes(workload: dict[str, Any], order: str) -> float:
         )
     )
     session = Session(scenario, Options(timing_only=True))
-    costs = session.costs(int(Workload.model_validate(workload).cut))
+    costs = session.requirements.costs(int(Workload.model_validate(workload).cut))
     momentum = {"client_optimizer": {"name": "SGD", "lr": 0.1, "momentum": 0.9}}
     if order == "first-order":
         return SplitFedV1(SplitFedV1.Config.model_validate(momentum)).client_memory_bytes(costs)

@@ -113,7 +113,7 @@ def test_mu_splitfed_on_cifar10(tmp_path: Path) -> None:
     assert len(run.runs) == 7
     assert run.clients["samples"].unique().tolist() == [12.0]
     assert run.evaluations.groupby("variant")["loss"].nunique().min() > 1
-    assert Session(run.scenario, Options()).costs(2).activation_bytes == 4 * 4 * 64 * 8 * 8
+    assert Session(run.scenario, Options()).requirements.costs(2).activation_bytes == 4 * 4 * 64 * 8 * 8
 
 
 def test_without_the_data_it_says_what_to_download(tmp_path: Path) -> None:

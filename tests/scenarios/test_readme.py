@@ -1,34 +1,26 @@
-"""What the README says can be done is done here: its snippets run, its scenario loads, its commands exist."""
+"""What the README says is so: its snippets run, its scenario is the quickstart, its links lead on."""
 
 from __future__ import annotations
 
 import importlib
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+import yaml
 
 import sflsim
 from sflsim import registry
-from sflsim.cli import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALGORITHMS = (ROOT / "docs/how-to/algorithm.md").read_text(encoding="utf-8")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)#?([^)]*)\)")
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = README) -> list[str]:
     """Return the code blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-
-
-def commands() -> list[list[str]]:
-    """Return the sflsim commands of the README, their comments and environment left out."""
-    lines = [
-        line for block in blocks("") for line in block.splitlines() if line.startswith(".venv/bin/sflsim ")
-    ]
-    return [shlex.split(line, comments=True)[1:] for line in lines]
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -47,17 +39,37 @@ def test_the_tour_in_python_runs(at_root: Path) -> None:
     assert (at_root / "plots/accuracy_time.png").stat().st_size > 10_000
 
 
-def test_the_scenario_loads() -> None:
-    """The example scenario is valid and expands as its comments say."""
+def test_the_scenario_is_the_quickstart() -> None:
+    """The scenario that the README shows, and whose output it shows, is scenarios/quickstart.yaml."""
     (text,) = [block for block in blocks("yaml") if "fleet:" in block]
-    names = [variant.name for variant in sflsim.parse_scenario(text).variants]
-    assert names == ["splitfed-v1", "mu-splitfed tau=1", "mu-splitfed tau=4", "mu-splitfed tau=adaptive"]
+    shown, file = (
+        yaml.safe_load(text),
+        yaml.safe_load((ROOT / "scenarios/quickstart.yaml").read_text("utf-8")),
+    )
+    assert shown == {key: value for key, value in file.items() if key != "description"}
+    sflsim.parse_scenario(text)
+
+
+def test_every_link_leads_to_a_file() -> None:
+    """Every relative link of README and CONTRIBUTING names a file, and a heading that the page has."""
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for path, anchor in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
+            target = ROOT / path
+            assert target.exists(), (page, path)
+            headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE) if anchor else []
+            assert not anchor or anchor in map(slug, headings), (page, path, anchor)
+
+
+def slug(heading: str) -> str:
+    """Return a heading's anchor as GitHub and the site make it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_added_algorithm_learns(at_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The algorithm that the README adds runs beside the one it is made from, and gains from momentum."""
+    """The algorithms of docs/how-to/algorithm.md run beside the one they are made from; momentum gains."""
     source = at_root / "momentum.py"
-    source.write_text(next(block for block in blocks("python") if "register_algorithm" in block))
+    snippets = [block for block in blocks("python", ALGORITHMS) if "register_algorithm" in block]
+    source.write_text("".join(block.split("\nchanges = ")[0] for block in snippets))
     monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.syspath_prepend(at_root)
     importlib.import_module("momentum")
@@ -67,25 +79,6 @@ def test_the_added_algorithm_learns(at_root: Path, monkeypatch: pytest.MonkeyPat
     )
     accuracy = sflsim.simulate(scenario).summary().set_index("variant")["accuracy_mean"]
     assert accuracy["splitfed-momentum"] > accuracy["splitfed-v1"] > 0.2
-
-
-def test_every_command_runs(at_root: Path) -> None:
-    """Every sflsim command of the README works, in the order of the README; what is long is shortened."""
-    short = {
-        "run": ["--set", "stop.rounds=4", "--set", "seeds=[0]", "--workers", "1"],
-        "calibrate": ["--repeat", "3", "--rest", "0"],
-    }
-    for arguments in commands():
-        expanded = [part for argument in arguments for part in sorted(map(str, _glob(argument)))]
-        with pytest.MonkeyPatch.context() as patch:
-            if arguments[0] == "run":  # that it draws, the tour shows; `plot` draws the same here
-                patch.setattr("sflsim.report.plots.plot_all", lambda *_: [])
-            result = CliRunner().invoke(app, expanded + short.get(arguments[0], []))
-        assert result.exit_code == 0, (arguments, result.output)
-
-
-def _glob(argument: str) -> list[str | Path]:
-    return list(Path().glob(argument)) if "*" in argument else [argument]
 
 
 def test_the_two_command_lines_are_marked() -> None:

@@ -94,8 +94,8 @@ def test_no_work_before_an_evaluation_is_lost(tmp_path: Path, variant: dict[str,
     """What two processes compute before and after a death at an evaluation is, together, one run's work."""
 
     def work(cache: Path | None, deaths: list[int]) -> Counter[str]:
-        session, seen = Session(scenario([variant], 6), Options(cache=cache)), 0
         done: list[Any] = []
+        seen = 0
 
         def on_evaluation(row: Any) -> None:
             nonlocal seen
@@ -103,16 +103,14 @@ def test_no_work_before_an_evaluation_is_lost(tmp_path: Path, variant: dict[str,
             if seen in deaths:
                 raise Killed
 
-        learning = session._learning
-
-        def watched(cut: int, seed: int) -> Any:
-            done.append(learning(cut, seed))
+        def watched(variant: Any, cut: int, seed: int) -> Any:
+            done.append(session.learning(variant, cut, seed))
             return done[-1]
 
-        session._learning = watched  # type: ignore[method-assign]
+        session = Session(scenario([variant], 6), Options(cache=cache), learning=watched)
         with suppress(Killed):
             session.run(0, 0, on_evaluation)
-        return Counter(done[0][1])
+        return Counter(done[0].computed)
 
     whole = work(None, [])
     parts = [work(tmp_path, [2]), work(tmp_path, [3]), work(tmp_path, [])]

@@ -11,7 +11,8 @@ import sflsim
 from sflsim.experiment.simulate import simulate
 from sflsim.explainer.bottleneck import bottleneck, describe
 from sflsim.retime.scaling import assumptions, less_is_better
-from sflsim.retime.timing import Shared, Timer
+from sflsim.retime.timing import timings
+from sflsim.session import SessionCache
 
 LIMITED = {"up": "16 byte/s", "down": "16 byte/s"}
 POWER = {"idle": "1 W", "compute": "3 W", "send": "2 W", "receive": "1.5 W"}
@@ -74,7 +75,7 @@ def test_latency_that_binds_is_named_and_priced() -> None:
 def test_a_plan_knows_that_latency_binds() -> None:
     """What binds a point is said in words, and less of it is among what is tried."""
     scenario = one_client(UNLIMITED, latency="3 s")
-    timing = Timer(scenario, {}, Shared(), learns=False).timed(0, keep=True)
+    (timing,) = timings(scenario, [0], SessionCache(), keep=True)
     found = bottleneck(scenario, [timing])
     assert found is not None
     assert found.cause == "latency"

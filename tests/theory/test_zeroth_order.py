@@ -27,7 +27,7 @@ from sflsim.learning import zeroth_order
 from sflsim.learning.models.mlp import MLP
 from sflsim.learning.network.split import Part
 from sflsim.learning.task import build_blocks
-from sflsim.learning.zeroth_order import Direction, Directions, descend_, two_sided
+from sflsim.learning.zeroth_order import Direction, Directions, descend_, rate, two_sided
 from sflsim.streams import seed_of
 
 KINDS: list[Direction] = ["sphere", "gaussian"]
@@ -270,3 +270,14 @@ def test_seed_order_and_global_state_do_not_matter() -> None:
     torch.manual_seed(2)
 
     assert torch.equal(unit(2, 30, "sphere"), first)
+
+
+@pytest.mark.parametrize(
+    ("given", "dimension", "expected"),
+    [(None, 4_810, 0.01), (None, 5_000, 0.01), (None, 10_000, 0.005), (0.3, 10_000, 0.3), (None, 0, 0.01)],
+)
+def test_a_default_rate_falls_with_the_dimension(
+    given: float | None, dimension: int, expected: float
+) -> None:
+    """The usual rate up to a dimension of bound / rate; one that is given is taken as it is."""
+    assert rate(given, 0.01, 50.0, dimension) == expected

@@ -107,3 +107,19 @@ def test_no_name() -> None:
         registry.register_model(BaseModel)
     with pytest.raises(SflsimError, match="no nested Config"):
         registry.register_algorithm(int)
+
+
+def test_partition_of_an_older_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition with a method deal is refused with the new name, registered or installed."""
+
+    class Old(BaseModel):
+        kind: Literal["old"] = "old"
+
+        def deal(self, labels: Any, clients: int, seed: int) -> list[Any]:
+            return []
+
+    with pytest.raises(SflsimError, match=r"Old has a method deal\(.*rename it partition\("):
+        registry.register_partition(Old)
+    monkeypatch.setattr(registry, "_built_in", lambda group: (Old,))
+    with pytest.raises(SflsimError, match=r"rename it partition\("):
+        registry.partitions()

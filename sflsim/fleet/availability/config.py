@@ -71,7 +71,7 @@ class MarkovAvailable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: Literal["markov"] = "markov"
     on: Period = Field(description="mean time that a device is there")
-    off: Period = Field(description="mean time that it is away")
+    off: Period = Field(description="mean time that it is unavailable")
 
     def timeline(self, seed: int, device_name: str) -> Timeline:
         """Return the timeline of one device under the scenario seed."""

@@ -70,7 +70,7 @@ def of_group(events: Sequence[EventConfig], group: str) -> list[EventConfig]:
 def presence(events: Sequence[EventConfig]) -> Scripted | None:
     """Return when the group of these events is there; None where it never joins or leaves.
 
-    A group whose first event of the kind is that it joins is away until then.
+    A group whose first event is `join` starts unavailable.
     """
     moves = [one for one in events if one.leave or one.join]
     return Scripted(moves[0].leave, [one.at for one in moves]) if moves else None

@@ -1,1 +1,1 @@
-"""Data sets behind one port, and how their samples are dealt to the clients."""
+"""Data sets behind one port, and how their samples are partitioned among the clients."""

@@ -1,7 +1,7 @@
-"""Flower's ways to deal samples, flwr-datasets' partitioners by name (extra `data`).
+"""flwr-datasets' partitioners by name (Flower's) (extra `data`).
 
 Each partitioner sees the samples in an order drawn under the scenario seed, and a seed of its own, so
-that the same scenario deals the same. Unlike `iid` and `dirichlet`, some leave samples over.
+that the same scenario gives the same shares. Unlike `iid` and `dirichlet`, some leave samples over.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class FlowerPartition(BaseModel):
         """Return the arguments of Flower's partitioner, but for its seed."""
         return {"num_partitions": clients}
 
-    def deal(self, values: Values, clients: int, seed: int) -> list[Indices]:
-        """Return the sample indices of every client: disjoint and none empty, dealt by `values` [N].
+    def partition(self, values: Values, clients: int, seed: int) -> list[Indices]:
+        """Return the sample indices of every client: disjoint and none empty, by `values` [N].
 
         Raises:
             ScenarioError: it cannot be done; the words are Flower's.
@@ -46,7 +46,7 @@ class FlowerPartition(BaseModel):
         arguments = self.parameters(len(values), clients)
         if self.takes_seed:
             arguments["seed"] = seed_of((seed, PATH, self.partitioner, "draws")) % 2**32
-        shares = self._dealt(values[order], arguments, clients)
+        shares = self._shares(values[order], arguments, clients)
         smallest = min(map(len, shares))
         if smallest == 0:
             found, remedy = (
@@ -56,8 +56,8 @@ class FlowerPartition(BaseModel):
             raise refused(PATH, found, "one sample or more for each", remedy)
         return [np.sort(order[share]) for share in shares]
 
-    def _dealt(self, values: Values, arguments: dict[str, Any], clients: int) -> list[Indices]:
-        """Return places in `values` for every client, as Flower's partitioner deals them."""
+    def _shares(self, values: Values, arguments: dict[str, Any], clients: int) -> list[Indices]:
+        """Return places in `values` for every client, as Flower's partitioner assigns them."""
         partitioners, datasets = _flower()
         try:
             with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws a bar there
@@ -69,7 +69,7 @@ class FlowerPartition(BaseModel):
         except (ValueError, ZeroDivisionError, AssertionError) as error:
             found = f"{clients} clients and {len(values)} samples"
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise refused(PATH, found, f"what Flower's {self.partitioner} can deal", reason) from error
+            raise refused(PATH, found, f"what Flower's {self.partitioner} can partition", reason) from error
         return [np.asarray(share["place"][:], np.int64) for share in shares]
 
 
@@ -95,7 +95,7 @@ def _flower() -> tuple[Any, Any]:
         import datasets
         from flwr_datasets import partitioner
     except ImportError as error:
-        raise missing_extra("the library flwr-datasets, which deals samples this way,", "data") from error
+        raise missing_extra("the library flwr-datasets, which this partition needs,", "data") from error
     return partitioner, datasets
 
 
@@ -141,12 +141,12 @@ class InnerDirichlet(ByLabel):
 
 
 class Shards(ByLabel):
-    """Sorted by label and cut into shards, of which every client gets a few (McMahan et al., 2017)."""
+    """Sorted by label and cut into shards; every client gets a few (McMahan et al., 2017)."""
 
     kind: Literal["shards"] = "shards"
     shards_per_client: int | None = Field(default=None, ge=1, description="2 where no shard_size is given")
     shard_size: int | None = Field(default=None, ge=1, description="samples; all the data by default")
-    keep_incomplete: bool = Field(default=False, description="deal the last shard, if it is smaller, too")
+    keep_incomplete: bool = Field(default=False, description="assign the last shard even if it is smaller")
 
     partitioner: ClassVar[str] = "ShardPartitioner"
 
@@ -160,7 +160,7 @@ class Shards(ByLabel):
 
 
 class Pathological(ByLabel):
-    """Every client holds a few classes, and shares each with the others who hold it."""
+    """Every client holds a few classes, and shares each with the other clients that hold it."""
 
     kind: Literal["pathological"] = "pathological"
     classes_per_client: int = Field(ge=1)
@@ -192,7 +192,7 @@ class NaturalId(FlowerPartition):
         """Return the arguments of Flower's partitioner."""
         return {"partition_by": "value"}
 
-    def deal(self, values: Values, clients: int, seed: int) -> list[Indices]:
+    def partition(self, values: Values, clients: int, seed: int) -> list[Indices]:
         """Return the sample indices of every client; clients stand in the order of their values."""
         known = np.unique(values)
         if len(known) < clients or (len(known) > clients and self.others == "refuse"):
@@ -203,7 +203,7 @@ class NaturalId(FlowerPartition):
             raise refused("fleet.clients", str(clients), allowed, remedy)
         chosen = np.sort(generator(seed, PATH, "natural-id").permutation(len(known))[:clients])
         places = np.flatnonzero(np.isin(values, known[chosen]))
-        return [places[share] for share in super().deal(values[places], clients, seed)]
+        return [places[share] for share in super().partition(values[places], clients, seed)]
 
 
 class Sizes(FlowerPartition):

@@ -1,6 +1,6 @@
-"""How the training samples are dealt to the clients. Numpy only.
+"""How the training samples are partitioned among the clients. Numpy only.
 
-Each partition is a Config with `deal(labels, clients, seed)`, which returns the sample indices of
+Each partition is a Config with `partition(labels, clients, seed)`, which returns the sample indices of
 every client: disjoint, together all samples, none empty.
 """
 
@@ -25,7 +25,7 @@ class IID(BaseModel):
 
     kind: Literal["iid"] = "iid"
 
-    def deal(self, labels: Indices, clients: int, seed: int) -> list[Indices]:
+    def partition(self, labels: Indices, clients: int, seed: int) -> list[Indices]:
         """Return the sample indices of every client."""
         _enough(len(labels), clients, 1)
         order = generator(seed, "partition", "iid").permutation(len(labels))
@@ -33,7 +33,7 @@ class IID(BaseModel):
 
 
 class Dirichlet(BaseModel):
-    """Each class is dealt in proportions drawn from a symmetric Dirichlet (Hsu et al., arXiv 1909.06335).
+    """Each class is divided in proportions drawn from a symmetric Dirichlet (Hsu et al., arXiv 1909.06335).
 
     The smaller `alpha`, the fewer classes a client sees. The draw is repeated until every client
     holds at least `min_samples`.
@@ -45,7 +45,7 @@ class Dirichlet(BaseModel):
     alpha: float = Field(gt=0)
     min_samples: int = Field(default=1, ge=1)
 
-    def deal(self, labels: Indices, clients: int, seed: int) -> list[Indices]:
+    def partition(self, labels: Indices, clients: int, seed: int) -> list[Indices]:
         """Return the sample indices of every client."""
         _enough(len(labels), clients, self.min_samples)
         for attempt in range(1000):

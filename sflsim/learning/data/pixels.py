@@ -54,7 +54,7 @@ class Augment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     crop: int = Field(default=0, ge=0, le=64, description="width of the black rim, in pixels")
-    flip: bool = Field(default=False, description="mirror left and right, every other image by chance")
+    flip: bool = Field(default=False, description="mirror each image left to right with probability 1/2")
 
     def apply(self, x_NCRW: Tensor, keys: Sequence[Key]) -> Tensor:
         """Return changed images; `keys` names the batches that they are, of N / len(keys) each.

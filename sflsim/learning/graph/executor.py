@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sflsim.learning.graph.lineage import Call, Handle, Value, substitute
 from sflsim.learning.graph.serialization import settled
-from sflsim.learning.graph.store import Store
+
+if TYPE_CHECKING:
+    from sflsim.learning.graph.store import Store
 
 
 class StackingTask(Protocol):

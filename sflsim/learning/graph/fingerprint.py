@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sflsim.learning.graph.lineage import is_third_party, type_version
+from sflsim.learning.graph.own_source import version_of_all
 from sflsim.learning.network.split import Part
 
 
@@ -49,11 +50,13 @@ def of_behaviour(network: Part, x: Tensor) -> str:
 
 
 def of_code(*components: Any) -> str:
-    """Return a hash of the code behind components that may be third parties'."""
-    kinds = [(type(one), getattr(one, "code_version", "")) for one in components]
-    return "|".join(
-        f"{kind.__module__}.{kind.__qualname__} {type_version(kind)} {named}" for kind, named in kinds
-    )
+    """Return a hash of the code behind a model, a data set, a partition; a user's may use any of ours."""
+    texts = []
+    for component in components:
+        kind, version = type(component), getattr(component, "code_version", "")
+        ours = version_of_all().hex() if version else ""
+        texts.append(f"{kind.__module__}.{kind.__qualname__} {type_version(kind)} {version} {ours}")
+    return "|".join(texts)
 
 
 def of_machine(device: torch.device) -> str:

@@ -14,10 +14,10 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from sflsim.learning import user_code
+from sflsim.learning.graph.own_source import version_of_all, version_of_every_value, version_of_own
 from sflsim.learning.user_code import this_process, version_of
 
 Lane = dict[str, Any]
@@ -68,11 +68,14 @@ class Call:
 
 @cache
 def source_version(function: MathFunction) -> str:
-    """Return a hash of the source of the function's module and of all that the package's math rests on."""
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(_source(function).encode())
-    digest.update(version_of(function.__module__))
-    digest.update(_own_source())
+    """Return a hash of the source that a function's values rest on."""
+    digest = hashlib.blake2b(version_of_every_value(), digest_size=8)
+    if is_third_party(function):
+        digest.update(_source(function).encode())
+        digest.update(version_of(function.__module__))
+        digest.update(version_of_all())
+    else:
+        digest.update(version_of_own(function.__module__, function.__qualname__.partition(".")[0]))
     return digest.hexdigest()
 
 
@@ -82,36 +85,25 @@ def look_again() -> None:
     source_version.cache_clear()
 
 
-@cache
-def _own_source() -> bytes:
-    """Return a hash of the streams, the learning plane and the algorithms, which share their math."""
-    package = Path(__file__).parents[2]
-    folders = [sorted((package / name).rglob("*.py")) for name in ("learning", "algorithms")]
-    return _digest_of([*folders[0], *folders[1], package / "streams.py"])
-
-
-def _digest_of(files: Sequence[Path]) -> bytes:
-    digest = hashlib.blake2b(digest_size=8)
-    for path in files:
-        digest.update(path.read_bytes())
-        if user_code.changed_since_start(path):  # what runs is what was imported before
-            digest.update(this_process().encode())
-    return digest.digest()
-
-
 def type_version(kind: type[Any]) -> str:
-    """Return a hash of the source behind a third party's class: its package, or its module."""
+    """Return a hash of the source behind a class: a third party's package or module, or our own files.
+
+    Of our data sets nothing counts: the numbers that they give do, in a task's key.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for one in kind.__mro__:
         if is_third_party(one):
             digest.update(f"{one.__module__}.{one.__qualname__}".encode())
             digest.update(version_of(one.__module__) or _source(one).encode())
+            digest.update(version_of_all())
+        elif one.__module__.startswith("sflsim.") and not one.__module__.startswith("sflsim.learning.data."):
+            digest.update(version_of_own(one.__module__, one.__qualname__.partition(".")[0]))
     return digest.hexdigest()
 
 
-def is_third_party(kind: type[Any]) -> bool:
-    """Tell whether a class is neither sflsim's nor of what every key names by its version."""
-    return kind.__module__.partition(".")[0] not in COVERED
+def is_third_party(thing: type[Any] | MathFunction) -> bool:
+    """Tell whether a class or function is neither sflsim's nor of what every key names by its version."""
+    return thing.__module__.partition(".")[0] not in COVERED
 
 
 def _source(thing: Any) -> str:

@@ -1,14 +1,15 @@
-"""The learning port of a timing-only run: calls name nothing, evaluations know nothing. No torch."""
+"""The learning ports of runs that compute nothing; one of them names every call. No torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
+from sflsim.learning.calls import initial
 from sflsim.learning.graph.lineage import Call, Handle, Lane, MathFunction
 
 
-class NoLearning:
+class NullLearner:
     """Stands where the learning would be; every handle is the same empty one."""
 
     def __init__(self) -> None:
@@ -28,7 +29,34 @@ class NoLearning:
 
     def first_not_finite(self, models: Mapping[int, Handle]) -> int:
         """Never asked: nothing diverges."""
-        raise AssertionError
+        raise AssertionError("nothing is computed, so nothing diverges")
+
+
+class NamingLearner(NullLearner):
+    """Names every call on the task as a `Learner` does; evaluations give what is `known` of their key."""
+
+    def __init__(
+        self, evaluated: list[str], task_key: str = "", known: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        """Take the list that the key of each evaluated model is appended to."""
+        super().__init__()
+        self.evaluated = evaluated
+        self.task_key = task_key
+        self.known = {} if known is None else known
+
+    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
+        """Name `function` for every lane."""
+        return list(Call(self.task_key, function, lanes, shared).handles)
+
+    def initial(self) -> Handle:
+        """Return the name of the untrained model."""
+        return self.call(initial, [{}], {})[0]
+
+    def evaluate(self, model: Handle) -> tuple[float, float]:
+        """Return (accuracy, loss) where they are known, else nan; a loss that is not finite is none."""
+        self.evaluated.append(model.key)
+        accuracy, loss = self.known.get(model.key, (math.nan, math.nan))
+        return accuracy, loss if math.isfinite(loss) else math.nan
 
 
 def _nothing() -> list[None]:

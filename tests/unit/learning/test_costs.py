@@ -180,12 +180,14 @@ def test_overrides_replace_single_figures() -> None:
     """A fixed figure stands for the derived one, whatever the cut; the others stay derived."""
     fixed = {"client_forward": "5 MFLOP", "activation": "1 Mbit", "scalar": "8 byte"}
     workload = {"costs": fixed, "cut": 2}
-    derived = Session(scenario({"algorithm": "splitfed-v1"}, workload={"cut": 2}), Options()).costs(2)
+    derived = Session(
+        scenario({"algorithm": "splitfed-v1"}, workload={"cut": 2}), Options()
+    ).requirements.costs(2)
     session = Session(scenario({"algorithm": "splitfed-v1"}, workload=workload), Options())
     wanted = {"client_forward_flop": 5e6, "activation_bytes": 125_000.0, "scalar_bytes": 8.0}
 
-    assert asdict(session.costs(2)) == {**asdict(derived), **wanted}
-    assert session.costs(1).client_forward_flop == 5e6
+    assert asdict(session.requirements.costs(2)) == {**asdict(derived), **wanted}
+    assert session.requirements.costs(1).client_forward_flop == 5e6
 
 
 # Bytes alive.
@@ -255,8 +257,8 @@ def test_costs_on_demand_are_those_derived_at_once(kind: str) -> None:
     """All tables are the same, whether some costs are given or none."""
     for costs in ({}, {"client_forward": "5 FLOP", "client_live": "9 byte"}):
         content = scenario({"algorithm": kind}, workload={"cut": 2, "costs": costs})
-        at_once = Session(content, Options()).costs(2)
-        on_demand = Session(content, Options(timing_only=True)).costs(2)
+        at_once = Session(content, Options()).requirements.costs(2)
+        on_demand = Session(content, Options(timing_only=True)).requirements.costs(2)
 
         assert asdict(on_demand) == asdict(at_once)
         assert asdict(pickle.loads(pickle.dumps(on_demand))) == asdict(at_once)

@@ -435,7 +435,7 @@ def test_frozen_parameters_are_out_of_the_vector_and_stay() -> None:
     norms = [name for name in whole.names if "bn" in name or "downsample.1" in name]
 
     assert {name.rpartition(".")[2] for name in norms} == {"running_mean", "running_var"}
-    costs = session.costs(3)
+    costs = session.requirements.costs(3)
     # stem, two blocks of layer1: 5 norms of 2 channels, weight and bias frozen; means and variances sent
     assert costs.client_frozen_bytes == 4 * 5 * 2 * 2
     assert costs.client_model_bytes == 4 * (9 * 2 + 4 * 9 * 4 + 5 * 2 * 2)
@@ -453,8 +453,8 @@ def test_a_client_part_may_be_frozen_wholly(algorithm: str) -> None:
     assert session.run(0, 0, lambda row: None).status == "completed"
     first, last = session.learner.models[0], session.learner.models[-1]
 
-    assert first["client"].numel() == 0 == session.costs(1).client_model_bytes
-    assert session.costs(1).client_frozen_bytes == 4 * (64 * 5 + 5)
+    assert first["client"].numel() == 0 == session.requirements.costs(1).client_model_bytes
+    assert session.requirements.costs(1).client_frozen_bytes == 4 * (64 * 5 + 5)
     assert last["client"].numel() == 0
     assert not torch.equal(first["server"], last["server"])
 

@@ -10,11 +10,11 @@ from support import FAST, SLOW, data, read
 
 from sflsim.clock import spans as recording
 from sflsim.clock.spans import Recorder, with_arrivals
-from sflsim.retime.timing import Shared, Timer, Timing
+from sflsim.retime.timing import Timing, timings
 from sflsim.retime.traffic import Traffic
 from sflsim.rows import Span
 from sflsim.scenario.schema import Scenario
-from sflsim.session import Options, Session
+from sflsim.session import Options, Session, SessionCache
 from sflsim.sweeps.runner import RunExecutor
 
 VARIANTS: list[dict[str, Any]] = [
@@ -45,7 +45,7 @@ def scenario(variant: dict[str, Any], **fields: Any) -> Scenario:
 
 
 def timed(one: Scenario, keep: bool) -> Timing:
-    return Timer(one, {}, Shared(), learns=False).timed(1, keep)
+    return timings(one, [1], SessionCache(), keep=keep)[0]
 
 
 def by_hand(timing: Timing, groups: list[str]) -> tuple[list[list[float]], ...]:

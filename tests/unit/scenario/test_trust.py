@@ -24,7 +24,7 @@ from sflsim.learning.models.torch_module import TorchModule
 from sflsim.retime.rebuild import rebuilt
 from sflsim.scenario import Scenario
 from sflsim.scenario.loading import vary
-from sflsim.session import Options, Session
+from sflsim.session import Options, Requirements, Session
 
 NETWORK = """
 from collections import OrderedDict
@@ -109,7 +109,7 @@ def test_trusted_it_trains_also_in_workers(folder: Path) -> None:
     scenario = sflsim.load_scenario(folder / "own.yaml", trust=True)
     alone = sflsim.simulate(scenario)
     assert executed(folder)
-    assert Session(scenario, Options()).costs(2).client_model_bytes == 4 * (64 * 12 + 12 + 12 * 12 + 12)
+    assert Requirements(scenario).costs(2).client_model_bytes == 4 * (64 * 12 + 12 + 12 * 12 + 12)
     together = sflsim.simulate(scenario, workers=2)
     assert alone.evaluations.equals(together.evaluations)
     assert alone.evaluations["loss"].nunique() > 2
@@ -122,7 +122,7 @@ def test_its_code_is_part_of_the_keys(folder: Path) -> None:
         (folder / "network.py").write_text(text)
         sys.modules.pop("sflsim_scenario_network", None)
         scenario = sflsim.load_scenario(folder / "own.yaml", trust=True)
-        keys.append(Session(scenario, Options())._task(2, 0).key)
+        keys.append(Session(scenario, Options()).task(2, 0).key)
     assert keys[0] != keys[1]
     assert keys[0] == keys[2]
 

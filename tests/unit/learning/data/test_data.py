@@ -1,4 +1,4 @@
-"""The digits, how they are dealt to clients, in which order they are read; optimizers by name."""
+"""The digits, how they are partitioned among clients, in which order they are read; optimizers by name."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_training_labels_are_those_of_the_training_part() -> None:
 @pytest.mark.parametrize("clients", [1, 3, 20])
 def test_partitions_deal_every_sample_once(partition: Any, clients: int) -> None:
     """Shares are disjoint, together all samples, none smaller than asked; the same under the same seed."""
-    shares = partition.deal(LABELS, clients, 7)
-    again, other = partition.deal(LABELS, clients, 7), partition.deal(LABELS, clients, 8)
+    shares = partition.partition(LABELS, clients, 7)
+    again, other = partition.partition(LABELS, clients, 7), partition.partition(LABELS, clients, 8)
 
     assert len(shares) == clients
     assert sorted(np.concatenate(shares).tolist()) == list(range(len(LABELS)))
@@ -104,7 +104,7 @@ def test_partitions_deal_every_sample_once(partition: Any, clients: int) -> None
 
 def test_iid_shares_are_equal_and_mixed() -> None:
     """Sizes differ by one at most, and no client's classes stray from the whole's by chance's measure."""
-    shares = IID().deal(LABELS, 10, 0)
+    shares = IID().partition(LABELS, 10, 0)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     expected = np.bincount(LABELS) / 10
     squares = [
@@ -119,7 +119,7 @@ def skew(alpha: float) -> float:
     whole = np.bincount(LABELS, minlength=10) / len(LABELS)
     distances = []
     for seed in range(5):
-        for share in Dirichlet(alpha=alpha).deal(LABELS, 10, seed):
+        for share in Dirichlet(alpha=alpha).partition(LABELS, 10, seed):
             own = np.bincount(LABELS[share], minlength=10) / len(share)
             distances.append(np.abs(own - whole).sum() / 2)
     return float(np.mean(distances))
@@ -141,7 +141,7 @@ def test_impossible_partitions_are_refused() -> None:
         (Dirichlet(alpha=1e-3, min_samples=50), 20, "raise alpha"),
     ):
         with pytest.raises(ScenarioError, match=words):
-            partition.deal(LABELS, clients, 0)
+            partition.partition(LABELS, clients, 0)
     with pytest.raises(ValidationError):
         Dirichlet(alpha=0)
 
@@ -158,7 +158,7 @@ def test_impossible_partition_is_a_scenario_error_before_anything_runs() -> None
 
 def task(batch_size: int) -> Task:
     session = Session(scenario({"algorithm": "splitfed-v1"}, workload={"batch_size": batch_size}), Options())
-    return session._task(1, 0)
+    return session.task(1, 0)
 
 
 def read(task: Task, client: int, numbers: range) -> list[int]:

@@ -1,4 +1,4 @@
-"""Flower's partitioners by name: each holds what it promises, and the same seed deals the same."""
+"""Flower's partitioners by name: each holds what it promises, and the same seed gives the same."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CLASSES = np.bincount(LABELS)
 QUICKSTART = Path(__file__).parents[4] / "scenarios/quickstart.yaml"
 
 
-def deal(kind: str, clients: int, seed: int = 0, **settings: Any) -> list[Any]:
-    return partitions()[kind](**settings).deal(LABELS, clients, seed)
+def partition(kind: str, clients: int, seed: int = 0, **settings: Any) -> list[Any]:
+    return partitions()[kind](**settings).partition(LABELS, clients, seed)
 
 
 def counts(shares: list[Any]) -> Any:
@@ -50,9 +50,9 @@ EVERY = {
 def test_shares_are_disjoint_sorted_and_repeatable(kind: str) -> None:
     """No sample twice, none empty; the seed alone decides, whatever the global generators' states."""
     np.random.seed(1)  # noqa: NPY002
-    shares = deal(kind, 6, 3, **EVERY[kind])
+    shares = partition(kind, 6, 3, **EVERY[kind])
     np.random.seed(2)  # noqa: NPY002
-    again, other = deal(kind, 6, 3, **EVERY[kind]), deal(kind, 6, 4, **EVERY[kind])
+    again, other = partition(kind, 6, 3, **EVERY[kind]), partition(kind, 6, 4, **EVERY[kind])
     every = np.concatenate(shares)
 
     assert len(shares) == 6
@@ -64,20 +64,20 @@ def test_shares_are_disjoint_sorted_and_repeatable(kind: str) -> None:
 
 
 def test_shards_hold_few_labels() -> None:
-    """Two shards out of a sorted row are at most four labels; sizes are alike; all but the rest is dealt."""
-    held = counts(deal("shards", 20))
+    """Two shards out of a sorted row hold at most four labels; sizes are alike; only the rest is left over."""
+    held = counts(partition("shards", 20))
     size = len(LABELS) // 40
     assert (held.sum(axis=1) == 2 * size).all()
     assert ((held > 0).sum(axis=1) <= 4).all()
     assert (held > 0).sum(axis=1).mean() < 3.1  # 2 shards, and a border in every fourth
-    by_size = counts(deal("shards", 9, shard_size=100, keep_incomplete=True))
+    by_size = counts(partition("shards", 9, shard_size=100, keep_incomplete=True))
     assert by_size.sum() == len(LABELS)
 
 
 @pytest.mark.parametrize("assignment", ["random", "deterministic", "first-deterministic"])
 def test_pathological_clients_hold_so_many_classes(assignment: str) -> None:
     """Exactly so many each, and those who hold a class share it evenly."""
-    held = counts(deal("pathological", 12, classes_per_client=2, assignment=assignment))
+    held = counts(partition("pathological", 12, classes_per_client=2, assignment=assignment))
     assert ((held > 0).sum(axis=1) == 2).all()
     for label in range(10):
         shares = held[held[:, label] > 0, label]
@@ -88,7 +88,7 @@ def test_pathological_clients_hold_so_many_classes(assignment: str) -> None:
 @pytest.mark.parametrize(("kind", "power"), [("linear-sizes", 1), ("square-sizes", 2)])
 def test_sizes_grow_as_named(kind: str, power: int) -> None:
     """Shares 1, 2, 3, ... or their squares, rounded down, the rest to the last; labels mixed by chance."""
-    shares = deal(kind, 8)
+    shares = partition(kind, 8)
     units = np.arange(1, 9) ** power
     wanted = (units / units.sum() * len(LABELS)).astype(int)
     wanted[-1] += len(LABELS) - wanted.sum()
@@ -99,14 +99,14 @@ def test_sizes_grow_as_named(kind: str, power: int) -> None:
 
 
 def test_exponential_sizes_grow_by_e() -> None:
-    sizes = np.array([len(share) for share in deal("exponential-sizes", 5)])
+    sizes = np.array([len(share) for share in partition("exponential-sizes", 5)])
     assert np.allclose(sizes[1:] / sizes[:-1], np.e, rtol=0.1)
 
 
 def test_sizes_are_as_given() -> None:
     sizes = [5, 50, 500]
-    assert [len(share) for share in deal("sizes", 3, sizes=sizes)] == sizes
-    inner = deal("inner-dirichlet", 3, alpha=0.3, sizes=[300, 200, 100])
+    assert [len(share) for share in partition("sizes", 3, sizes=sizes)] == sizes
+    inner = partition("inner-dirichlet", 3, alpha=0.3, sizes=[300, 200, 100])
     assert [len(share) for share in inner] == [300, 200, 100]
 
 
@@ -114,10 +114,10 @@ def test_balanced_dirichlet_stops_at_the_fair_number() -> None:
     """No client passes its fair number by more than one class, unlike with the plain Dirichlet split."""
     fair = len(LABELS) / 5
     for seed in range(5):
-        balanced = counts(deal("balanced-dirichlet", 5, seed, alpha=0.1)).sum(axis=1)
+        balanced = counts(partition("balanced-dirichlet", 5, seed, alpha=0.1)).sum(axis=1)
         assert balanced.max() <= fair + CLASSES.max()
         assert balanced.sum() == len(LABELS)
-    plain = [counts(deal("dirichlet", 5, seed, alpha=0.1)).sum(axis=1).max() for seed in range(5)]
+    plain = [counts(partition("dirichlet", 5, seed, alpha=0.1)).sum(axis=1).max() for seed in range(5)]
     assert max(plain) > fair + CLASSES.max()
 
 
@@ -126,15 +126,15 @@ def test_natural_clients_come_in_the_order_of_their_values(values: list[Any]) ->
     """One client for each value; left out are those that a draw under the seed leaves out."""
     column = np.array([values[place % 3] for place in range(30)])
     natural = partitions()["natural-id"]
-    shares = natural(by="user").deal(column, 3, 0)
+    shares = natural(by="user").partition(column, 3, 0)
     assert [set(column[share]) for share in shares] == [{value} for value in sorted(values)]
     with pytest.raises(ScenarioError, match="found 2; allowed: 3, the values of 'user'"):
-        natural(by="user").deal(column, 2, 0)
+        natural(by="user").partition(column, 2, 0)
     with pytest.raises(ScenarioError, match="found 4; allowed: at most 3"):
-        natural(by="user", others="leave-out").deal(column, 4, 0)
+        natural(by="user", others="leave-out").partition(column, 4, 0)
     drawn = Counter()
     for seed in range(60):
-        (share,) = natural(by="user", others="leave-out").deal(column, 1, seed)
+        (share,) = natural(by="user", others="leave-out").partition(column, 1, seed)
         (value,) = set(column[share].tolist())
         drawn[value] += 1
     assert sorted(drawn) == sorted(values)
@@ -160,27 +160,27 @@ def test_natural_clients_come_in_the_order_of_their_values(values: list[Any]) ->
 def test_what_cannot_be_dealt_is_told(kind: str, settings: dict[str, Any], clients: int, words: str) -> None:
     """A ScenarioError with Flower's own words where they are the reason."""
     with pytest.raises(ScenarioError) as caught:
-        deal(kind, clients, **settings)
+        partition(kind, clients, **settings)
     assert words in str(caught.value)
 
 
 def test_without_flower_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flwr_datasets", None)
     with pytest.raises(SflsimError, match=r"pip install 'sflsim\[data\]'"):
-        deal("linear-sizes", 3)
+        partition("linear-sizes", 3)
 
 
 # The picture.
 
 
-def test_label_counts_are_those_dealt() -> None:
+def test_label_counts_are_those_of_the_partition() -> None:
     """Every client and label has a row; together they are the samples, by the partition's own shares."""
     scenario = sflsim.load_scenario(
         QUICKSTART, ["workload.partition={kind: dirichlet, alpha: 0.3}", "seeds=[3]"]
     )
     table = sflsim.label_counts(scenario)
     held = table.pivot(index="client", columns="label", values="samples").to_numpy()
-    assert np.array_equal(held, counts(deal("dirichlet", 10, 3, alpha=0.3)))
+    assert np.array_equal(held, counts(partition("dirichlet", 10, 3, alpha=0.3)))
     assert not table.equals(sflsim.label_counts(scenario, seed=4))
 
 

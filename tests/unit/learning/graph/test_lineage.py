@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,9 @@ from oracle.harness import RecordingSession, scenario
 
 import sflsim
 from sflsim.learning.calls import average, initial
+from sflsim.learning.graph import lineage, own_source
 from sflsim.learning.graph.executor import Executor
+from sflsim.learning.graph.fingerprint import of_code
 from sflsim.learning.graph.lineage import Call, Handle, Lane
 from sflsim.learning.graph.store import MemoryStore
 from sflsim.learning.learner import Learner
@@ -143,7 +147,7 @@ WORKLOAD = {"model": {"kind": "mlp", "hidden": [12, 9]}, "cut": 1, "batch_size":
 def task_key(seed: int = 0, fleet: dict[str, Any] | None = None, **changes: Any) -> str:
     parts = {"fleet": fleet} if fleet else {}
     session = Session(scenario(V1, workload={**WORKLOAD, **changes}, **parts), Options())
-    return str(session._task(session.cut(session.scenario.variants[0], 0), seed).key)
+    return str(session.task(session.requirements.cut(0), seed).key)
 
 
 def test_task_counts_with_all_that_it_is() -> None:
@@ -193,14 +197,6 @@ def test_source_of_the_functions_module_counts(tmp_path: Path, monkeypatch: pyte
     assert key(function=importlib.reload(module).math) != before
 
 
-KEYS = """
-from sflsim.algorithms import mu_splitfed, splitfed_v1, splitfed_v2
-from sflsim.learning.graph.lineage import Call
-functions = (splitfed_v1.train, splitfed_v2.step, mu_splitfed.exchange)
-print(*(Call("task", function, [{"client": 1, "rate": 0.1}], {}).handles[0].key for function in functions))
-"""
-
-
 def printed(code: str, folder: Path) -> list[str]:
     """Return the words that `code` prints in a fresh process that starts in `folder`."""
     done = subprocess.run(
@@ -209,25 +205,131 @@ def printed(code: str, folder: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_source_that_the_math_rests_on_counts(tmp_path: Path) -> None:
-    """Streams, the learning plane, the algorithms: a changed line changes every key."""
+VERSIONS = """
+import ast, json, pathlib, sys
+from sflsim.algorithms import gas, mu_splitfed, splitfed_v1, splitfed_v2
+from sflsim.learning.graph import lineage, own_source
+from sflsim.learning.models import alexnet, mlp, resnet
+import theirs
+
+own_source.changed_since_start = lambda file: False  # the files are edited below
+read, known = own_source._module, {}
+own_source._module = lambda name: known[name] if name in known else known.setdefault(name, read(name))
+
+def versions(edited=""):
+    known.pop("sflsim." + edited.removesuffix(".py").replace("/", "."), None)
+    for each in [*vars(own_source).values(), *vars(lineage).values(), read]:
+        getattr(each, "cache_clear", lambda: None)()
+    functions = {"v1": splitfed_v1.train, "v2": splitfed_v2.step, "mu": mu_splitfed.exchange,
+                 "gas": gas.step, "theirs": theirs.math}
+    kinds = {"alexnet": alexnet.AlexNet, "mlp": mlp.MLP, "resnet": resnet.ResNet18,
+             "their layer": theirs.Layer}
+    keys = {name: lineage.Call("task", each, [{"client": 1}], {}).key for name, each in functions.items()}
+    return keys | {name: lineage.type_version(kind) for name, kind in kinds.items()}
+
+def edited(text, where):
+    "A comment and other docstrings, or another statement in a class or function, or at the end."
+    if where == "# comments":
+        docs = {node.value.lineno - 1 for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)}
+        lines = [line.replace('"' * 3, '"' * 3 + "Or. ", 1) if number in docs else line
+                 for number, line in enumerate(text.splitlines(keepends=True))]
+        assert len(docs) > 1
+        return "# what no value rests on\\n" + "".join(lines) + "\\n# nor on this"
+    if not where:
+        return text + "\\nCHANGED = 1\\n"
+    (node,) = [node for node in ast.parse(text).body if getattr(node, "name", "") == where]
+    lines, first = text.splitlines(keepends=True), node.body[0]
+    lines.insert(first.end_lineno, " " * first.col_offset + "changed = 1\\n")
+    return "".join(lines)
+
+before, changed = versions(), []
+for name, where in json.loads(sys.argv[1]):
+    file = pathlib.Path("sflsim") / name
+    text = file.read_text()
+    file.write_text(edited(text, where))
+    changed.append(sorted(key for key, version in versions(name).items() if version != before[key]))
+    file.write_text(text)
+    assert versions(name) == before
+print(json.dumps(changed))
+"""
+MATH, MODELS, THEIRS = {"v1", "v2", "mu", "gas"}, {"alexnet", "mlp", "resnet"}, {"theirs", "their layer"}
+RESTS_ON: dict[tuple[str, str], set[str]] = {
+    ("clock/engine.py", ""): set(),
+    ("clock/client.py", "Client"): set(),
+    ("simulation/synchronous.py", ""): set(),
+    ("simulation/simulation.py", "Simulation"): set(),
+    ("session/session.py", ""): set(),
+    ("report/style.py", ""): set(),
+    # the learning plane's other rooms; a third party's math may use them
+    ("learning/graph/store.py", ""): THEIRS,
+    ("learning/graph/disk_store.py", ""): THEIRS,
+    ("learning/graph/locks.py", ""): THEIRS,
+    ("learning/learner.py", ""): THEIRS,
+    ("learning/costs.py", ""): THEIRS,
+    ("learning/profiling/measure.py", ""): THEIRS,
+    ("learning/data/hub.py", ""): THEIRS,  # the samples' numbers are in the task's key
+    ("learning/data/digits.py", ""): THEIRS,
+    ("learning/data/partition.py", ""): THEIRS,
+    # an algorithm's protocol and its math, in one file
+    ("algorithms/mu_splitfed.py", "# comments"): set(),
+    ("algorithms/mu_splitfed.py", "MuSplitFed"): THEIRS,
+    ("algorithms/common/first_order.py", "FirstOrderAlgorithm"): THEIRS,
+    ("algorithms/mu_splitfed.py", "exchange"): {"mu"} | THEIRS,
+    ("algorithms/mu_splitfed.py", "server_steps"): {"mu"} | THEIRS,
+    ("algorithms/common/first_order.py", "local_iterations"): {"v1", "v2"} | THEIRS,
+    ("learning/label_statistics.py", ""): {"gas"} | THEIRS,
+    # what every value rests on
+    ("learning/network/split.py", "# comments"): set(),
+    ("learning/network/split.py", ""): MATH | THEIRS,
+    ("learning/network/modes.py", ""): MATH | THEIRS,
+    ("learning/data/base.py", ""): MATH | THEIRS,
+    ("learning/data/pixels.py", ""): MATH | THEIRS,
+    ("learning/optimizers.py", ""): MATH | THEIRS,
+    ("learning/zeroth_order.py", ""): MATH | THEIRS,
+    ("learning/calls.py", ""): MATH | THEIRS,
+    ("learning/task.py", "Task"): MATH | THEIRS,
+    ("learning/graph/executor.py", ""): MATH | THEIRS,
+    ("learning/models/base.py", ""): MATH | MODELS | THEIRS,
+    ("streams.py", ""): MATH | THEIRS,
+    # models, by the key of their task
+    ("learning/models/alexnet.py", ""): {"alexnet"} | THEIRS,
+    ("learning/network/residual.py", ""): {"resnet"} | THEIRS,
+}
+
+
+def test_keys_rest_on_the_math_alone(tmp_path: Path) -> None:
+    """An edit of each kind of file changes the keys of what rests on it, and no other."""
     package = tmp_path / "sflsim"
     shutil.copytree(Path(sflsim.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text("")  # a light start
-    keys = printed(KEYS, tmp_path)
-    files = (
-        "streams.py",
-        "learning/zeroth_order.py",
-        "learning/models/alexnet.py",
-        "algorithms/first_order.py",
-    )
-    for file in files:
-        (package / file).write_text((package / file).read_text() + "\nCHANGED = 1\n")
-        keys += printed(KEYS, tmp_path)
-    (package / "report" / "style.py").write_text("# what no math rests on")
+    (tmp_path / "theirs.py").write_text("class Layer: ...\ndef math(task, lanes): ...\n")
+    done = subprocess.run(
+        [sys.executable, "-Bc", VERSIONS, json.dumps(list(RESTS_ON))],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert not done.returncode, done.stderr
 
-    assert len(set(keys)) == 3 * (1 + len(files))
-    assert printed(KEYS, tmp_path) == keys[-3:]
+    assert dict(zip(RESTS_ON, map(set, json.loads(done.stdout)), strict=True)) == RESTS_ON
+
+
+def test_a_file_edited_before_its_key_is_made_counts_for_this_process_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What runs is what was imported before."""
+    before = own_source.version_of_every_value.__wrapped__()
+    monkeypatch.setattr(own_source, "changed_since_start", lambda file: file.name == "streams.py")
+
+    assert own_source.version_of_every_value.__wrapped__() != before
+
+
+def test_code_of_a_model_of_ours_is_in_its_tasks_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model does beside its layers' settings is told by its file."""
+    before = of_code(MLP())
+    monkeypatch.setattr(lineage, "version_of_own", lambda module, name: f"{module} edited".encode())
+
+    assert of_code(MLP()) != before
 
 
 def all_keys(variant: dict[str, Any]) -> list[str]:
@@ -239,8 +341,8 @@ def all_keys(variant: dict[str, Any]) -> list[str]:
 
 def test_keys_are_the_same_in_another_process() -> None:
     """A whole run has the same keys in a process with another hash seed."""
-    tests = Path(__file__).parents[3]
-    code = f"import sys; sys.path[:0] = [{str(tests)!r}, {str(tests / 'unit')!r}]; import test_lineage as t"
+    here, tests = Path(__file__).parent, Path(__file__).parents[3]
+    code = f"import sys; sys.path[:0] = [{str(tests)!r}, {str(here)!r}]; import test_lineage as t"
     code += "; print(*t.all_keys(t.V1), *t.all_keys(t.MU))"
 
     assert printed(code, tests.parent) == [*all_keys(V1), *all_keys(MU)]
