@@ -95,7 +95,9 @@ def _flower() -> tuple[Any, Any]:
         import datasets
         from flwr_datasets import partitioner
     except ImportError as error:
-        raise missing_extra("the library flwr-datasets, which this partition needs,", "data") from error
+        raise missing_extra(
+            "the library flwr-datasets, which this partition needs,", "data"
+        ) from error
     return partitioner, datasets
 
 
