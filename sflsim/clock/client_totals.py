@@ -2,7 +2,7 @@
 
 A message counts as uplink or downlink until it arrives, its latency included. Whether a span is waste
 is known only when its client has gone on to another round, so what may still become waste is held for
-one participation per client. Imports clock.spans only.
+one participation per client.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every verb of the clock (compute, send, serve) returns such an event at once; a protocol yields
 it when it has to wait. An activity knows when it will end the moment it starts, so it costs one
-entry of the event queue and no process. Imports clock.spans only.
+entry of the event queue and no process.
 """
 
 from __future__ import annotations
