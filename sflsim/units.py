@@ -213,7 +213,8 @@ def _refuse_parts(name: str) -> None:
     units = registry()
     for part in re.split(r"[/*]", name):
         for prefix, whole, _ in units.parse_unit_name(part):
-            counted = whole in COUNTED or any(one in COUNTED for one in units.get_root_units(whole)[1]._units)
+            roots = (one for one, _ in units.Quantity(1.0, whole).to_root_units().unit_items())
+            counted = whole in COUNTED or any(one in COUNTED for one in roots)
             if prefix and counted and units.Quantity(1.0, part).to(whole).magnitude < 1:
                 kind = "bit/s" if whole == "baud" else whole
                 raise NoQuantity(f"has the unit {part!r}, a part of a {kind}")

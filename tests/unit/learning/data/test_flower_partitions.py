@@ -64,7 +64,7 @@ def test_shares_are_disjoint_sorted_and_repeatable(kind: str) -> None:
 
 
 def test_shards_hold_few_labels() -> None:
-    """Two shards out of a sorted row hold at most four labels; sizes are alike; only the rest is left over."""
+    """Two shards out of a sorted row hold at most four labels; sizes are alike; the rest is left over."""
     held = counts(partition("shards", 20))
     size = len(LABELS) // 40
     assert (held.sum(axis=1) == 2 * size).all()
