@@ -89,7 +89,7 @@ def through_sflsim(session: Session) -> Evaluations:
     session.store = MemoryStore()
     outcome = session.run(0, 0, lambda row: None)
     assert outcome.status == "completed"
-    return [(row[3], row[4]) for row in outcome.evaluations]
+    return [(row.accuracy, row.loss) for row in outcome.evaluations]
 
 
 def experiment(session: Session, channels_last: bool = False) -> Experiment:

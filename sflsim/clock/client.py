@@ -12,6 +12,7 @@ from sflsim.clock.idle_energy import Meter
 from sflsim.clock.routes import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
+from sflsim.rows import Span
 
 Begun = TypeVar("Begun", bound=Event)
 
@@ -108,9 +109,8 @@ class Client:
         end = now + delay_s
         self._free_at_s = end
         name = self.name
-        span = (
-            name, "compute", start, end, self.round, name, 0.0, flop, self._power_w * (end - start), "done",
-        )  # fmt: skip
+        energy_j = self._power_w * (end - start)
+        span = Span(name, "compute", start, end, self.round, name, 0.0, flop, energy_j)
         return Activity(self._env, self._recorder, delay_s, span)
 
     def _changing_s(self, start_s: float, seconds: float) -> float:
@@ -128,7 +128,7 @@ class Client:
         delay_s = start - now + self._delay_s
         self._delay_s = 0.0
         end = now + delay_s
-        span = (self.name, "slowdown", start, end, self.round, self.name, 0.0, 0.0, 0.0, "done")
+        span = Span(self.name, "slowdown", start, end, self.round, self.name)
         self._began(Activity(self._env, self._recorder, delay_s, span))
         return end
 
@@ -162,6 +162,4 @@ class Client:
 
     def _wait(self, start_s: float, end_s: float) -> None:
         if end_s > start_s:
-            self._recorder.add(
-                (self.name, "wait", start_s, end_s, self.round, self.name, 0.0, 0.0, 0.0, "done")
-            )
+            self._recorder.add(Span(self.name, "wait", start_s, end_s, self.round, self.name))

@@ -2,7 +2,7 @@
 
 A message counts as uplink or downlink until it arrives, its latency included. Whether a span is waste
 is known only when its client has gone on to another round, so what may still become waste is held for
-one participation per client. Imports clock.spans only.
+one participation per client.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import inf
 
-from sflsim.clock.spans import Span, messages
+from sflsim.clock.spans import with_arrivals
+from sflsim.rows import ClientWork, Span
 
-SUMS = (
-    "compute_s", "slowdown_s", "uplink_s", "downlink_s", "wait_s", "uplink_bytes", "downlink_bytes",
-    "flop", "energy_j", "wasted_s", "wasted_bytes",
-)  # fmt: skip
+SUMS = [name for name in ClientWork._fields if name not in ("rounds", "dropped")]
 FLOP, ENERGY, WASTED_S, WASTED_BYTES = (
-    SUMS.index(name) for name in ("flop", "energy_j", "wasted_s", "wasted_bytes")
+    SUMS.index(name) for name in ("flop", "active_energy_j", "wasted_s", "wasted_bytes")
 )
-SECONDS = {name.removesuffix("_s"): place for place, name in enumerate(SUMS[:5])}
-BYTES = {name.removesuffix("_bytes"): place for place, name in enumerate(SUMS) if place in (5, 6)}
+SECONDS = {name: SUMS.index(f"{name}_s") for name in ("compute", "slowdown", "uplink", "downlink", "wait")}
+BYTES = {name: SUMS.index(f"{name}_bytes") for name in ("uplink", "downlink")}
 NOTHING = bytes(16 * len(SUMS))
 
 
@@ -55,34 +53,39 @@ class Tally:
 
     def fold(self, spans: Iterable[Span]) -> None:
         """Add spans in the order in which they were recorded."""
-        for span in messages(spans):
-            if span[0] == span[5]:
-                self._fold(span)
+        for span, arrival_s in with_arrivals(spans):
+            if span.actor == span.client:
+                self._fold(span, arrival_s)
 
-    def rows(self) -> dict[str, tuple[float, ...]]:
-        """Return per client SUMS, its rounds and those dropped; nothing can be folded in afterwards."""
+    def rows(self) -> dict[str, ClientWork]:
+        """Return the work of each client; nothing can be folded in afterwards."""
         for name, work in self._works.items():
             self._settle(name, work)
         dropped = Counter(name for name, _ in self._dropped)
         return {
-            name: (*work.sums[::2], len(work.rounds), dropped[name]) for name, work in self._works.items()
+            name: ClientWork(
+                **dict(zip(SUMS, work.sums[::2], strict=True)), rounds=len(work.rounds), dropped=dropped[name]
+            )
+            for name, work in self._works.items()
         }
 
-    def _fold(self, span: Span) -> None:
-        name, activity, start_s, end_s, round, _, size_bytes, flop, energy_j, outcome = span
+    def _fold(self, span: Span, arrival_s: float) -> None:
+        name, activity, start_s, round, size_bytes = (
+            span.actor, span.activity, span.start_s, span.round, span.bytes,
+        )  # fmt: skip
         work = self._works.get(name)
         if work is None:
             work = self._works[name] = _Work()
-        seconds = end_s - start_s
+        seconds = arrival_s - start_s
         work.rounds.add(round)
         work.add(SECONDS[activity], seconds)
         if activity in BYTES:
             work.add(BYTES[activity], size_bytes)
-        if flop:
-            work.add(FLOP, flop)
-        if energy_j:
-            work.add(ENERGY, energy_j)
-        if outcome == "lost":
+        if span.flop:
+            work.add(FLOP, span.flop)
+        if span.active_energy_j:
+            work.add(ENERGY, span.active_energy_j)
+        if span.outcome == "lost":
             self._waste(name, round, seconds, size_bytes)
         elif round < work.open:
             if start_s < self._wasted.get((name, round), -inf):

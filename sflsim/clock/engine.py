@@ -2,7 +2,7 @@
 
 Every verb of the clock (compute, send, serve) returns such an event at once; a protocol yields
 it when it has to wait. An activity knows when it will end the moment it starts, so it costs one
-entry of the event queue and no process. Imports clock.spans only.
+entry of the event queue and no process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 from simpy import Environment, Event, Interrupt, Process
 from simpy.events import NORMAL, URGENT, AllOf, AnyOf, Condition, EventPriority, Timeout
 
-from sflsim.clock.spans import Recorder, Span
+from sflsim.clock.spans import Recorder
+from sflsim.rows import Span
 
 Protocol = Generator[Event, Any, Any]
 
@@ -90,14 +91,15 @@ class Activity(Event):
     @property
     def load(self) -> tuple[float, float, float]:
         """From when to when it draws how much above idling: s, s, W."""
-        start_s, end_s, energy_j = self.span[2], self.span[3], self.span[8]
-        return start_s, end_s, energy_j / (end_s - start_s) if end_s > start_s else 0.0
+        span = self.span
+        seconds = span.end_s - span.start_s
+        return span.start_s, span.end_s, span.active_energy_j / seconds if seconds > 0 else 0.0
 
     def done(self, now_s: float) -> tuple[float, float, float]:
         """Return the bytes, FLOPs and energy of one that is cut now: in proportion to the time."""
-        _, _, start_s, end_s, _, _, bytes_, flop, energy_j, _ = self.span
-        share = (now_s - start_s) / (end_s - start_s)
-        return bytes_ * share, flop * share, energy_j * share
+        span = self.span
+        share = (now_s - span.start_s) / (span.end_s - span.start_s)
+        return span.bytes * share, span.flop * share, span.active_energy_j * share
 
     def abandon(self, outcome: str) -> None:
         """Cut it now: what is done so far is recorded with `outcome`, and the event fires for nobody.
@@ -107,9 +109,11 @@ class Activity(Event):
         if not self.callbacks:
             return
         record, self.callbacks = self.callbacks[0], []
-        actor, activity, start_s, end_s, round, client, *_ = self.span
-        now = self.env.now
-        if now > start_s:
-            until_s = min(now, end_s)
-            self.span = (actor, activity, start_s, until_s, round, client, *self.done(now), outcome)
+        span, now = self.span, self.env.now
+        if now > span.start_s:
+            done_bytes, flop, energy_j = self.done(now)
+            self.span = span._replace(
+                end_s=min(now, span.end_s), bytes=done_bytes, flop=flop,
+                active_energy_j=energy_j, outcome=outcome,
+            )  # fmt: skip
             record(self)

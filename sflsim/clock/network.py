@@ -16,9 +16,10 @@ from collections.abc import Callable
 from sflsim.clock.engine import NORMAL, Activity, Environment, Event, Timeout
 from sflsim.clock.fluid import Flow
 from sflsim.clock.shared_links import Media, Route
-from sflsim.clock.spans import LATENCY, Recorder, Span
+from sflsim.clock.spans import LATENCY, Recorder
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
+from sflsim.rows import Span
 
 
 class Message(Activity):
@@ -32,14 +33,14 @@ class Message(Activity):
     @property
     def load(self) -> tuple[float, float, float]:
         """From when to when it is sent, and at which power: travelling draws nothing."""
-        start_s, rate, air_bytes = self.span[2], self.rate, self.span[6]
+        start_s, rate, air_bytes = self.span.start_s, self.rate, self.span.bytes
         sent_s = rate.end_of(start_s, air_bytes) if isinstance(rate, Profile) else start_s + air_bytes / rate
         return start_s, sent_s, self.power_w
 
     def done(self, now_s: float) -> tuple[float, float, float]:
         """Return the bytes, FLOPs and energy of one that is cut now: what was on the air until then."""
         start_s, sent_s, power_w = self.load
-        air_bytes, rate = self.span[6], self.rate
+        air_bytes, rate = self.span.bytes, self.rate
         if now_s < sent_s:
             passed = rate.integral(start_s, now_s) if isinstance(rate, Profile) else rate * (now_s - start_s)
             air_bytes = min(passed, air_bytes)
@@ -49,7 +50,7 @@ class Message(Activity):
         """Cut it now, its travel too; one that is only travelling has been sent as a whole."""
         travel, now = self.travel, self.env.now
         if travel is not None and self.callbacks:
-            self.travel = (*travel[:3], now, *travel[4:9], outcome) if now > travel[2] else None
+            self.travel = travel._replace(end_s=now, outcome=outcome) if now > travel.start_s else None
         super().abandon(outcome)
 
 
@@ -104,14 +105,12 @@ class Channel:
             delay_s = max(delay_s, self._arrived_s - now)
             self._arrived_s = now + delay_s
         client, arrival_s = self._client, now + delay_s
-        span = (
-            client, self._activity, start, sent_s, round, client, air_bytes,
-            0.0, self._power_w * sending_s, "done",
-        )  # fmt: skip
+        energy_j = self._power_w * sending_s
+        span = Span(client, self._activity, start, sent_s, round, client, air_bytes, 0.0, energy_j)
         message = Message(self._env, self._recorder, delay_s, span)
         message.rate, message.power_w, message.travel = rate, self._power_w, None
         if arrival_s > sent_s:
-            message.travel = (client, LATENCY, sent_s, arrival_s, round, client, 0.0, 0.0, 0.0, "done")
+            message.travel = Span(client, LATENCY, sent_s, arrival_s, round, client)
             message.callbacks[0] = self._recorder.arrived
         return message
 
@@ -203,14 +202,14 @@ class Transfer(Event):
 
     def _span(self, passed_bytes: float, outcome: str) -> Span:
         channel, start_s, sent_s = self._channel, self._start_s, self._sent_s
-        return (
+        return Span(
             channel.client, channel.activity, start_s, sent_s, self._round, channel.client, passed_bytes,
             0.0, channel.power_w * (sent_s - start_s), outcome,
         )  # fmt: skip
 
     def _travel(self, end_s: float, outcome: str) -> Span:
         client = self._channel.client
-        return client, LATENCY, self._sent_s, end_s, self._round, client, 0.0, 0.0, 0.0, outcome
+        return Span(client, LATENCY, self._sent_s, end_s, self._round, client, outcome=outcome)
 
 
 class SharedChannel:

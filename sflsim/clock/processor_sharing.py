@@ -13,6 +13,7 @@ from sflsim.clock.engine import Environment, Event, Timeout
 from sflsim.clock.replica_slots import Places
 from sflsim.clock.server import Job, Server
 from sflsim.clock.spans import Recorder, Totals
+from sflsim.rows import Span
 
 
 class FairServer(Server):
@@ -91,7 +92,4 @@ class FairServer(Server):
     def _finish(self, job: Job) -> None:
         self._busy_s += job.flop / self.compute_flop_per_s
         now, actor = self.env.now, self._names[job.slot]
-        job.start(
-            0.0,
-            (actor, "serve", job.arrival_s, now, job.round, job.client, 0.0, job.flop, 0.0, "done"),
-        )
+        job.start(0.0, Span(actor, "serve", job.arrival_s, now, job.round, job.client, 0.0, job.flop))

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.clock.engine import NORMAL, Activity, Environment
 from sflsim.clock.replica_slots import Places
-from sflsim.clock.spans import Recorder, Span, Totals
+from sflsim.clock.spans import Recorder, Totals
 from sflsim.fleet.links.links import LinkConfig, SharedLink
+from sflsim.rows import Span
 from sflsim.units import COMPUTE, Bytes, ServerCompute
 
 
@@ -180,7 +181,7 @@ class Server:
         now = self.env.now
         job.start(
             0.0,
-            ("server", "queue", job.arrival_s, now, job.round, job.client, 0.0, 0.0, 0.0, "withdrawn"),
+            Span("server", "queue", job.arrival_s, now, job.round, job.client, outcome="withdrawn"),
         )
         if placed and self.places is not None:
             self._enter_all(self.places.ended(job))
@@ -197,7 +198,7 @@ class Server:
         now = self.env.now
         if now > job.arrival_s:
             self.recorder.add(
-                ("server", "queue", job.arrival_s, now, job.round, job.client, 0.0, 0.0, 0.0, outcome)
+                Span("server", "queue", job.arrival_s, now, job.round, job.client, outcome=outcome)
             )
 
     def _start(self, job: Job) -> None:
@@ -206,10 +207,7 @@ class Server:
         if now > job.arrival_s:  # most jobs have not waited: that spares them a call
             self._record_wait(job)
         actor, seconds = self._names[slot], job.flop / self.compute_flop_per_s
-        job.start(
-            seconds,
-            (actor, "serve", now, now + seconds, job.round, job.client, 0.0, job.flop, 0.0, "done"),
-        )
+        job.start(seconds, Span(actor, "serve", now, now + seconds, job.round, job.client, 0.0, job.flop))
 
     def job_ended(self, job: Any) -> None:
         """Give the slot of a job to the next one."""

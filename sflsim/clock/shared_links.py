@@ -13,9 +13,9 @@ from typing import Any
 
 from sflsim.clock.engine import LAST, Environment, Event, Timeout, call_in
 from sflsim.clock.fluid import Flow, Fluid, Leaf, Trunk
-from sflsim.clock.spans import Use
 from sflsim.fleet.instants import settled_s
 from sflsim.fleet.profiles import Profile
+from sflsim.rows import Use
 
 Route = tuple[Leaf | None, Trunk]
 
@@ -132,7 +132,7 @@ class Media:
             used = medium.used_bytes_per_s if medium.busy else 0.0
             if used != before:
                 self._used_bytes_per_s[medium] = used
-                use.append((self._names[medium], now, used))
+                use.append(Use(self._names[medium], now, used))
             if not used:
                 del self._used_bytes_per_s[medium]
 

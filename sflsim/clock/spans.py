@@ -3,7 +3,7 @@
 A span is one activity of one actor from start to end. It is recorded at the moment it ends, so
 that the totals are those of the simulated instant. A message has two, `uplink` or `downlink` while its
 bytes pass and `latency` while it travels; both are recorded when it arrives, the second right after
-the first. Imports nothing of the package.
+the first.
 """
 
 from __future__ import annotations
@@ -14,22 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-COLUMNS = (
-    "actor",
-    "activity",
-    "start_s",
-    "end_s",
-    "round",
-    "client",
-    "bytes",
-    "flop",
-    "energy_j",
-    "outcome",
-)
-Span = tuple[str, str, float, float, int, str, float, float, float, str]
-Use = tuple[str, float, float]
-"""From a time in s on, so many byte/s flow through the shared medium of this name."""
-
+from sflsim.rows import Span, Use
 
 LATENCY = "latency"
 CONTRIBUTION = "contribution"
@@ -50,43 +35,45 @@ class Unread:
         """Let them go."""
 
 
-def messages(spans: Iterable[Span]) -> Iterator[Span]:
-    """Yield spans in order, those of a message as one: from its first byte to its arrival."""
+def with_arrivals(spans: Iterable[Span]) -> Iterator[tuple[Span, float]]:
+    """Yield spans in order, each with its end; a message and its latency are one, which ends on arrival."""
     held: Span | None = None
     for span in spans:
-        if held is not None and span[1] == LATENCY:
-            held = (*held[:3], span[3], *held[4:])
-            continue
-        if held is not None:
-            yield held
-        held = span
+        if held is None:
+            held = span
+        elif span.activity == LATENCY:
+            yield held, span.end_s
+            held = None
+        else:
+            yield held, held.end_s
+            held = span
     if held is not None:
-        yield held
+        yield held, held.end_s
 
 
-def in_updates(spans: Sequence[Span], updates_s: Sequence[float]) -> list[Span]:
-    """Return spans whose round is the update of the global model that came next, at or after their end.
+def updates_of(spans: Sequence[Span], updates_s: Sequence[float]) -> list[int]:
+    """Return for each span which update of the global model came next, at or after its end.
 
     `updates_s` are the times of the updates, the first of which makes round 1. A message stays whole.
     """
-    rounds = [bisect_left(updates_s, span[3]) + 1 for span in messages(spans)]
-    found: list[Span] = []
+    rounds = [bisect_left(updates_s, arrival_s) + 1 for _, arrival_s in with_arrivals(spans)]
+    found: list[int] = []
     place = -1
     for span in spans:
-        place += span[1] != LATENCY
-        found.append((*span[:4], rounds[place], *span[5:]))
+        place += span.activity != LATENCY
+        found.append(rounds[place])
     return found
 
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over all spans so far; `energy_j` is what the clients drew above idle."""
+    """Sums over all spans so far; `active_energy_j` is what the clients drew above idle."""
 
     uplink_bytes: float = 0.0
     downlink_bytes: float = 0.0
     client_busy_s: float = 0.0
     server_busy_s: float = 0.0
-    energy_j: float = 0.0
+    active_energy_j: float = 0.0
 
 
 class Recorder:
@@ -117,7 +104,7 @@ class Recorder:
 
     def contributed(self, client: str, number: int, since_s: float, now_s: float) -> None:
         """Record that the server has a client's whole contribution, which it began at `since_s`."""
-        self.add(("server", CONTRIBUTION, since_s, now_s, number, client, 0.0, 0.0, 0.0, "done"))
+        self.add(Span("server", CONTRIBUTION, since_s, now_s, number, client))
 
     def anew(self, client: str, round: int, now_s: float) -> None:
         """Let what a client does from now on in a round count, where it was dropped in it before."""
@@ -135,16 +122,16 @@ class Recorder:
         """Return the sums over all spans so far; those that are new since the last time are added now."""
         totals = self._totals
         for span in self.spans[self._summed :]:
-            activity = span[1]
+            activity = span.activity
             if activity == "compute":
-                totals.client_busy_s += span[3] - span[2]
+                totals.client_busy_s += span.end_s - span.start_s
             elif activity == "uplink":
-                totals.uplink_bytes += span[6]
+                totals.uplink_bytes += span.bytes
             elif activity == "downlink":
-                totals.downlink_bytes += span[6]
+                totals.downlink_bytes += span.bytes
             elif activity == "serve":
-                totals.server_busy_s += span[3] - span[2]
-            totals.energy_j += span[8]
+                totals.server_busy_s += span.end_s - span.start_s
+            totals.active_energy_j += span.active_energy_j
         if self.into is not None:
             self.into.fold(self.spans)
             self.spans.clear()
@@ -162,8 +149,8 @@ class Recorder:
             return self.spans
         wasted = self.wasted
         return [
-            (*span[:9], "wasted")
-            if span[2] < wasted.get((span[5], span[4]), -inf) and span[9] != "lost"
+            span._replace(outcome="wasted")
+            if span.start_s < wasted.get((span.client, span.round), -inf) and span.outcome != "lost"
             else span
             for span in self.spans
         ]

@@ -23,11 +23,10 @@ from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim, claimed, written
 from sflsim.record.trace import MODERATE, chosen, write_trace
+from sflsim.rows import ClientWork, RunRow
 from sflsim.scenario.saved import Saved, checked, read_saved
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Outcome
-
-WASTE = ("dropped", "wasted_s", "wasted_bytes")
 
 
 class Run:
@@ -213,7 +212,9 @@ class Run:
         folder = Path(folder)
         try:
             manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            runs = tables.table("runs", [[row[name] for name in tables.RUNS] for row in manifest.pop("runs")])
+            runs = tables.table(
+                "runs", [[row[name] for name in tables.COLUMNS["runs"]] for row in manifest.pop("runs")]
+            )
             scenario = read_saved(folder, trust=trust)
         except FileNotFoundError as error:
             raise RunError(
@@ -229,30 +230,25 @@ class Run:
 def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, manifest: dict[str, Any]) -> Run:
     """Return the run that the outcomes of its variants and seeds make, in the order given."""
     spans = [
-        tables.table("spans", [(one.variant, one.seed, *span) for span in one.spans_by_round()])
+        tables.of_rows("spans", one.variant, one.seed, one.spans, round=one.rounds_of_spans())
         for one in outcomes
     ]
-    use = [(one.variant, one.seed, *row) for one in outcomes for row in one.use]
-    evaluations = [(one.variant, one.seed, *row) for one in outcomes for row in one.evaluations]
+    use = [tables.of_rows("use", one.variant, one.seed, one.use) for one in outcomes]
+    evaluations = [tables.of_rows("evaluations", one.variant, one.seed, one.evaluations) for one in outcomes]
     algorithm = {variant.name: variant.algorithm for variant in scenario.variants}
     clients = [_clients(one) for one in outcomes]
     runs = [
-        (
-            one.variant, one.seed, algorithm[one.variant], one.status, one.reason, one.rounds, one.time_s,
-            one.server_busy_s, one.client_memory_bytes, one.server_memory_bytes,
-            *(own[name].sum() for name in WASTE),
-            one.left_out,
-        )
+        tables.of_rows("runs", one.variant, one.seed, [_run(one, algorithm[one.variant], own)])
         for one, own in zip(outcomes, clients, strict=True)
-    ]  # fmt: skip
+    ]
     whole = len(outcomes) == expected and all(one.status != "interrupted" for one in outcomes)
     return Run(
         scenario,
         spans=tables.joined("spans", spans),
-        use=tables.table("use", use),
-        evaluations=tables.table("evaluations", evaluations),
+        use=tables.joined("use", use),
+        evaluations=tables.joined("evaluations", evaluations),
         clients=tables.joined("clients", clients),
-        runs=tables.table("runs", runs),
+        runs=tables.joined("runs", runs),
         manifest={
             "status": "completed" if whole else "interrupted",
             "scenario": fingerprint(scenario.to_yaml()),
@@ -269,21 +265,31 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
 
 def _clients(outcome: Outcome) -> pd.DataFrame:
     """Return the clients of one outcome: who they are and what they did."""
-    names = [
-        "client", "group", "flop_per_s", "up_bytes_per_s", "down_bytes_per_s", "memory_bytes", "samples",
-        "cut", "peak_memory_bytes",
-    ]  # fmt: skip
-    work, nothing = outcome.work(), (0.0,) * len(tables.WORK)
-    did = [work.get(client[0], nothing) for client in outcome.clients]
-    columns: dict[str, list[Any]] = {
-        **{name: [client[place] for client in outcome.clients] for place, name in enumerate(names)},
-        **{name: [sums[place] for sums in did] for place, name in enumerate(tables.WORK)},
-        "variant": [outcome.variant] * len(did),
-        "seed": [outcome.seed] * len(did),
-        "idle_j": outcome.idle_j,
-    }
-    columns["energy_j"] = [sum(both) for both in zip(columns["energy_j"], outcome.idle_j, strict=True)]
-    return tables.typed("clients", columns)
+    work, nothing = outcome.work(), ClientWork()
+    did = [work.get(client.client, nothing) for client in outcome.clients]
+    columns = {name: [getattr(one, name) for one in did] for name in ClientWork._fields}
+    columns["energy_j"] = [
+        one.active_energy_j + client.idle_j for one, client in zip(did, outcome.clients, strict=True)
+    ]
+    return tables.of_rows("clients", outcome.variant, outcome.seed, outcome.clients, **columns)
+
+
+def _run(outcome: Outcome, algorithm: str, clients: pd.DataFrame) -> RunRow:
+    """Return the row of one outcome, whose clients are given."""
+    return RunRow(
+        algorithm=algorithm,
+        status=outcome.status,
+        reason=outcome.reason,
+        rounds=outcome.rounds,
+        time_s=outcome.time_s,
+        server_busy_s=outcome.server_busy_s,
+        client_memory_bytes=outcome.client_memory_bytes,
+        server_memory_bytes=outcome.server_memory_bytes,
+        dropped=clients["dropped"].sum(),
+        wasted_s=clients["wasted_s"].sum(),
+        wasted_bytes=clients["wasted_bytes"].sum(),
+        left_out=outcome.left_out,
+    )
 
 
 def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:

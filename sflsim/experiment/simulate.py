@@ -26,9 +26,9 @@ from sflsim.errors import SflsimError, SflsimWarning
 from sflsim.experiment.run import Run, assemble
 from sflsim.experiment.worker import Job, start, work
 from sflsim.learning.graph.store import Store
+from sflsim.rows import Evaluation
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session, unlike_rounds
-from sflsim.simulation.simulation import Evaluation
 
 GRACE_S = 10.0  # how long interrupted workers may take to hand over what they have
 
@@ -209,12 +209,12 @@ class _Reporter:
         self.started = time.perf_counter()
 
     def evaluated(self, variant: str, seed: int, row: Evaluation) -> None:
-        self._tell(variant, seed, "running", row[1], row[0], row[3])
+        self._tell(variant, seed, "running", row.round, row.time_s, row.accuracy)
 
     def ended(self, outcome: Outcome) -> None:
         self.done += 1
         ended_well = outcome.evaluations and outcome.status != "diverged"
-        accuracy = outcome.evaluations[-1][3] if ended_well else math.nan
+        accuracy = outcome.evaluations[-1].accuracy if ended_well else math.nan
         self._tell(outcome.variant, outcome.seed, outcome.status, outcome.rounds, outcome.time_s, accuracy)
 
     def _tell(self, variant: str, seed: int, status: str, round: int, time_s: float, accuracy: float) -> None:

@@ -13,9 +13,9 @@ import threading
 from typing import Any
 
 from sflsim.errors import tell_warnings_plainly
+from sflsim.rows import Evaluation
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
-from sflsim.simulation.simulation import Evaluation
 
 Job = tuple[int, int]  # variant number, seed
 

@@ -71,16 +71,19 @@ class Bottleneck:
 def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | None:
     """Return what binds in the timed runs of a point, whose spans were kept; None without spans."""
     config = scenario.variants[0]
-    rows: list[tuple[object, ...]] = []
+    spans = []
     rounds, groups = [], dict[str, str]()
     for timing in timings:
         assert timing.outcome is not None
-        rows += [(config.name, timing.seed, *span) for span in timing.outcome.spans_by_round()]
-        rounds.append((config.name, timing.seed, timing.outcome.rounds))
-        groups |= {client[0]: client[1] for client in timing.outcome.clients}
+        outcome = timing.outcome
+        spans.append(
+            tables.of_rows("spans", config.name, timing.seed, outcome.spans, round=outcome.rounds_of_spans())
+        )
+        rounds.append((config.name, timing.seed, outcome.rounds))
+        groups |= {client.client: client.group for client in outcome.clients}
     barrier = has_rounds(config)
     runs = pd.DataFrame(rounds, columns=["variant", "seed", "rounds"])
-    path = critical_path(tables.table("spans", rows), runs, {config.name: barrier})
+    path = critical_path(tables.joined("spans", spans), runs, {config.name: barrier})
     return of_path(path, groups, scenario.fleet, barrier)
 
 

@@ -114,8 +114,8 @@ def _clocked(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -> d
     for seed in seeds:
         keys.clear()
         rows = session.run(0, seed, lambda row: None).evaluations
-        times = dict(reversed([(row[1], row[0]) for row in rows]))
-        found[seed] = Clocked(times, dict(zip([row[1] for row in rows], keys, strict=True)))
+        times = dict(reversed([(row.round, row.time_s) for row in rows]))
+        found[seed] = Clocked(times, dict(zip([row.round for row in rows], keys, strict=True)))
     return found
 
 

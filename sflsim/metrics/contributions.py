@@ -42,7 +42,7 @@ def contributions(spans: pd.DataFrame | None) -> pd.DataFrame:
 
 def participant_spans(spans: pd.DataFrame | None) -> pd.DataFrame:
     """Return the finished spans that belong to a client, `client` filled in from the actor where empty."""
-    table = with_columns(spans, (*SPAN_COLUMNS, "outcome"))
+    table = with_columns(spans, SPAN_COLUMNS)
     table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
     table = table[table["activity"] != CONTRIBUTION]
     actor, client = table["actor"].astype(str), table["client"].fillna("").astype(str)

@@ -59,8 +59,8 @@ NOT_COUNTED = ("wasted", "withdrawn", "lost")
 SERVERS_OWN = ("serve", "queue")
 
 
-class Span(NamedTuple):
-    """What the walk reads of a span."""
+class Piece(NamedTuple):
+    """A span as the walk reads it, or a part of it on a path."""
 
     actor: str
     activity: str
@@ -97,7 +97,7 @@ def critical_path(spans: pd.DataFrame, runs: pd.DataFrame, barriers: Mapping[str
     rows: list[tuple[object, ...]] = []
     for (variant, seed), own in work.groupby(["variant", "seed"], sort=False):
         variant, rounds = str(variant), int(finished.get((variant, seed), 0))
-        listed = [Span(*row) for row in own[list(Span._fields)].itertuples(index=False, name=None)]
+        listed = [Piece(*row) for row in own[list(Piece._fields)].itertuples(index=False, name=None)]
         if barriers[variant]:
             walked = _pieces(listed, _rounds(listed, rounds))
         else:
@@ -109,16 +109,16 @@ def critical_path(spans: pd.DataFrame, runs: pd.DataFrame, barriers: Mapping[str
     return pd.DataFrame(rows, columns=list(PATH)).astype(dict(PATH))
 
 
-def _pieces(spans: Collection[Span], windows: Iterable[Window]) -> Iterator[tuple[Window, list[Span]]]:
+def _pieces(spans: Collection[Piece], windows: Iterable[Window]) -> Iterator[tuple[Window, list[Piece]]]:
     """Yield each window with the pieces of its path, from its end to its begin."""
     found = _Walk(spans)
     for window in windows:
         yield window, list(found.back(window))
 
 
-def _contributed(spans: Collection[Span], whole: pd.DataFrame) -> Iterator[tuple[Window, list[Span]]]:
+def _contributed(spans: Collection[Piece], whole: pd.DataFrame) -> Iterator[tuple[Window, list[Piece]]]:
     """Yield every contribution with its path, client by client."""
-    own: dict[str, list[Span]] = defaultdict(list)
+    own: dict[str, list[Piece]] = defaultdict(list)
     for span in spans:
         own[span.client].append(span)
     columns = [whole[name] for name in ("round", "start_s", "end_s", "client", "weight")]
@@ -129,7 +129,7 @@ def _contributed(spans: Collection[Span], whole: pd.DataFrame) -> Iterator[tuple
         yield from _pieces(own[client], listed)
 
 
-def _parts(piece: Span) -> Iterator[Span]:
+def _parts(piece: Piece) -> Iterator[Piece]:
     """Yield a piece of a message as its latency and what was sent before; any other as it is."""
     if piece.end_s > piece.sent_s:
         yield piece._replace(activity=LATENCY, start_s=max(piece.start_s, piece.sent_s))
@@ -137,13 +137,13 @@ def _parts(piece: Span) -> Iterator[Span]:
         yield piece._replace(end_s=min(piece.end_s, piece.sent_s))
 
 
-def _fields(piece: Span) -> tuple[object, ...]:
+def _fields(piece: Piece) -> tuple[object, ...]:
     return piece.actor, piece.client, piece.activity, piece.start_s, piece.end_s
 
 
 def contribution_path(spans: pd.DataFrame | None, variants: Iterable[str]) -> pd.DataFrame:
     """Return the pieces of every whole contribution of variants without shared rounds."""
-    table = with_columns(spans, (*SPAN_COLUMNS, "outcome"))
+    table = with_columns(spans, SPAN_COLUMNS)
     barriers = dict.fromkeys(variants, False)
     runs = pd.DataFrame(columns=["variant", "seed", "rounds"])
     return critical_path(table[table["variant"].isin(list(barriers))], runs, barriers)
@@ -189,7 +189,7 @@ def slowest(path: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
     return ranked.drop(columns="order").reset_index(drop=True)
 
 
-def _rounds(spans: Collection[Span], finished: int) -> Iterator[Window]:
+def _rounds(spans: Collection[Piece], finished: int) -> Iterator[Window]:
     """Yield the finished rounds: each ends with the last that counts, or where the next begins."""
     starts: dict[int, float] = {}
     ends: dict[int, float] = {}
@@ -211,9 +211,9 @@ def _rounds(spans: Collection[Span], finished: int) -> Iterator[Window]:
 class _Walk:
     """The spans of one run, found by their end, and by their start on one track."""
 
-    def __init__(self, spans: Collection[Span]) -> None:
-        self._ended: dict[float, list[Span]] = defaultdict(list)
-        self._tracks: dict[tuple[str, str], list[Span]] = defaultdict(list)
+    def __init__(self, spans: Collection[Piece]) -> None:
+        self._ended: dict[float, list[Piece]] = defaultdict(list)
+        self._tracks: dict[tuple[str, str], list[Piece]] = defaultdict(list)
         for span in spans:
             if span.end_s > span.start_s and span.outcome != "withdrawn":
                 self._ended[span.end_s].append(span)
@@ -222,11 +222,11 @@ class _Walk:
             track.sort(key=lambda span: (span.start_s, span.end_s))
         self._ends = sorted(self._ended)
 
-    def back(self, window: Window) -> Iterator[Span]:
+    def back(self, window: Window) -> Iterator[Piece]:
         """Yield the pieces of a window from its end to its begin."""
         at_s, here = (
             window.end_s,
-            Span("", "", window.end_s, window.end_s, window.round, window.client, "", inf),
+            Piece("", "", window.end_s, window.end_s, window.round, window.client, "", inf),
         )
         while at_s > window.start_s:
             found = self._before(at_s, here)
@@ -238,7 +238,7 @@ class _Walk:
             yield found._replace(start_s=start_s, end_s=at_s)
             at_s, here = start_s, found
 
-    def _before(self, at_s: float, here: Span) -> Span | None:
+    def _before(self, at_s: float, here: Piece) -> Piece | None:
         """Return what lasted until `at_s` and `here` waited for."""
         ended = self._ended.get(at_s, [])
         at_work = [span for span in ended if span.activity != "wait"]
@@ -255,7 +255,7 @@ class _Walk:
             or max(waited, key=lambda span: span.start_s, default=None)
         )
 
-    def _going_on(self, at_s: float, client: str, activities: Collection[str]) -> Span | None:
+    def _going_on(self, at_s: float, client: str, activities: Collection[str]) -> Piece | None:
         """Return the latest span of a client that had begun before `at_s` and had not ended then."""
         found = None
         for activity in activities:
@@ -267,11 +267,11 @@ class _Walk:
         return found
 
 
-def _likeliest(spans: Collection[Span], here: Span) -> Span | None:
+def _likeliest(spans: Collection[Piece], here: Piece) -> Piece | None:
     """Return the span that `here` most likely waited for; of equals the one that began last."""
     order = BEFORE.get(here.activity, ())
 
-    def rank(span: Span) -> tuple[bool, bool, int, float]:
+    def rank(span: Piece) -> tuple[bool, bool, int, float]:
         likely = order.index(span.activity) if span.activity in order else len(order)
         return span.outcome in NOT_COUNTED, span.round != here.round, likely, -span.start_s
 

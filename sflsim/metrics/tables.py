@@ -1,4 +1,4 @@
-"""What the report reads of a run's tables: columns that exist, variants in order. Imports pandas only."""
+"""What the report reads of a run's tables: columns that exist, variants in order."""
 
 from __future__ import annotations
 
@@ -7,32 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-EVALUATION_COLUMNS = (
-    "variant",
-    "seed",
-    "time_s",
-    "round",
-    "accuracy",
-    "uplink_bytes",
-    "downlink_bytes",
-    "client_busy_s",
-    "server_busy_s",
-    "energy_j",
-)
-RUN_COLUMNS = (
-    "variant",
-    "seed",
-    "status",
-    "rounds",
-    "time_s",
-    "server_busy_s",
-    "client_memory_bytes",
-    "dropped",
-    "wasted_s",
-    "wasted_bytes",
-)
-SPAN_COLUMNS = ("variant", "seed", "actor", "activity", "start_s", "end_s", "round", "client")
+from sflsim.record.tables import COLUMNS, SPANS
 
+EVALUATION_COLUMNS, RUN_COLUMNS = tuple(COLUMNS["evaluations"]), tuple(COLUMNS["runs"])
+SPAN_COLUMNS = tuple(SPANS)
 
 NO_SPANS = (
     "the run kept no spans (--spans none, or keep_spans=False); run it again with them, if it is large "

@@ -1,6 +1,6 @@
 """The tables of a run: their columns, how they are made from what a simulation recorded, their files.
 
-All are tidy: one row per span, evaluation, client or (variant, seed). Imports numpy, pandas, errors, readers.
+All are tidy: one row per span, evaluation, client or (variant, seed), as `sflsim.rows` defines them.
 """
 
 from __future__ import annotations
@@ -11,99 +11,33 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.readers.columnar import read_frame
+from sflsim.rows import ClientRow, Evaluation, RunRow, Span, Use
 
-SPANS = {
-    "variant": "str",
-    "seed": "int64",
-    "actor": "str",
-    "activity": "str",
-    "start_s": "float64",
-    "end_s": "float64",
-    "round": "int64",
-    "client": "str",
-    "bytes": "float64",
-    "flop": "float64",
-    "energy_j": "float64",
-    "outcome": "str",
-}
-EVALUATIONS = {
-    "variant": "str",
-    "seed": "int64",
-    "time_s": "float64",
-    "round": "int64",
-    "step": "int64",
-    "accuracy": "float64",
-    "loss": "float64",
-    "uplink_bytes": "float64",
-    "downlink_bytes": "float64",
-    "client_busy_s": "float64",
-    "server_busy_s": "float64",
-    "energy_j": "float64",
-}
-CLIENTS = {
-    "variant": "str",
-    "seed": "int64",
-    "client": "str",
-    "group": "str",
-    "flop_per_s": "float64",
-    "up_bytes_per_s": "float64",
-    "down_bytes_per_s": "float64",
-    "memory_bytes": "float64",
-    "samples": "float64",
-    "cut": "int64",
-    "rounds": "int64",
-    "dropped": "int64",
-    "compute_s": "float64",
-    "slowdown_s": "float64",
-    "uplink_s": "float64",
-    "downlink_s": "float64",
-    "wait_s": "float64",
-    "uplink_bytes": "float64",
-    "downlink_bytes": "float64",
-    "flop": "float64",
-    "energy_j": "float64",
-    "idle_j": "float64",
-    "wasted_s": "float64",
-    "wasted_bytes": "float64",
-    "peak_memory_bytes": "float64",
-}
-RUNS = {
-    "variant": "str",
-    "seed": "int64",
-    "algorithm": "str",
-    "status": "str",
-    "reason": "str",
-    "rounds": "int64",
-    "time_s": "float64",
-    "server_busy_s": "float64",
-    "client_memory_bytes": "float64",
-    "server_memory_bytes": "float64",
-    "dropped": "int64",
-    "wasted_s": "float64",
-    "wasted_bytes": "float64",
-    "left_out": "str",
-}
-USE = {
-    "variant": "str",
-    "seed": "int64",
-    "medium": "str",
-    "time_s": "float64",
-    "bytes_per_s": "float64",
-}
+KINDS = {str: "str", int: "int64", float: "float64"}
+
+
+def columns_of(row: type[NamedTuple]) -> dict[str, str]:
+    """Return the columns of the table that such rows make, each with its type."""
+    fields = {"variant": str, "seed": int, **get_type_hints(row)}
+    return {name: KINDS[kind] for name, kind in fields.items()}
+
+
+SPANS = columns_of(Span)
 COLUMNS: dict[str, Mapping[str, str]] = {
     "spans": SPANS,
-    "use": USE,
-    "evaluations": EVALUATIONS,
-    "clients": CLIENTS,
-    "runs": RUNS,
+    "use": columns_of(Use),
+    "evaluations": columns_of(Evaluation),
+    "clients": columns_of(ClientRow),
+    "runs": columns_of(RunRow),
 }
 SAVED = (*COLUMNS, "sweep", "points", "sensitivity")
 """Tables that the folders of runs, sweeps and plans hold."""
@@ -114,17 +48,25 @@ LATER = {
     "runs": ("server_memory_bytes", "left_out"),
 }
 """Columns that run folders of version 0.1.0 may lack; they are read as NaN, or as no text."""
-WORK = (
-    "compute_s", "slowdown_s", "uplink_s", "downlink_s", "wait_s", "uplink_bytes", "downlink_bytes",
-    "flop", "energy_j", "wasted_s", "wasted_bytes", "rounds", "dropped",
-)  # fmt: skip
-"""Columns of CLIENTS that are summed up from spans, in the order of `clock.tally`."""
+RENAMED = {"spans": {"energy_j": "active_energy_j"}}
+"""Columns that run folders of earlier versions have under their old name; they are read under the new one."""
 
 
 def table(name: str, rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
     """Return the table called `name` with the given rows, typed."""
     rows = list(rows)
     return typed(name, {column: [row[place] for row in rows] for place, column in enumerate(COLUMNS[name])})
+
+
+def of_rows(
+    name: str, variant: str, seed: int, rows: Sequence[tuple[Any, ...]], **instead: Any
+) -> pd.DataFrame:
+    """Return the table called `name` of one run's rows; columns given `instead` are not taken from them."""
+    columns = {"variant": [variant] * len(rows), "seed": [seed] * len(rows), **instead}
+    for column in COLUMNS[name]:
+        if column not in columns:
+            columns[column] = list(map(attrgetter(column), rows))
+    return typed(name, columns)
 
 
 def typed(name: str, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
@@ -168,6 +110,9 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
         raise RunError(f"{folder}: no {path.name}; is this the folder of a run?") from error
     except Exception as error:
         raise RunError(f"{path}: cannot be read as a table ({error})") from error
+    for old, new in RENAMED.get(name, {}).items():
+        if new not in frame:
+            frame = frame.rename(columns={old: new})
     unknown = [column for column in LATER.get(name, ()) if column not in frame]
     for column in unknown:
         frame[column] = "" if COLUMNS[name][column] == "str" else math.nan

@@ -22,6 +22,7 @@ import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.record.tables import arrivals, write_whole
+from sflsim.rows import Span
 
 MODERATE = 50_000
 """Spans up to which a run writes its trace unasked, about 15 MB."""
@@ -35,16 +36,9 @@ Event = dict[str, Any]
 class Slice(NamedTuple):
     """One span on its track; times in ns."""
 
-    actor: str
-    activity: str
+    span: Span
     start_ns: int
     end_ns: int
-    round: int
-    client: str
-    bytes: float
-    flop: float
-    energy_j: float
-    outcome: str
     arrival_ns: int
     """Of a message, when it has travelled; of all else its end."""
 
@@ -117,18 +111,12 @@ def _events(spans: pd.DataFrame, use: pd.DataFrame, slots: int) -> Iterator[str]
 
 
 def _slices(spans: pd.DataFrame) -> list[Slice]:
-    spans = spans.assign(
-        actor=spans["actor"].where(spans["activity"] != "contribution", spans["client"]),
-        arrival_s=arrivals(spans),
-    )
-    columns = ["actor", "activity", "start_s", "end_s", *Slice._fields[4:-1], "arrival_s"]
+    arrivals_s = arrivals(spans).tolist()
+    spans = spans.assign(actor=spans["actor"].where(spans["activity"] != "contribution", spans["client"]))
+    listed = map(Span._make, spans[list(Span._fields)].itertuples(index=False, name=None))
     rows = [
-        Slice._make(
-            (actor, activity, round(start_s * 1e9), round(end_s * 1e9), *rest, round(arrival_s * 1e9))
-        )
-        for actor, activity, start_s, end_s, *rest, arrival_s in zip(
-            *(spans[name] for name in columns), strict=True
-        )
+        Slice(span, round(span.start_s * 1e9), round(span.end_s * 1e9), round(arrival_s * 1e9))
+        for span, arrival_s in zip(listed, arrivals_s, strict=True)
     ]
     return sorted(rows, key=lambda one: (one.start_ns, -one.end_ns))
 
@@ -138,7 +126,7 @@ def _laid(slices: list[Slice]) -> tuple[list[str], list[tuple[Slice, int]]]:
     free_ns: dict[tuple[str, str], list[int]] = defaultdict(list)
     placed = []
     for one in slices:
-        track = one.actor, TRACKS.get(one.activity, OWN)
+        track = one.span.actor, TRACKS.get(one.span.activity, OWN)
         lanes = free_ns[track]
         lane = next((place for place, end_ns in enumerate(lanes) if end_ns <= one.start_ns), len(lanes))
         lanes[lane : lane + 1] = [one.end_ns]
@@ -161,12 +149,13 @@ def _order(track: tuple[str, str, int]) -> tuple[Any, ...]:
 
 def _completes(tracked: list[tuple[Slice, int]]) -> Iterator[tuple[int, int, int, Event]]:
     for one, tid in tracked:
-        args: Event = {"round": one.round, "outcome": one.outcome}
-        if one.client != one.actor:
-            args["client"] = one.client
-        args |= {name: getattr(one, name) for name in ("bytes", "flop", "energy_j") if getattr(one, name)}
+        args: Event = {"round": one.span.round, "outcome": one.span.outcome}
+        if one.span.client != one.span.actor:
+            args["client"] = one.span.client
+        figures = {name: getattr(one.span, name) for name in ("bytes", "flop", "active_energy_j")}
+        args |= {name: figure for name, figure in figures.items() if figure}
         event = {
-            "name": one.activity, "cat": one.activity, "ph": "X", "tid": tid,
+            "name": one.span.activity, "cat": one.span.activity, "ph": "X", "tid": tid,
             "dur": one.end_ns - one.start_ns, "args": args,
         }  # fmt: skip
         yield one.start_ns, SLICE, tid, event
@@ -178,17 +167,21 @@ def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, 
     A message brought a job that arrived (began to queue, or to be served) the instant it did.
     """
     seen = [(one, tid) for one, tid in tracked if one.end_ns > one.start_ns]
-    sent = {(one.client, one.arrival_ns): (one, tid) for one, tid in seen if one.activity == "uplink"}
-    answers = {(one.client, one.start_ns): (one, tid) for one, tid in seen if one.activity == "downlink"}
-    queued = {(one.client, one.end_ns): one.start_ns for one, _ in seen if one.activity == "queue"}
+    sent = {
+        (one.span.client, one.arrival_ns): (one, tid) for one, tid in seen if one.span.activity == "uplink"
+    }
+    answers = {
+        (one.span.client, one.start_ns): (one, tid) for one, tid in seen if one.span.activity == "downlink"
+    }
+    queued = {(one.span.client, one.end_ns): one.start_ns for one, _ in seen if one.span.activity == "queue"}
     number = begun
     for job, tid in seen:
-        if job.activity != "serve":
+        if job.span.activity != "serve":
             continue
-        arrival_ns = queued.get((job.client, job.start_ns), job.start_ns)
+        arrival_ns = queued.get((job.span.client, job.start_ns), job.start_ns)
         pairs = (
-            ("sent", sent.get((job.client, arrival_ns)), (job, tid)),
-            ("answered", (job, tid), answers.get((job.client, job.end_ns))),
+            ("sent", sent.get((job.span.client, arrival_ns)), (job, tid)),
+            ("answered", (job, tid), answers.get((job.span.client, job.end_ns))),
         )
         for name, source, target in pairs:
             if source is not None and target is not None:
@@ -205,13 +198,13 @@ def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, i
     for one in slices:
         if one.arrival_ns == one.start_ns:
             continue
-        if one.activity == "serve":
+        if one.span.activity == "serve":
             busy[one.start_ns] += 1
             busy[one.end_ns] -= 1
-        elif one.activity in ("uplink", "downlink"):
-            changes = moved[one.activity.removesuffix("link")]
-            changes[one.start_ns].append(one.bytes)
-            changes[one.arrival_ns].append(-one.bytes)
+        elif one.span.activity in ("uplink", "downlink"):
+            changes = moved[one.span.activity.removesuffix("link")]
+            changes[one.start_ns].append(one.span.bytes)
+            changes[one.arrival_ns].append(-one.span.bytes)
     jobs = 0
     for at_ns in sorted(busy):
         jobs += busy[at_ns]

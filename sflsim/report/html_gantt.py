@@ -27,7 +27,7 @@ MOST_SLOTS = 8
 
 def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) -> dict[str, Any] | None:
     """Return what the Gantt section draws, None without spans; `note` says what was left out."""
-    table = with_columns(spans, (*SPAN_COLUMNS, "outcome"))
+    table = with_columns(spans, SPAN_COLUMNS)
     table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
     if table.empty:
         return None

@@ -151,7 +151,7 @@ def summary_html(
         columns[f"{header} ({unit})" if values.notna().any() else header] = [
             number_text(value / size) for value in values
         ]
-    ends = [f"<p>{escape(line)}</p>" for line in early_ends(with_columns(runs, (*RUN_COLUMNS, "reason")))]
+    ends = [f"<p>{escape(line)}</p>" for line in early_ends(with_columns(runs, RUN_COLUMNS))]
     table = table_html(list(columns), list(zip(*columns.values(), strict=True)), text_columns=2)
     return "".join([table, *ends])
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from sflsim.clock.spans import Recorder
 from sflsim.learning.graph.timing_only import NamingLearner
 from sflsim.retime.traffic import Traffic
+from sflsim.rows import ClientSetup
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session, SessionCache
 from sflsim.simulation.base import AlgorithmConfig
@@ -84,7 +84,7 @@ def timings(
     found = []
     for seed in seeds:
         runs.append(_Run(Traffic(groups)))
-        outcome = session.run(0, seed, lambda row: runs[-1].traffic.evaluated(row[0]))
+        outcome = session.run(0, seed, lambda row: runs[-1].traffic.evaluated(row.time_s))
         found.append(_timing(outcome, runs[-1], groups, keep))
     return found
 
@@ -100,15 +100,15 @@ class _Run:
 def _timing(outcome: Outcome, run: _Run, groups: Sequence[str], keep: bool) -> Timing:
     traffic = run.traffic
     traffic.fold(outcome.spans)  # none, unless they are kept
-    rows = np.array([row[:3] + row[5:] for row in outcome.evaluations], dtype=np.float64)
+    rounds = np.array([row.round for row in outcome.evaluations], dtype=np.int64)
     up, down, busiest = traffic.rows()
-    ratios = [client[-1] / memory for client, memory in _memories(outcome) if memory > 0]
+    ratios = [one.peak_memory_bytes / one.memory_bytes for one in outcome.clients if _limited(one)]
     return Timing(
         seed=outcome.seed,
-        keys=tuple(run.keys) or tuple(f"{number:.0f}" for number in rows[:, 1]),
-        rounds=rows[:, 1].astype(np.int64),
-        time_s=rows[:, 0],
-        energy_j=rows[:, -1],
+        keys=tuple(run.keys) or tuple(map(str, rounds.tolist())),
+        rounds=rounds,
+        time_s=np.array([row.time_s for row in outcome.evaluations], dtype=np.float64),
+        energy_j=np.array([row.energy_j for row in outcome.evaluations], dtype=np.float64),
         up_bytes=up,
         down_bytes=down,
         busiest_bytes=busiest,
@@ -116,17 +116,13 @@ def _timing(outcome: Outcome, run: _Run, groups: Sequence[str], keep: bool) -> T
         server_memory_bytes=outcome.server_memory_bytes,
         server_busy_s=outcome.server_busy_s,
         memory_bytes=tuple(
-            max((float(client[-1]) for client in outcome.clients if client[1] == group), default=0.0)
+            max((one.peak_memory_bytes for one in outcome.clients if one.group == group), default=0.0)
             for group in groups
         ),
         outcome=outcome if keep else None,
     )
 
 
-def _memories(outcome: Outcome) -> list[tuple[tuple[Any, ...], float]]:
-    """Return each client with its device's memory, 0 where that is not known."""
-    memories = [float(client[-4]) for client in outcome.clients]
-    return [
-        (client, memory if math.isfinite(memory) else 0.0)
-        for client, memory in zip(outcome.clients, memories, strict=True)
-    ]
+def _limited(client: ClientSetup) -> bool:
+    """Tell whether a device's memory is known."""
+    return math.isfinite(client.memory_bytes) and client.memory_bytes > 0

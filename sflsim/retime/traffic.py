@@ -1,6 +1,6 @@
 """Bytes as they stand at each evaluation of a run: of each group, and of its client with the most.
 
-They are added up as messages arrive, so that the spans of a run need not be kept. Imports clock.spans.
+They are added up as messages arrive, so that the spans of a run need not be kept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.clock.spans import Span, messages
+from sflsim.clock.spans import with_arrivals
+from sflsim.rows import Span
 
 Bytes = npt.NDArray[np.float64]
 DIRECTIONS = {"uplink": 0, "downlink": 1}
@@ -38,12 +39,12 @@ class Traffic:
 
     def fold(self, spans: Iterable[Span]) -> None:
         """Take in spans in the order in which they were recorded."""
-        for span in messages(spans):
-            direction = DIRECTIONS.get(span[1])
+        for span, arrival_s in with_arrivals(spans):
+            direction = DIRECTIONS.get(span.activity)
             if direction is not None:
-                while self._open and self._open[0] < span[3]:
+                while self._open and self._open[0] < arrival_s:
                     self._close()
-                self._add(direction, span[5], span[6])
+                self._add(direction, span.client, span.bytes)
 
     def rows(self) -> tuple[Bytes, Bytes, Bytes]:
         """Return bytes up, down, and of a group's busiest client both ways, each [evaluations, groups]."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sflsim.clock.client_totals import Tally
-from sflsim.clock.spans import Span, Use, in_updates
+from sflsim.clock.spans import updates_of
+from sflsim.rows import ClientSetup, ClientWork, Evaluation, Span, Use
 from sflsim.simulation.base import Algorithm
-from sflsim.simulation.simulation import Evaluation, Simulation
+from sflsim.simulation.simulation import Simulation
 
 
 @dataclass
@@ -42,13 +43,7 @@ class Outcome:
     updates_s: list[float] | None = None
     """When the global model was updated, where no round holds the clients together."""
     evaluations: list[Evaluation] = field(default_factory=list)
-    clients: list[tuple[str, str, float, float, float, float, float, int, float]] = field(
-        default_factory=list
-    )
-    """name, group, FLOP/s, uplink and downlink bytes/s (of the first message; inf where unlimited),
-    memory bytes, samples (NaN where there is no data), cut, peak memory bytes"""
-    idle_j: list[float] = field(default_factory=list)
-    """What each client of `clients` drew by idling while it took part."""
+    clients: list[ClientSetup] = field(default_factory=list)
     wasted: dict[tuple[str, int], float] = field(default_factory=dict)
     """Participations that were dropped: (client, round) -> its spans that began before this time."""
     use: list[Use] = field(default_factory=list)
@@ -56,16 +51,26 @@ class Outcome:
     tally: Tally | None = None
     """What the clients did, where the spans were not kept."""
 
-    def work(self) -> dict[str, tuple[float, ...]]:
-        """Return what each client did: its `clock.tally.SUMS`, its rounds and those dropped."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Hand spans to another process by column: row by row they take five times as long."""
+        return self.__dict__ | {"spans": list(zip(*self.spans, strict=True))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        spans = list(map(Span._make, zip(*state["spans"], strict=True)))
+        self.__dict__.update(state, spans=spans)
+
+    def work(self) -> dict[str, ClientWork]:
+        """Return what each client did."""
         if self.tally is None:
             self.tally = Tally(self.wasted)
             self.tally.fold(self.spans)
         return self.tally.rows()
 
-    def spans_by_round(self) -> list[Span]:
-        """Return the spans as tables show them: a round of any algorithm is what makes a global model."""
-        return self.spans if self.updates_s is None else in_updates(self.spans, self.updates_s)
+    def rounds_of_spans(self) -> list[int]:
+        """Return the round of each span as tables show it: in any algorithm it makes a global model."""
+        if self.updates_s is None:
+            return [span.round for span in self.spans]
+        return updates_of(self.spans, self.updates_s)
 
     def take(self, sim: Simulation, algorithm: Algorithm, shards: Sequence[Any] | None) -> None:
         """Take over how far a simulation has come; `shards` are the sample indices of every client."""
@@ -76,18 +81,19 @@ class Outcome:
         self.updates_s = sim.recorder.updates_s
         self.tally = sim.recorder.into if isinstance(sim.recorder.into, Tally) else None
         self.clients = [
-            (
-                client.name,
-                client.device.group,
-                client.device.flop_per_s,
-                client.device.link.up_bytes_per_s(0),
-                client.device.link.down_bytes_per_s(0),
-                math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
-                math.nan if shards is None else float(len(shards[client.index])),
-                client.cut,
-                algorithm.client_memory_bytes(client.costs),
+            ClientSetup(
+                client=client.name,
+                group=client.device.group,
+                flop_per_s=client.device.flop_per_s,
+                up_bytes_per_s=client.device.link.up_bytes_per_s(0),
+                down_bytes_per_s=client.device.link.down_bytes_per_s(0),
+                memory_bytes=math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
+                samples=math.nan if shards is None else float(len(shards[client.index])),
+                cut=client.cut,
+                idle_j=client.idle_j,
+                peak_memory_bytes=algorithm.client_memory_bytes(client.costs),
             )
             for client in sim.clients
         ]
-        self.idle_j = [client.idle_j for client in sim.clients]
-        self.client_memory_bytes = max((client[-1] for client in self.clients), default=math.nan)
+        peaks_bytes = (client.peak_memory_bytes for client in self.clients)
+        self.client_memory_bytes = max(peaks_bytes, default=math.nan)

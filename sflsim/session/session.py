@@ -25,12 +25,13 @@ from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.learning.graph.timing_only import NullLearner
 from sflsim.learning.models.base import is_users
+from sflsim.rows import Evaluation
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
-from sflsim.simulation.simulation import Evaluation, Learning, Rules, Simulation
+from sflsim.simulation.simulation import Learning, Rules, Simulation
 from sflsim.simulation.time_plane import Deployment
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from sflsim.clock.engine import Protocol
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.learning.graph.lineage import Handle, MathFunction
+from sflsim.rows import Evaluation
 from sflsim.simulation.time_plane import Deployment, TimePlane
 
 if TYPE_CHECKING:
@@ -54,9 +55,6 @@ class Rules:
     stop_rounds: int | None
     stop_time_s: float | None
     stop_accuracy: float | None
-
-
-Evaluation = tuple[float, int, int, float, float, float, float, float, float, float]
 
 
 class Simulation(TimePlane):
@@ -157,10 +155,11 @@ class Simulation(TimePlane):
             at_last = self.agenda.at(rules.stop_time_s, STOP)
             at_last.callbacks.append(lambda event: self._end("time"))
         env.run(until=self._stop)
-        if not self.evaluations or self.evaluations[-1][:2] != (env.now, self.round):
+        last = self.evaluations[-1] if self.evaluations else None
+        if last is None or (last.time_s, last.round) != (env.now, self.round):
             self._evaluate()
         else:  # more may have ended in the instant of the last evaluation
-            self.evaluations[-1] = (*self.evaluations[-1][:5], *self._sums())
+            self.evaluations[-1] = last._replace(**self._spent())
 
     def lost(self, client: Client) -> None:
         """Let the algorithm make good for a client that vanishes."""
@@ -177,20 +176,20 @@ class Simulation(TimePlane):
         if math.isinf(loss):
             raise Diverged(self.learning.first_not_finite(self._recent))
         self._recent.clear()
-        row = (self.env.now, self.round, self.steps, accuracy, loss, *self._sums())
+        row = Evaluation(self.env.now, self.round, self.steps, accuracy, loss, **self._spent())
         self.evaluations.append(row)
         if self._on_evaluation is not None:
             self._on_evaluation(row)
         if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
             self._end("accuracy")
 
-    def _sums(self) -> tuple[float, float, float, float, float]:
+    def _spent(self) -> dict[str, float]:
         """Return bytes up and down, busy seconds of clients and server, and joules, as they stand now."""
         totals = self.recorder.totals
-        return (
-            totals.uplink_bytes,
-            totals.downlink_bytes,
-            totals.client_busy_s,
-            self.server.busy_s(totals),
-            totals.energy_j + self.meter.idle_j,
-        )
+        return {
+            "uplink_bytes": totals.uplink_bytes,
+            "downlink_bytes": totals.downlink_bytes,
+            "client_busy_s": totals.client_busy_s,
+            "server_busy_s": self.server.busy_s(totals),
+            "energy_j": totals.active_energy_j + self.meter.idle_j,
+        }

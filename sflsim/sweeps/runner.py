@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sflsim.clock.spans import Recorder, Unread
 from sflsim.errors import SflsimError
 from sflsim.learning.graph.store import MemoryStore
+from sflsim.rows import Evaluation
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
-from sflsim.simulation.simulation import Evaluation
 
 UNTRAINED = {"initial", "evaluate"}  # calls that are no training
 
@@ -119,7 +118,7 @@ def _row(scenario: Scenario, number: int, outcome: Outcome) -> dict[str, Any]:
     """Return the figures of a run as `Run.summary` has them for one seed, and where the run ended."""
     target = scenario.target_accuracy
     rows = outcome.evaluations
-    measured = [row for row in rows if not math.isnan(row[3])]
+    measured = [row for row in rows if not math.isnan(row.accuracy)]
     row: dict[str, Any] = {
         "variant": outcome.variant,
         "seed": outcome.seed,
@@ -132,25 +131,22 @@ def _row(scenario: Scenario, number: int, outcome: Outcome) -> dict[str, Any]:
         "target": math.nan if target is None else target,
     }
     if measured and outcome.status != "diverged":
-        row |= {"accuracy": measured[-1][3], "loss": measured[-1][4]}
+        row |= {"accuracy": measured[-1].accuracy, "loss": measured[-1].loss}
     if target is None or not measured:
         return row if outcome.status == "diverged" else row | _whole_run(outcome)
-    reached = next((one for one in rows if one[3] >= target), None)
+    reached = next((one for one in rows if one.accuracy >= target), None)
     return row | {"reached": reached is not None} | ({} if reached is None else _costs(reached))
 
 
 def _whole_run(outcome: Outcome) -> dict[str, Any]:
     """Return what a run cost to its end; traffic is known where its last round was evaluated."""
     last = outcome.evaluations[-1] if outcome.evaluations else None
-    known = {} if last is None or last[1] < outcome.rounds else _costs(last)
+    known = {} if last is None or last.round < outcome.rounds else _costs(last)
     own = {"rounds": outcome.rounds, "time_s": outcome.time_s, "server_busy_s": outcome.server_busy_s}
     return known | own
 
 
-def _costs(row: Sequence[float]) -> dict[str, float]:
+def _costs(row: Evaluation) -> dict[str, float]:
     """Return what an evaluation says of the costs so far."""
-    time_s, rounds, _, _, _, up, down, client_s, server_s, energy_j = row
-    return {
-        "rounds": rounds, "time_s": time_s, "uplink_bytes": up, "downlink_bytes": down,
-        "client_busy_s": client_s, "server_busy_s": server_s, "energy_j": energy_j,
-    }  # fmt: skip
+    names = ("time_s", "uplink_bytes", "downlink_bytes", "client_busy_s", "server_busy_s", "energy_j")
+    return {"rounds": row.round, **{name: getattr(row, name) for name in names}}

@@ -2,7 +2,7 @@
 
 Slowed by its duty cycle: work that took the thread t seconds of processor time is followed by rest,
 until `slowdown` times t have passed since its start. Counted is processor time, so that neighbours
-on the same machine matter little as long as the rest is long. Imports nothing of the package.
+on the same machine matter little as long as the rest is long.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-Span = tuple[str, str, float, float, int, str]
-"""actor, activity, start and end (s, on the machine's monotonic clock), round, client"""
+from sflsim.rows import Span
 
 
 @dataclass
 class Record:
-    """The spans of one process, added by any of its threads."""
+    """The spans of one process, added by any of its threads; times are of the machine's monotonic clock."""
 
     spans: list[Span] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -27,7 +26,7 @@ class Record:
     def add(self, actor: str, activity: str, start_s: float, end_s: float, round: int, client: str) -> None:
         """Note one finished activity."""
         with self._lock:
-            self.spans.append((actor, activity, start_s, end_s, round, client))
+            self.spans.append(Span(actor, activity, start_s, end_s, round, client))
 
 
 @contextmanager

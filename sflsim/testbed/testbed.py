@@ -22,13 +22,14 @@ import pandas as pd
 
 from sflsim.errors import SflsimError
 from sflsim.fleet.population import build_fleet
+from sflsim.rows import Span
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session
 from sflsim.testbed.setting import Setting
 from sflsim.testbed.wire import GONE
 
 SHAPING = "rates and delays shaped in the transport, by the sender; devices slowed by their duty cycle"
-SPANS = ["actor", "activity", "start_s", "end_s", "round", "client"]
+MEASURED = ["actor", "activity", "start_s", "end_s", "round", "client"]
 ALONE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Every process computes with one thread, in every thread that it has."""
 
@@ -119,7 +120,7 @@ def _wait(processes: list[subprocess.Popen[str]], patience_s: float) -> None:
 
 
 def _reality(result: Mapping[str, Any]) -> Reality:
-    spans = pd.DataFrame(result["spans"], columns=SPANS)
+    spans = pd.DataFrame(result["spans"], columns=list(Span._fields))[MEASURED]
     spans[["start_s", "end_s"]] -= spans["start_s"].min()
     spans = spans.sort_values(["start_s", "end_s"], ignore_index=True)
     return Reality(spans, pd.DataFrame(result["evaluations"], columns=["round", "accuracy", "loss"]))

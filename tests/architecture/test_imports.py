@@ -18,7 +18,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sflsim"
 
-BASE = {"errors", "units", "streams", "mistakes", "readers"}
+BASE = {"errors", "units", "streams", "mistakes", "readers", "rows"}
 PLANES = {"clock", "learning", "fleet"}
 TABLES = {"record", "metrics", "report"}
 RUNS = {"provenance", "record", "registry", "scenario", "session", "experiment"}
@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "streams": set(),
     "mistakes": set(),
     "readers": set(),
+    "rows": set(),
     "claims": set(),
     "provenance": set(),
     "registry": {"errors"},
@@ -40,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "simulation": {*BASE, *PLANES},
     "algorithms": {*BASE, *PLANES, "simulation"},
     "scenario": {*BASE, *PLANES, "registry", "simulation"},
-    "record": {"errors", "claims", "readers"},
+    "record": {"errors", "claims", "readers", "rows"},
     "metrics": {"record"},
     "report": {"errors", "provenance", "metrics"},
     "session": {*BASE, *PLANES, "registry", "simulation", "scenario"},

@@ -103,11 +103,11 @@ def arrivals(run: Training) -> list[list[tuple[int, int]]]:
     uplinks = [
         span
         for span in run.outcome.spans
-        if span[1] == "uplink" and span[6] == costs.activation_bytes + costs.labels_bytes
+        if span.activity == "uplink" and span.bytes == costs.activation_bytes + costs.labels_bytes
     ]
     order: list[list[tuple[int, int]]] = [[] for _ in run.rounds]
-    for span in sorted(uplinks, key=lambda span: span[3]):
-        of_round, client = order[span[4] - 1], int(span[0].split("-")[1])
+    for span in sorted(uplinks, key=lambda span: span.end_s):
+        of_round, client = order[span.round - 1], int(span.actor.split("-")[1])
         of_round.append((client, sum(client == other for other, _ in of_round)))
     return order
 

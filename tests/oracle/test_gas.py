@@ -84,7 +84,7 @@ class Course:
         models = self.training.session.learner.models[1:]
         assert len(rows) == len(models) == len(x_c_rounds) == 3
         for number, (row, model) in enumerate(zip(rows, models, strict=True)):
-            steps = int(row[2])
+            steps = row.step
             harness.close(model["client"], harness.flat(x_c_rounds[number]))
             harness.close(model["server"], harness.flat(x_s_rounds[steps - 1]))
         for part, start in ((x_c_rounds[-1], self.training.x_c), (x_s_rounds[steps - 1], self.training.x_s)):
@@ -97,13 +97,14 @@ def course_of(training: harness.Training, messages: int = 1) -> Course:
     The n-th part that is in and the n-th client to start after the first belong together: it starts
     at that time.
     """
-    spans = sorted(training.outcome.spans, key=lambda span: span[2])  # a message before its latency
-    whole = [span for span in spans if span[1] == "contribution"]
+    spans = sorted(training.outcome.spans, key=lambda span: span.start_s)  # a message before its latency
+    whole = [span for span in spans if span.activity == "contribution"]
     sent_s: dict[tuple[str, int], list[float]] = {}
     started_s: dict[tuple[str, int], float] = {}
-    for actor, activity, start_s, end_s, _, client, *_ in spans:
-        if actor == client:
-            turn = client, sum(one[5] == client and one[3] <= start_s for one in whole)
+    for span in spans:
+        activity, start_s, end_s, client = span.activity, span.start_s, span.end_s, span.client
+        if span.actor == client:
+            turn = client, sum(one.client == client and one.end_s <= start_s for one in whole)
             if activity == "latency":  # of the message before
                 sent_s[turn] = [end_s if time_s == start_s else time_s for time_s in sent_s.get(turn, [])]
                 continue

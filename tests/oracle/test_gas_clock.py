@@ -76,10 +76,11 @@ def oracle(
 
 def contributions(outcome: Outcome, calls: list[Recorded]) -> list[Contribution]:
     """Return the parts of a run in order of arrival, and which global part each had begun from."""
-    indices = {name: int(name.rsplit("-", 1)[1]) for name in {span[5] for span in outcome.spans} if name}
+    indices = {name: int(name.rsplit("-", 1)[1]) for name in {span.client for span in outcome.spans} if name}
     starts_s: dict[tuple[str, int], float] = {}
-    for _, _, start_s, _, number, client, *_ in outcome.spans:
-        starts_s[client, number] = min(start_s, starts_s.get((client, number), start_s))
+    for span in outcome.spans:
+        turn = span.client, span.round
+        starts_s[turn] = min(span.start_s, starts_s.get(turn, span.start_s))
     versions: dict[str, int] = {}
     taken: dict[tuple[int, int], int] = {}
     begun: Counter[int] = Counter()
@@ -91,9 +92,14 @@ def contributions(outcome: Outcome, calls: list[Recorded]) -> list[Contribution]
             begun[client] += 1
             taken[client, begun[client]] = versions.get(call.lanes[0]["own"].key, 0)
     found = [
-        Contribution(indices[client], starts_s[client, number], end_s, taken[indices[client], number])
-        for _, activity, _, end_s, number, client, size_bytes, *_ in outcome.spans
-        if activity == "uplink" and round(8 * size_bytes) == PART_BIT
+        Contribution(
+            indices[span.client],
+            starts_s[span.client, span.round],
+            span.end_s,
+            taken[indices[span.client], span.round],
+        )
+        for span in outcome.spans
+        if span.activity == "uplink" and round(8 * span.bytes) == PART_BIT
     ]
     return sorted(found, key=lambda one: one.arrived_s)
 
@@ -119,15 +125,15 @@ def test_arrivals_and_replacements_are_the_oracles(seed: int, q_c: int) -> None:
         expected = [getattr(one, field) for one in clock.contributions]
         assert [getattr(one, field) for one in found] == near(expected)
     arrivals = sorted(
-        (span[3], int(span[5].rsplit("-", 1)[1]))
+        (span.end_s, int(span.client.rsplit("-", 1)[1]))
         for span in outcome.spans
-        if span[1] == "uplink" and round(8 * span[6]) == ACTIVATION_BIT
+        if span.activity == "uplink" and round(8 * span.bytes) == ACTIVATION_BIT
     )
     assert [client for _, client in arrivals] == [client for _, client in clock.activations_s]
     assert [at_s for at_s, _ in arrivals] == near([at_s for at_s, _ in clock.activations_s])
-    updates_s = [row[0] for row in outcome.evaluations[1:]]
+    updates_s = [row.time_s for row in outcome.evaluations[1:]]
     assert updates_s == near(clock.publications_s)
-    steps_s = [span[3] for span in outcome.spans if span[1] == "serve" and not span[5]]
+    steps_s = [span.end_s for span in outcome.spans if span.activity == "serve" and not span.client]
     assert steps_s == near(clock.server_steps_s)
 
 

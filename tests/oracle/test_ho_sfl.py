@@ -241,13 +241,17 @@ def test_a_participant_that_misses_the_deadline_replays_the_round() -> None:
     variant = {**STEPS, "deadline": "0.15 s"}
     run = train({"algorithm": "ho-sfl", **variant}, rounds=4, server={"compute": "1 GFLOP/s", "slots": 3})
     assert all(ids == [1, 2] for ids in participants(run))  # client 0 is the slowest
-    spans = [span for span in run.outcome.spans if span[0] == "speed-0-0" and span[1] == "downlink"]
-    assert {span[9] for span in spans} == {"wasted"}
-    invitations = [span[6] for span in spans if span[6] in {12.0 + 24.0 * missed for missed in range(4)}]
+    spans = [span for span in run.outcome.spans if span.actor == "speed-0-0" and span.activity == "downlink"]
+    assert {span.outcome for span in spans} == {"wasted"}
+    invitations = [
+        span.bytes for span in spans if span.bytes in {12.0 + 24.0 * missed for missed in range(4)}
+    ]
     assert invitations == [12.0, 36.0, 36.0, 36.0]  # each invitation brings what was missed since the last
     costs = run.session.requirements.costs(1)
     for name in ("speed-1-0", "speed-2-0"):
-        down = [span[6] for span in run.outcome.spans if span[0] == name and span[1] == "downlink"]
+        down = [
+            span.bytes for span in run.outcome.spans if span.actor == name and span.activity == "downlink"
+        ]
         assert sum(down) == 4 * (costs.activation_bytes + 24)
 
 

@@ -42,10 +42,10 @@ def arrivals(run: Training) -> list[list[tuple[int, int]]]:
         run.session.scenario.variants[0].q,
     )
     size = costs.activation_bytes + costs.labels_bytes
-    uplinks = [span for span in run.outcome.spans if span[1] == "uplink" and span[6] == size]
+    uplinks = [span for span in run.outcome.spans if span.activity == "uplink" and span.bytes == size]
     order: list[list[tuple[int, int]]] = [[] for _ in run.rounds]
-    for span in sorted(uplinks, key=lambda span: span[3]):
-        of_round, client = order[span[4] - 1], int(span[0].split("-")[1])
+    for span in sorted(uplinks, key=lambda span: span.end_s):
+        of_round, client = order[span.round - 1], int(span.actor.split("-")[1])
         before = sum(client == other for other, _ in of_round)
         of_round.append((client, (before + 1) * q - 1))
     return order
@@ -179,13 +179,13 @@ def test_a_late_server_learns_from_what_earlier_rounds_sent(algorithm: str) -> N
     run = train({"algorithm": algorithm, "q": 1}, rounds=6, server={"compute": "0.1 MFLOP/s", "slots": 1})
     served = [[(one["batch"], one["exchange"]) for one in lane["arrived"]]
               for of_round in run.lanes("merge") for lane in of_round]  # fmt: skip
-    spans = [span for span in run.outcome.spans if span[1] == "serve"]
+    spans = [span for span in run.outcome.spans if span.activity == "serve"]
     flat_served = [tuple(name) for of_round in served for name, _ in of_round]
     assert len(flat_served) == len(set(flat_served)) < 6 * 15
     assert [client for client, _ in flat_served] == [
-        int(span[5].split("-")[1]) for span in spans[: len(flat_served)]
+        int(span.client.split("-")[1]) for span in spans[: len(flat_served)]
     ]
-    assert any(span[4] < span_round for span, span_round in zip(spans, _rounds_of(served), strict=False))
+    assert any(span.round < span_round for span, span_round in zip(spans, _rounds_of(served), strict=False))
 
 
 def _rounds_of(served: list[list[Any]]) -> list[int]:
@@ -204,7 +204,7 @@ def test_dropped_participants_do_not_count_in_the_averages(
     fleet = {"clients": 3, "participants": 2 if "over_selection" in straggling else 3, "groups": groups}
     run = train({"algorithm": algorithm, **straggling}, fleet=fleet, server=QUICK)
     assert [lane["clients"] for of_round in run.lanes("merge") for lane in of_round] == [[1, 2]] * 3
-    assert any(span[9] == "wasted" for span in run.outcome.spans if span[0] == "slow-0")
+    assert any(span.outcome == "wasted" for span in run.outcome.spans if span.actor == "slow-0")
 
 
 # Misuse

@@ -61,7 +61,7 @@ def test_sl_is_strictly_sequential() -> None:
     """Nothing of two clients' turns overlaps, and a turn is x_c down, E exchanges, x_c up."""
     run = train({"algorithm": "sl", "local_iterations": 2})
     costs = run.session.requirements.costs(1)
-    spans = sorted(run.outcome.spans, key=lambda span: (span[3], span[2]))
+    spans = sorted(run.outcome.spans, key=lambda span: (span.end_s, span.start_s))
     for before, after in pairwise(spans):
         assert after[2] >= before[3]
     server_flop = costs.server_forward_flop + costs.server_backward_flop
@@ -75,7 +75,9 @@ def test_sl_is_strictly_sequential() -> None:
     down, up = (("downlink", costs.client_model_bytes, 0.0), ("uplink", costs.client_model_bytes, 0.0))
     expected = [down, *exchange, *exchange, up] * 9
 
-    assert expected == [(span[1], span[6], span[7]) for span in spans if span[1] != "latency"]
+    assert expected == [
+        (span.activity, span.bytes, span.flop) for span in spans if span.activity != "latency"
+    ]
 
 
 # The frozen-client control
@@ -116,9 +118,9 @@ def test_the_frozen_client_sends_activations_and_gets_nothing() -> None:
     run = train({"algorithm": "frozen-client", "local_iterations": 2}, rounds=1)
     costs = run.session.requirements.costs(1)
     found = sorted(
-        (span[1], span[6], span[7])
+        (span.activity, span.bytes, span.flop)
         for span in run.outcome.spans
-        if span[1] not in ("wait", "queue", "latency")
+        if span.activity not in ("wait", "queue", "latency")
     )
     expected = [
         ("compute", 0.0, costs.client_forward_flop),

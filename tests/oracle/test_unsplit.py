@@ -146,7 +146,7 @@ def contributions(run: Training) -> dict[str, Any]:
 
 def arrivals_in_spans(run: Training, count: int) -> list[int]:
     """The clients in the order in which their uploads end."""
-    uplinks = sorted((span[3], span[5]) for span in run.outcome.spans if span[1] == "uplink")
+    uplinks = sorted((span.end_s, span.client) for span in run.outcome.spans if span.activity == "uplink")
     return [int(name.split("-")[1]) for _, name in uplinks[:count]]
 
 
@@ -197,8 +197,8 @@ def test_fedbuff_with_a_buffer_of_all_clients_of_equal_speed_is_fedavg() -> None
     buffered = train({"algorithm": "fedbuff", "b": 3, **local}, rounds=4, fleet=EQUAL)
     averaged = train({"algorithm": "fedavg", "weighting": "uniform", **local}, rounds=4, fleet=EQUAL)
 
-    assert [row[:3] for row in averaged.outcome.evaluations] == [
-        row[:3] for row in buffered.outcome.evaluations
+    assert [(row.time_s, row.round, row.step) for row in averaged.outcome.evaluations] == [
+        (row.time_s, row.round, row.step) for row in buffered.outcome.evaluations
     ]
     for one, other in zip(averaged.session.learner.models, buffered.session.learner.models, strict=True):
         close(torch.cat([one["client"], one["server"]]), torch.cat([other["client"], other["server"]]))
@@ -212,7 +212,9 @@ def test_each_contribution_sends_the_whole_model_both_ways_and_computes_all_pass
     forward_flop = costs.client_forward_flop + costs.server_forward_flop
     flop = 4 * (forward_flop + costs.client_backward_flop + costs.server_backward_flop)
     idle = ("wait", "latency")
-    found = sorted((span[1], span[6], span[7]) for span in run.outcome.spans if span[1] not in idle)
+    found = sorted(
+        (span.activity, span.bytes, span.flop) for span in run.outcome.spans if span.activity not in idle
+    )
     expected = [("compute", 0.0, flop), ("downlink", size_bytes, 0.0), ("uplink", size_bytes, 0.0)]
 
     assert [one for one in expected for _ in range(3)] == found

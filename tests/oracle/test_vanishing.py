@@ -72,13 +72,15 @@ def without(algorithm: str) -> Training:
 def spans_of(algorithm: str) -> list[Any]:
     """Return the spans of the client's first part in the run in which it stays."""
     spans = run(algorithm, []).outcome.spans
-    return [span for span in spans if span[5] == f"{GONE}-0" and span[4] == 1 and span[1] != "wait"]
+    return [
+        span for span in spans if span.client == f"{GONE}-0" and span.round == 1 and span.activity != "wait"
+    ]
 
 
 @pytest.mark.parametrize("algorithm", BUILT_IN)
 def test_one_that_vanishes_before_the_server_knows_of_it_was_never_there(algorithm: str) -> None:
     """It leaves in its first computation: time, rounds and every bit of every model are the others' alone."""
-    first_s = next(span[3] for span in spans_of(algorithm) if span[1] == "compute")
+    first_s = next(span.end_s for span in spans_of(algorithm) if span.activity == "compute")
     left = run(algorithm, [{"at": f"{first_s * 0.9!r} s", "group": GONE, "leave": True}])
     expected = without(algorithm)
 
@@ -88,18 +90,18 @@ def test_one_that_vanishes_before_the_server_knows_of_it_was_never_there(algorit
         assert torch.equal(found, wanted)
     if not TRAINED_TOGETHER & {algorithm}:
         assert asked_of(left.session) == {1, 2}
-    own = [span for span in left.outcome.spans if span[5] == f"{GONE}-0"]
-    assert {span[9] for span in own} <= {"wasted", "lost"}
-    assert "lost" in {span[9] for span in own}
-    assert all(span[3] <= first_s * 0.9 * (1 + 1e-12) for span in own)
+    own = [span for span in left.outcome.spans if span.client == f"{GONE}-0"]
+    assert {span.outcome for span in own} <= {"wasted", "lost"}
+    assert "lost" in {span.outcome for span in own}
+    assert all(span.end_s <= first_s * 0.9 * (1 + 1e-12) for span in own)
 
 
 def middle_s(algorithm: str) -> float:
     """Return a time after the server's first job for the client (or its computation), before its end."""
     spans = spans_of(algorithm)
-    known = "serve" if any(span[1] == "serve" for span in spans) else "compute"
-    served_s = next(span[3] for span in spans if span[1] == known)
-    return float(served_s + max(span[3] for span in spans)) / 2
+    known = "serve" if any(span.activity == "serve" for span in spans) else "compute"
+    served_s = next(span.end_s for span in spans if span.activity == known)
+    return float(served_s + max(span.end_s for span in spans)) / 2
 
 
 @pytest.mark.parametrize("algorithm", [name for name in BUILT_IN if name not in SHARED_SERVER])
@@ -111,7 +113,7 @@ def test_after_the_server_step_the_part_does_not_count(algorithm: str) -> None:
     for found, wanted in zip(models(left), models(without(algorithm)), strict=True):
         assert torch.equal(found, wanted)
     assert asked_of(left.session) == {1, 2}
-    assert {span[9] for span in left.outcome.spans if span[5] == f"{GONE}-0"} == {"wasted", "lost"}
+    assert {span.outcome for span in left.outcome.spans if span.client == f"{GONE}-0"} == {"wasted", "lost"}
 
 
 @pytest.mark.parametrize("algorithm", sorted(SHARED_SERVER))

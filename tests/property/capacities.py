@@ -85,7 +85,7 @@ class Spans:
     client: Any
     bytes: Floats
     flop: Floats
-    energy_j: Floats
+    active_energy_j: Floats
     outcome: Any
 
     @classmethod
@@ -140,4 +140,4 @@ def assert_carried(starts_s: Floats, ends_s: Floats, amounts: Floats, passed: Pa
 def assert_shared(sent: Spans, passed: Passed | None) -> None:
     """Assert that transfers keep within a capacity; those cut count, what had passed of them does."""
     if len(sent) and passed is not None:
-        assert_carried(sent.start_s, sent.start_s + sent.energy_j, sent.bytes, passed)
+        assert_carried(sent.start_s, sent.start_s + sent.active_energy_j, sent.bytes, passed)

@@ -133,7 +133,7 @@ def check(content: dict[str, Any], run: Run) -> None:
         ordered = served.sort_values("start_s")
         assert (ordered["start_s"].to_numpy()[1:] >= ordered["end_s"].to_numpy()[:-1] - 1e-9).all()
     lost = spans[spans["outcome"] == "lost"]
-    assert (lost["energy_j"] >= 0).all()
+    assert (lost["active_energy_j"] >= 0).all()
     assert (lost["bytes"] <= spans["bytes"].max()).all()
     for (activity, size), whole in own[own["outcome"] == "done"].groupby(["activity", "bytes"]):
         assert activity in ("uplink", "downlink") or size == 0, whole
@@ -292,4 +292,4 @@ def test_a_part_that_is_cut_counts_as_far_as_it_was_sent() -> None:
     assert (lost["activity"], lost["start_s"], lost["end_s"]) == ("uplink", uplink["start_s"], middle_s)
     assert uplink["end_s"] - uplink["start_s"] == 3
     assert math.isclose(lost["bytes"], 7.0)
-    assert math.isclose(lost["energy_j"], 1.75)
+    assert math.isclose(lost["active_energy_j"], 1.75)

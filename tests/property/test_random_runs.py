@@ -127,16 +127,20 @@ def check_server(server: dict[str, Any], spans: Spans, busy_s: float) -> None:
 def check_direction(link: dict[str, Any], device: Device, way: str, own: Spans, comes_and_goes: bool) -> None:
     """Messages leave one after another, at the link's rate at most, silent after each as it asks for."""
     direction = device.link.up if way == "uplink" else device.link.down
-    own = own.where(np.lexsort((own.energy_j, own.start_s)))
-    starts_s, sent_s = own.start_s, own.start_s + own.energy_j
+    own = own.where(np.lexsort((own.active_energy_j, own.start_s)))
+    starts_s, sent_s = own.start_s, own.start_s + own.active_energy_j
     assert (sent_s <= own.end_s + slack_s(own.end_s)).all()
-    silent_s = 0.0 if comes_and_goes else own.energy_j * (1 / direction.duty_cycle - 1)  # forgotten when gone
+    silent_s = (
+        0.0 if comes_and_goes else own.active_energy_j * (1 / direction.duty_cycle - 1)
+    )  # forgotten when gone
     until_s = sent_s + silent_s
     assert (starts_s[1:] >= until_s[:-1] - slack_s(until_s[:-1])).all()
     written = link["up" if way == "uplink" else "down"]
     if (passed := passed_by(written, direction.rate)) is not None:
         whole = timed(own, written)
-        most_bytes = passed(whole.start_s + whole.energy_j + slack_s(whole.end_s)) - passed(whole.start_s)
+        most_bytes = passed(whole.start_s + whole.active_energy_j + slack_s(whole.end_s)) - passed(
+            whole.start_s
+        )
         assert (whole.bytes * (1 - 1e-9) - 1e-6 <= most_bytes).all()
     if direction.in_order:
         arrivals_s = own.end_s[own.outcome != "lost"]
@@ -190,7 +194,7 @@ def check_sums(run: Run, spans: Spans, uncounted: bool) -> None:
         **{name: total(seconds, spans.activity == name.removesuffix("_s")) for name in SECONDS},
         **{f"{way}_bytes": total(spans.bytes, spans.activity == way) for way in ("uplink", "downlink")},
         "flop": total(spans.flop),
-        "energy_j": total(spans.energy_j) + clients["idle_j"].to_numpy(),
+        "energy_j": total(spans.active_energy_j) + clients["idle_j"].to_numpy(),
         "wasted_s": total(seconds, wasted),
         "wasted_bytes": total(spans.bytes, wasted),
         "rounds": rounds(np.ones(len(rows), dtype=bool)),

@@ -169,7 +169,7 @@ def test_everything_adds_up(content: dict[str, Any]) -> None:
         ("downlink_bytes", bytes_.get("downlink", 0)),
         ("client_busy_s", seconds.get("compute", 0)),
         ("server_busy_s", seconds.get("serve", 0)),
-        ("energy_j", spans["energy_j"].sum() + clients["idle_j"].sum()),
+        ("energy_j", spans["active_energy_j"].sum() + clients["idle_j"].sum()),
     ):
         assert math.isclose(last[column], total, rel_tol=1e-9, abs_tol=1e-9), column
     assert (run.evaluations[["time_s", "round", "step", "uplink_bytes", "energy_j"]].diff()[1:] >= 0).all(

@@ -52,10 +52,10 @@ def test_fair_server_agrees_with_a_stepwise_one(jobs: Jobs, slots: int) -> None:
     for number in range(len(jobs)):
         env.process(arrive(number))
     env.run()
-    ends = {span[4]: span[3] for span in recorder.spans if span[1] == "serve"}
+    ends = {span.round: span.end_s for span in recorder.spans if span.activity == "serve"}
     assert [ends[number] for number in range(len(jobs))] == pytest.approx(stepwise(jobs, slots), abs=1e-9)
     assert server.busy_s(recorder.totals) == pytest.approx(sum(work for _, work in jobs))
-    tracks = sorted((span[0], span[2], span[3]) for span in recorder.spans)
+    tracks = sorted((span.actor, span.start_s, span.end_s) for span in recorder.spans)
     for (actor, _, end_s), (other, start_s, _) in pairwise(tracks):
         assert actor != other or end_s <= start_s
 

@@ -13,8 +13,7 @@ from sflsim.clock.engine import Environment, Protocol, Timeout
 from sflsim.clock.fluid import Leaf, Trunk
 from sflsim.clock.network import SharedChannel, Transfer
 from sflsim.clock.shared_links import Media
-from sflsim.clock.spans import Recorder
-from sflsim.clock.spans import messages as messages_of
+from sflsim.clock.spans import Recorder, with_arrivals
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
 
@@ -98,23 +97,24 @@ def test_messages_over_shared_media(
     assert media.most <= 1 + 1e-9
     assert not set(fired) & given_up
     assert sorted([*fired, *given_up]) == list(range(len(messages)))
-    spans = list(messages_of(recorder.spans))
-    by_round = {span[4]: span for span in spans}
+    spans = [span._replace(end_s=arrival_s) for span, arrival_s in with_arrivals(recorder.spans)]
+    by_round = {span.round: span for span in spans}
     assert len(by_round) == len(spans)
     for number, (_, _, size, _) in enumerate(messages):
         if number in fired:
-            assert by_round[number][6] == size
-            assert by_round[number][9] == "done"
-            assert by_round[number][8] == pytest.approx(2 * (by_round[number][3] - by_round[number][2] - 0.5))
+            assert by_round[number].bytes == size
+            assert by_round[number].outcome == "done"
+            seconds = by_round[number].end_s - by_round[number].start_s
+            assert by_round[number].active_energy_j == pytest.approx(2 * (seconds - 0.5))
         elif number in by_round:
-            assert 0 <= by_round[number][6] <= size
-            assert by_round[number][9] == "lost"
+            assert 0 <= by_round[number].bytes <= size
+            assert by_round[number].outcome == "lost"
     for client in range(CLIENTS):
-        own = sorted((span for span in spans if span[5] == str(client)), key=lambda span: span[2])
+        own = sorted((span for span in spans if span.client == str(client)), key=lambda span: span.start_s)
         for before, after in pairwise(own):
-            sent_s = before[3] - (0.5 if before[9] == "done" else 0.0)
-            silent_s = (sent_s - before[2]) * (1 / duty - 1) if before[9] == "done" else 0.0
-            assert after[2] >= sent_s + silent_s - 1e-6 or before[9] == "lost"
+            sent_s = before.end_s - (0.5 if before.outcome == "done" else 0.0)
+            silent_s = (sent_s - before.start_s) * (1 / duty - 1) if before.outcome == "done" else 0.0
+            assert after.start_s >= sent_s + silent_s - 1e-6 or before.outcome == "lost"
 
 
 def test_what_is_given_up_leaves_its_share_to_others() -> None:
@@ -138,7 +138,7 @@ def test_what_is_given_up_leaves_its_share_to_others() -> None:
     env.process(give_up())
     env.run()
 
-    assert sorted(recorder.spans, key=lambda span: (span[0], span[4])) == [
+    assert sorted(recorder.spans, key=lambda span: (span.actor, span.round)) == [
         ("a", "uplink", 0.0, 4.0, 1, "a", 4.0, 0.0, 4.0, "lost"),
         ("a", "uplink", 4.0, 7.0, 2, "a", 3.0, 0.0, 3.0, "done"),
         ("b", "uplink", 0.0, 8.5, 1, "b", 10.0, 0.0, 8.5, "done"),
@@ -179,4 +179,4 @@ def test_a_trunk_follows_its_profile_behind_a_leaf_too() -> None:
 
     env.process(send())
     env.run()
-    assert [(span[2], span[3]) for span in recorder.spans] == [(0.0, 2.0), (3.0, 7.0), (8.0, 11.0)]
+    assert [(span.start_s, span.end_s) for span in recorder.spans] == [(0.0, 2.0), (3.0, 7.0), (8.0, 11.0)]

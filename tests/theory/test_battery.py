@@ -71,7 +71,7 @@ def test_one_that_runs_empty_in_its_part_is_cut_there(
     run = run_of(battery, **server)
     activity, end_s, kind, amount, energy_j, outcome = expected
     last = last_span(run)
-    assert tuple(last[["activity", "end_s", kind, "energy_j", "outcome"]]) == pytest.approx(
+    assert tuple(last[["activity", "end_s", kind, "active_energy_j", "outcome"]]) == pytest.approx(
         (activity, end_s, amount, energy_j, outcome)
     )
     client = run.clients.set_index("client").loc["fast-0"]
@@ -140,7 +140,7 @@ def moment_s(run: Run, capacity_j: float) -> float:
     drawn_j = 0.0
     for start_s, end_s in pairwise(steps):
         under_way = own[(own["start_s"] <= start_s) & (own["end_s"] >= end_s)]
-        power_w = 1.0 + (under_way["energy_j"] / (under_way["end_s"] - under_way["start_s"])).sum()
+        power_w = 1.0 + (under_way["active_energy_j"] / (under_way["end_s"] - under_way["start_s"])).sum()
         if drawn_j + power_w * (end_s - start_s) >= capacity_j:
             return float(start_s + (capacity_j - drawn_j) / power_w)
         drawn_j += power_w * (end_s - start_s)

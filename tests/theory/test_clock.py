@@ -114,9 +114,9 @@ def waits_s(seed: int, jobs: int, arrivals_per_s: float, slots: int, law: str) -
     env.process(arrivals())
     env.run()
     waits = np.zeros(jobs)
-    for _, activity, start_s, end_s, number, *_ in recorder.spans:
-        if activity == "queue":
-            waits[number] = end_s - start_s
+    for span in recorder.spans:
+        if span.activity == "queue":
+            waits[span.round] = span.end_s - span.start_s
     return waits
 
 
@@ -175,11 +175,11 @@ def test_exclusive_jobs_are_served_by_one_slot_at_a_time() -> None:
 
     env.process(arrivals())
     env.run()
-    served = [span for span in recorder.spans if span[1] == "serve"]
-    assert [span[4] for span in served] == list(range(60_000))
-    assert all(before[3] <= after[2] for before, after in pairwise(served))
+    served = [span for span in recorder.spans if span.activity == "serve"]
+    assert [span.round for span in served] == list(range(60_000))
+    assert all(before.end_s <= after.start_s for before, after in pairwise(served))
     waits = np.zeros(60_000)
     for span in recorder.spans:
-        if span[1] == "queue":
-            waits[span[4]] = span[3] - span[2]
+        if span.activity == "queue":
+            waits[span.round] = span.end_s - span.start_s
     assert_mean_wait(waits, erlang_c_wait_s(0.6, 1))

@@ -32,7 +32,7 @@ def lost(run: Run) -> tuple[float, float, float]:
     """Return end, bytes and energy of the one message that was cut, an upload."""
     (span,) = whole(run.spans[run.spans["outcome"] == "lost"]).to_dict("records")
     assert span["activity"] == "uplink"
-    return span["end_s"], span["bytes"], span["energy_j"]
+    return span["end_s"], span["bytes"], span["active_energy_j"]
 
 
 @LINKS

@@ -67,9 +67,9 @@ def test_travelling_costs_nothing(down: str) -> None:
     assert (spans["end_s"] - spans["start_s"]).to_numpy() == pytest.approx(sending_s.to_numpy())
     travels = run.spans[run.spans["activity"] == "latency"]
     assert (travels["end_s"] - travels["start_s"]).tolist() == pytest.approx([4.0] * len(spans))
-    assert (travels[["bytes", "energy_j"]] == 0).all(axis=None)
+    assert (travels[["bytes", "active_energy_j"]] == 0).all(axis=None)
     above_w = spans["activity"].map(ABOVE_IDLE_W)
-    assert spans["energy_j"].to_numpy() == pytest.approx((above_w * sending_s).to_numpy())
+    assert spans["active_energy_j"].to_numpy() == pytest.approx((above_w * sending_s).to_numpy())
 
 
 def test_sequential_turns_keep_only_one_awake() -> None:
@@ -84,7 +84,9 @@ def test_asynchronous_clients_are_awake_from_start_to_end(algorithm: str, partic
     run = run_of({"algorithm": algorithm}, fleet={"participants": participants})
     idle_j = 2.0 * participants * run.runs["time_s"].iloc[0]
     assert run.clients["idle_j"].sum() == pytest.approx(idle_j)
-    drawn_j = run.spans["energy_j"].sum() + idle_j  # spans of what is under way at the end are not recorded
+    drawn_j = (
+        run.spans["active_energy_j"].sum() + idle_j
+    )  # spans of what is under way at the end are not recorded
     assert run.clients["energy_j"].sum() == pytest.approx(drawn_j)
 
 

@@ -32,7 +32,7 @@ def stays_s(gaps_s: np.ndarray, works_s: np.ndarray, slots: int) -> np.ndarray:
     env.run()
     stays = np.full(len(works_s), np.nan)
     for span in recorder.spans:
-        stays[span[4]] = span[3] - span[2]
+        stays[span.round] = span.end_s - span.start_s
     return stays
 
 

@@ -31,7 +31,9 @@ def test_a_message_is_sent_and_then_travels(server: dict[str, str]) -> None:
     """Bytes over rate, with all bytes and joules; then the latency, with none, right after in the table."""
     spans = simulate(one_client(server, latency="3 s"), timing_only=True).spans
     own = spans[spans["actor"] == "fast-0"]
-    rows = own[["activity", "start_s", "end_s", "bytes", "energy_j"]].itertuples(index=False, name=None)
+    rows = own[["activity", "start_s", "end_s", "bytes", "active_energy_j"]].itertuples(
+        index=False, name=None
+    )
     assert [row for row in rows if row[0] != "compute"] == [
         ("downlink", 0, 1, 16, 0.5), ("latency", 1, 4, 0, 0),
         ("uplink", 5, 5.75, 12, 0.75), ("latency", 5.75, 8.75, 0, 0),

@@ -13,10 +13,10 @@ from sflsim.clock.engine import Environment, Protocol, Timeout
 from sflsim.clock.fluid import Trunk
 from sflsim.clock.network import Channel, SharedChannel
 from sflsim.clock.shared_links import Media
-from sflsim.clock.spans import Recorder, Span
-from sflsim.clock.spans import messages as messages_of
+from sflsim.clock.spans import Recorder, with_arrivals
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.links.links import LinkConfig
+from sflsim.rows import Span
 
 CONFIDENCE = 0.99
 BATCHES = 32
@@ -40,8 +40,8 @@ def sojourns_s(sizes: np.ndarray, gaps_s: np.ndarray, caps: float = inf) -> np.n
     env.run()
     assert len(recorder.spans) == len(sizes)  # without a latency, none is recorded
     times_s = np.zeros(len(sizes))
-    for _, _, start_s, end_s, number, *_ in recorder.spans:
-        times_s[number] = end_s - start_s
+    for span in recorder.spans:
+        times_s[span.round] = span.end_s - span.start_s
     return times_s
 
 
@@ -106,7 +106,8 @@ def sent(messages: int, size: float, **fields: object) -> list[Span]:
     for number in range(messages):
         channel.send(size, number)
     env.run()
-    return sorted(messages_of(recorder.spans), key=lambda span: span[4])
+    spans = [span._replace(end_s=arrival_s) for span, arrival_s in with_arrivals(recorder.spans)]
+    return sorted(spans, key=lambda span: span.round)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3])
@@ -114,28 +115,28 @@ def test_lost_packets_are_sent_again(share: float) -> None:
     """n packets take n / (1 - p) on average with variance n p / (1 - p)^2, in bytes and in seconds."""
     size, messages = 1500.0 * PACKETS, 4000
     spans = sent(messages, size, loss=share)
-    packets = np.array([span[6] for span in spans]) / 1500
+    packets = np.array([span.bytes for span in spans]) / 1500
     mean, sigma = PACKETS / (1 - share), sqrt(PACKETS * share) / (1 - share)
     half_width = stats.norm.ppf((1 + CONFIDENCE) / 2) * sigma / sqrt(messages)
 
     assert abs(packets.mean() - mean) < half_width < 0.03 * mean
     assert packets.var(ddof=1) == pytest.approx(sigma**2, rel=0.12)
     assert np.allclose(packets, np.round(packets))
-    assert all(span[3] - span[2] == pytest.approx(span[6] / 1000) for span in spans)
+    assert all(span.end_s - span.start_s == pytest.approx(span.bytes / 1000) for span in spans)
 
 
 def test_duty_cycle_is_the_share_of_time_sent() -> None:
     """At 1 % a message of 1 s is followed by 99 s of silence, before the next one starts."""
     spans = sent(5, 1000, duty_cycle=0.01)
 
-    assert [span[2] for span in spans] == pytest.approx([0, 100, 200, 300, 400])
-    assert [span[3] - span[2] for span in spans] == pytest.approx([1] * 5)
+    assert [span.start_s for span in spans] == pytest.approx([0, 100, 200, 300, 400])
+    assert [span.end_s - span.start_s for span in spans] == pytest.approx([1] * 5)
 
 
 def test_jitter_keeps_the_mean_of_the_latency() -> None:
     """A latency of 30 ms with a jitter of 10 ms: that mean and that standard deviation, never below zero."""
     spans = sent(4000, 0, latency="30 ms", jitter="10 ms")
-    latencies_s = np.array([span[3] - span[2] for span in spans])
+    latencies_s = np.array([span.end_s - span.start_s for span in spans])
 
     assert abs(latencies_s.mean() - 0.03) < stats.norm.ppf((1 + CONFIDENCE) / 2) * 0.01 / sqrt(4000)
     assert latencies_s.std(ddof=1) == pytest.approx(0.01, rel=0.1)
@@ -145,8 +146,8 @@ def test_jitter_keeps_the_mean_of_the_latency() -> None:
 def test_order_is_kept_where_asked_for() -> None:
     """With a jitter distribution messages overtake each other, but not with `in_order`."""
     jitter = {"kind": "exponential", "mean": "2 s"}
-    free = [span[3] for span in sent(200, 100, latency="1 s", jitter=jitter)]
-    kept = [span[3] for span in sent(200, 100, latency="1 s", jitter=jitter, in_order=True)]
+    free = [span.end_s for span in sent(200, 100, latency="1 s", jitter=jitter)]
+    kept = [span.end_s for span in sent(200, 100, latency="1 s", jitter=jitter, in_order=True)]
 
     assert free != sorted(free)
     assert kept == sorted(kept) == list(np.maximum.accumulate(free))

@@ -51,7 +51,11 @@ def arrivals_of(name: str, seed: int, start_s: float = 0.0) -> list[tuple[float,
 
 def uplinks(outcome: Outcome) -> list[tuple[float, str, int]]:
     """Return (arrival time, client, bits) of every message up, in order."""
-    return sorted((span[3], span[5], round(8 * span[6])) for span in outcome.spans if span[1] == "uplink")
+    return sorted(
+        (span.end_s, span.client, round(8 * span.bytes))
+        for span in outcome.spans
+        if span.activity == "uplink"
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -84,9 +88,12 @@ def test_the_first_who_is_done_is_replaced_at_once() -> None:
 def test_nothing_but_the_uplink_and_the_clients_passes_takes_time() -> None:
     """Downlink, server and latency are free, labels are not sent."""
     outcome = run(scenario("stop={rounds: 2}"), 0)
-    free = [span for span in outcome.spans if span[1] in ("downlink", "serve", "queue")]
+    free = [span for span in outcome.spans if span.activity in ("downlink", "serve", "queue")]
 
     assert free
-    assert {span[3] - span[2] for span in free} == {0.0}
-    assert {span[7] for span in outcome.spans if span[1] == "compute"} == {PASS_FLOP}
-    assert {round(8 * span[6]) for span in outcome.spans if span[1] == "uplink"} == {ACTIVATION_BIT, PART_BIT}
+    assert {span.end_s - span.start_s for span in free} == {0.0}
+    assert {span.flop for span in outcome.spans if span.activity == "compute"} == {PASS_FLOP}
+    assert {round(8 * span.bytes) for span in outcome.spans if span.activity == "uplink"} == {
+        ACTIVATION_BIT,
+        PART_BIT,
+    }

@@ -31,8 +31,8 @@ def test_a_model_buffer_may_be_larger_than_the_active_clients(algorithm: str) ->
     outcome = run({"algorithm": algorithm, **BUFFERS, "q_c": 5}, True, stop={"rounds": 2})
 
     assert outcome.status == "completed"
-    assert sum(span[1] == "uplink" and span[6] == 16 for span in outcome.spans) == 10
-    assert not [span for span in outcome.spans if span[1] == "wait"]
+    assert sum(span.activity == "uplink" and span.bytes == 16 for span in outcome.spans) == 10
+    assert not [span for span in outcome.spans if span.activity == "wait"]
 
 
 def test_an_activation_buffer_that_a_run_cannot_fill_is_refused() -> None:
@@ -80,8 +80,10 @@ def test_time_does_not_depend_on_the_learning(algorithm: str) -> None:
 
     assert learned.spans == timed.spans
     assert learned.time_s == timed.time_s
-    assert [row[:3] for row in learned.evaluations] == [row[:3] for row in timed.evaluations]
-    assert learned.evaluations[-1][2] > 0
+    assert [(row.time_s, row.round, row.step) for row in learned.evaluations] == [
+        (row.time_s, row.round, row.step) for row in timed.evaluations
+    ]
+    assert learned.evaluations[-1].step > 0
 
 
 @pytest.mark.parametrize(
@@ -96,14 +98,16 @@ def test_every_exchange_costs_what_it_says(
     outcome = run({"algorithm": algorithm, **BUFFERS, "q_c": 1}, True, fleet=fleet, stop={"rounds": 1})
     arrivals = 4
 
-    def total(activity: str, column: int) -> float:
-        return sum(span[column] for span in outcome.spans if span[1] == activity and span[5])
+    def total(activity: str, column: str) -> float:
+        return sum(
+            getattr(span, column) for span in outcome.spans if span.activity == activity and span.client
+        )
 
-    assert total("uplink", 6) == 16 + arrivals * up_bytes
-    assert total("downlink", 6) == 16 + arrivals * down_bytes
-    assert total("compute", 7) == arrivals * client_flop
-    assert total("serve", 7) == arrivals * server_flop
-    steps = [span[7] for span in outcome.spans if span[1] == "serve" and not span[5]]
+    assert total("uplink", "bytes") == 16 + arrivals * up_bytes
+    assert total("downlink", "bytes") == 16 + arrivals * down_bytes
+    assert total("compute", "flop") == arrivals * client_flop
+    assert total("serve", "flop") == arrivals * server_flop
+    steps = [span.flop for span in outcome.spans if span.activity == "serve" and not span.client]
     assert steps == [(3 + 9) * server_flop]
 
 
@@ -119,7 +123,7 @@ def test_a_place_goes_to_any_idle_client_but_the_one_just_done() -> None:
         )
     )
     outcome = Session(scenario, Options(timing_only=True)).run(0, 0, lambda row: None)
-    turns = [span[5] for span in outcome.spans if span[1] == "compute" and span[7]]
+    turns = [span.client for span in outcome.spans if span.activity == "compute" and span.flop]
 
     assert len(turns) == 60
     assert len(set(turns)) == 6

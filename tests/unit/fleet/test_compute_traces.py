@@ -40,7 +40,7 @@ def ends_s(device: Device, *flops: float, forward: float = 0.0) -> tuple[list[fl
     if forward:
         client.forward(forward)
     env.run()
-    return [span[3] for span in recorder.spans if span[1] == "compute"], recorder
+    return [span.end_s for span in recorder.spans if span.activity == "compute"], recorder
 
 
 def trace(folder: Path, text: str = ROWS, **fields: Any) -> dict[str, Any]:
@@ -56,7 +56,11 @@ def test_a_client_computes_at_the_rate_of_each_moment(tmp_path: Path) -> None:
     times_s, recorder = ends_s(device, 8, 12, 4)
 
     assert times_s == [1, 6, 7]
-    assert [span[8] for span in recorder.spans] == [2, 10, 2]  # 2 W above idle while the work lasts
+    assert [span.active_energy_j for span in recorder.spans] == [
+        2,
+        10,
+        2,
+    ]  # 2 W above idle while the work lasts
     assert (device.flop_per_s, device.compute_profile) == (8, Profile([0, 2, 5], [8, 0, 4]))
 
 

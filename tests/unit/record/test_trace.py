@@ -119,12 +119,12 @@ def test_slices_are_the_spans(events: list[Event], run: Run) -> None:
     told = sorted(
         (event["name"], float(event["ts"]), float(event["dur"]), event["args"]["round"],
          float(event["args"].get("bytes", 0)), float(event["args"].get("flop", 0)),
-         float(event["args"].get("energy_j", 0)), event["args"]["outcome"])
+         float(event["args"].get("active_energy_j", 0)), event["args"]["outcome"])
         for event in slices
     )  # fmt: skip
     spans = sorted(
         (row.activity, row.start_s * 1e6, (row.end_s - row.start_s) * 1e6, row.round,
-         row.bytes, row.flop, row.energy_j, row.outcome)
+         row.bytes, row.flop, row.active_energy_j, row.outcome)
         for row in run.spans.itertuples()
     )  # fmt: skip
     assert len(told) == len(spans)

@@ -217,7 +217,7 @@ def test_a_folder_from_before_the_rates_is_read(run: Run, tmp_path: Path) -> Non
     tables.write_table(older, tmp_path / "clients.parquet")
     loaded = Run.load(tmp_path)
     assert loaded.clients["up_bytes_per_s"].isna().all()
-    assert list(loaded.clients.columns) == list(tables.CLIENTS)
+    assert list(loaded.clients.columns) == list(tables.COLUMNS["clients"])
     assert "no record of its devices" in loaded.report(tmp_path / "report.html").read_text(encoding="utf-8")
 
 

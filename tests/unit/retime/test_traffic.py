@@ -9,9 +9,10 @@ import pytest
 from support import FAST, SLOW, data, read
 
 from sflsim.clock import spans as recording
-from sflsim.clock.spans import Recorder, Span, messages
+from sflsim.clock.spans import Recorder, with_arrivals
 from sflsim.retime.timing import Timing, timings
 from sflsim.retime.traffic import Traffic
+from sflsim.rows import Span
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session, SessionCache
 from sflsim.sweeps.runner import RunExecutor
@@ -50,15 +51,15 @@ def timed(one: Scenario, keep: bool) -> Timing:
 def by_hand(timing: Timing, groups: list[str]) -> tuple[list[list[float]], ...]:
     """Sum up the spans anew for every evaluation, by the table of clients."""
     assert timing.outcome is not None
-    group_of = {client[0]: client[1] for client in timing.outcome.clients}
+    group_of = {client.client: client.group for client in timing.outcome.clients}
     up, down, busiest = [], [], []
     for now_s in timing.time_s:
         sums = {(activity, group): 0.0 for activity in ("uplink", "downlink") for group in groups}
         each = dict.fromkeys(group_of, 0.0)
-        for _, activity, _, end_s, _, client, size_bytes, *_ in messages(timing.outcome.spans):
-            if activity in ("uplink", "downlink") and end_s <= now_s:
-                sums[activity, group_of[client]] += size_bytes
-                each[client] += size_bytes
+        for span, arrival_s in with_arrivals(timing.outcome.spans):
+            if span.activity in ("uplink", "downlink") and arrival_s <= now_s:
+                sums[span.activity, group_of[span.client]] += span.bytes
+                each[span.client] += span.bytes
         up.append([sums["uplink", group] for group in groups])
         down.append([sums["downlink", group] for group in groups])
         most = [[size for one, size in each.items() if group_of[one] == group] for group in groups]
@@ -90,7 +91,7 @@ def test_what_ends_in_the_instant_of_an_evaluation_belongs_to_it() -> None:
     """Even where it is recorded after it; the next row begins with what ends later."""
 
     def span(client: str, activity: str, end_s: float, size_bytes: float) -> Span:
-        return client, activity, 0.0, end_s, 0, client, size_bytes, 0.0, 0.0, "done"
+        return Span(client, activity, 0.0, end_s, 0, client, size_bytes)
 
     traffic = Traffic(["a", "b-c"])
     traffic.evaluated(0.0)
@@ -122,6 +123,6 @@ def test_timings_and_points_of_a_sweep_keep_no_spans(monkeypatch: pytest.MonkeyP
     outcome = Session(one, Options(timing_only=True)).run(0, 1, lambda row: None)
     assert left[2] > 100
     last = outcome.evaluations[-1]
-    figures = ("uplink_bytes", "downlink_bytes", "client_busy_s", "server_busy_s", "energy_j")
-    assert [row[name] for name in figures[:3]] == list(last[5:8])
-    assert (row["server_busy_s"], row["energy_j"]) == (outcome.server_busy_s, last[9])
+    for name in ("uplink_bytes", "downlink_bytes", "client_busy_s", "energy_j"):
+        assert row[name] == getattr(last, name)
+    assert row["server_busy_s"] == outcome.server_busy_s

@@ -59,7 +59,7 @@ def test_a_naming_learner_gives_the_keys_of_a_learner(variant: dict[str, Any]) -
             return super().evaluate(model)
 
     evaluated = RecordingSession(content, learner=Listening).run(0, 0, lambda row: None).evaluations
-    known = dict(zip(learned, [(row[3], row[4]) for row in evaluated], strict=True))
+    known = dict(zip(learned, [(row.accuracy, row.loss) for row in evaluated], strict=True))
     keys: list[str] = []
     session: Session = Session(
         content,

@@ -152,7 +152,7 @@ def test_8_kib_over_lorawan_cost_the_joules_of_12_seconds() -> None:
     run = simulate(read(data(workload=workload, fleet=fleet, server=server)), timing_only=True)
     sent = run.spans[(run.spans["activity"] == "uplink") & (run.spans["bytes"] > 0)]
 
-    assert sent["energy_j"].tolist() == pytest.approx([0.1 * 65536 / 5470])
+    assert sent["active_energy_j"].tolist() == pytest.approx([0.1 * 65536 / 5470])
 
 
 def test_a_distribution_of_rates_may_be_given_in_python() -> None:

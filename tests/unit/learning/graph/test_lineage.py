@@ -412,7 +412,7 @@ def test_numbers_are_kept_and_the_oldest_weights_let_go() -> None:
 
 def evaluations(session: Session, number: int = 0) -> tuple[Outcome, list[tuple[float, ...]]]:
     outcome = session.run(number, 0, lambda row: None)
-    return outcome, [row[3:5] for row in outcome.evaluations]
+    return outcome, [(row.accuracy, row.loss) for row in outcome.evaluations]
 
 
 @pytest.mark.parametrize("variant", [V1, V2, MU], ids=lambda variant: variant["algorithm"])
@@ -517,7 +517,7 @@ def functions(session: RecordingSession) -> list[Any]:
 def test_a_round_that_time_cuts_off_is_never_computed() -> None:
     """SplitFed V2 stopped in its third round: the steps of that round are named, and stay names."""
     whole = Session(scenario(V2, rounds=3), Options()).run(0, 0, lambda row: None)
-    stop_s = (whole.evaluations[2][0] + whole.evaluations[3][0]) / 2
+    stop_s = (whole.evaluations[2].time_s + whole.evaluations[3].time_s) / 2
     session = RecordingSession(scenario(V2, stop={"time": f"{stop_s} s"}))
     outcome = session.run(0, 0, lambda row: None)
 
@@ -547,7 +547,7 @@ def test_divergence_names_the_first_bad_round(variant: dict[str, Any], every: st
     assert outcome.status == "diverged"
     assert outcome.reason == by_round.run(0, 0, lambda row: None).reason
     assert outcome.reason != "in round 1"
-    assert all(torch.isfinite(torch.tensor(row[4])) for row in outcome.evaluations)
+    assert all(torch.isfinite(torch.tensor(row.loss)) for row in outcome.evaluations)
 
 
 def test_model_repr_is_its_settings() -> None:

@@ -24,6 +24,7 @@ from sflsim.learning.models.transformer import SUPPORTED, Transformer
 from sflsim.learning.network.split import Part, cut_blocks
 from sflsim.learning.profiling.measure import derive_whole, workload_costs
 from sflsim.learning.task import built
+from sflsim.rows import Evaluation
 from sflsim.session.session import Options, Session
 from sflsim.streams import generator
 
@@ -165,9 +166,9 @@ def test_each_is_validated_costed_and_trained(name: str, layers: int) -> None:
     blocks = model.build(shape_of(name), scenario.workload.dataset.classes)
     parameters = sum(one.numel() for _, block in blocks for one in block.parameters())
     assert costs[1].client_model_bytes + costs[1].server_model_bytes == 4 * parameters
-    rows: list[Any] = []
+    rows: list[Evaluation] = []
     assert session.run(0, 0, rows.append).status == "completed"
-    losses = [row[4] for row in rows]
+    losses = [row.loss for row in rows]
     assert len(set(losses)) > 1
     assert np.isfinite(losses).all()
 

@@ -1,0 +1,128 @@
+"""The rows of a run's tables, each defined once: the clock records them, tables and reports are made of them.
+
+A table has the columns `variant` and `seed`, then the fields of its rows (see `sflsim.record.tables`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """One activity of one actor from start to end."""
+
+    actor: str
+    activity: str
+    start_s: float
+    end_s: float
+    round: int
+    client: str
+    bytes: float = 0.0
+    flop: float = 0.0
+    active_energy_j: float = 0.0
+    outcome: str = "done"
+
+
+class Use(NamedTuple):
+    """From a time on, so many byte/s flow through the shared medium of this name."""
+
+    medium: str
+    time_s: float
+    bytes_per_s: float
+
+
+class Evaluation(NamedTuple):
+    """The global model at one time, and what all clients and the server have spent until then."""
+
+    time_s: float
+    round: int
+    step: int
+    accuracy: float
+    loss: float
+    uplink_bytes: float
+    downlink_bytes: float
+    client_busy_s: float
+    server_busy_s: float
+    energy_j: float
+
+
+class ClientSetup(NamedTuple):
+    """Who a client is, before its work is added up; `ClientRow` says what the figures are."""
+
+    client: str
+    group: str
+    flop_per_s: float
+    up_bytes_per_s: float
+    down_bytes_per_s: float
+    memory_bytes: float
+    samples: float
+    cut: int
+    idle_j: float
+    peak_memory_bytes: float
+
+
+class ClientWork(NamedTuple):
+    """What a client did over a run, added up from its spans."""
+
+    compute_s: float = 0.0
+    slowdown_s: float = 0.0
+    uplink_s: float = 0.0
+    downlink_s: float = 0.0
+    wait_s: float = 0.0
+    uplink_bytes: float = 0.0
+    downlink_bytes: float = 0.0
+    flop: float = 0.0
+    active_energy_j: float = 0.0
+    wasted_s: float = 0.0
+    wasted_bytes: float = 0.0
+    rounds: int = 0
+    dropped: int = 0
+
+
+class ClientRow(NamedTuple):
+    """One client of a run: its setup and its work; `energy_j` is its active and its idle energy.
+
+    Rates are those of the first message (inf where unlimited); memory and samples are NaN where the scenario
+    does not say and where no data is dealt.
+    """
+
+    client: str
+    group: str
+    flop_per_s: float
+    up_bytes_per_s: float
+    down_bytes_per_s: float
+    memory_bytes: float
+    samples: float
+    cut: int
+    rounds: int
+    dropped: int
+    compute_s: float
+    slowdown_s: float
+    uplink_s: float
+    downlink_s: float
+    wait_s: float
+    uplink_bytes: float
+    downlink_bytes: float
+    flop: float
+    energy_j: float
+    idle_j: float
+    wasted_s: float
+    wasted_bytes: float
+    peak_memory_bytes: float
+
+
+class RunRow(NamedTuple):
+    """One variant under one seed."""
+
+    algorithm: str
+    status: str
+    reason: str
+    rounds: int
+    time_s: float
+    server_busy_s: float
+    client_memory_bytes: float
+    server_memory_bytes: float
+    dropped: int
+    wasted_s: float
+    wasted_bytes: float
+    left_out: str
