@@ -58,7 +58,7 @@ def derive_costs(
     """
     x = _batch(sample, batch_size)
     client_parameters = _meta(client)
-    with torch.no_grad(), Storages() as live, FlopCounter() as forward:
+    with torch.device("meta"), torch.no_grad(), Storages() as live, FlopCounter() as forward:
         client.apply(client_parameters, x)
     of_client = _train(client, client_parameters, x)
     assert of_client.forward_flop == forward.get_total_flops()
@@ -103,7 +103,7 @@ class Whole:
 def derive_whole(network: Part, sample: Tensor, batch_size: int) -> Whole:
     """Return the figures of the uncut network."""
     x, parameters = _batch(sample, batch_size), _meta(network)
-    with torch.no_grad(), Storages() as live:
+    with torch.device("meta"), torch.no_grad(), Storages() as live:
         network.apply(parameters, x)
     trained = _train(network, parameters, x)
     return Whole(trained.saved_bytes, live.peak_bytes + _bytes(x), trained.step_bytes)
@@ -142,7 +142,7 @@ def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
             saved[storage._cdata] = storage.nbytes()
         return tensor
 
-    with Storages() as storages:
+    with torch.device("meta"), Storages() as storages:
         with (
             FlopCounter() as forward,
             torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
