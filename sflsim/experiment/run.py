@@ -285,7 +285,7 @@ def _run(outcome: Outcome, algorithm: str, clients: pd.DataFrame) -> RunRow:
         server_busy_s=outcome.server_busy_s,
         client_memory_bytes=outcome.client_memory_bytes,
         server_memory_bytes=outcome.server_memory_bytes,
-        dropped=clients["dropped"].sum(),
+        dropped=int(clients["dropped"].sum()),
         wasted_s=clients["wasted_s"].sum(),
         wasted_bytes=clients["wasted_bytes"].sum(),
         left_out=outcome.left_out,

@@ -183,7 +183,7 @@ class Simulation(TimePlane):
         if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
             self._end("accuracy")
 
-    def _spent(self) -> dict[str, float]:
+    def _spent(self) -> dict[str, Any]:
         """Return bytes up and down, busy seconds of clients and server, and joules, as they stand now."""
         totals = self.recorder.totals
         return {
