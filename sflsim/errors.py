@@ -58,7 +58,7 @@ class RunError(SflsimError):
 
 
 class Diverged(SflsimError):
-    """Training produced a value that is not finite, first in round `round`."""
+    """Training produced a value that is not finite, or a loss without bound, first in round `round`."""
 
     def __init__(self, round: int) -> None:
         self.round = round

@@ -51,11 +51,12 @@ class Learner:
         accuracy, loss = self._numbers(self.call(evaluate, [{"model": model}], {})[0])
         return accuracy, loss
 
-    def first_not_finite(self, models: Mapping[int, Handle]) -> int:
-        """Return the first round whose model holds a value that is not finite, or gives such a loss."""
+    def first_diverged(self, models: Mapping[int, Handle], most_loss: float) -> int:
+        """Return the first round whose model holds a value that is not finite, or gives a larger loss."""
         for round, model in models.items():
             (finite,) = self._numbers(self.call(is_finite, [{"model": model}], {})[0])
-            if not finite or math.isinf(self.evaluate(model)[1]):
+            loss = self.evaluate(model)[1]
+            if not finite or math.isinf(loss) or loss > most_loss:
                 return round
         return max(models, default=0)
 

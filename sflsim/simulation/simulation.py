@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Lane = dict[str, Any]
 STANDSTILL = 1000
 """Rounds in a row that take no time, after which a run that ends by time alone is given up."""
+BLOW_UP = 1000.0
+"""A loss that many times that of the untrained model counts as diverged, as one that is not finite does."""
 
 
 class Learning(Port):
@@ -42,8 +44,8 @@ class Learning(Port):
     def evaluate(self, model: Handle) -> tuple[float, float]:
         """Return (accuracy, loss) of a model on the held-out data."""
 
-    def first_not_finite(self, models: Mapping[int, Handle]) -> int:
-        """Return the first round whose model has a value that is not finite."""
+    def first_diverged(self, models: Mapping[int, Handle], most_loss: float) -> int:
+        """Return the first round whose model has a value that is not finite, or a larger loss."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Simulation(TimePlane):
         self._on_evaluation = on_evaluation
         self._model: Handle | None = None
         self._recent: dict[int, Handle] = {}
+        self._most_loss = math.inf
         self._moved = (-1.0, 0)  # the last round at whose end time had gone on: when and which
 
     def learn(self, function: MathFunction, lanes: Sequence[Lane], **shared: Any) -> list[Handle]:
@@ -173,8 +176,10 @@ class Simulation(TimePlane):
     def _evaluate(self) -> None:
         assert self._model is not None
         accuracy, loss = self.learning.evaluate(self._model)
-        if math.isinf(loss):
-            raise Diverged(self.learning.first_not_finite(self._recent))
+        if self.round == 0 and not self.evaluations:
+            self._most_loss = BLOW_UP * loss
+        if math.isinf(loss) or loss > self._most_loss:
+            raise Diverged(self.learning.first_diverged(self._recent, self._most_loss))
         self._recent.clear()
         row = Evaluation(self.env.now, self.round, self.steps, accuracy, loss, **self._spent())
         self.evaluations.append(row)

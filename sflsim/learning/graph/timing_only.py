@@ -41,7 +41,7 @@ class NullLearner:
         """Return (nan, nan): nothing was learned."""
         return math.nan, math.nan
 
-    def first_not_finite(self, models: Mapping[int, Handle]) -> int:
+    def first_diverged(self, models: Mapping[int, Handle], most_loss: float) -> int:
         """Never asked: nothing diverges."""
         raise AssertionError("nothing is computed, so nothing diverges")
 

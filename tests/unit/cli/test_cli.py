@@ -370,6 +370,19 @@ def test_divergence_ends_its_variant_alone() -> None:
     assert accuracies.notna()["tame"]
 
 
+def test_a_loss_that_blows_up_has_diverged() -> None:
+    """With eta_g 30 the loss grows a thousandfold and more while every number is finite."""
+    variants = [{"algorithm": "mu-splitfed", "tau": 8, "eta_g": 30.0}]
+    path = write(variants=variants, stop={"rounds": 40}, evaluate={"every": "5 rounds"})
+    result = run(path, "--out", "out")
+    assert result.exit_code == 1, result.output
+    saved = Run.load("out")
+    assert saved.runs["status"].to_list() == ["diverged"]
+    losses = saved.evaluations["loss"]
+    assert losses.notna().all()
+    assert losses.max() < 1000 * losses.iloc[0]
+
+
 @pytest.mark.parametrize("command", ["run", "sweep"])
 def test_a_command_all_of_whose_runs_diverged_exits_with_1(command: str) -> None:
     """The tables are written nonetheless; a sweep's have no accuracy of such a run."""
