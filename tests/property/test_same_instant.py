@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import FREE, UNLIMITED, data, read
 
 import sflsim
 from sflsim.clock.agenda import EVALUATION, STOP, Agenda
 from sflsim.clock.engine import Environment, Timeout
 from sflsim.fleet.instants import SAME, settled_s, slack_s
 from sflsim.fleet.profiles import Profile
-from tests.support import FREE, UNLIMITED, data, read
 
 MS = st.integers(1, 3000)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import data, read
 
 import sflsim
 from sflsim.errors import ScenarioError
 from sflsim.learning.models.torch_module import TorchModule
 from sflsim.learning.signatures import misfits, unknown
 from sflsim.session import Options, Session
-from tests.support import data, read
 
 OPTIMIZER = {"name": "SGD", "lr": 0.1, "momentum": 0.9}
 
