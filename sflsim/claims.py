@@ -1,7 +1,7 @@
 """Claims between processes: who holds one works, the others wait or are refused.
 
 A claim is the lock of a file, which the operating system takes back when its process ends in whatever
-way: what a killed process held is free at once. Imports nothing of the package.
+way: what a killed process held is free at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The small family of errors that a user of sflsim can meet. Imports nothing of the package.
+"""The small family of errors that a user of sflsim can meet.
 
-A user's mistake is always a `ScenarioError`: it says where, what was found, what is allowed and
-what to do, for every mistake in the file at once. Anything else that escapes is a bug of ours. What costs
-time and no result is a `SflsimWarning`.
+A user's mistake is always a `ScenarioError`: it says where, what was found, what is allowed and what to
+do, for every mistake in the file at once. Anything else that escapes is a bug of ours. What costs time
+and no result is a `SflsimWarning`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How the fleet's Configs report a user's mistake: at the precise field, in the units' convention.
 
 A mistake is a pydantic error of type "quantity" whose context holds reason, allowed, found and
-remedy; the scenario's reader turns it into a `Problem`. Imports errors only.
+remedy; the scenario's reader turns it into a `Problem`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a result comes from: version, commit, date, machine, command. Imports nothing of the package."""
+"""Where a result comes from: version, commit, date, machine, command."""
 
 from __future__ import annotations
 

@@ -4,8 +4,7 @@ The one visible place where the built-in ones are listed. A package of a third p
 own through an entry point (group "sflsim.models", name = kind), a notebook or a test through
 `register_model(...)`. All are looked up when a scenario is read, so the order of imports
 decides nothing. What a scenario merely names is not run: entry points are loaded, and a scenario's
-own Python is imported, only for a scenario that was read with trust; it carries its `Trust`. Imports
-errors; the listed components are loaded when first asked for.
+own Python is imported, only for a scenario that was read with trust; it carries its `Trust`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The command line: run, sweep, plan, explain, trace and what shows or checks. No logic of its own.
 
 Exit codes: 0 done, 1 sflsim failed or was interrupted, 2 the input cannot be used, 3 done and saved, but
-not all could be printed or drawn. Imports the public API; the heavy part of it only in the commands that
-need it.
+not all could be printed or drawn.
 """
 
 from __future__ import annotations

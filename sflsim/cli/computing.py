@@ -1,4 +1,4 @@
-"""Commands that compute: run, sweep, calibrate, plan. Imports what each needs when it is called."""
+"""Commands that compute: run, sweep, calibrate, plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands print to, and how sflsim's errors end them. Imports the errors."""
+"""What all commands print to, and how sflsim's errors end them."""
 
 from __future__ import annotations
 

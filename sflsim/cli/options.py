@@ -1,7 +1,4 @@
-"""Arguments and options that several commands have, and how they are read.
-
-Imports errors; units, tables and the store where they are needed.
-"""
+"""Arguments and options that several commands have, and how they are read."""
 
 from __future__ import annotations
 

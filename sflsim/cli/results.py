@@ -1,4 +1,4 @@
-"""Commands that show what a run has left in its folder. Imports what each needs when it is called."""
+"""Commands that show what a run has left in its folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Commands that check or show a scenario and what it can name: nothing is simulated.
-
-Imports what each needs when it is called.
-"""
+"""Commands that check or show a scenario and what it can name: nothing is simulated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of `sflsim cache`: the store of what has been computed. Imports terminal when called."""
+"""The commands of `sflsim cache`: the store of what has been computed."""
 
 from __future__ import annotations
 

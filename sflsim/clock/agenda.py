@@ -1,7 +1,7 @@
 """What is planned for given times: the stop, evaluations, deadlines, devices that leave.
 
 Each comes last in its instant, which lasts as long as `slack_s` says: a round that ends 4e-16 s after a stop
-ends in time. Imports the engine and fleet's rule of the same instant.
+ends in time.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Power is constant piece by piece: steady loads last until they are changed, planned ones are known
 with their ends. So the moment at which the battery is empty is worked out, not looked for. Clients
-without a battery know nothing of this. Imports the clients, the engine and the network.
+without a battery know nothing of this.
 """
 
 from __future__ import annotations

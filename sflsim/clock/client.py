@@ -1,7 +1,4 @@
-"""A device of the fleet on the clock: it computes, sends, receives and waits.
-
-Imports fleet (devices, slowdowns), the engine, the meter and the routes.
-"""
+"""A device of the fleet on the clock: it computes, sends, receives and waits."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ perhaps, before it, through a leaf (an access point). It gets the smallest of it
 leaf's level and the trunk's level. Flows that always get the same share one odometer, so a change
 moves only what changes sides, and the next end is the first of one ranking: O(log n) per change.
 A leaf whose flows go through several trunks is worked out anew whenever one of their levels
-changes. Times are given; knows no events. Imports the filling, the odometer and the ranking.
+changes. Times are given; knows no events.
 """
 
 from __future__ import annotations

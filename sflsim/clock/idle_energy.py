@@ -1,6 +1,6 @@
 """What clients draw merely for being awake while they take part: idle power x time.
 
-A change of one client costs O(1), and so does reading the sum over all. Imports the engine.
+A change of one client costs O(1), and so does reading the sum over all.
 """
 
 from __future__ import annotations

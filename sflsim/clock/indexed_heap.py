@@ -1,7 +1,4 @@
-"""Items by a key that changes: the lowest is known at once, moving one costs O(log n) on average.
-
-Imports nothing of the package.
-"""
+"""Items by a key that changes: the lowest is known at once, moving one costs O(log n) on average."""
 
 from __future__ import annotations
 

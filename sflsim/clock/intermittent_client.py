@@ -1,7 +1,6 @@
 """A client that may vanish: its work can be cut at any time, and it knows until when it is there.
 
-Clients that are always there are plain `Client`s and pay nothing for this. Imports fleet (devices,
-timelines), the client, the engine, the meter and the routes.
+Clients that are always there are plain `Client`s and pay nothing for this.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A share gets the smaller of its own bound and the level that all unfilled ones have in common; the
 level solves sum of weight * min(bound, level) = capacity. Bertsekas and Gallager, Data Networks,
-section 6.5.2. Imports the ranking.
+section 6.5.2.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ until its bytes have passed, then travels for the latency, its own link's and th
 next one may follow (after the silence that a duty cycle asks for). A message arrives as a whole.
 What it takes to travel, held back by messages before it included, is recorded as `latency`.
 Where a direction shares nothing, its end is known at the start; where it shares an access point or
-a server's link, it is a flow among others. Imports fleet (links), the engine and the media.
+a server's link, it is a flow among others.
 """
 
 from __future__ import annotations

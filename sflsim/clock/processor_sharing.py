@@ -2,7 +2,7 @@
 
 With n jobs on c slots each gets min(1, c / n) of a slot. A job is done when the work that every job
 has been given since the server was last idle comes to its own mark; the marks lie in a heap, so that
-a change costs O(log n). Imports the engine, the spans and the server.
+a change costs O(log n).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The server's memory as places: so many replicas of its model fit beside the model itself.
 
 A participation takes a place with its first job and keeps it until its replica is done: folded into
-the running mean at once, which gives the place back. Imports nothing of the package.
+the running mean at once, which gives the place back.
 """
 
 from __future__ import annotations

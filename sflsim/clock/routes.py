@@ -1,7 +1,4 @@
-"""Which media the messages of a client pass through, and the channels of its link.
-
-Imports fleet (devices, links), the engine, the media and the network.
-"""
+"""Which media the messages of a client pass through, and the channels of its link."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 A job occupies one slot from start to end. Jobs that name the same `exclusive` thing (one server
 model that all clients share) run one at a time, whatever the number of slots. Where the memory holds
-fewer replicas than there are participants, a job waits first for a place. Imports fleet (the
-link's Config), units, the engine and the places.
+fewer replicas than there are participants, a job waits first for a place.
 """
 
 from __future__ import annotations

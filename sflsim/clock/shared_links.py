@@ -1,8 +1,7 @@
 """Shared media on the clock: the servers' links and the access points, and the flows through them.
 
 What is a fluid in clock.fluid meets simulated time here: changes of one instant take effect
-together, at its end, and one event waits for the next end. Imports fleet (access points, instants, links,
-profiles), the engine and the fluid.
+together, at its end, and one event waits for the next end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bytes passed since a start, at a rate that changes, and who reaches a mark next.
 
 What flows of equal rate have in common, so that a change of the rate is one change for all of
-them. Times are given; knows no events. Imports the ranking.
+them. Times are given; knows no events.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The machine it runs on as a device of a scenario: its rates on the scenario's own network, with spread.
 
-Scenario -> `Calibration`: a table of what was measured, and entries in the catalog's format. Imports
-the scenario, the session (cuts, mistakes) and, when it measures, learning.
+Scenario -> `Calibration`: a table of what was measured, and entries in the catalog's format.
 """
 
 from __future__ import annotations

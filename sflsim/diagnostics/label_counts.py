@@ -1,4 +1,4 @@
-"""How many samples of each label every client holds. Imports session, scenario and pandas; no torch."""
+"""How many samples of each label every client holds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What every cut and algorithm of a scenario needs in memory, and which devices hold it.
 
-Nothing is trained and no weights are touched. Imports session, scenario and pandas; torch lazily.
+Nothing is trained and no weights are touched.
 """
 
 from __future__ import annotations

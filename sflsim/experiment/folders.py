@@ -1,6 +1,6 @@
 """The folder of a plan or a sweep: its scenario, its tables and, written last, its manifest.
 
-A folder with a manifest is whole, and what is damaged is named. Imports record and scenario.
+A folder with a manifest is whole, and what is damaged is named.
 """
 
 from __future__ import annotations

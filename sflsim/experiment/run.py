@@ -1,7 +1,6 @@
 """A finished run: its tables, its summary, its pictures, its folder.
 
-Everything shown is made from the tables alone, so an old folder can be drawn anew. Imports
-record, report and scenario.
+Everything shown is made from the tables alone, so an old folder can be drawn anew.
 """
 
 from __future__ import annotations

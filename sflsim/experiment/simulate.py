@@ -1,7 +1,7 @@
 """Simulates every variant of a scenario under every seed, here or in worker processes.
 
 The order of the tables is that of the scenario, whatever finishes first, and no result depends
-on which process computed it. Imports session, worker and run.
+on which process computed it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A worker process of an experiment: does its runs and tells of them. Imports session.
+"""A worker process of an experiment: does its runs and tells of them.
 
 Apart from what makes tables and shows them, so that a process is at work as soon as possible.
 """

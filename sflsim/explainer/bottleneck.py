@@ -1,7 +1,4 @@
-"""What binds: where the time of those whom a round waits for goes, by its critical path.
-
-Imports record, report's critical path and session.
-"""
+"""What binds: where the time of those whom a round waits for goes, by its critical path."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Why a run takes as long as it does: critical paths of its rounds, in words, and what would help.
-
-Imports run, report's critical path, bottleneck and what_if.
-"""
+"""Why a run takes as long as it does: critical paths of its rounds, in words, and what would help."""
 
 from __future__ import annotations
 

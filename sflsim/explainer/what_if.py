@@ -3,7 +3,7 @@
 The clock alone runs, on the scenario with one thing changed, for as many rounds as the run made. What
 would be learned is named on the way, so it is known whether a change of timing changes the learning
 (order of arrival, an adaptive tau, a deadline): then the time to the target cannot be told without
-training, and only that of the same number of rounds is given. Imports session and below, and scaling.
+training, and only that of the same number of rounds is given.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `catalog/devices.yaml` and `catalog/links.yaml` keep for every figure its source and whether it
 was measured, derived from other figures or assumed. A scenario may add its own to them while it is
-read. Imports mistakes and errors.
+read.
 """
 
 from __future__ import annotations

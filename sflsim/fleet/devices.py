@@ -1,8 +1,7 @@
 """Devices: how fast they compute, what they hold, what they draw, and the link they have.
 
 A rate that is a distribution is drawn once per device, from a stream keyed by its name; one that is
-a trace changes over time. Imports the distributions, traces, the catalog, links, stragglers, units,
-mistakes and streams.
+a trace changes over time.
 """
 
 from __future__ import annotations

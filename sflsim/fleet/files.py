@@ -1,7 +1,4 @@
-"""Tables that a scenario names: found next to it, read whole, refused with a reason.
-
-Imports mistakes and the readers.
-"""
+"""Tables that a scenario names: found next to it, read whole, refused with a reason."""
 
 from __future__ import annotations
 

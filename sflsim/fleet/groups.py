@@ -1,7 +1,4 @@
-"""How a scenario declares its fleet: size, participants per round, and groups of like devices.
-
-Imports the fleet's other Configs, units and mistakes.
-"""
+"""How a scenario declares its fleet: size, participants per round, and groups of like devices."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Ten rounds of 0.2 s end at 1.9999999999999998 s, and `stop: {time: 2 s}` means all ten of them. Wherever
 the clock meets a time that somebody has written (stop, evaluation, deadline, event, trace, availability), a
 time within `slack_s` of it is the same. Adding up n terms errs by at most n roundings of 1.1e-16 each, so
-that a million rounds stay well below `SAME`. Imports nothing.
+that a million rounds stay well below `SAME`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A user's own catalog as data: entries in the format of the built-in one, in sections for each table.
 
-Whether the figures make a device or a link is checked where the file is read. Imports the catalog.
+Whether the figures make a device or a link is checked where the file is read.
 """
 
 from __future__ import annotations

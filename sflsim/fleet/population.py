@@ -2,7 +2,7 @@
 
 Devices are made when asked for, so a fleet of a million costs what its participants cost. Every
 draw is keyed by the device's name or, for taking part, by group and round: removing a device
-changes nobody else's draws. Imports the rest of fleet, units and streams.
+changes nobody else's draws.
 """
 
 from __future__ import annotations

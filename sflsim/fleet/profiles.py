@@ -1,8 +1,7 @@
 """Profiles: a rate over time that is known in advance and constant piece by piece.
 
 What a trace file, scripted changes and daily patterns have in common: a bandwidth or a computing
-rate from t = 0 on. A rate that never changes needs no profile, it stays a float. Imports numpy
-and the rule of the same instant.
+rate from t = 0 on. A rate that never changes needs no profile, it stays a float.
 """
 
 from __future__ import annotations

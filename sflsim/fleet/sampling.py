@@ -2,7 +2,7 @@
 
 A timeline is made when a device is first asked for. A draw asks devices in the order of their
 priorities until it has enough, so it costs about as many timelines as participants, divided by the
-share that is available; a group whose envelope is closed is not asked at all. Imports fleet.
+share that is available; a group whose envelope is closed is not asked at all.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 A slowdown is additive (seconds before the first compute of its scope) or multiplicative (a
 factor on every compute time in it), and drawn once per client (a persistent straggler), per round
 or per exchange, from a stream keyed by the device's name. Devices of a group may be slow together
-(`correlation`), and a device may be slow for some rounds and normal for others (`spells`). Imports
-the distributions, mistakes, streams and errors.
+(`correlation`), and a device may be slow for some rounds and normal for others (`spells`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The file has a column `time_s` and one or more of values; a column `device` divides its rows into
 several traces. It is read when the scenario is read, so that a gap, or time that runs backwards, is
-a mistake with a place. Imports files, the empirical distribution's cells, profiles and streams.
+a mistake with a place.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ With S the weight so far, w the new one and d = S / (S + w):
 
 with m and C the mean and the covariance (divided by the count) of the new activations. Held in
 float64: activations behind a ReLU have singular covariances, of which 1e-5 I is all that keeps
-the factor real. Shapes: N activations of D numbers. Imports streams, and torch lazily.
+the factor real. Shapes: N activations of D numbers.
 """
 
 from __future__ import annotations

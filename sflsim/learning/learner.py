@@ -1,8 +1,7 @@
 """The learning plane behind its port: handles made by call, values computed when they are needed.
 
 With a store on disk, an evaluation is the moment at which what a resumed run goes on from is kept:
-its result, and the weights that all handles which the protocol holds can be computed from. Imports
-torch through task; the ports for timing-only runs lie in `graph/timing_only`.
+its result, and the weights that all handles which the protocol holds can be computed from.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a mapping hands on to somebody's function, typed by that function's signature.
 
 YAML's `no` is text here as everywhere in a scenario, and text counts as true in Python: `nesterov: no` would
-switch it on. Imports errors; no torch.
+switch it on.
 """
 
 from __future__ import annotations

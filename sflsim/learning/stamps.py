@@ -1,7 +1,4 @@
-"""Whether files are as they were: what is kept in memory of a file is kept under its stamp.
-
-Imports nothing of the package.
-"""
+"""Whether files are as they were: what is kept in memory of a file is kept under its stamp."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 The functions of the algorithms' math take a `Task` first and see parameters, batches and keys
 through it. Shapes: C lanes (participants computed at once), B samples, d parameters, K classes.
-Imports torch and the learning plane.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A user's file is one that is neither sflsim's nor Python's own; files of installed packages count where the
 module itself is one of them, else by their package's version. What runs in a process is what it
 imported, so the hash of a file that changed after the process had started, and that this room has not
-imported since, holds for this process alone. Imports stamps.
+imported since, holds for this process alone.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The estimator of a function f at x is (f(x + lam u) - f(x - lam u)) / (2 lam) * u with u uniform
 on the sphere of radius sqrt(d), or standard Gaussian (shared by MU-SplitFed, arXiv 2510.21155,
-and MeZO). Shapes: C lanes, d parameters. Imports streams, and torch lazily.
+and MeZO). Shapes: C lanes, d parameters.
 """
 
 from __future__ import annotations

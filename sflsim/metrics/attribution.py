@@ -8,7 +8,6 @@ overlapping is for. A multiplicative slowdown stretches compute and counts as co
 
 Where nobody waits for others, a client's contribution stands in the place of its round, and its time
 goes to what is on its path, as in `sflsim explain` (see critical_path).
-Imports report modules only.
 """
 
 from __future__ import annotations

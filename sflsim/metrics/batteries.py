@@ -1,4 +1,4 @@
-"""Which batteries were empty at the end of a run, in words from its table of clients. Imports pandas only."""
+"""Which batteries were empty at the end of a run, in words from its table of clients."""
 
 from __future__ import annotations
 

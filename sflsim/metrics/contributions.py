@@ -6,7 +6,6 @@ contributions spend their time on. Where every client goes on at once by itself,
 are the sum over clients of 1 / length, and a second saved by a client that contributes often saves
 most: every contribution counts alike, however long. Where clients take turns, a place goes through all
 of them, and every second counts alike. What is not whole (under way at the end, or lost) is left out.
-Imports report's tables only.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ contribution, by its client's own spans, and the weight of its pieces is its own
 A message is one thing on the path, whose pieces are its uplink or downlink and its latency.
 
 Which of two things that ended at one instant was waited for, spans do not say: `BEFORE` decides, by what
-algorithms do. Imports report modules only.
+algorithms do.
 """
 
 from __future__ import annotations

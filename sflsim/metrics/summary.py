@@ -1,4 +1,4 @@
-"""One row per variant: what accuracy it reached and at what cost. Imports report modules only."""
+"""One row per variant: what accuracy it reached and at what cost."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a plan knows so far: timings of points, accuracies by key, the front; and what training adds.
 
 A training stops where it cannot matter any more: at the last evaluation at which reaching the target
-would still put some point that learns alike on the front. Imports judge, timing, space and trainings.
+would still put some point that learns alike on the front.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What is not known is bounded from below: time, money, energy and bytes only grow from one evaluation
 to the next, so a run that has not reached the target by one evaluation costs at least as much as
-it has at the next. Imports timing.
+it has at the next.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is better than what when several things count: domination, fronts, hypervolume. Less is better.
 
-Values are rows [n, objectives]. Imports numpy only.
+Values are rows [n, objectives].
 """
 
 from __future__ import annotations

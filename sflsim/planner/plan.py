@@ -1,7 +1,4 @@
-"""A plan: which point of a fleet's decisions to take, and why. `sflsim.plan(scenario) -> Plan`.
-
-Imports search, selection, sensitivity, advice and folders.
-"""
+"""A plan: which point of a fleet's decisions to take, and why. `sflsim.plan(scenario) -> Plan`."""
 
 from __future__ import annotations
 

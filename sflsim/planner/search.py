@@ -4,7 +4,7 @@ Timing is cheap and training dear. What is trained next is what is guessed to ad
 forecast. `exact` times every point and goes on until no point is left that could still be on the
 front: what it finds is what brute force finds. `sampled` times as many points as it may (where there
 are more, Optuna proposes them, and a walk goes from the front to its neighbours) and ends when no training
-is guessed to add anything worth it. Imports forecast and below; optuna only where it proposes.
+is guessed to add anything worth it.
 """
 
 from __future__ import annotations

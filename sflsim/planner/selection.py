@@ -1,7 +1,4 @@
-"""Which points nobody beats, and which of them is recommended, under a judge's prices and limits.
-
-Imports knowledge.
-"""
+"""Which points nobody beats, and which of them is recommended, under a judge's prices and limits."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 What is known is judged anew; nothing is trained, but for a higher target, to which the points of the
 front are trained on. Assumptions about the fleet are re-timed for the points of the front. Where an
 untrained point might take the lead, or an event order changes what is learned, the row says so.
-Imports selection.
 """
 
 from __future__ import annotations

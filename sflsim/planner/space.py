@@ -2,7 +2,7 @@
 
 A decision on a field of some variants (`variants[mu-splitfed].tau`) says nothing of the others, nor does a
 cut to an algorithm that does not cut the model: a point that differs from another in such a decision alone
-is the same point. Imports scenario and unread.
+is the same point.
 """
 
 from __future__ import annotations

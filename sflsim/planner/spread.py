@@ -1,7 +1,7 @@
 """How far the seeds' spread leaves an answer open: would other seeds have led to another one?
 
 What a plan compares are means over a few seeds. The difference of two points, seed by seed, has a spread
-of its own; by Student's t it says how probable it is that the other is the better one. Imports judge; scipy.
+of its own; by Student's t it says how probable it is that the other is the better one.
 """
 
 from __future__ import annotations

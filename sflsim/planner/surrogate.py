@@ -4,7 +4,6 @@ Points that learn alike share one training. What tells trainings apart (algorith
 participants ...) is a row of numbers, the logarithm of the rounds to the target a function of it: a
 Gaussian process, which also says how sure it is. Its guess, read on the clock of every point, tells what
 a training may add to the front. A guess orders trainings; it never decides what is on a front.
-Imports knowledge and space; scikit-learn where something is guessed.
 """
 
 from __future__ import annotations

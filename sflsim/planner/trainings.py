@@ -1,7 +1,7 @@
 """Trains runs as far as a plan asks, and, where processes are idle, what it is likely to ask for next.
 
 What was trained ahead is told only once it is asked for, so that the plan takes the same course with any
-number of workers. Imports experiment and workers.
+number of workers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Refuses a decision that leads nowhere, or a value that no scenario can have, where it was written.
-
-Imports space.
-"""
+"""Refuses a decision that leads nowhere, or a value that no scenario can have, where it was written."""
 
 from __future__ import annotations
 

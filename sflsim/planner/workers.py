@@ -1,6 +1,6 @@
 """The worker processes of a plan: they run clocks and train; what is chosen is decided in one place alone.
 
-A pool is an accelerator: nothing that it returns depends on it. Imports experiment, worker and timing.
+A pool is an accelerator: nothing that it returns depends on it.
 """
 
 from __future__ import annotations

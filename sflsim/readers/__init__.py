@@ -1,1 +1,1 @@
-"""How files of others are read: strictly, whole and before use. Imports errors and libraries only."""
+"""How files of others are read: strictly, whole and before use."""

@@ -1,4 +1,4 @@
-"""Rows as objects of JSON: one in each line, or a list of them. Imports the table."""
+"""Rows as objects of JSON: one in each line, or a list of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Rows of cells with separators: CSV and TSV, read by Python's own reader in its strict mode.
-
-Imports the table.
-"""
+"""Rows of cells with separators: CSV and TSV, read by Python's own reader in its strict mode."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the readers of text have in common: rows of cells under names, and what is wrong with them.
-
-Imports nothing of the package.
-"""
+"""What the readers of text have in common: rows of cells under names, and what is wrong with them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tables that users hand in as text: CSV, TSV and JSON lines, read whole and strictly or refused.
 
 Every row has as many cells as the header has names, so no cell is lost and none is made up. Nothing
-is guessed: no separator, no encoding, no type. Imports the readers of both forms.
+is guessed: no separator, no encoding, no type.
 """
 
 from __future__ import annotations

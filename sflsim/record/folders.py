@@ -1,7 +1,7 @@
 """The folder of a run, a sweep or a plan while it is made: nobody else's, and whole or not there.
 
 Who makes it claims it; what is written stands beside it, in a folder with a hidden name, and is put in
-place when it is whole. Imports errors, claims and the names of tables.
+place when it is whole.
 """
 
 from __future__ import annotations

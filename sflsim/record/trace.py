@@ -1,13 +1,12 @@
 """The spans of a run in the Trace Event format, which Perfetto and Chromium's about://tracing open.
 
-One process per variant and seed, one track (thread) per actor and kind of work, with names. A track never
-holds two slices that overlap: what goes on beside another of its kind (a message on its way while
+One process per variant and seed, one track (thread) per actor and kind of work, with names. A track
+never holds two slices that overlap: what goes on beside another of its kind (a message on its way while
 the next is sent) gets a further track of the same name and a number. Flows lead from an uplink to the
-serving of what it brought, and on to the downlink of the answer; counters are the busy server slots, the
-jobs in service (more than slots where they are shared), the bytes on their way and what flows through each
-shared medium, in byte/s. Times are whole nanoseconds, written in microseconds. Imports record's tables.
-
-Source: "Trace Event Format" (Google, the Catapult project's documentation of the JSON form).
+serving of what it brought, and on to the downlink of the answer; counters are the busy server slots,
+the jobs in service (more than slots where they are shared), the bytes on their way and what flows
+through each shared medium, in byte/s. Times are whole nanoseconds, written in microseconds. Source:
+"Trace Event Format" (Google, the Catapult project's documentation of the JSON form).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accuracy over simulated time and over rounds, and the time to a target. Imports report modules only."""
+"""Accuracy over simulated time and over rounds, and the time to a target."""
 
 from __future__ import annotations
 

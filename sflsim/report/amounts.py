@@ -1,4 +1,4 @@
-"""Seconds, bytes and shares in the units that people read. Imports nothing of the package."""
+"""Seconds, bytes and shares in the units that people read."""
 
 from __future__ import annotations
 

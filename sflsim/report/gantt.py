@@ -1,4 +1,4 @@
-"""Who computes, sends, waits and serves in the first rounds: a Gantt picture. Imports report modules only.
+"""Who computes, sends, waits and serves in the first rounds: a Gantt picture.
 
 A client's row has two lanes, since a radio works beside the processor: above what the processor does,
 below what the radio does. Each slot of the server has a row of its own. Where there are no rounds that

@@ -3,7 +3,6 @@
 What a scenario calls things reaches the page in two ways only: as text through `escape`, and as
 JSON in a data block, which the page's scripts put in place as text. A content security policy
 lets the browser run the page's own two scripts, named by their hashes, and load nothing.
-Imports errors, and plotly only for the source of plotly.js.
 """
 
 from __future__ import annotations

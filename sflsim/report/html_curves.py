@@ -1,7 +1,4 @@
-"""The curves of the report: mean and band of every variant on four axes, and what each seed took.
-
-Imports report modules only.
-"""
+"""The curves of the report: mean and band of every variant on four axes, and what each seed took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fleet of the report: devices by speed and bandwidth. Imports report modules only."""
+"""The fleet of the report: devices by speed and bandwidth."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The Gantt data of the report: the first rounds of every run, as many as the page has room for.
 
 A round of an asynchronous run is the time from one update of the global model to the next.
-Imports report modules only.
 """
 
 from __future__ import annotations

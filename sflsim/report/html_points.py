@@ -1,7 +1,7 @@
 """The reports of a sweep and of a plan: many experiments as points, from their one table.
 
 A sweep's table has a row per point, variant and seed; a plan's has a row per point, with the
-booleans `pareto` and `recommended` (and, if it likes, `feasible`). Imports report modules only.
+booleans `pareto` and `recommended` (and, if it likes, `feasible`).
 """
 
 from __future__ import annotations

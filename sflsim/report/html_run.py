@@ -1,4 +1,4 @@
-"""The report of a run: its tables as one HTML page. Imports report modules only."""
+"""The report of a run: its tables as one HTML page."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A picture of the labels that each client holds: discs for a few clients, a heat map for many.
 
-Drawn from a table (client, label, samples). Imports report's style, matplotlib, numpy and pandas.
+Drawn from a table (client, label, samples).
 """
 
 from __future__ import annotations

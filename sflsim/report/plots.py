@@ -1,4 +1,4 @@
-"""All pictures of a run, written to a folder from its tables alone. Imports report modules only."""
+"""All pictures of a run, written to a folder from its tables alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The look of every picture: paper widths, fonts, Okabe-Ito colours, and files equal byte for byte.
 
 Figures are built with matplotlib's objects, never through pyplot, so that drawing leaves no state behind.
-Imports matplotlib only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scenarios made from scenarios: changed data, read again; other stops and seeds. Imports scenario."""
+"""Scenarios made from scenarios: changed data, read again; other stops and seeds."""
 
 from __future__ import annotations
 

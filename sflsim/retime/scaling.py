@@ -1,7 +1,4 @@
-"""Scenarios with one rate or delay of their fleet or server scaled: what a change of it would do.
-
-Imports scenarios, the catalog and units.
-"""
+"""Scenarios with one rate or delay of their fleet or server scaled: what a change of it would do."""
 
 from __future__ import annotations
 

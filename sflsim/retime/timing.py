@@ -2,8 +2,7 @@
 
 A run on the clock names every call of the math and computes none. The key of an evaluation stands for
 all that the model was made of, so two points whose keys agree learn alike to the last bit, whatever
-else differs: what one has been trained for is known of the other. Imports session and below; torch
-only where something is to be learned.
+else differs: what one has been trained for is known of the other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One experiment as a file: its schema, its reading with lines and errors, its writing.
-
-Imports algorithms, learning, clock and fleet for their Configs, and no torch.
-"""
+"""One experiment as a file: its schema, its reading with lines and errors, its writing."""
 
 from sflsim.scenario.loading import load_scenario, parse_scenario
 from sflsim.scenario.schema import Evaluate, Scenario, Stop, json_schema

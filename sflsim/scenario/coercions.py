@@ -1,7 +1,7 @@
 """Truth values that were read as numbers, and text or numbers that were read as truth values.
 
 pydantic takes `true` for 1 and the text 'no' for false; a scenario means one thing by each of them, in every
-field. Imports learning's signatures and the reading of YAML.
+field.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Lists in a variant expand into one variant each, and every variant gets a name.
-
-Imports the registry, to know which fields of a variant take a list themselves.
-"""
+"""Lists in a variant expand into one variant each, and every variant gets a name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Refuses costs that a scenario fixes where a plan or a sweep searches what they depend on.
 
 A given `workload.costs.activation` stays what it is at every cut; two cuts would then cost the same without
-a word. Imports scenario and learning's costs.
+a word.
 """
 
 from __future__ import annotations

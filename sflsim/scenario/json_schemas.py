@@ -1,4 +1,4 @@
-"""JSON Schemas of Configs, by which mistakes in a scenario are explained. Imports registry."""
+"""JSON Schemas of Configs, by which mistakes in a scenario are explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a JSON Schema says of a place in a scenario: its keys, its values. Imports nothing of the package.
+"""What a JSON Schema says of a place in a scenario: its keys, its values.
 
 Where a union has several choices, those count that agree with the tag ("kind") that the user gave.
 """

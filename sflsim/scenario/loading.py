@@ -1,7 +1,4 @@
-"""Reading a scenario from a file or text: every mistake in it becomes part of one ScenarioError.
-
-Imports the schema.
-"""
+"""Reading a scenario from a file or text: every mistake in it becomes part of one ScenarioError."""
 
 from __future__ import annotations
 

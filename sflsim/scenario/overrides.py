@@ -1,7 +1,7 @@
-"""`--set path=value`: changes to a scenario's data before it is checked. Imports errors only.
+"""`--set path=value`: changes to a scenario's data before it is checked.
 
-An entry of a list is named by its index, or by a word: a variant's name or algorithm, a group's
-name or device, or what only one of these words begins with ("variants[mu].tau").
+An entry of a list is named by its index, or by a word: a variant's name or algorithm, a group's name or
+device, or what only one of these words begins with ("variants[mu].tau").
 """
 
 from __future__ import annotations

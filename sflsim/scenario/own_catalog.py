@@ -1,7 +1,6 @@
 """Reading a user's own catalog: files that a scenario names, or entries within it, checked as it is.
 
-What comes of it holds every entry with paths made absolute, so that it needs its file no more. Imports
-fleet's catalogs and the reading of YAML.
+What comes of it holds every entry with paths made absolute, so that it needs its file no more.
 """
 
 from __future__ import annotations

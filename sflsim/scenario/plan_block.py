@@ -1,6 +1,6 @@
 """`plan:` of a scenario: what may be decided, what is wanted, what must hold, what things cost.
 
-The models alone; `sflsim.planner` searches. Imports units.
+The models alone; `sflsim.planner` searches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The scenario of a folder of results: text and plain data, checked only where it is to be simulated again.
 
-Tables and pictures need neither the algorithms and models that it names nor the files. Imports loading.
+Tables and pictures need neither the algorithms and models that it names nor the files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The schema of a scenario: the sum of its components' Configs, and when to stop and evaluate.
-
-Imports the Configs of algorithms, clock, fleet and learning; no torch.
-"""
+"""The schema of a scenario: the sum of its components' Configs, and when to stop and evaluate."""
 
 from __future__ import annotations
 

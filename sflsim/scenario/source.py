@@ -1,7 +1,7 @@
-"""Where each part of a scenario was written, so that an error can point there. Imports errors only.
+"""Where each part of a scenario was written, so that an error can point there.
 
-A resolved scenario has more variants than its file: `origins` leads from "variants[4].tau" to
-the "variants[1].tau[2]" that the user wrote.
+A resolved scenario has more variants than its file: `origins` leads from "variants[4].tau" to the
+"variants[1].tau[2]" that the user wrote.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a sweep varies: paths of a scenario and the values that each takes; read and checked as written.
 
 `sweep: {fleet.straggler.mean: [1 s, 2 s], "variants[mu].tau": [1, 4]}` in a scenario, or the same as
-`--over fleet.straggler.mean='1 s,2 s'`. Imports overrides and the reader of YAML.
+`--over fleet.straggler.mean='1 s,2 s'`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The text of a YAML file that a user names: at most so much of it, in UTF-8. Imports errors only."""
+"""The text of a YAML file that a user names: at most so much of it, in UTF-8."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What of a scenario says nothing about a variant: a cut to an algorithm that does not cut the model.
 
-Scenarios that differ in nothing else are one point of a plan. Imports the registry.
+Scenarios that differ in nothing else are one point of a plan.
 """
 
 from __future__ import annotations

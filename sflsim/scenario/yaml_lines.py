@@ -1,8 +1,8 @@
-"""YAML text as plain data, with the line of every value. Imports errors only.
+"""YAML text as plain data, with the line of every value.
 
 Reads the core schema of YAML 1.2 ("1e-3" is a number, "on" and "1:30" are text), refuses what a
-scenario never needs (tags, keys that are no text, keys given twice, NaN, infinity, numbers beyond
-64 bits) and bounds depth and size, so that no file can hang or crash the reader.
+scenario never needs (tags, keys that are no text, keys given twice, NaN, infinity, numbers beyond 64
+bits) and bounds depth and size, so that no file can hang or crash the reader.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One process's share of an experiment: the task, the store and the simulation of one variant.
 
-Scenario -> (variant, seed) -> `Outcome`. Imports scenario, algorithms and below; torch only where
-something is learned or its costs are derived.
+Scenario -> (variant, seed) -> `Outcome`.
 """
 
 from sflsim.session.cache import SessionCache

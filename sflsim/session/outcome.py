@@ -1,7 +1,4 @@
-"""What one variant came to under one seed: what the tables of a run are made of.
-
-Imports the algorithms' simulation, spans and tally.
-"""
+"""What one variant came to under one seed: what the tables of a run are made of."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What the variants of a scenario need: where each cuts the network, what that costs, and who is too small.
 
-No data is loaded for it. Imports scenario, algorithms, the fleet and learning's costs; torch only where
-costs are derived from the model.
+No data is loaded for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a round is for each variant, and whether a stop by rounds means one thing for all of them.
 
 A round of most algorithms ends when its participants have done their part; one of an asynchronous algorithm
-is an update of the global model, which may be a single client's. Imports the registry and algorithms.
+is an update of the global model, which may be a single client's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A session simulates the runs of one scenario in this process.
 
 Data, tasks and values are kept between the runs, so that what two variants share is computed once.
-Imports scenario, algorithms and below; torch only where something is learned.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What every algorithm is made of: a Config, a protocol on the clock, math called by key.
-
-Imports the simulation that a protocol sees, and learning's costs.
-"""
+"""What every algorithm is made of: a Config, a protocol on the clock, math called by key."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Where the network is cut: at one layer for all clients, or deeper for stronger devices.
-
-Imports base, fleet and learning's costs.
-"""
+"""Where the network is cut: at one layer for all clients, or deeper for stronger devices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The world as a protocol sees it: the time plane, and the learning behind its port.
 
 One `Simulation` is one run of one variant under one seed: its rounds, its evaluations and when it
-stops. Imports the time plane, the clock and learning's lineage.
+stops.
 """
 
 from __future__ import annotations

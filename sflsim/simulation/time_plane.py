@@ -1,7 +1,6 @@
 """The time plane of a run: clients and server on the clock, who is there, and what runs for whom.
 
-Where every client is there all the time, nobody ever vanishes and nothing is spent on it. Imports
-clock, fleet and the costs.
+Where every client is there all the time, nobody ever vanishes and nothing is spent on it.
 """
 
 from __future__ import annotations

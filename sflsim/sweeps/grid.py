@@ -1,8 +1,7 @@
 """The points of a sweep: one scenario for each combination of values, or the reason why there is none.
 
 A combination that is impossible (more participants than clients) is a broken point among good ones. Where
-none is possible, as with a path that leads nowhere, the sweep is refused before anything is run. Imports
-scenario and session.
+none is possible, as with a path that leads nowhere, the sweep is refused before anything is run.
 """
 
 from __future__ import annotations

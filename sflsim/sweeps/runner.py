@@ -1,7 +1,7 @@
 """One run of a sweep (a point's variant under a seed) as a job, and what executes it.
 
 Each worker process has one executor: it holds the store and turns a job's task into a result of
-plain numbers. Imports session, scenario and learning's store.
+plain numbers.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Runs with one learning key are a group. Its first run is computed alone, the others when it is
 done, where its store is at hand, so that a training runs in one place and nobody repeats it. A
 group whose second run had to train all the same (times decide what it learns) is let loose: its
-runs go anywhere. Pure bookkeeping: no process, no clock. Imports jobs.
+runs go anywhere. Pure bookkeeping: no process, no clock.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     sweep.table.groupby(["fleet.straggler.mean", "variant"])["time_s"].mean()
 
 Runs that learn alike train once, whatever the worker; a broken point stands in the table with its
-error. Imports the other modules of planning, scenario and record's writing of tables.
+error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The one table of a sweep: a row per point, variant and seed; a column for each path that is swept.
-
-Imports jobs' results and pandas.
-"""
+"""The one table of a sweep: a row per point, variant and seed; a column for each path that is swept."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the command line shows on a terminal: progress, the catalog. Imports rich and the layers below."""
+"""What the command line shows on a terminal: progress, the catalog."""

@@ -1,4 +1,4 @@
-"""What the command line shows and does about the store on disk. Imports learning's disk store and units."""
+"""What the command line shows and does about the store on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `sflsim calibrate` measured, as a table for the terminal. Imports planning's calibrate and rich."""
+"""What `sflsim calibrate` measured, as a table for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalog of devices and links as tables for the terminal. Imports fleet's catalogs and rich."""
+"""The catalog of devices and links as tables for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An explanation of a run for the terminal, and the trace of chosen rounds. Imports planning, run, report."""
+"""An explanation of a run for the terminal, and the trace of chosen rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory tables of a scenario for the terminal. Imports planning's memory and rich."""
+"""The memory tables of a scenario for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan on the terminal: its explanation, and the points that nothing beats. Imports planning and rich."""
+"""A plan on the terminal: its explanation, and the points that nothing beats."""
 
 from __future__ import annotations
 

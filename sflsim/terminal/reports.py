@@ -1,4 +1,4 @@
-"""The page of whatever a folder holds: a run, a sweep or a plan. Imports run and planning."""
+"""The page of whatever a folder holds: a run, a sweep or a plan."""
 
 from __future__ import annotations
 

@@ -2,5 +2,5 @@
 
 A server process and one process per client exchange the tensors of the task that the simulation
 trains, on the same keyed batches and directions. Devices are slowed and links shaped as a scenario
-says. Imports everything below the command line.
+says.
 """

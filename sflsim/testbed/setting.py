@@ -1,7 +1,4 @@
-"""What every process of a testbed makes of a scenario, and what it has to refuse.
-
-Imports the session, the fleet and learning.
-"""
+"""What every process of a testbed makes of a scenario, and what it has to refuse."""
 
 from __future__ import annotations
 

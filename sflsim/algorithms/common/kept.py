@@ -8,7 +8,7 @@ leaves the state as it was before.
 
 The server's state goes on with its model: where there is one server model, in any case; where every
 client has a replica, with `keep_state`, averaged as the replicas are. All begin a round with the same
-state and take as many steps. Imports learning's lineage.
+state and take as many steps.
 """
 
 from __future__ import annotations

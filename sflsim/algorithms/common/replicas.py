@@ -4,7 +4,7 @@ A replica exists from a participant's first job to its `last`, or until the part
 One that is done is folded into the round's running mean at once. So with room for everybody the
 server holds its model and their replicas (the first that is done becomes the mean); with less room,
 its model, the mean and as many replicas as fit, and participants wait for a place. Gradients and
-optimizer state are not counted. Imports the synchronous round.
+optimizer state are not counted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Availability: when the devices of a group can be drawn, and when they vanish.
 
 Each device has a timeline of its own, made from streams keyed by its name when it is first asked
-for. A group has an envelope beside it: when any of its devices can be there at all. Imports files,
-profiles, the timelines, traces, the empirical distribution's cells, streams and units.
+for. A group has an envelope beside it: when any of its devices can be there at all.
 """
 
 from __future__ import annotations

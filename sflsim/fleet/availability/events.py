@@ -1,7 +1,7 @@
 """Scripted changes of the fleet: a group leaves or joins, or its rates change, at given times.
 
 They are known before the run, so they become part of what is known in advance anyway: timelines and
-profiles; nothing has to happen at run time. Imports links, mistakes, profiles, timelines and units.
+profiles; nothing has to happen at run time.
 """
 
 from __future__ import annotations

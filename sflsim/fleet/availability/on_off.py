@@ -1,7 +1,7 @@
 """When one device is there: timelines that are there and away by turns, known in advance.
 
 All are asked the same two questions, in any order: is the device there at a time, and until when
-does that hold. Imports profiles and streams.
+does that hold.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A duration, a rate, a computing rate, a distance or a bare factor may all be random; an `Amount` is read in
 whichever unit it is written in, and the distribution checks that its amounts agree and suit the
-place they stand at. Imports units and mistakes.
+place they stand at.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A place that needs more keys or a certain unit (a straggler, a link's rate) is a family: a
 subclass of `DistributionConfig` that is combined with each kind. The kinds come from the
-registry, so a third party's kind is usable at every place. Imports amounts, units, the registry.
+registry, so a third party's kind is usable at every place.
 """
 
 from __future__ import annotations

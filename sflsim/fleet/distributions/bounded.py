@@ -2,7 +2,7 @@
 
 Each declares its mean and variance and draws whole blocks with numpy; scipy.stats is the tests'
 oracle and is not needed at run time. Here are those within bounds, beside those with a tail and the
-measured one. Imports the distributions' base, their other kinds, amounts and mistakes.
+measured one.
 """
 
 # ruff: noqa: D102 -- DistributionConfig documents mean, variance and sample for all kinds

@@ -1,7 +1,7 @@
 """A distribution made of measurements: the numbers of a file, drawn with replacement.
 
 The file is read when the scenario is read, so that a bad cell is a mistake with a place and a
-draw never touches the disk. Imports the distributions' base, amounts and files.
+draw never touches the disk.
 """
 
 # ruff: noqa: D102 -- DistributionConfig documents what is overridden here

@@ -1,8 +1,7 @@
 """The kinds of distribution without an upper bound, each with an optional cap.
 
 A draw above `cap` becomes `cap`, for every kind alike: P(X = cap) is what the law has above it, and
-below it nothing changes. Declared moments are those of what is drawn. Imports the distributions'
-base, amounts and mistakes.
+below it nothing changes. Declared moments are those of what is drawn.
 """
 
 # ruff: noqa: D102 -- TailedConfig documents moments and draws for all kinds

@@ -1,7 +1,4 @@
-"""Access points and cells: a capacity that the clients behind one share.
-
-Imports the distributions, links, mistakes, profiles, traces and units.
-"""
+"""Access points and cells: a capacity that the clients behind one share."""
 
 from __future__ import annotations
 

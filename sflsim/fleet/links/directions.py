@@ -3,7 +3,7 @@
 The rate may be constant, drawn per message or a profile over time; the latency constant or drawn
 per message. Lost packets are sent again, so more bytes go over the air than a message has; a duty
 cycle keeps the radio silent after sending. Draws come from streams keyed by the owner's name and
-the message's number. Imports profiles and streams.
+the message's number.
 """
 
 from __future__ import annotations

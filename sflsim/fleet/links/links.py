@@ -1,8 +1,7 @@
 """Links between a client and the server: rates, latency, and what a real link adds to them.
 
 A rate may be a quantity, a distribution drawn once per client or afresh for every message, or a
-trace over time; draws come from streams keyed by the owner's name. Imports the distributions, the
-catalog, directions, traces, units and streams.
+trace over time; draws come from streams keyed by the owner's name.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 rate = W log2(1 + P h / (W N0)) with bandwidth W, power P, noise density N0 and channel gain
 h = 10^(-L/10), where the path loss L = intercept + slope log10(distance in km) in dB. The defaults are
-the time model of GAS (arXiv 2409.01251). Imports links, the distributions, units and streams.
+the time model of GAS (arXiv 2409.01251).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The table of what a store on disk holds: one SQLite file, safe for several processes at once.
 
 An entry's checksum covers its key, its kind and its content, so that nothing is taken for what it is
-not. Numbers lie in the table itself, weights in a file each. Imports sqlite3 alone.
+not. Numbers lie in the table itself, weights in a file each.
 """
 
 from __future__ import annotations

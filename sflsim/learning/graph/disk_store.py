@@ -2,7 +2,7 @@
 
 Numbers lie in an SQLite file, weights in safetensors files beside it. Everything read is verified;
 what is damaged is a miss and a warning. Trouble with the disk (full, read-only, gone) is a warning,
-too, and the computation goes on without storing. Imports no torch until weights are read or written.
+too, and the computation goes on without storing.
 """
 
 from __future__ import annotations

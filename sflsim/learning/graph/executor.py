@@ -2,7 +2,7 @@
 
 The values of a batch of ready calls depend on nothing but the calls, so a batch may be computed
 anywhere and in any order. Within one call the lanes are stacked where the task says that this
-pays (a fixed rule, never a timing), else computed one after another. Imports no torch.
+pays (a fixed rule, never a timing), else computed one after another.
 """
 
 from __future__ import annotations

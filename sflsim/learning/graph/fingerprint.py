@@ -1,6 +1,6 @@
 """What a task's values depend on beside its settings: numbers, code, libraries and the processor.
 
-Each goes into the task's key as text. Imports torch and lineage.
+Each goes into the task's key as text.
 """
 
 from __future__ import annotations

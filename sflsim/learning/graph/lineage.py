@@ -4,7 +4,7 @@ A `Call` is a function of the math with its lanes (one per participant) and shar
 `Handle` stands for the value of one lane. A handle's key is a hash of everything that may change
 the value: the function and its source, the task (data, model, cut, seed, dtype, torch version),
 the arguments and the keys of the input handles. Lanes called together may be computed stacked,
-which changes the last bits, so the key of each covers its companions. Imports no torch.
+which changes the last bits, so the key of each covers its companions.
 """
 
 from __future__ import annotations

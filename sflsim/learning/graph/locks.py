@@ -1,7 +1,7 @@
 """Locks of work between processes: who holds one computes, the others wait for the result.
 
 Where files cannot be locked (no such system, a read-only folder) nobody waits: work may then be done
-twice, with the same result. Imports claims.
+twice, with the same result.
 """
 
 from __future__ import annotations

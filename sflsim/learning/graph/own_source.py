@@ -4,9 +4,8 @@ The search starts at the function that makes the value, and at what all values r
 executor. A file of `learning`, or `streams.py`, counts whole, with all that it imports: an object of it
 may come by any way. Of any other file, where protocol and math stand together, only those statements
 count whose names are used by what counts already, and those that bind no name. So the clock and an
-algorithm's protocol are left out unless the math names them. Imports for type checkers alone do not
-exist when the program runs. Code of a third party may use anything: for it, all of the learning plane
-and the algorithms count.
+algorithm's protocol are left out unless the math names them. Code of a third party may use anything:
+for it, all of the learning plane and the algorithms count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where values live under their keys, so that none is computed twice. Imports no torch.
+"""Where values live under their keys, so that none is computed twice.
 
 `Store` is the port; `MemoryStore` keeps the values of one process. `Levels` puts it in front of a
 `SharedStore`, which outlives the process and is shared with others (`disk_store`).

@@ -1,4 +1,4 @@
-"""Puts low-rank adapters on the layers of blocks and freezes the rest. Imports torch, and peft lazily."""
+"""Puts low-rank adapters on the layers of blocks and freezes the rest."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 Blocks are trained as functions of their parameters, several participants at once, and only torch's
 dropout and batch norm have a mode. So a block must be a function: the same output for the same input,
 sample by sample, in training as in use (but for those two), without random numbers, hooks or a
-memory of its own. What a probe cannot show (a change after a thousand calls) is not found. Imports
-torch, modes and split.
+memory of its own. What a probe cannot show (a change after a thousand calls) is not found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Initial weights from a file, and frozen parameters, as a model asks. Imports torch and safetensors."""
+"""Initial weights from a file, and frozen parameters, as a model asks."""
 
 from __future__ import annotations
 

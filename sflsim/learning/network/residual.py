@@ -1,4 +1,4 @@
-"""The blocks of residual networks, their parameters named and initialised as torchvision's. Imports torch."""
+"""The blocks of residual networks, their parameters named and initialised as torchvision's."""
 
 from __future__ import annotations
 

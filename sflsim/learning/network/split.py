@@ -7,7 +7,7 @@ turn either around. Batch norm's running statistics lie in the vector too, behin
 their layer: they are cut, sent and averaged like these, but neither optimizers nor directions touch
 them. Every tensor
 has a leading lane dimension: C participants computed at once, each with weights of its own. Shapes:
-C lanes, B samples, n numbers in a vector, d of them parameters. Imports torch and modes.
+C lanes, B samples, n numbers in a vector, d of them parameters.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Block 1 holds the embeddings and the first layer, the last block the final norm 
 classifier. What a layer needs beside its hidden states (attention mask, positions, rotary angles)
 is made by the library's own model, in which every layer is replaced by one that records its
 arguments: so a cut network computes what the whole one does, and where there are numbers it is
-compared with it. The attention mask travels as one more channel of the activation. Imports torch.
+compared with it. The attention mask travels as one more channel of the activation.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Each part (every block, each cut's two parts, the whole) is timed in three kinds of work: a forward
 pass; a backward pass with its SGD step; and a zeroth-order step, that is drawing a direction, two
 forward passes of moved parameters and moving them back. Their FLOP are those that the clock charges,
-derived as costs are. Imports torch, measure, split, task, zeroth_order.
+derived as costs are.
 """
 
 from __future__ import annotations

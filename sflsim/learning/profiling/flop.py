@@ -5,7 +5,7 @@ that padding fills count like others. A gradient by one factor of a product cost
 does. What an attention kernel computes twice to save memory counts once, so that the figure belongs
 to the network and not to the kernel. Everything element by element is free, an outer product too. The
 fused layers of a CPU (LSTM, the fast path of multi-head attention) are single operations that tell no
-shapes of their products; on the meta device they are made of products. Imports torch.
+shapes of their products; on the meta device they are made of products.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Derives `Costs` from a model on torch's meta device. Imports torch, split and costs."""
+"""Derives `Costs` from a model on torch's meta device."""
 
 from __future__ import annotations
 

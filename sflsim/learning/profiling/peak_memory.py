@@ -3,7 +3,7 @@
 The very step is run on torch's meta device while every storage is followed from its birth to its
 death: parameters, gradients as they come, what is saved for backward and freed on the way,
 temporaries of single operations. Compared with the resident memory of real processes in
-tests/scenarios/test_memory.py. Imports torch.
+tests/scenarios/test_memory.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What each decision buys: the recommended point beside those that differ from it in one thing.
-
-Imports knowledge, space and wording.
-"""
+"""What each decision buys: the recommended point beside those that differ from it in one thing."""
 
 from __future__ import annotations
 

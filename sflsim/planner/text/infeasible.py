@@ -1,7 +1,7 @@
 """Where nothing is feasible: what is in the way, what loosening it would free, and what is nearest.
 
 A point that was not trained to the end breaks what its bounds break, and may break more. So it is only of
-settled points that "nothing else" is said. Imports knowledge and wording.
+settled points that "nothing else" is said.
 """
 
 from __future__ import annotations

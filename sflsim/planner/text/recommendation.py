@@ -1,7 +1,4 @@
-"""The plan in plain words: what is recommended, why, what else there is, what is in the way.
-
-Imports alternatives, bottleneck, infeasible, selection, spread and wording, and takes sensitivity's table.
-"""
+"""The plan in plain words: what is recommended, why, what else there is, what is in the way."""
 
 from __future__ import annotations
 

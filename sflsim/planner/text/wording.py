@@ -1,4 +1,4 @@
-"""The words of a plan: objectives, constraints, amounts, changes. Imports judge and report's amounts."""
+"""The words of a plan: objectives, constraints, amounts, changes."""
 
 from __future__ import annotations
 
