@@ -92,7 +92,7 @@ def ended(dataset: str, model: str, cut: int, rounds: int, variant: dict[str, An
 
 
 def study(settings: list[tuple[str, str, int, int, list[str]]], file: Path) -> pd.DataFrame:
-    """Return one row per training, written to `file` as they come; the rows that it has are not made again."""
+    """Return one row per training, written to `file` as they come; rows that it has are not made again."""
     rows = pd.read_csv(file).to_dict("records") if file.exists() else []
     done = len(rows)
     trainings = [(*setting[:4], variant) for setting in settings for variant in variants(setting[4])]
