@@ -104,7 +104,7 @@ class HoSfl(Synchronous):
     def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
         """Broadcast the mean scalars; the round ends when all have them that are still there."""
         clients = [sim.client(lane["client"]) for lane in lanes]
-        clients = [client for client in clients if sim.has_stayed(client)]
+        clients = [client for client in clients if sim.is_connected(client)]
         heard = [sim.process(self._hear(sim, client), None if sim.always else client) for client in clients]
         yield sim.all_of(heard)
         for client, at in zip(clients, heard, strict=True):

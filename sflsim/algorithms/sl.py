@@ -53,7 +53,7 @@ class SL(FirstOrderAlgorithm):
         """Return what a client's turn makes of `model`; None where the client is away or vanishes."""
         if sim.always:
             return (yield from self._turn(sim, client, model, round))
-        if not sim.is_there(client):
+        if not sim.is_available(client):
             return None
         client.begin(round)
         after = yield sim.take_part(self._turn(sim, client, model, round), client)

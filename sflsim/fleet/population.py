@@ -24,8 +24,8 @@ from sflsim.streams import generator
 
 __all__ = ["Fleet", "FleetConfig", "Group", "GroupConfig", "build_fleet"]
 
-NEVER = 2.0  # a priority above all that are drawn
-KEPT = 1 << 16  # devices kept once made; all can be made again, equal to the last draw
+EXCLUDED = 2.0  # a priority above all that are drawn
+DEVICE_CACHE_SIZE = 1 << 16  # devices kept once made; all can be made again, equal to the last draw
 
 
 class Group:
@@ -87,7 +87,7 @@ class Fleet:
         device = self._devices.get(index)
         if device is None:
             device = self._made(index)
-            if len(self._devices) >= KEPT:
+            if len(self._devices) >= DEVICE_CACHE_SIZE:
                 del self._devices[next(iter(self._devices))]
             self._devices[index] = device
         return device
@@ -151,14 +151,14 @@ class Fleet:
         if candidates is not None:
             priorities = priorities[candidates]
         if self.excluded:
-            k = min(k, int(np.count_nonzero(priorities < NEVER)))
+            k = min(k, int(np.count_nonzero(priorities < EXCLUDED)))
         chosen = _smallest(priorities, k)
         indices: list[int] = np.sort(chosen if candidates is None else candidates[chosen]).tolist()
         return indices
 
     def priorities(self, round: int) -> npt.NDArray[np.float64]:
-        """Return a uniform number for every device, shape (len,); `NEVER` for those excluded."""
-        priorities = np.full(self._size, NEVER)
+        """Return a uniform number for every device, shape (len,); `EXCLUDED` for those excluded."""
+        priorities = np.full(self._size, EXCLUDED)
         for place, group in enumerate(self.groups):
             if place not in self.excluded:
                 own = priorities[group.first : group.first + group.count]

@@ -1,6 +1,6 @@
 """Profiles: a rate over time that is known in advance and constant piece by piece.
 
-What a trace file, scripted changes and daily patterns have in common: a bandwidth or a computing
+What a trace file, scheduled changes and daily patterns have in common: a bandwidth or a computing
 rate from t = 0 on. A rate that never changes needs no profile, it stays a float.
 """
 

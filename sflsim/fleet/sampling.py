@@ -1,8 +1,8 @@
-"""Who of a fleet is there: the timelines of its devices, and draws among those available.
+"""Which devices of a fleet are available when, and draws among those available.
 
-A timeline is made when a device is first asked for. A draw asks devices in the order of their
+A timeline is made when a device is first queried. A draw queries devices in the order of their
 priorities until it has enough, so it costs about as many timelines as participants, divided by the
-share that is available; a group whose envelope is closed is not asked at all.
+share that is available. A group whose envelope is closed is not queried at all.
 """
 
 from __future__ import annotations
@@ -15,80 +15,83 @@ import numpy as np
 import numpy.typing as npt
 
 from sflsim.fleet.availability.config import AlwaysAvailable
-from sflsim.fleet.availability.events import presence
-from sflsim.fleet.availability.on_off import ALWAYS, Both, Scripted, Timeline
+from sflsim.fleet.availability.events import scheduled
+from sflsim.fleet.availability.on_off import ALWAYS, Intersection, ScheduledOnOff, Timeline
 from sflsim.fleet.groups import FleetConfig
-from sflsim.fleet.population import NEVER, Fleet
+from sflsim.fleet.population import EXCLUDED, Fleet
 
-KEPT = 1 << 17  # timelines kept once made; all can be made again, equal to the last draw
-LOOK_AHEAD = 1 << 16  # devices asked in one draw, or that many per participant wanted, where more are there
-PER_PLACE = 64
+TIMELINE_CACHE_SIZE = 1 << 17  # a timeline that is made again equals the one dropped
+MAX_QUERIED = 1 << 16  # devices queried in one draw, or `QUERIED_PER_PARTICIPANT` times k if that is more
+QUERIED_PER_PARTICIPANT = 64
 
 
-class Presence:
-    """The availability of every device of a fleet, and who has left it for good in this run."""
+class FleetAvailability:
+    """The availability of every device of a fleet, and which devices have been removed in this run."""
 
-    __slots__ = ("_configs", "_envelopes", "_fleet", "_gone", "_gone_of_group", "_moves", "_timelines")
+    __slots__ = (
+        "_configs", "_envelopes", "_fleet", "_removed", "_removed_per_group", "_schedules", "_timelines",
+    )  # fmt: skip
 
     def __init__(self, config: FleetConfig, fleet: Fleet) -> None:
         self._fleet = fleet
         self._configs = [group.availability or config.availability for group in config.groups]
-        self._moves = [presence(group.events) for group in fleet.groups]
-        envelopes = [one.envelope() for one in self._configs]
+        self._schedules = [scheduled(group.events) for group in fleet.groups]
+        envelopes = [config.envelope() for config in self._configs]
         self._envelopes = [
-            envelope if moves is None else Both(envelope, moves)
-            for envelope, moves in zip(envelopes, self._moves, strict=True)
+            envelope if schedule is None else Intersection(envelope, schedule)
+            for envelope, schedule in zip(envelopes, self._schedules, strict=True)
         ]
         self._timelines: dict[int, Timeline] = {}
-        self._gone: dict[int, Timeline] = {}
-        self._gone_of_group: Counter[int] = Counter()
+        self._removed: dict[int, Timeline] = {}
+        self._removed_per_group: Counter[int] = Counter()
 
     @property
     def always(self) -> bool:
-        """Whether everybody is there all the time."""
-        kinds = all(isinstance(one, AlwaysAvailable) for one in self._configs)
-        lasting = all(group.config.device.battery is None for group in self._fleet.groups)
-        return kinds and lasting and not any(self._moves)
+        """Whether every device is available all the time."""
+        kinds = all(isinstance(config, AlwaysAvailable) for config in self._configs)
+        without_battery = all(group.config.device.battery is None for group in self._fleet.groups)
+        return kinds and without_battery and not any(self._schedules)
 
     @property
-    def gone(self) -> int:
-        """Number of devices that have left for good."""
-        return len(self._gone)
+    def removed(self) -> int:
+        """Number of devices that have been removed."""
+        return len(self._removed)
 
-    def leave_for_good(self, index: int, now_s: float) -> Timeline:
-        """Let a device never be there again; return its timeline."""
-        self._gone[index] = Both(self.timeline(index), Scripted(True, [now_s]))
-        self._gone_of_group[self._fleet.named(index)[0]] += 1
-        return self._gone[index]
+    def remove(self, index: int, now_s: float) -> Timeline:
+        """Make a device unavailable from now on; return its timeline."""
+        self._removed[index] = Intersection(self.timeline(index), ScheduledOnOff(True, [now_s]))
+        self._removed_per_group[self._fleet.named(index)[0]] += 1
+        return self._removed[index]
 
     def timeline(self, index: int) -> Timeline:
-        """Return when the device with this index is there."""
-        timeline = self._gone.get(index) or self._timelines.get(index)
+        """Return when the device with this index is available."""
+        timeline = self._removed.get(index) or self._timelines.get(index)
         if timeline is None:
-            timeline = self._made(index)
-            if len(self._timelines) >= KEPT:
+            timeline = self._make(index)
+            if len(self._timelines) >= TIMELINE_CACHE_SIZE:
                 del self._timelines[next(iter(self._timelines))]
             self._timelines[index] = timeline
         return timeline
 
-    def _made(self, index: int) -> Timeline:
-        place, name = self._fleet.named(index)
-        own, moves = self._configs[place].timeline(self._fleet.seed, name), self._moves[place]
-        if moves is None:
-            return own
-        return moves if own is ALWAYS else Both(own, moves)
+    def _make(self, index: int) -> Timeline:
+        group, name = self._fleet.named(index)
+        timeline, schedule = self._configs[group].timeline(self._fleet.seed, name), self._schedules[group]
+        if schedule is None:
+            return timeline
+        return schedule if timeline is ALWAYS else Intersection(timeline, schedule)
 
     def draw(
         self, round: int, k: int, now_s: float, among: Sequence[int] | None = None
     ) -> tuple[list[int], float]:
-        """Return up to `k` devices that are there now, sorted; and, where none is, when to ask again.
+        """Return up to `k` available devices, sorted; where there is none, also when to draw again.
 
-        Drawn by the same priorities as `Fleet.select`: the lowest of those available take part, so
-        who is away changes nobody else's priority. inf: none will ever be there again.
+        Drawn by the same priorities as `Fleet.select`: those available with the lowest priorities
+        take part, so an unavailable device changes no other device's priority. inf: no device will
+        ever be available again.
         """
         chosen: list[int] = []
         again_s = inf
-        for index in self._in_order(round, k, now_s, among):
+        for index in self._by_priority(round, k, now_s, among):
             timeline = self.timeline(index)
             if timeline.available_at(now_s):
                 chosen.append(index)
@@ -99,54 +102,56 @@ class Presence:
         return sorted(chosen), again_s if chosen else min(again_s, self._opens_s(now_s))
 
     def _opens_s(self, now_s: float) -> float:
-        """Return when the first device of the groups that are away altogether is there; inf if none ever is.
+        """Return when a device of the groups whose envelope is closed is first available; inf if never.
 
-        A group's envelope may open for times at which none of its devices is there, so a group of up
-        to `LOOK_AHEAD` devices is asked device by device.
+        A group's envelope may open for times at which none of its devices is available, so the
+        devices of a group of up to `MAX_QUERIED` are queried one by one.
         """
         first_s = inf
-        for place, envelope in enumerate(self._envelopes):
-            if not self._has_members(place) or envelope.available_at(now_s):
+        for number, envelope in enumerate(self._envelopes):
+            if not self._has_members(number) or envelope.available_at(now_s):
                 continue
-            opens_s, group = envelope.until(now_s), self._fleet.groups[place]
-            if opens_s < first_s and group.count <= LOOK_AHEAD:
+            opens_s, group = envelope.until(now_s), self._fleet.groups[number]
+            if opens_s < first_s and group.count <= MAX_QUERIED:
                 members = range(group.first, group.first + group.count)
                 opens_s = min(self.timeline(index).until(now_s) for index in members)
             first_s = min(first_s, opens_s)
         return first_s
 
-    def _has_members(self, place: int) -> bool:
-        """Tell whether anybody of a group may yet be there."""
-        left = self._fleet.groups[place].count - self._gone_of_group[place]
-        return left > 0 and place not in self._fleet.excluded
+    def _has_members(self, group: int) -> bool:
+        """Tell whether a device of a group may be available at some time from now on."""
+        remaining = self._fleet.groups[group].count - self._removed_per_group[group]
+        return remaining > 0 and group not in self._fleet.excluded
 
-    def _in_order(self, round: int, k: int, now_s: float, among: Sequence[int] | None) -> Iterator[int]:
-        """Return the devices of groups that are open now, by priority, at most so many as are asked."""
+    def _by_priority(self, round: int, k: int, now_s: float, among: Sequence[int] | None) -> Iterator[int]:
+        """Yield devices of groups whose envelope is open, lowest priority first, up to the query limit."""
         priorities = self._fleet.priorities(round)
         for group, envelope in zip(self._fleet.groups, self._envelopes, strict=True):
             if not envelope.available_at(now_s):
-                priorities[group.first : group.first + group.count] = NEVER
-        if self._gone:
-            priorities[list(self._gone)] = NEVER
+                priorities[group.first : group.first + group.count] = EXCLUDED
+        if self._removed:
+            priorities[list(self._removed)] = EXCLUDED
         candidates = None if among is None else np.asarray(among, dtype=np.int64)
-        own = priorities if candidates is None else priorities[candidates]
-        for place in _ascending(own, 2 * k + PER_PLACE, max(LOOK_AHEAD, PER_PLACE * k)):
-            yield place if candidates is None else int(candidates[place])
+        if candidates is not None:
+            priorities = priorities[candidates]
+        limit = max(MAX_QUERIED, QUERIED_PER_PARTICIPANT * k)
+        for position in _ascending(priorities, 2 * k + QUERIED_PER_PARTICIPANT, limit):
+            yield position if candidates is None else int(candidates[position])
 
 
-def _ascending(priorities: npt.NDArray[np.float64], first: int, most: int) -> Iterator[int]:
-    """Return the places of up to `most` numbers below `NEVER`, smallest first; sorted piece by piece."""
+def _ascending(priorities: npt.NDArray[np.float64], first: int, limit: int) -> Iterator[int]:
+    """Yield the positions of up to `limit` numbers below `EXCLUDED`, smallest first; sorted in chunks."""
     done, size = 0, first
-    most = min(most, int(np.count_nonzero(priorities < NEVER)))
-    while done < most:
-        size = min(size, most)
+    limit = min(limit, int(np.count_nonzero(priorities < EXCLUDED)))
+    while done < limit:
+        size = min(size, limit)
         low = np.argpartition(priorities, size - 1)[:size] if size < len(priorities) else np.arange(size)
         ordered = low[np.argsort(priorities[low], kind="stable")]
         yield from ordered[done:size].tolist()
         done, size = size, 4 * size
 
 
-def presence_of(config: FleetConfig, fleet: Fleet) -> Presence | None:
-    """Return who of a fleet is there; None where everybody always is."""
-    presence = Presence(config, fleet)
-    return None if presence.always else presence
+def fleet_availability(config: FleetConfig, fleet: Fleet) -> FleetAvailability | None:
+    """Return which devices of a fleet are available when; None if all are at all times."""
+    availability = FleetAvailability(config, fleet)
+    return None if availability.always else availability

@@ -25,7 +25,7 @@ SET_BY_EVENTS = {
     "down": ("link.down",),
     "bandwidth": ("link.up", "link.down"),
 }
-"""By the figure of a device or link, what scripted events set in its place."""
+"""By the figure of a device or link, what scheduled events set in its place."""
 
 
 def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:

@@ -18,7 +18,7 @@ from sflsim.clock.engine import seldom_collected
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.population import build_fleet
-from sflsim.fleet.sampling import presence_of
+from sflsim.fleet.sampling import fleet_availability
 from sflsim.learning.graph.disk_store import LIMIT_BYTES, DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
@@ -161,7 +161,7 @@ class Session:
             server=scenario.server,
             server_places=algorithm.server_places(*needs.served(number)),
             cuts=cuts,
-            presence=presence_of(scenario.fleet, fleet),
+            availability=fleet_availability(scenario.fleet, fleet),
         )
         return Simulation(
             deployment,

@@ -37,7 +37,7 @@ from sflsim.fleet.devices import Device
 from sflsim.fleet.instants import settled_s
 from sflsim.fleet.links.links import build_link
 from sflsim.fleet.population import Fleet
-from sflsim.fleet.sampling import Presence
+from sflsim.fleet.sampling import FleetAvailability
 from sflsim.learning.costs import Costs
 
 LOST, LOST_EACH = 1000, 100
@@ -59,7 +59,7 @@ class Cuts(Port):
 class Deployment:
     """Where a variant runs: on which fleet and server, and what each of them holds of the network.
 
-    `server_places`: participants that the server serves at a time, None for any number. `presence`:
+    `server_places`: participants that the server serves at a time, None for any number. `availability`:
     who is there when, None for everybody always.
     """
 
@@ -68,14 +68,14 @@ class Deployment:
     server: ServerConfig
     server_places: int | None
     cuts: Cuts
-    presence: Presence | None
+    availability: FleetAvailability | None
 
 
 class TimePlane(ABC):
     """The clock's half of a simulation; its verbs are those of `Client` and `Server`, and these."""
 
     def __init__(self, deployment: Deployment, seed: int, recorder: Recorder) -> None:
-        server, presence = deployment.server, deployment.presence
+        server, availability = deployment.server, deployment.availability
         self.env = Environment()
         self.agenda = Agenda(self.env)
         self.recorder = recorder
@@ -90,7 +90,7 @@ class TimePlane(ABC):
         self.costs = deployment.cuts.costs
         self.status = "completed"
         self.reason = ""
-        self._presence = presence
+        self._availability = availability
         self._lost_in_a_row = 0
         fed = build_link(server.fed.link, seed, "fed-server") if server.fed else None
         self._network = Network(self.env, self.recorder, build_link(server.link, seed, "server"), fed)
@@ -112,17 +112,17 @@ class TimePlane(ABC):
 
     def _made(self, device: Device) -> Client:
         place = (self.env, self.recorder, device, self._network, *self.cuts.of(device), self.meter)
-        if self._presence is None:
+        if self._availability is None:
             return Client(*place)
-        timeline = self._presence.timeline(device.index)
+        timeline = self._availability.timeline(device.index)
         if device.battery_j is None:
             return FleetingClient(*place, timeline)
         return BatteryClient(*place, timeline, on_empty=self._run_empty)
 
     def _run_empty(self, client: BatteryClient) -> None:
         """Let a client whose battery is empty vanish, never to be drawn again."""
-        assert self._presence is not None
-        client.timeline = self._presence.leave_for_good(client.index, self.env.now)
+        assert self._availability is not None
+        client.timeline = self._availability.remove(client.index, self.env.now)
         self.vanish(client)
 
     @property
@@ -137,22 +137,22 @@ class TimePlane(ABC):
     @property
     def always(self) -> bool:
         """Whether every client is there all the time, so that nobody ever vanishes."""
-        return self._presence is None
+        return self._availability is None
 
     def present(
         self, draw: int, k: int | None = None, among: Sequence[int] | None = None
     ) -> tuple[list[Client], float]:
         """Return up to `k` (default: `participants`) clients that are there now; else when to ask again."""
-        assert self._presence is not None
+        assert self._availability is not None
         wanted = self.participants if k is None else k
-        indices, again_s = self._presence.draw(draw, wanted, settled_s(self.env.now), among)
+        indices, again_s = self._availability.draw(draw, wanted, settled_s(self.env.now), among)
         return [self.client(index) for index in indices], again_s
 
-    def is_there(self, client: Client) -> bool:
+    def is_available(self, client: Client) -> bool:
         """Tell whether a client is there now."""
         return not isinstance(client, FleetingClient) or client.timeline.available_at(settled_s(self.env.now))
 
-    def has_stayed(self, client: Client) -> bool:
+    def is_connected(self, client: Client) -> bool:
         """Tell whether a client has been there all the time since its part of the round began."""
         return not isinstance(client, FleetingClient) or client.here
 
@@ -162,7 +162,7 @@ class TimePlane(ABC):
         Where fewer are there than wanted, the round is theirs alone. Where none will ever be
         there again, the run has stalled.
         """
-        if self._presence is None:
+        if self._availability is None:
             return self.select(round, extra)
         while True:
             clients, again_s = self.present(round, self.participants + extra)
@@ -258,10 +258,10 @@ class TimePlane(ABC):
         """End the run, as nothing will come of it any more: by default, as nobody is left."""
         if not self._stop.triggered:
             self.status = "stalled"
-        self._end(f"at {self.env.now:.6g} s: {why or self._nobody_left()}")
+        self._end(f"at {self.env.now:.6g} s: {why or self._none_available()}")
 
-    def _nobody_left(self) -> str:
-        empty = 0 if self._presence is None else self._presence.gone
+    def _none_available(self) -> str:
+        empty = 0 if self._availability is None else self._availability.removed
         batteries = f", as {empty} of {len(self.fleet)} batteries are empty" if empty else ""
         return f"no client is left that could go on{batteries}"
 

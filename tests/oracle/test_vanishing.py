@@ -41,7 +41,7 @@ ROUNDS = {"fedasync": 18, "fedbuff": 10}  # until the slowest contributes; 3 of 
 
 
 def run(algorithm: str, events: list[dict[str, Any]]) -> Training:
-    """Run an algorithm with real learning under scripted events."""
+    """Run an algorithm with real learning under scheduled events."""
     variant = {"algorithm": algorithm, **SETTINGS.get(algorithm, {})}
     base = scenario(variant).fleet.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     workload: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from typing import Any
 from sflsim.experiment.run import Run
 from sflsim.fleet.availability.on_off import Timeline
 from sflsim.fleet.population import build_fleet
-from sflsim.fleet.sampling import presence_of
+from sflsim.fleet.sampling import fleet_availability
 
 LEAST_LOST = 1000  # parts in a row before a run is given up
 
@@ -27,9 +27,9 @@ def check_stall(run: Run) -> None:
     assert math.isclose(float(told[1]), stalled_s, rel_tol=1e-5, abs_tol=1e-9)
     fleet_config = run.scenario.fleet
     fleet = build_fleet(fleet_config, int(row["seed"]))
-    presence = presence_of(fleet_config, fleet)
-    assert presence is not None
-    timelines = {fleet.named(index)[1]: presence.timeline(index) for index in range(len(fleet))}
+    availability = fleet_availability(fleet_config, fleet)
+    assert availability is not None
+    timelines = {fleet.named(index)[1]: availability.timeline(index) for index in range(len(fleet))}
     left_s = {name: departures_s(timeline, stalled_s) for name, timeline in timelines.items()}
     drained = empty_batteries(run)
     if lost := re.match(r"(\d+) parts in a row were lost: clients do not stay", told[2]):

@@ -15,7 +15,7 @@ from sflsim import registry
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
 from sflsim.fleet.population import FleetConfig, build_fleet
-from sflsim.fleet.sampling import presence_of
+from sflsim.fleet.sampling import fleet_availability
 
 RUNS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 ALGORITHMS = sorted(registry.algorithms())
@@ -143,13 +143,13 @@ def assert_there(content: dict[str, Any], own: Any) -> None:
     """Assert that no span of a client lies outside the time in which it is there."""
     config = FleetConfig.model_validate(content["fleet"])
     fleet = build_fleet(config, content["seeds"][0])
-    presence = presence_of(config, fleet)
-    if presence is None:
+    availability = fleet_availability(config, fleet)
+    if availability is None:
         return
     indices = {fleet.named(index)[1]: index for index in range(len(fleet))}
     columns = zip(own["client"], own["start_s"], own["end_s"], strict=True)
     for client, start_s, end_s in columns:
-        timeline = presence.timeline(indices[client])
+        timeline = availability.timeline(indices[client])
         slack_s = 1e-9 * max(1.0, end_s)
         if end_s - start_s > slack_s:
             assert timeline.available_at(start_s + slack_s / 2)
@@ -215,9 +215,9 @@ def test_a_run_stalls_when_the_last_client_leaves_not_when_one_might_have_come(
     )
     run = simulate(read(content), timing_only=True)
     fleet = FleetConfig.model_validate(content["fleet"])
-    presence = presence_of(fleet, build_fleet(fleet, seed))
-    assert presence is not None
-    came = presence.timeline(0).until(0.0) < 272.0
+    availability = fleet_availability(fleet, build_fleet(fleet, seed))
+    assert availability is not None
+    came = availability.timeline(0).until(0.0) < 272.0
     assert run.runs["reason"][0] == f"at {272 if came else 0} s: no client is left that could go on"
 
 

@@ -11,23 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sflsim.fleet.availability.config import DailyAvailable, MarkovAvailable
-from sflsim.fleet.availability.on_off import DAY_S, Both, Scripted, Switching, Timeline, Traced
+from sflsim.fleet.availability.on_off import (
+    DAY_S,
+    Intersection,
+    OnOffProcess,
+    ScheduledOnOff,
+    Timeline,
+    Traced,
+)
 from sflsim.fleet.population import FleetConfig, build_fleet
 from sflsim.fleet.profiles import Profile
-from sflsim.fleet.sampling import Presence, presence_of
+from sflsim.fleet.sampling import FleetAvailability, fleet_availability
 
 SIGMAS = 4.0  # a right value is refused in 1 of 16,000 cases; seeds are fixed
 HOUR_S = 3600.0
 
 
-def fleet_of(clients: int, availability: Any, **more: Any) -> Presence:
-    """Return who is there of a fleet of one group."""
+def fleet_of(clients: int, availability: Any, **more: Any) -> FleetAvailability:
+    """Return the availability of a fleet of one group."""
     group = {"name": "any", "device": {"compute": "1 GFLOP/s"}}
     content = {"clients": clients, "groups": [group], "availability": availability, **more}
     config = FleetConfig.model_validate(content)
-    presence = presence_of(config, build_fleet(config, 5))
-    assert presence is not None
-    return presence
+    made = fleet_availability(config, build_fleet(config, 5))
+    assert made is not None
+    return made
 
 
 @pytest.mark.parametrize(("on_s", "off_s"), [(2 * HOUR_S, 0.5 * HOUR_S), (60.0, 600.0)])
@@ -35,9 +42,9 @@ def fleet_of(clients: int, availability: Any, **more: Any) -> Presence:
 def test_a_markov_fleet_is_there_with_its_stationary_share(on_s: float, off_s: float, at_s: float) -> None:
     """Of n devices on / (on + off) are there at any time, from the start on, within a binomial's interval."""
     n, share = 4000, on_s / (on_s + off_s)
-    presence = fleet_of(n, {"kind": "markov", "on": f"{on_s} s", "off": f"{off_s} s"})
+    availability = fleet_of(n, {"kind": "markov", "on": f"{on_s} s", "off": f"{off_s} s"})
 
-    there = sum(presence.timeline(index).available_at(at_s) for index in range(n))
+    there = sum(availability.timeline(index).available_at(at_s) for index in range(n))
 
     assert abs(there / n - share) < SIGMAS * math.sqrt(share * (1 - share) / n)
 
@@ -117,12 +124,12 @@ def timelines(draw: st.DrawFn) -> Timeline:
     """Draw a timeline of any make."""
     lengths_s = draw(st.lists(st.floats(0.5, 5), min_size=2, max_size=6))
     first = draw(st.booleans())
-    kind = draw(st.sampled_from(["switching", "traced", "repeated", "scripted"]))
+    kind = draw(st.sampled_from(["switching", "traced", "repeated", "scheduled"]))
     if kind == "switching":
-        return Switching(first, lambda number: lengths_s[number % len(lengths_s)])
+        return OnOffProcess(first, lambda number: lengths_s[number % len(lengths_s)])
     times_s = [0.0, *np.cumsum(lengths_s).tolist()]
-    if kind == "scripted":
-        return Scripted(first, times_s[1:])
+    if kind == "scheduled":
+        return ScheduledOnOff(first, times_s[1:])
     values = [float(draw(st.booleans())) for _ in times_s]
     return Traced(Profile(times_s, values, times_s[-1] + 1 if kind == "repeated" else None))
 
@@ -131,8 +138,8 @@ def timelines(draw: st.DrawFn) -> Timeline:
 @settings(deadline=None, max_examples=120)
 def test_a_state_holds_until_it_ends(one: Timeline, moves_s: list[float], first: bool, t_s: float) -> None:
     """Between a time and `until` the state is the same, then the other; two are there when both are."""
-    script = Scripted(first, np.cumsum(moves_s).tolist())
-    for timeline in (one, script, both := Both(one, script)):
+    script = ScheduledOnOff(first, np.cumsum(moves_s).tolist())
+    for timeline in (one, script, both := Intersection(one, script)):
         end_s, state = timeline.until(t_s), timeline.available_at(t_s)
         assert end_s > t_s
         for part in (0.0, 0.3, 0.9, 0.999):
@@ -149,28 +156,28 @@ def test_the_lowest_priorities_of_those_that_are_there_take_part(
     clients: int, k: int, round: int, now_s: float
 ) -> None:
     """Against all priorities and all timelines, looked at one by one."""
-    availability = {"kind": "markov", "on": "30 s", "off": "60 s"}
+    markov = {"kind": "markov", "on": "30 s", "off": "60 s"}
     config = FleetConfig.model_validate(
-        {"clients": clients, "groups": [{"device": "raspberry-pi-4"}], "availability": availability}
+        {"clients": clients, "groups": [{"device": "raspberry-pi-4"}], "availability": markov}
     )
     fleet = build_fleet(config, 2)
-    presence = Presence(config, fleet)
+    availability = FleetAvailability(config, fleet)
 
-    chosen, again_s = presence.draw(round, k, now_s)
+    chosen, again_s = availability.draw(round, k, now_s)
 
-    there = [index for index in range(clients) if presence.timeline(index).available_at(now_s)]
+    there = [index for index in range(clients) if availability.timeline(index).available_at(now_s)]
     order = sorted(there, key=lambda index: fleet.priorities(round)[index])
     assert chosen == sorted(order[:k])
     if not there:
-        assert again_s == min(presence.timeline(index).until(now_s) for index in range(clients))
+        assert again_s == min(availability.timeline(index).until(now_s) for index in range(clients))
 
 
 def test_everybody_is_drawn_as_often_as_they_are_there() -> None:
     """With equal devices each is drawn equally often, in the long run: a chi-square of 30 devices."""
-    presence = fleet_of(30, {"kind": "markov", "on": "50 s", "off": "50 s"})
+    availability = fleet_of(30, {"kind": "markov", "on": "50 s", "off": "50 s"})
     counts = np.zeros(30)
     for round in range(1500):
-        chosen, _ = presence.draw(round, 3, 100.0 * round)
+        chosen, _ = availability.draw(round, 3, 100.0 * round)
         counts[chosen] += 1
     expected = counts.sum() / 30
     chi_square = float(((counts - expected) ** 2 / expected).sum())
@@ -179,10 +186,10 @@ def test_everybody_is_drawn_as_often_as_they_are_there() -> None:
 
 def test_a_large_fleet_is_asked_only_as_far_as_needed() -> None:
     """Of 10^6 devices a draw makes about participants / share timelines; a closed group none at all."""
-    presence = fleet_of(10**6, {"kind": "markov", "on": "1 h", "off": "3 h"})
-    chosen, _ = presence.draw(1, 100, 0.0)
+    availability = fleet_of(10**6, {"kind": "markov", "on": "1 h", "off": "3 h"})
+    chosen, _ = availability.draw(1, 100, 0.0)
     assert len(chosen) == 100
-    assert 250 < len(presence._timelines) < 700  # 400 expected; standard deviation 35
+    assert 250 < len(availability._timelines) < 700  # 400 expected; standard deviation 35
 
     asleep = fleet_of(10**6, {"kind": "daily", "from": "22:00", "to": "06:00", "jitter": "1 h"})
     assert asleep.draw(1, 100, 12 * HOUR_S) == ([], 21 * HOUR_S)

@@ -1,1 +1,1 @@
-"""When devices are there: on-off processes, daily windows, traces, scripted events."""
+"""When devices are available: on/off processes, daily windows, traces, scheduled events."""

@@ -1,7 +1,7 @@
-"""Availability: when the devices of a group can be drawn, and when they vanish.
+"""Availability: when the devices of a group can be sampled, and when they disconnect.
 
-Each device has a timeline of its own, made from streams keyed by its name when it is first asked
-for. A group has an envelope beside it: when any of its devices can be there at all.
+Each device has its own timeline, made from streams keyed by its name. A group also has an
+envelope: the times at which any of its devices can be available.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from sflsim.fleet.availability.on_off import ALWAYS, DAY_S, Daily, Switching, Timeline, Traced
+from sflsim.fleet.availability.on_off import ALWAYS, DAY_S, Daily, OnOffProcess, Timeline, Traced
 from sflsim.fleet.distributions.empirical import measured
 from sflsim.fleet.files import at
 from sflsim.fleet.profiles import Profile
@@ -47,7 +47,7 @@ TimeOfDay = Annotated[
 
 
 class AlwaysAvailable(BaseModel):
-    """Devices that are there at any time."""
+    """Devices that are available at all times."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: Literal["always"] = "always"
@@ -57,19 +57,19 @@ class AlwaysAvailable(BaseModel):
         return ALWAYS
 
     def envelope(self) -> Timeline:
-        """Return when any device can be there."""
+        """Return when any device can be available."""
         return ALWAYS
 
 
 class MarkovAvailable(BaseModel):
-    """Devices that come and go at random: exponential times of being there and of being away.
+    """Devices with exponential times of being available and of being unavailable.
 
-    Each starts in its stationary state: there with the share on / (on + off).
+    Each starts in its stationary state: available with probability on / (on + off).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: Literal["markov"] = "markov"
-    on: Period = Field(description="mean time that a device is there")
+    on: Period = Field(description="mean time that a device is available")
     off: Period = Field(description="mean time that it is unavailable")
 
     def timeline(self, seed: int, device_name: str) -> Timeline:
@@ -81,18 +81,18 @@ class MarkovAvailable(BaseModel):
         def length_s(number: int) -> float:
             return draws[number] * (self.on if first == (number % 2 == 0) else self.off)
 
-        return Switching(first, length_s)
+        return OnOffProcess(first, length_s)
 
     def envelope(self) -> Timeline:
-        """Return when any device can be there."""
+        """Return when any device can be available."""
         return ALWAYS
 
 
 class DailyAvailable(BaseModel):
-    """Devices that are there every day from one time to another: phones that charge at night, say.
+    """Devices that are available every day from one time to another, e.g. phones that charge at night.
 
-    The run begins at `starts`. With `jitter` both times of each device are moved anew every day,
-    uniformly by up to that much to either side.
+    The run begins at `starts`. `jitter` shifts both times of each device every day, by independent
+    uniform draws between -jitter and +jitter.
     """
 
     model_config = ConfigDict(
@@ -124,23 +124,23 @@ class DailyAvailable(BaseModel):
             return Daily(self.begin, self.end, self.starts, lambda day: (0.0, 0.0))
         draws = Stream(lambda rng, n: rng.uniform(-1, 1, n), seed, "availability", device_name)
 
-        def moves_s(day: int) -> tuple[float, float]:
+        def jitter_s(day: int) -> tuple[float, float]:
             first = 2 * (day + 2)  # a window that began before the run is one of the days -2 and -1
             return draws[first] * (self.jitter or 0.0), draws[first + 1] * (self.jitter or 0.0)
 
-        return Daily(self.begin, self.end, self.starts, moves_s)
+        return Daily(self.begin, self.end, self.starts, jitter_s)
 
     def envelope(self) -> Timeline:
-        """Return when any device can be there: the window, longer by the jitter at both ends."""
-        jitter_s = self.jitter or 0.0
-        return Daily(self.begin, self.end, self.starts, lambda day: (-jitter_s, jitter_s))
+        """Return when any device can be available: the window, longer by the jitter at both ends."""
+        longest_s = self.jitter or 0.0
+        return Daily(self.begin, self.end, self.starts, lambda day: (-longest_s, longest_s))
 
 
 class TraceAvailable(TraceConfig):
-    """Devices that are there as a file says: a column `time_s` and one of 1 (there) and 0 (away).
+    """Devices whose availability is in a file: columns `time_s` and one of 1 (available) and 0.
 
-    A column `device` in it holds several traces: a device takes the one of its own name, else one
-    that is drawn.
+    With a column `device` the file holds several traces: a device takes the one under its own
+    name, else one that is drawn.
     """
 
     unit: ClassVar[str] = ""
@@ -149,7 +149,7 @@ class TraceAvailable(TraceConfig):
         """Read the file.
 
         Raises:
-            ValidationError: it is no trace, or one in which nobody is ever there.
+            ValidationError: it is no trace, or no device is ever available in it.
         """
         super().model_post_init(context)
         if not any(trace.values.any() for trace in self._traces.values()):
@@ -176,7 +176,7 @@ class TraceAvailable(TraceConfig):
         return Traced(self.profile(seed, device_name))
 
     def envelope(self) -> Timeline:
-        """Return when any device can be there; that of one trace, where there is no other."""
+        """Return when any device can be available: as a single trace says, else at all times."""
         return Traced(next(iter(self._traces.values()))) if len(self._traces) == 1 else ALWAYS
 
 

@@ -1,7 +1,7 @@
-"""Scripted changes of the fleet: a group leaves or joins, or its rates change, at given times.
+"""Scheduled changes of the fleet: a group leaves or joins, or its rates change, at given times.
 
-They are known before the run, so they become part of what is known in advance anyway: timelines and
-profiles; nothing has to happen at run time.
+They are known before the run, so they become part of timelines and profiles; nothing happens at
+run time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import did_you_mean
-from sflsim.fleet.availability.on_off import Scripted
+from sflsim.fleet.availability.on_off import ScheduledOnOff
 from sflsim.fleet.links.directions import Direction, Rate
 from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
@@ -39,14 +39,14 @@ class NewRates(BaseModel):
 
 
 class EventConfig(BaseModel):
-    """One scripted change, at a time from the start of the run, of one group or of all."""
+    """One scheduled change, at a time from the start of the run, of one group or of all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     at: Seconds
     group: str | None = Field(default=None, description="its name; default: every group")
     set: NewRates | None = Field(default=None, description="new rates, e.g. {link.up: 1 Mbit/s}")
-    leave: bool = Field(default=False, description="its devices vanish")
+    leave: bool = Field(default=False, description="its devices disconnect")
     join: bool = Field(default=False, description="its devices come (back)")
 
     @model_validator(mode="after")
@@ -67,13 +67,13 @@ def of_group(events: Sequence[EventConfig], group: str) -> list[EventConfig]:
     return sorted((one for one in events if one.group in (None, group)), key=lambda one: one.at)
 
 
-def presence(events: Sequence[EventConfig]) -> Scripted | None:
-    """Return when the group of these events is there; None where it never joins or leaves.
+def scheduled(events: Sequence[EventConfig]) -> ScheduledOnOff | None:
+    """Return when the group of these events is available; None if it never joins or leaves.
 
     A group whose first event is `join` starts unavailable.
     """
     moves = [one for one in events if one.leave or one.join]
-    return Scripted(moves[0].leave, [one.at for one in moves]) if moves else None
+    return ScheduledOnOff(moves[0].leave, [one.at for one in moves]) if moves else None
 
 
 def changes(events: Sequence[EventConfig], key: str) -> list[tuple[float, float]]:

@@ -1,6 +1,6 @@
-"""When one device is there: timelines that are there and away by turns, known in advance.
+"""When one device is available: on/off timelines that are known in advance.
 
-All are asked the same two questions, in any order: is the device there at a time, and until when
+All answer the same two queries, in any order: is the device available at a time, and until when
 does that hold.
 """
 
@@ -18,17 +18,17 @@ DAY_S = 86400.0
 
 
 class Timeline(Protocol):
-    """The times at which a device is there; a state holds from its first instant up to the next state."""
+    """The times at which a device is available; a state includes its first instant, not its last."""
 
     def available_at(self, t_s: float) -> bool:
-        """Return whether the device is there at `t_s`."""
+        """Return whether the device is available at `t_s`."""
 
     def until(self, t_s: float) -> float:
         """Return when the state at `t_s` ends; inf if it never does."""
 
 
 class Always:
-    """There for good."""
+    """Available at all times."""
 
     def available_at(self, t_s: float) -> bool:
         """Return true."""
@@ -42,8 +42,8 @@ class Always:
 ALWAYS = Always()
 
 
-class Switching:
-    """States that follow on each other with given lengths: `length_s(i)` of the i-th, first there or not."""
+class OnOffProcess:
+    """Alternating states; `length_s(i)` is the length of the i-th, `first` whether the first is available."""
 
     __slots__ = ("_ends_s", "_first", "_length_s")
 
@@ -53,14 +53,14 @@ class Switching:
         self._ends_s: list[float] = []
 
     def _state(self, t_s: float) -> int:
-        """Return the number of the state at `t_s`."""
+        """Return the index of the state at `t_s`."""
         ends_s = self._ends_s
         while not ends_s or ends_s[-1] <= t_s:
             ends_s.append((ends_s[-1] if ends_s else 0.0) + self._length_s(len(ends_s)))
         return bisect_right(ends_s, t_s)
 
     def available_at(self, t_s: float) -> bool:
-        """Return whether the state at `t_s` is one of being there."""
+        """Return whether the device is available at `t_s`."""
         return self._first == (self._state(t_s) % 2 == 0)
 
     def until(self, t_s: float) -> float:
@@ -69,26 +69,26 @@ class Switching:
 
 
 class Daily:
-    """There from one time of day to another, each day moved by a little of its own.
+    """Available from one time of day to another, with a jitter on both times of each day.
 
-    Day `n` begins at `n * DAY_S - start_s`; `moves_s(n)` are what its two times are moved by. Less
-    than half of the window and of the gap, so that days stay apart.
+    Day `n` begins at `n * DAY_S - start_s`; `jitter_s(n)` is added to its two times. It is less
+    than half of the window and of the gap, so windows never overlap.
     """
 
-    __slots__ = ("_from_s", "_length_s", "_moves_s", "_start_s")
+    __slots__ = ("_from_s", "_jitter_s", "_length_s", "_start_s")
 
     def __init__(
-        self, from_s: float, to_s: float, start_s: float, moves_s: Callable[[int], tuple[float, float]]
+        self, from_s: float, to_s: float, start_s: float, jitter_s: Callable[[int], tuple[float, float]]
     ) -> None:
         self._from_s = from_s
         self._length_s = (to_s - from_s) % DAY_S
         self._start_s = start_s
-        self._moves_s = moves_s
+        self._jitter_s = jitter_s
 
     def _window(self, day: int) -> tuple[float, float]:
-        begin_s = day * DAY_S + self._from_s - self._start_s
-        first_s, last_s = self._moves_s(day)
-        return begin_s + first_s, begin_s + self._length_s + last_s
+        nominal_s = day * DAY_S + self._from_s - self._start_s
+        start_jitter_s, end_jitter_s = self._jitter_s(day)
+        return nominal_s + start_jitter_s, nominal_s + self._length_s + end_jitter_s
 
     def _next(self, t_s: float) -> tuple[float, float]:
         """Return the first window that ends after `t_s`."""
@@ -104,19 +104,19 @@ class Daily:
         return self._next(t_s)[0] <= t_s
 
     def until(self, t_s: float) -> float:
-        """Return the end of the window, or the beginning of the next."""
-        begin_s, end_s = self._next(t_s)
-        return end_s if begin_s <= t_s else begin_s
+        """Return the end of the window, or the start of the next."""
+        start_s, end_s = self._next(t_s)
+        return end_s if start_s <= t_s else start_s
 
 
 class Traced:
-    """There wherever a profile of zeros and ones is one."""
+    """Available wherever a profile of zeros and ones is one."""
 
-    __slots__ = ("_most", "_profile")
+    __slots__ = ("_max_changes", "_profile")
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._most = len(profile.times_s) + 1  # changes after which every value has come up
+        self._max_changes = len(profile.times_s) + 1  # every value occurs within as many
 
     def available_at(self, t_s: float) -> bool:
         """Return whether the profile is one at `t_s`."""
@@ -125,15 +125,15 @@ class Traced:
     def until(self, t_s: float) -> float:
         """Return the first time at which the profile has the other value."""
         state, change_s = self.available_at(t_s), t_s
-        for _ in range(self._most):
+        for _ in range(self._max_changes):
             change_s = self._profile.next_change(change_s)
             if change_s == inf or self.available_at(change_s) != state:
                 return change_s
         return inf
 
 
-class Scripted:
-    """There and away by turns at given times; before the first of them `first`."""
+class ScheduledOnOff:
+    """Changes state at given times; `first` is whether the device is available before the first of them."""
 
     __slots__ = ("_first", "_times_s")
 
@@ -143,33 +143,33 @@ class Scripted:
         self._times_s = list(times_s)
 
     def available_at(self, t_s: float) -> bool:
-        """Return whether it is there at `t_s`."""
+        """Return whether the device is available at `t_s`."""
         return self._first == (bisect_right(self._times_s, t_s) % 2 == 0)
 
     def until(self, t_s: float) -> float:
-        """Return the next of its times."""
+        """Return the next of the times."""
         following = bisect_right(self._times_s, t_s)
         return self._times_s[following] if following < len(self._times_s) else inf
 
 
-class Both:
-    """There where two timelines are, of which the second changes a finite number of times."""
+class Intersection:
+    """Available when both timelines are; the second must change a finite number of times."""
 
-    __slots__ = ("_one", "_other")
+    __slots__ = ("_first", "_second")
 
-    def __init__(self, one: Timeline, other: Timeline) -> None:
-        self._one = one
-        self._other = other
+    def __init__(self, first: Timeline, second: Timeline) -> None:
+        self._first = first
+        self._second = second
 
     def available_at(self, t_s: float) -> bool:
-        """Return whether both are there."""
-        return self._other.available_at(t_s) and self._one.available_at(t_s)
+        """Return whether both are available at `t_s`."""
+        return self._second.available_at(t_s) and self._first.available_at(t_s)
 
     def until(self, t_s: float) -> float:
-        """Return when the first of them leaves, or when both are back."""
+        """Return when the first of the two ends, or when both are available."""
         if self.available_at(t_s):
-            return min(self._one.until(t_s), self._other.until(t_s))
+            return min(self._first.until(t_s), self._second.until(t_s))
         while t_s < inf and not self.available_at(t_s):
-            away = self._one if self._other.available_at(t_s) else self._other
-            t_s = away.until(t_s)
+            blocking = self._first if self._second.available_at(t_s) else self._second
+            t_s = blocking.until(t_s)
         return t_s

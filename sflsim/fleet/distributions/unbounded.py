@@ -4,7 +4,7 @@ A draw above `cap` becomes `cap`, for every kind alike: P(X = cap) is what the l
 below it nothing changes. Declared moments are those of what is drawn.
 """
 
-# ruff: noqa: D102 -- TailedConfig documents moments and draws for all kinds
+# ruff: noqa: D102 -- UnboundedDistribution documents moments and draws for all kinds
 from __future__ import annotations
 
 import math
@@ -26,7 +26,7 @@ Moments = tuple[float, float]
 """Mean and variance."""
 
 
-class TailedConfig(DistributionConfig):
+class UnboundedDistribution(DistributionConfig):
     """Base of the kinds without an upper bound: a kind adds its amounts, `cap` last, and its law."""
 
     least: ClassVar[str] = ""
@@ -71,7 +71,7 @@ class TailedConfig(DistributionConfig):
         return draws if self.cap is None else np.minimum(draws, self.cap)
 
 
-class Exponential(TailedConfig):
+class Exponential(UnboundedDistribution):
     """Memoryless with the given mean: the slowdown of the MU-SplitFed paper."""
 
     kind: Literal["exponential"] = "exponential"
@@ -85,7 +85,7 @@ class Exponential(TailedConfig):
         return rng.exponential(self.scale, n)
 
 
-class ShiftedExponential(TailedConfig):
+class ShiftedExponential(UnboundedDistribution):
     """`shift` plus an exponential part; the key `mean` is the mean of that part alone, without a cap."""
 
     least: ClassVar[str] = "shift"
@@ -102,7 +102,7 @@ class ShiftedExponential(TailedConfig):
         return self.shift + rng.exponential(self.scale, n)
 
 
-class Lognormal(TailedConfig):
+class Lognormal(UnboundedDistribution):
     """exp(normal): `sigma` is the standard deviation of the logarithm."""
 
     kind: Literal["lognormal"] = "lognormal"
@@ -129,7 +129,7 @@ class Lognormal(TailedConfig):
         return self.median * rng.lognormal(0.0, self.sigma, n)
 
 
-class Pareto(TailedConfig):
+class Pareto(UnboundedDistribution):
     """Heavy tail: P(X > x) = (scale / x) ^ shape above `scale`; draws beyond `cap` become `cap`."""
 
     least: ClassVar[str] = "scale"
@@ -159,7 +159,7 @@ class Pareto(TailedConfig):
         return self.scale * (1.0 + rng.pareto(self.shape, n))
 
 
-class Weibull(TailedConfig):
+class Weibull(UnboundedDistribution):
     """scale * E ^ (1 / shape) with E exponential: a shape below 1 has a heavy tail."""
 
     kind: Literal["weibull"] = "weibull"
@@ -182,7 +182,7 @@ class Weibull(TailedConfig):
         return self.scale * rng.weibull(self.shape, n)
 
 
-class Gamma(TailedConfig):
+class Gamma(UnboundedDistribution):
     """Gamma with the given mean; `shape` 1 is exponential, a larger one more regular."""
 
     kind: Literal["gamma"] = "gamma"

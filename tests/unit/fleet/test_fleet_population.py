@@ -275,7 +275,7 @@ def test_a_fleet_of_a_million_makes_only_its_participants() -> None:
 
 def test_devices_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is forgotten first, and made again with the same draws."""
-    monkeypatch.setattr("sflsim.fleet.population.KEPT", 2)
+    monkeypatch.setattr("sflsim.fleet.population.DEVICE_CACHE_SIZE", 2)
     fleet = build_fleet(config(5, RANDOM_PI), 0)
     before = draws(fleet, 0)
     for index in range(5):

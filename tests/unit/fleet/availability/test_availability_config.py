@@ -12,7 +12,7 @@ from support import FAST, SLOW, data, read
 from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
 from sflsim.fleet.population import build_fleet
-from sflsim.fleet.sampling import presence_of
+from sflsim.fleet.sampling import fleet_availability
 from sflsim.scenario import parse_scenario
 
 TRACE = {"kind": "trace", "file": "there.csv"}
@@ -137,9 +137,9 @@ def test_a_trace_may_end_with_being_away(tmp_path: Path) -> None:
     rows = "time_s,device,there\n0,fast-0,1\n10,fast-0,0\n0,slow-0,0\n5,slow-0,1\n"
     (tmp_path / "there.csv").write_text(rows, encoding="utf-8")
     scenario = parse(fleet(availability=TRACE), tmp_path)
-    presence = presence_of(scenario.fleet, build_fleet(scenario.fleet, 0))
-    assert presence is not None
-    fast, slow = presence.timeline(0), presence.timeline(1)
+    availability = fleet_availability(scenario.fleet, build_fleet(scenario.fleet, 0))
+    assert availability is not None
+    fast, slow = availability.timeline(0), availability.timeline(1)
     assert [fast.available_at(t_s) for t_s in (0, 9.9, 10)] == [True, True, False]
     assert [slow.available_at(t_s) for t_s in (0, 5)] == [False, True]
     assert (fast.until(0), fast.until(10), slow.until(0)) == (10, math.inf, 5)
@@ -166,7 +166,7 @@ def test_without_any_of_it_nobody_may_vanish() -> None:
         {"events": [{"at": "1 s", "set": {"link.up": "1 byte/s"}}]},
     ):
         scenario = read(fleet(**fields))
-        assert presence_of(scenario.fleet, build_fleet(scenario.fleet, 0)) is None
+        assert fleet_availability(scenario.fleet, build_fleet(scenario.fleet, 0)) is None
 
 
 def test_rates_that_an_event_sets_hold_from_then_on() -> None:
