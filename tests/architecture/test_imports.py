@@ -51,7 +51,6 @@ ARROWS: dict[str, set[str]] = {
     "sweeps": {*BASE, *PLANES, *RUNS, "simulation", "report", "workers"},
     "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime"},
     "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer"},
-    "testbed": {*BASE, *PLANES, "algorithms", "simulation", "scenario", "session"},
     "terminal": {*BASE, *PLANES, *USES, "experiment", "report", "scenario"},
     "cli": {*BASE, *PLANES, *USES, *RUNS, "metrics", "terminal"},
     "__init__": {"provenance", "errors", "learning", "registry", "scenario", "experiment", *USES},
@@ -60,7 +59,7 @@ ARROWS: dict[str, set[str]] = {
 # Where an outside library may be imported at all, and where it must not be loaded on import.
 HOMES: dict[str, set[str]] = {
     "simpy": {"clock"},
-    "torch": {"learning", "algorithms", "session", "experiment", "testbed"},
+    "torch": {"learning", "algorithms", "session", "experiment"},
     "pint": {"units"},
     "matplotlib": {"report"},
     "plotly": {"report"},

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"mu_splitfed_cifar10.yaml", "opt_sst2.yaml"}
 """They need data that is not here: see test_papers_with_data.py."""
 SCENARIOS = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE)
-STUDIES = sorted(path for path in (ROOT / "analysis").glob("[a-z]*.py") if path.stem != "testbed")
+STUDIES = sorted(path for path in (ROOT / "analysis").glob("[a-z]*.py") if path.stem != "testbed_study")
 """All but the testbed, which times real processes and makes a table alone: see test_testbed.py."""
 
 

@@ -20,7 +20,7 @@ from support import imported
 
 import sflsim
 
-STUDY = Path(__file__).parents[2] / "analysis" / "testbed.py"
+STUDY = Path(__file__).parents[2] / "analysis" / "testbed_study.py"
 ROUNDS = 8
 TRIES = 4
 BOUND = 0.10

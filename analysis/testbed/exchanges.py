@@ -18,7 +18,7 @@ from sflsim.algorithms.mu_splitfed import BOUND, ETA_C, ETA_S, server_steps
 from sflsim.learning.calls import Model
 from sflsim.learning.optimizers import Optimizer
 from sflsim.learning.zeroth_order import rate
-from sflsim.testbed.parties import Client, Peer
+from testbed.parties import Client, Peer
 
 
 class Sides(NamedTuple):

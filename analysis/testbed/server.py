@@ -1,4 +1,4 @@
-"""The process of the server: `python -m sflsim.testbed.server ORDER RESULT`.
+"""The process of the server: `python -m testbed.server ORDER RESULT`.
 
 ORDER is a file with the scenario, the variant, the seed and the server's slowdown; the port it
 listens on is its first line of output. Waits for all clients, runs the rounds, and writes to RESULT
@@ -23,11 +23,11 @@ from sflsim.learning.calls import Model, average, evaluate
 from sflsim.learning.profiling.calibration import measure
 from sflsim.scenario.loading import parse_scenario
 from sflsim.session import Options, Session
-from sflsim.testbed.exchanges import SIDES
-from sflsim.testbed.pace import Record
-from sflsim.testbed.parties import Peer, Server
-from sflsim.testbed.setting import Setting
-from sflsim.testbed.wire import Wire
+from testbed.exchanges import SIDES
+from testbed.pace import Record
+from testbed.parties import Peer, Server
+from testbed.setting import Setting
+from testbed.wire import Wire
 
 PATIENCE_S = 120.0
 """How long a client may take to come, and then to say anything."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sflsim.learning.task import Task
-from sflsim.testbed.pace import Record, slowed
-from sflsim.testbed.wire import Message, Wire
+from testbed.pace import Record, slowed
+from testbed.wire import Message, Wire
 
 Result = TypeVar("Result")
 

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support import FAST, data, read
+from testbed import pace
+from testbed.runner import run_testbed
+from testbed.setting import Setting
+from testbed.wire import LENGTHS, Wire
 
 from sflsim.errors import ScenarioError, SflsimError
 from sflsim.session import Options, Session
-from sflsim.testbed import pace
-from sflsim.testbed.setting import Setting
-from sflsim.testbed.testbed import run_testbed
-from sflsim.testbed.wire import LENGTHS, Wire
 
 VARIED = {"up": "16 byte/s", "down": {"kind": "uniform", "low": "8 byte/s", "high": "9 byte/s"}}
 

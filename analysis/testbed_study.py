@@ -7,7 +7,7 @@ needs no privileges. Three algorithms: first-order with a message each way (spli
 with server steps that overlap the client's messages (mu-splitfed), and unsplit (fedavg). Both
 learn the same, so that only the clock differs.
 
-    python analysis/testbed.py [--quick] [--out FOLDER]
+    python analysis/testbed_study.py [--quick] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from testbed.runner import SHAPING, Reality, run_testbed
 
 import sflsim
-from sflsim.testbed.testbed import SHAPING, Reality, run_testbed
 
 SLOWDOWNS = {"slow": 30.0, "fast": 15.0}
 SERVER_SLOWDOWN = 15.0

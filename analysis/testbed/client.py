@@ -1,4 +1,4 @@
-"""The process of one client: `python -m sflsim.testbed.client HOST PORT INDEX SLOWDOWN`.
+"""The process of one client: `python -m testbed.client HOST PORT INDEX SLOWDOWN`.
 
 Connects to the server, gets the scenario from it, makes the same task, takes part in the rounds it is
 asked to, and hands in what it did when.
@@ -12,11 +12,11 @@ import sys
 from sflsim.learning.profiling.calibration import measure
 from sflsim.scenario.loading import parse_scenario
 from sflsim.session import Options, Session
-from sflsim.testbed.exchanges import SIDES
-from sflsim.testbed.pace import Record
-from sflsim.testbed.parties import Client
-from sflsim.testbed.setting import Setting
-from sflsim.testbed.wire import Wire
+from testbed.exchanges import SIDES
+from testbed.pace import Record
+from testbed.parties import Client
+from testbed.setting import Setting
+from testbed.wire import Wire
 
 
 def main() -> None:

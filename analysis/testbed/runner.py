@@ -25,13 +25,15 @@ from sflsim.fleet.population import build_fleet
 from sflsim.rows import Span
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session
-from sflsim.testbed.setting import Setting
-from sflsim.testbed.wire import GONE
+from testbed.setting import Setting
+from testbed.wire import GONE
 
 SHAPING = "rates and delays shaped in the transport, by the sender; devices slowed by their duty cycle"
 MEASURED = ["actor", "activity", "start_s", "end_s", "round", "client"]
 ALONE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Every process computes with one thread, in every thread that it has."""
+FOLDER = Path(__file__).parents[1]
+"""The folder that holds this package, which is not installed."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,13 @@ def run_testbed(
 
 def _start(started: ExitStack, role: str, *arguments: str) -> subprocess.Popen[str]:
     """Start the process of one party; it ends with the testbed, whatever happens."""
+    path = os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(  # noqa: S603 (this interpreter, a module of this package)
-        [sys.executable, "-m", f"sflsim.testbed.{role}", *arguments],
+        [sys.executable, "-m", f"testbed.{role}", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **ALONE},
+        env={**os.environ, **ALONE, "PYTHONPATH": path},
     )
     started.callback(_end, process)
     return process
