@@ -167,7 +167,7 @@ def hospital(workloads: list[tuple[int, int]], changes: list[str]) -> tuple[pd.D
             "cut": chosen.str[0],
             "batch_size": chosen.str[1],
             "tflop_per_s": frame["server.compute"].str.split().str[0].astype(float),
-            **{name: frame[name] for name in ("rounds", "time_s", "cost", "broken", "settled", "feasible")},
+            **{name: frame[name] for name in ("rounds", "time_s", "cost", "violated", "exact", "feasible")},
             "memory_bytes": frame["memory_share"] * FREE_BYTES,
         }
     )
@@ -256,9 +256,9 @@ def _night(axes: Axes, table: pd.DataFrame) -> None:
         at = [places[one] for one in fastest.index]
         axes.plot(at, fastest["time_s"] / 3600, linestyle="none", marker=".", label=variant)
         for place, (_, row) in zip(at, fastest.iterrows(), strict=True):
-            marker = "o" if row["settled"] else "^"
-            marker = "v" if "target" in row["broken"] else marker
-            marker = "x" if "device_memory" in row["broken"] else marker
+            marker = "o" if row["exact"] else "^"
+            marker = "v" if "target" in row["violated"] else marker
+            marker = "x" if "device_memory" in row["violated"] else marker
             axes.plot(place, row["time_s"] / 3600, marker=marker, color=axes.lines[-1].get_color())
     axes.axhline(10, color="black", linestyle="--", linewidth=0.8)
     axes.set(xlabel="cut (blocks on the tablet)", ylabel="time to target (h)", yscale="log")
@@ -268,7 +268,7 @@ def _night(axes: Axes, table: pd.DataFrame) -> None:
 
 def _server(axes: Axes, table: pd.DataFrame) -> None:
     """Draw what a bigger server buys at cut 1; a time not trained to its end is the least it can be."""
-    fits = table[(table["cut"] == 1) & ~table["broken"].str.contains("memory|target")]
+    fits = table[(table["cut"] == 1) & ~table["violated"].str.contains("memory|target")]
     fits = fits.assign(line=fits["variant"] + ", batch " + fits["batch_size"].astype(str))
     times = fits.pivot_table(index="tflop_per_s", columns="line", values="time_s", sort=False) / 3600
     _lines(axes, times, "time to target (h)", "40 tablets: does a bigger server help? (cut 1)")

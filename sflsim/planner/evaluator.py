@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sflsim.errors import ScenarioError
-from sflsim.planner.objectives import Estimate, Judge, Reach, reach
+from sflsim.planner.objectives import Estimate, Objectives, TimeToTarget, reach
 from sflsim.planner.pareto import Values, dominated, stacked
 from sflsim.planner.space import Point
 from sflsim.planner.trainings import Training, Trainings
@@ -46,19 +46,19 @@ class _Kept:
         return not any(key in known for key in self.open)
 
 
-class Knowledge:
+class Evaluator:
     """Times points, trains what it is told to, and says what that makes of every point."""
 
     def __init__(
         self,
-        judge: Judge,
+        objectives: Objectives,
         seeds: list[int],
         device: str = "cpu",
         cache: Path | None = None,
         tell: Callable[[str], None] | None = None,
         workers: Workers | None = None,
     ) -> None:
-        self.judge = judge
+        self.objectives = objectives
         self.seeds = seeds
         self.known: dict[str, tuple[float, float]] = {}
         self.counts = Counts()
@@ -75,10 +75,10 @@ class Knowledge:
 
     @property
     def front(self) -> Values:
-        """Return the objectives of the settled feasible points."""
-        settled = [self.estimate(point) for point in self.timed]
-        rows = [one.values for one in settled if one.settled and one.feasible]
-        return stacked(rows, len(self.judge.plan.objectives))
+        """Return the objectives of the exact feasible points."""
+        exact = [self.estimate(point) for point in self.timed]
+        rows = [one.values for one in exact if one.exact and one.feasible]
+        return stacked(rows, len(self.objectives.plan.objectives))
 
     @property
     def timed(self) -> list[Point]:
@@ -112,14 +112,14 @@ class Knowledge:
             return
         self.points[point.number] = point
         self.timings[point.number] = found
-        self.tables[point.number] = [self.judge.table(point.scenario, timing) for timing in found]
+        self.tables[point.number] = [self.objectives.table(point.scenario, timing) for timing in found]
         self.counts.timed += 1
 
     def timings_of_all(
         self, scenarios: Sequence[Scenario], target: float | None = None, what: str = ""
     ) -> Iterator[list[Timing] | ScenarioError]:
         """Yield the timings of each scenario's first variant under every seed, or why there are none."""
-        target = self.judge.target if target is None else target
+        target = self.objectives.target if target is None else target
         there = None
         if target is not None:
             there = {key: shown for key, shown in self.known.items() if shown[0] >= target}
@@ -134,14 +134,14 @@ class Knowledge:
 
     def timings_of(self, scenario: Scenario, keep: bool = False, target: float | None = None) -> list[Timing]:
         """Return the timings of a scenario's first variant under each seed."""
-        target = self.judge.target if target is None else target
+        target = self.objectives.target if target is None else target
         scenario = changed(scenario, accuracy=target, seeds=self.seeds)
         known = None if target is None else self.known
         return timings(scenario, self.seeds, self._cache, known, keep)
 
-    def reaches(self, timings: list[Timing]) -> list[Reach]:
+    def reaches(self, timings: list[Timing]) -> list[TimeToTarget]:
         """Return where each run reaches the target."""
-        return [reach(timing, self.known, self.judge.target) for timing in timings]
+        return [reach(timing, self.known, self.objectives.target) for timing in timings]
 
     def estimate(self, point: Point) -> Estimate:
         """Return what is known of a timed point."""
@@ -149,27 +149,27 @@ class Knowledge:
         if kept is None or not kept.holds(self.known):
             timings = self.timings[point.number]
             reaches = self.reaches(timings)
-            missing = [t.keys[one.row] for t, one in zip(timings, reaches, strict=True) if not one.settled]
-            estimate = self.judge.estimate(self.tables[point.number], timings, reaches)
+            missing = [t.keys[one.row] for t, one in zip(timings, reaches, strict=True) if not one.exact]
+            estimate = self.objectives.estimate(self.tables[point.number], timings, reaches)
             kept = self._kept[point.number] = _Kept(estimate, tuple(missing))
         return kept.estimate
 
     def can_win(self, point: Point, front: Values) -> bool:
         """Tell whether training a timed point may still put it on the front."""
         estimate = self.estimate(point)
-        return not estimate.settled and estimate.feasible and not dominated(estimate.values, front)
+        return not estimate.exact and estimate.feasible and not dominated(estimate.values, front)
 
     def train(self, point: Point, front: Values | None, then: Sequence[Point] = ()) -> None:
-        """Learn a point's next unsettled seed, as far as it may matter (or to its end without a front).
+        """Learn a point's next inexact seed, as far as it may matter (or to its end without a front).
 
         `then` are points that are likely to be trained next, the likeliest first.
         """
-        place, *others = self._unsettled(point)
+        place, *others = self._inexact(point)
         timing = self.timings[point.number][place]
         likely = [(point, other) for other in others]
-        likely += [(other, places[0]) for other in then if (places := self._unsettled(other))]
+        likely += [(other, places[0]) for other in then if (places := self._inexact(other))]
         left = {
-            self.timings[one.number][each].keys[-1] for one in (point, *then) for each in self._unsettled(one)
+            self.timings[one.number][each].keys[-1] for one in (point, *then) for each in self._inexact(one)
         }
         trainings = (
             self._training(one, self.timings[one.number][each], self._last(one, each, front))
@@ -177,9 +177,9 @@ class Knowledge:
         )
         self._learn(point, timing, self._last(point, place, front), trainings, len(left))
 
-    def _unsettled(self, point: Point) -> list[int]:
+    def _inexact(self, point: Point) -> list[int]:
         reaches = self.reaches(self.timings[point.number])
-        return [place for place, one in enumerate(reaches) if not one.settled]
+        return [place for place, one in enumerate(reaches) if not one.exact]
 
     def _last(self, point: Point, place: int, front: Values | None) -> int:
         """Return the last evaluation to which a seed's run is to be trained."""
@@ -206,8 +206,8 @@ class Knowledge:
         high = min(high, len(timings[place].keys) - 1)
 
         def wins(row: int) -> bool:
-            tried = [*reaches[:place], Reach(row, False, True), *reaches[place + 1 :]]
-            estimate = self.judge.estimate(tables, timings, tried)
+            tried = [*reaches[:place], TimeToTarget(row, False, True), *reaches[place + 1 :]]
+            estimate = self.objectives.estimate(tables, timings, tried)
             return estimate.feasible and not dominated(estimate.values, front)
 
         if not wins(low):
@@ -219,7 +219,7 @@ class Knowledge:
 
     def _training(self, point: Point, timing: Timing, last: int, target: float | None = None) -> Training:
         """Return the training of a point's run up to evaluation number `last`, or to the target."""
-        target = self.judge.target if target is None else target
+        target = self.objectives.target if target is None else target
         assert target is not None
         rounds = max(int(timing.rounds[last]), 1)
         scenario = changed(point.scenario, accuracy=target, rounds=rounds, seeds=[timing.seed])
@@ -248,7 +248,7 @@ class Knowledge:
         self.counts.rounds += int(timing.rounds[after] - timing.rounds[min(max(before - 1, 0), after)])
 
     def extend(self, points: Sequence[Point], target: float) -> list[list[Timing]]:
-        """Train the runs of settled points on to another target; return their timings up to there."""
+        """Train the runs of exact points on to another target; return their timings up to there."""
         scenarios = [point.scenario for point in points]
         runs = [
             (point, timing)
@@ -256,11 +256,11 @@ class Knowledge:
             for timing in _possible(found)
         ]
         for place, (point, timing) in enumerate(runs):
-            if not reach(timing, self.known, target).settled:
+            if not reach(timing, self.known, target).exact:
                 ahead = [
                     (other, one, len(one.keys) - 1)
                     for other, one in runs[place + 1 :]
-                    if not reach(one, self.known, target).settled
+                    if not reach(one, self.known, target).exact
                 ]
                 likely = (self._training(*one, target) for one in ahead)
                 self._learn(point, timing, len(timing.keys) - 1, likely, 1 + len(ahead), target)

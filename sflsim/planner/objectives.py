@@ -28,11 +28,11 @@ Figure = float | Numbers
 
 
 @dataclass(frozen=True)
-class Reach:
+class TimeToTarget:
     """Where a run reaches the target: the row of the evaluation, and what is sure about it."""
 
     row: int
-    settled: bool
+    exact: bool
     """Whether this is it; else the target is reached there at the earliest."""
     reached: bool
     best: float = 0.0
@@ -41,12 +41,12 @@ class Reach:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Objectives and excesses of a point: what they are where `settled`, else what they are at least."""
+    """Objectives and violations of a point: what they are where `exact`, else what they are at least."""
 
     values: Numbers
-    excess: dict[str, float]
-    """By constraint, how far it is broken, as a share of its limit; kept constraints are not listed."""
-    settled: bool
+    violations: dict[str, float]
+    """By constraint, how far it is violated, as a share of its limit; kept constraints are not listed."""
+    exact: bool
     facts: dict[str, float]
     limited: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By constraint that is set, what is limited, and to what."""
@@ -57,34 +57,34 @@ class Estimate:
 
     @property
     def margins(self) -> dict[str, float]:
-        """Return by constraint which share of its limit is left; less than nothing where it is broken."""
+        """Return by constraint which share of its limit is left; less than nothing where it is violated."""
         return {name: -over(found, limit) if found else 1.0 for name, (found, limit) in self.limited.items()}
 
     @property
     def feasible(self) -> bool:
-        """Whether no constraint is broken, or known to be."""
-        return not self.excess
+        """Whether no constraint is violated, or known to be."""
+        return not self.violations
 
 
-def reach(timing: Timing, known: Known, target: float | None) -> Reach:
+def reach(timing: Timing, known: Known, target: float | None) -> TimeToTarget:
     """Return where a timed run reaches the target."""
     last = len(timing.keys) - 1
     if target is None:
-        return Reach(last, True, True)
+        return TimeToTarget(last, True, True)
     best = 0.0
     for row, key in enumerate(timing.keys):
         if key not in known:
-            return Reach(row, False, True, best)
+            return TimeToTarget(row, False, True, best)
         accuracy, loss = known[key]
         if not math.isfinite(loss):
-            return Reach(last, True, False, best)
+            return TimeToTarget(last, True, False, best)
         best = max(best, accuracy)
         if accuracy >= target:
-            return Reach(row, True, True, best)
-    return Reach(last, True, False, best)
+            return TimeToTarget(row, True, True, best)
+    return TimeToTarget(last, True, False, best)
 
 
-class Judge:
+class Objectives:
     """Turns timings into estimates, as a plan's objectives, prices and constraints have it."""
 
     def __init__(self, plan: PlanConfig, target: float | None) -> None:
@@ -137,13 +137,13 @@ class Judge:
         return most
 
     def estimate(
-        self, tables: Sequence[dict[str, Numbers]], timings: Sequence[Timing], reaches: Sequence[Reach]
+        self, tables: Sequence[dict[str, Numbers]], timings: Sequence[Timing], reaches: Sequence[TimeToTarget]
     ) -> Estimate:
         """Return what a point is worth, from a table, a timing and a reach for each seed.
 
         Objectives are means over the seeds; a seed that never reaches the target counts with all that
-        its run took. Where too few seeds reach it the deadline is broken as well, by no less than the
-        slowest run is above it: so no excess ever shrinks as more becomes known.
+        its run took. Where too few seeds reach it the deadline is violated as well, by no less than the
+        slowest run is above it: so no violation ever shrinks as more becomes known.
         """
         rows = [one.row for one in reaches]
         mean = {
@@ -169,14 +169,14 @@ class Judge:
         if missed:
             best = sorted((INFINITE if one.reached else one.best for one in reaches), reverse=True)
             shares["target"] = (self.target or 1.0, max(best[needed - 1], 1e-3))
-        excess = {name: over(found, limit) for name, (found, limit) in shares.items() if found > limit}
+        violation = {name: over(found, limit) for name, (found, limit) in shares.items() if found > limit}
         facts = {
             **mean,
             "rounds": float(np.mean([timing.rounds[row] for timing, row in zip(timings, rows, strict=True)])),
             "busiest_client_bytes": float(busiest),
             "memory_share": max(timing.memory_share for timing in timings),
             "server_memory_bytes": max(timing.server_memory_bytes for timing in timings),
-            "seeds_reached": float(sum(one.reached and one.settled for one in reaches)),
+            "seeds_reached": float(sum(one.reached and one.exact for one in reaches)),
             "accuracy": self._best_seen(reaches),
         }
         values = np.array([mean[name] for name in self.plan.objectives])
@@ -184,12 +184,12 @@ class Judge:
             [table[name][row] for name in self.plan.objectives]
             for table, row in zip(tables, rows, strict=True)
         ]
-        settled = all(one.settled for one in reaches)
-        return Estimate(values, excess, settled, facts, limited, np.array(by_seed), np.array(times))
+        exact = all(one.exact for one in reaches)
+        return Estimate(values, violation, exact, facts, limited, np.array(by_seed), np.array(times))
 
-    def _best_seen(self, reaches: Sequence[Reach]) -> float:
+    def _best_seen(self, reaches: Sequence[TimeToTarget]) -> float:
         """Return the best accuracies' mean over the seeds that were trained at all; NaN where none was."""
-        seen = [one.best for one in reaches if one.settled or one.best > 0]
+        seen = [one.best for one in reaches if one.exact or one.best > 0]
         return float(np.mean(seen)) if seen and self.target is not None else math.nan
 
     def ahead(
@@ -197,7 +197,7 @@ class Judge:
     ) -> tuple[Numbers, Numbers]:
         """Return what a point is worth if every seed reaches the target at one evaluation, for each of them.
 
-        Objectives [evaluations, objectives], and how far constraints are broken, summed [evaluations].
+        Objectives [evaluations, objectives], and how far constraints are violated, summed [evaluations].
         """
         rows = min(len(timing.keys) for timing in timings)
         mean = {name: np.mean([table[name][:rows] for table in tables], axis=0) for name in MEANS}
@@ -208,10 +208,10 @@ class Judge:
         }
         times = np.sort([table["time"][:rows] for table in tables], axis=0)
         limited = self._limited(mean, times[self._needed(len(times)) - 1], worst, timings)
-        excess = np.zeros(rows)
+        violation = np.zeros(rows)
         for found, limit in limited.values():
-            excess += np.where(found > limit, over(found, limit), 0.0)
-        return np.stack([mean[name] for name in self.plan.objectives], axis=1), excess
+            violation += np.where(found > limit, over(found, limit), 0.0)
+        return np.stack([mean[name] for name in self.plan.objectives], axis=1), violation
 
     def _needed(self, seeds: int) -> int:
         """Return how many of the seeds must reach the target."""
@@ -252,13 +252,13 @@ def over(found: Figure, limit: float) -> Any:
     return found / limit - 1.0 if limit else INFINITE
 
 
-def weigh(
+def scalarize(
     values: Numbers, weights: Sequence[float], best: Numbers | None = None, worst: Numbers | None = None
 ) -> npt.NDArray[np.float64]:
     """Return how far each row is from the best of each objective, in weighted powers; less is better.
 
     The score is the weighted mean of log(value / best), so that twice the best time weighs as much
-    as twice the lowest cost. An objective whose best is nought goes by its place between best and worst.
+    as twice the lowest cost. An objective whose best is zero goes by its place between best and worst.
     """
     best = values.min(axis=0) if best is None else best
     worst = values.max(axis=0) if worst is None else worst

@@ -11,8 +11,8 @@ import pandas as pd
 
 from sflsim.errors import Problem, RunError, ScenarioError
 from sflsim.experiment import folders
-from sflsim.planner.evaluator import Knowledge
-from sflsim.planner.objectives import Judge
+from sflsim.planner.evaluator import Evaluator
+from sflsim.planner.objectives import Objectives
 from sflsim.planner.search import exact, nearest, sampled
 from sflsim.planner.selection import Selection, select, weights_of
 from sflsim.planner.sensitivity import COLUMNS as SENSITIVITY
@@ -42,9 +42,14 @@ FACTS = {
     "memory_share": "memory_share",
     "server_memory_bytes": "server_memory_bytes",
 }
-FLAGS = ("settled", "feasible", "pareto", "recommended")
+FLAGS = ("exact", "feasible", "pareto", "recommended")
 PARTS = {"explanation": str, "objectives": list, "currency": str, "nearest": int}
 """What the manifest of a saved plan has at least, beside what is told of the search."""
+
+FORMAT = 2
+"""Of a saved plan. Earlier ones are read, and written in this one when they are saved again."""
+RENAMED = {"settled": "exact", "broken": "violated"}
+"""Columns of `points` as format 1 called them."""
 
 
 class Plan:
@@ -53,9 +58,9 @@ class Plan:
     `points`: a row for each point that was timed: its number, its variant, what was decided, and what
     it takes to the target, as means over the seeds (`memory_share`, `busiest_client_bytes`: the worst;
     `accuracy`: the best that was seen, of those seeds that were trained at all, NaN where none was).
-    Where `settled` is false the point was not trained to the end, because it cannot win; its figures
-    are then what it takes at least. `broken` names the constraints that it breaks for certain; one that
-    is not settled may break others too. `time_sd_s` is the standard deviation of the time over the seeds, a
+    Where `exact` is false the point was not trained to the end, because it cannot win; its figures
+    are then what it takes at least. `violated` names the constraints that it breaks for certain; one that
+    is not exact may break others too. `time_sd_s` is the standard deviation of the time over the seeds, a
     column `..._margin` the share of a limit that is left, `chance_better` how probable it is that the point
     is better than the recommended one, by the seeds' spread.
     `sensitivity`: a row for each small change of an assumption (`sflsim.planner.sensitivity.COLUMNS`).
@@ -145,6 +150,7 @@ class Plan:
             RunError: it is no plan's folder, or a file in it is missing or damaged.
         """
         found = folders.read(folder, "plan", ("points", "sensitivity"), PARTS, trust=trust)
+        _updated(folder, found)
         wanted = [name for name in found.manifest["objectives"] if name not in FACTS]
         if wanted:
             raise RunError(f"{folder}: its manifest cannot be read (unknown objectives {wanted})")
@@ -178,39 +184,49 @@ def plan(
     block = _checked(scenario)
     space = Space(_unrefused(scenario), block)
     check(space)
-    judge, crew = Judge(block, scenario.target_accuracy), Workers(workers)
-    with folders.learned(cache, needed=workers > 1 and judge.target is not None) as folder:
+    objectives, pool = Objectives(block, scenario.target_accuracy), Workers(workers)
+    with folders.learned(cache, needed=workers > 1 and objectives.target is not None) as folder:
         try:
-            knowledge = Knowledge(judge, scenario.seeds, device, folder, progress, crew)
-            return _searched(scenario, space, knowledge)
+            evaluator = Evaluator(objectives, scenario.seeds, device, folder, progress, pool)
+            return _searched(scenario, space, evaluator)
         finally:
-            crew.close()
+            pool.close()
 
 
-def _searched(scenario: Scenario, space: Space, knowledge: Knowledge) -> Plan:
-    judge, search = knowledge.judge, knowledge.judge.plan.search
+def _searched(scenario: Scenario, space: Space, evaluator: Evaluator) -> Plan:
+    objectives, search = evaluator.objectives, evaluator.objectives.plan.search
     method = "exact" if space.combinations <= search.exact_up_to else "sampled"
     if method == "exact":
-        exact(space, knowledge, search.trainings)
+        exact(space, evaluator, search.trainings)
     else:
-        sampled(space, knowledge, search)
-    if not knowledge.timings:
-        errors = [*space.refused.values(), *knowledge.impossible.values()]
+        sampled(space, evaluator, search)
+    if not evaluator.timings:
+        errors = [*space.refused.values(), *evaluator.impossible.values()]
         raise scenario.located(errors[0])
-    estimates = {point.number: knowledge.estimate(point) for point in knowledge.timed}
-    selection = select(knowledge.timed, estimates, judge)
+    estimates = {point.number: evaluator.estimate(point) for point in evaluator.timed}
+    selection = select(evaluator.timed, estimates, objectives)
     closest = None
     if selection.recommended is None:
-        closest = nearest(knowledge.timed, knowledge, search.trainings)
-    changes = sensitivity(knowledge, selection)
-    explanation = explain(space, knowledge, selection, changes, closest)
+        closest = nearest(evaluator.timed, evaluator, search.trainings)
+    changes = sensitivity(evaluator, selection)
+    explanation = explain(space, evaluator, selection, changes, closest)
     return Plan(
         scenario,
-        points=_table(space, knowledge, selection),
+        points=_table(space, evaluator, selection),
         sensitivity=changes,
         explanation=explanation,
-        manifest=_manifest(scenario, space, knowledge, method, closest),
+        manifest=_manifest(scenario, space, evaluator, method, closest),
     )
+
+
+def _updated(folder: str | Path, found: folders.Contents) -> None:
+    """Bring what an earlier version saved into today's form (raises RunError where a later one saved it)."""
+    written = found.manifest.get("format", 1)
+    if written not in range(1, FORMAT + 1):
+        read = f"format {written}; this version reads 1 to {FORMAT}: install a newer sflsim"
+        raise RunError(f"{folder}: its manifest cannot be read ({read})")
+    found.tables["points"] = found.tables["points"].rename(columns=RENAMED if written == 1 else {})
+    found.manifest["format"] = FORMAT
 
 
 def _unrefused(scenario: Scenario) -> Scenario:
@@ -240,19 +256,19 @@ def _checked(scenario: Scenario) -> PlanConfig:
     return scenario.plan
 
 
-def _chance(point: Point, knowledge: Knowledge, selection: Selection) -> float:
+def _chance(point: Point, evaluator: Evaluator, selection: Selection) -> float:
     """Return the probability that a point beats the recommended one, as far as it is known."""
-    chosen, estimate = selection.recommended, knowledge.estimate(point)
-    if chosen is None or point.number == chosen.number or not (estimate.settled and estimate.feasible):
+    chosen, estimate = selection.recommended, evaluator.estimate(point)
+    if chosen is None or point.number == chosen.number or not (estimate.exact and estimate.feasible):
         return math.nan
-    return chance_better(knowledge.estimate(chosen), estimate, weights_of(knowledge.judge))
+    return chance_better(evaluator.estimate(chosen), estimate, weights_of(evaluator.objectives))
 
 
-def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataFrame:
+def _table(space: Space, evaluator: Evaluator, selection: Selection) -> pd.DataFrame:
     pareto = {point.number for point in selection.pareto}
     rows = []
-    for point in knowledge.timed:
-        estimate = knowledge.estimate(point)
+    for point in evaluator.timed:
+        estimate = evaluator.estimate(point)
         recommended = selection.recommended is not None and point.number == selection.recommended.number
         rows.append(
             {
@@ -260,12 +276,12 @@ def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataF
                 **point.fields,
                 **point.choices,
                 **{column: estimate.facts[name] for name, column in FACTS.items()},
-                "time_sd_s": deviation(estimate.times_s) if estimate.settled else math.nan,
+                "time_sd_s": deviation(estimate.times_s) if estimate.exact else math.nan,
                 **{f"{name}_margin": margin for name, margin in estimate.margins.items()},
-                "chance_better": _chance(point, knowledge, selection),
-                "broken": ", ".join(estimate.excess),
-                "settled": estimate.settled,
-                "feasible": estimate.settled and estimate.feasible,
+                "chance_better": _chance(point, evaluator, selection),
+                "violated": ", ".join(estimate.violations),
+                "exact": estimate.exact,
+                "feasible": estimate.exact and estimate.feasible,
                 "pareto": point.number in pareto,
                 "recommended": recommended,
             }
@@ -282,13 +298,14 @@ def _table(space: Space, knowledge: Knowledge, selection: Selection) -> pd.DataF
 
 
 def _manifest(
-    scenario: Scenario, space: Space, knowledge: Knowledge, method: str, closest: Point | None
+    scenario: Scenario, space: Space, evaluator: Evaluator, method: str, closest: Point | None
 ) -> dict[str, Any]:
-    counts, block = knowledge.counts, knowledge.judge.plan
+    counts, block = evaluator.counts, evaluator.objectives.plan
     return {
+        "format": FORMAT,
         "method": method,
         "combinations": space.combinations,
-        "impossible": len(knowledge.impossible) + len(space.refused),
+        "impossible": len(evaluator.impossible) + len(space.refused),
         "timed": counts.timed,
         "trainings": counts.trainings,
         "rounds_trained": counts.rounds,

@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from sflsim.errors import ScenarioError
-from sflsim.planner.evaluator import Knowledge
-from sflsim.planner.objectives import Estimate, Judge, Reach, reach
+from sflsim.planner.evaluator import Evaluator
+from sflsim.planner.objectives import Estimate, Objectives, TimeToTarget, reach
 from sflsim.planner.selection import Selection, select
 from sflsim.planner.space import Point
 from sflsim.retime.scaling import Data, assumptions, scaled, varied
@@ -58,7 +58,7 @@ READABLE = {
 
 
 @dataclass(frozen=True)
-class Case:
+class Perturbation:
     """One changed assumption, and the answer under it."""
 
     kind: str
@@ -70,44 +70,54 @@ class Case:
     certain: bool = True
 
 
-def sensitivity(knowledge: Knowledge, selection: Selection) -> pd.DataFrame:
+def sensitivity(evaluator: Evaluator, selection: Selection) -> pd.DataFrame:
     """Return one row for each small change of an assumption."""
     recommended = selection.recommended
     rows = []
     if recommended is not None:
-        before = knowledge.estimate(recommended)
-        for case in _cases(knowledge, selection, recommended):
-            rows.append(_row(case, recommended, before))
+        before = evaluator.estimate(recommended)
+        for perturbation in _perturbations(evaluator, selection, recommended):
+            rows.append(_row(perturbation, recommended, before))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _row(case: Case, recommended: Point, before: Estimate) -> tuple[Any, ...]:
-    after = case.selection.recommended
+def _row(perturbation: Perturbation, recommended: Point, before: Estimate) -> tuple[Any, ...]:
+    after = perturbation.selection.recommended
     number = -1 if after is None else after.number
-    note, certain = case.note, case.certain
-    if case.selection.open:
+    note, certain = perturbation.note, perturbation.certain
+    if perturbation.selection.open:
         certain = False
-        note = note or f"{len(case.selection.open)} untrained points might do better then"
+        note = note or f"{len(perturbation.selection.open)} untrained points might do better then"
     ratio = [
-        case.estimate.facts[name] / before.facts[name] if before.facts[name] else 1.0
+        perturbation.estimate.facts[name] / before.facts[name] if before.facts[name] else 1.0
         for name in ("time", "cost")
     ]
     label = "nothing is feasible" if after is None else after.label
     changes = number != recommended.number
-    return (case.kind, case.assumption, case.change, changes, number, label, *ratio, certain, note)
+    return (
+        perturbation.kind,
+        perturbation.assumption,
+        perturbation.change,
+        changes,
+        number,
+        label,
+        *ratio,
+        certain,
+        note,
+    )
 
 
-def _cases(knowledge: Knowledge, selection: Selection, recommended: Point) -> Iterator[Case]:
-    judge = knowledge.judge
-    for name, plan, change, kind in _plans(judge.plan):
-        yield _judged(knowledge, recommended, Judge(plan, judge.target), kind, name, change)
-    if judge.target is not None:
-        yield from _targets(knowledge, selection, recommended, judge.target)
-    if len(knowledge.seeds) > 1:
-        for place, seed in enumerate(knowledge.seeds):
-            kept = [other for other in range(len(knowledge.seeds)) if other != place]
-            yield _judged(knowledge, recommended, judge, "seeds", f"seed {seed}", "left out", kept)
-    yield from _fleets(knowledge, selection, recommended)
+def _perturbations(evaluator: Evaluator, selection: Selection, recommended: Point) -> Iterator[Perturbation]:
+    objectives = evaluator.objectives
+    for name, plan, change, kind in _plans(objectives.plan):
+        yield _reevaluated(evaluator, recommended, Objectives(plan, objectives.target), kind, name, change)
+    if objectives.target is not None:
+        yield from _targets(evaluator, selection, recommended, objectives.target)
+    if len(evaluator.seeds) > 1:
+        for place, seed in enumerate(evaluator.seeds):
+            kept = [other for other in range(len(evaluator.seeds)) if other != place]
+            yield _reevaluated(evaluator, recommended, objectives, "seeds", f"seed {seed}", "left out", kept)
+    yield from _fleets(evaluator, selection, recommended)
 
 
 def _plans(plan: PlanConfig) -> Iterator[tuple[str, PlanConfig, str, str]]:
@@ -135,48 +145,50 @@ def _with(data: Data, path: str, factor: float) -> PlanConfig:
     return PlanConfig.model_validate(changed)
 
 
-def _judged(
-    knowledge: Knowledge,
+def _reevaluated(
+    evaluator: Evaluator,
     recommended: Point,
-    judge: Judge,
+    objectives: Objectives,
     kind: str,
     name: str,
     change: str,
     kept: Sequence[int] | None = None,
-) -> Case:
-    """Return the answer of another judge, from some of the seeds, to what is known."""
-    chosen = range(len(knowledge.seeds)) if kept is None else kept
+) -> Perturbation:
+    """Return the answer under other objectives, from some of the seeds, to what is known."""
+    chosen = range(len(evaluator.seeds)) if kept is None else kept
     estimates = {}
-    for point in knowledge.timed:
-        timings = [knowledge.timings[point.number][place] for place in chosen]
-        tables = [judge.table(point.scenario, timing) for timing in timings]
-        reaches = [reach(timing, knowledge.known, judge.target) for timing in timings]
-        estimates[point.number] = judge.estimate(tables, timings, reaches)
-    selection = select(knowledge.timed, estimates, judge)
-    return Case(kind, name, change, selection, estimates[recommended.number])
+    for point in evaluator.timed:
+        timings = [evaluator.timings[point.number][place] for place in chosen]
+        tables = [objectives.table(point.scenario, timing) for timing in timings]
+        reaches = [reach(timing, evaluator.known, objectives.target) for timing in timings]
+        estimates[point.number] = objectives.estimate(tables, timings, reaches)
+    selection = select(evaluator.timed, estimates, objectives)
+    return Perturbation(kind, name, change, selection, estimates[recommended.number])
 
 
-def _targets(knowledge: Knowledge, selection: Selection, recommended: Point, target: float) -> Iterator[Case]:
+def _targets(
+    evaluator: Evaluator, selection: Selection, recommended: Point, target: float
+) -> Iterator[Perturbation]:
     for step in TARGET:
         other = round(target + step, 6)
         if not 0 < other <= 1:
             continue
-        change, judge = f"{100 * step:+.0f} points", Judge(knowledge.judge.plan, other)
+        change, objectives = f"{100 * step:+.0f} points", Objectives(evaluator.objectives.plan, other)
         if step < 0:
-            yield _judged(knowledge, recommended, judge, "target", "target_accuracy", change)
+            yield _reevaluated(evaluator, recommended, objectives, "target", "target_accuracy", change)
             continue
         points = selection.pareto[:RETIMED]
-        extended = knowledge.extend(points, other)
+        extended = evaluator.extend(points, other)
         timings = {point.number: own for point, own in zip(points, extended, strict=True)}
         note = "among the best points of the front"
         yield _retimed(
-            knowledge, judge, points, timings, recommended, "target", "target_accuracy", change, note
+            evaluator, objectives, points, timings, recommended, "target", "target_accuracy", change, note
         )
 
 
 def _retimed(
-    knowledge: Knowledge,
-    judge: Judge,
+    evaluator: Evaluator,
+    objectives: Objectives,
     points: Sequence[Point],
     timings: dict[int, list[Timing]],
     recommended: Point,
@@ -184,27 +196,27 @@ def _retimed(
     name: str,
     change: str,
     note: str,
-) -> Case:
+) -> Perturbation:
     """Return the answer among `points` with other timings; where it is new what is learned, as before."""
     estimates, certain = {}, True
     for point in points:
         own = timings[point.number]
-        reaches = [reach(timing, knowledge.known, judge.target) for timing in own]
-        if not all(one.settled for one in reaches):
+        reaches = [reach(timing, evaluator.known, objectives.target) for timing in own]
+        if not all(one.exact for one in reaches):
             certain = False
-            before = knowledge.reaches(knowledge.timings[point.number])
+            before = evaluator.reaches(evaluator.timings[point.number])
             reaches = [
-                Reach(min(old.row, len(timing.keys) - 1), True, old.reached, old.best)
+                TimeToTarget(min(old.row, len(timing.keys) - 1), True, old.reached, old.best)
                 for old, timing in zip(before, own, strict=True)
             ]
-        tables = [judge.table(point.scenario, timing) for timing in own]
-        estimates[point.number] = judge.estimate(tables, own, reaches)
-    selection = select(points, estimates, judge)
+        tables = [objectives.table(point.scenario, timing) for timing in own]
+        estimates[point.number] = objectives.estimate(tables, own, reaches)
+    selection = select(points, estimates, objectives)
     note = note if certain else "taken to need the rounds that it needed before"
-    return Case(kind, name, change, selection, estimates[recommended.number], note, certain)
+    return Perturbation(kind, name, change, selection, estimates[recommended.number], note, certain)
 
 
-def _fleets(knowledge: Knowledge, selection: Selection, recommended: Point) -> Iterator[Case]:
+def _fleets(evaluator: Evaluator, selection: Selection, recommended: Point) -> Iterator[Perturbation]:
     points = selection.pareto[:RETIMED]
     changes: list[tuple[str, float, list[Scenario]]] = []
     for name, change in assumptions(recommended.scenario):
@@ -212,7 +224,7 @@ def _fleets(knowledge: Knowledge, selection: Selection, recommended: Point) -> I
             with suppress(ScenarioError):
                 changes.append((name, factor, [varied(point.scenario, change, factor) for point in points]))
     every = [one for _, _, scenarios in changes for one in scenarios]
-    found = knowledge.timings_of_all(every, what="timed under other assumptions")
+    found = evaluator.timings_of_all(every, what="timed under other assumptions")
     for name, factor, _ in changes:
         timings: dict[int, list[Timing]] = {}
         for point, own in zip(points, islice(found, len(points)), strict=True):
@@ -221,7 +233,15 @@ def _fleets(knowledge: Knowledge, selection: Selection, recommended: Point) -> I
         if len(timings) == len(points):
             note = "among the best points of the front"
             yield _retimed(
-                knowledge, knowledge.judge, points, timings, recommended, "fleet", name, percent(factor), note
+                evaluator,
+                evaluator.objectives,
+                points,
+                timings,
+                recommended,
+                "fleet",
+                name,
+                percent(factor),
+                note,
             )
 
 

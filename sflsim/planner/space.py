@@ -28,7 +28,7 @@ Places = tuple[int, ...]
 VARIANT = "variant"
 
 
-class Told(dict[str, Any]):
+class LabelledValue(dict[str, Any]):
     """A mapping among others that can be chosen; `text` tells it from them in few words."""
 
     text = ""
@@ -157,7 +157,7 @@ class Space:
                 steps[path], unread(self._data, variant | ({"cut": None} if new_cut else {}), self._priced)
             )
         ]
-        return Axis(path, _told(plan.values(path)), steps[path], frozenset(unread_by))
+        return Axis(path, _labelled(plan.values(path)), steps[path], frozenset(unread_by))
 
     def _steps(self, path: str) -> tuple[str, ...]:
         steps, rest = read_path(path)
@@ -220,14 +220,14 @@ def text_of(value: Any) -> str:
     """Return a value as one would write it in YAML, in one short line."""
     if value is None:
         return "-"
-    if isinstance(value, Told):
+    if isinstance(value, LabelledValue):
         return value.text
     if isinstance(value, (dict, list)):
         return shorten(json.dumps(value).replace('"', ""))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _told(values: Sequence[Any]) -> tuple[Any, ...]:
+def _labelled(values: Sequence[Any]) -> tuple[Any, ...]:
     """Return the values of a decision; mappings with the first fields that tell each from the others."""
     if not all(isinstance(value, dict) for value in values):
         return tuple(values)
@@ -243,7 +243,7 @@ def _told(values: Sequence[Any]) -> tuple[Any, ...]:
             break
     else:
         return tuple(values)
-    told = tuple(Told(value) for value in values)
+    told = tuple(LabelledValue(value) for value in values)
     for one, text in zip(told, texts, strict=True):
         one.text = text
     return told

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sflsim.planner.objectives import Estimate, weigh
+from sflsim.planner.objectives import Estimate, scalarize
 from sflsim.retime.timing import Numbers
 
 
 def chance_better(mine: Estimate, other: Estimate, weights: Sequence[float]) -> float:
-    """Return how probable it is that another settled point is the better balance; NaN with one seed.
+    """Return how probable it is that another exact point is the better balance; NaN with one seed.
 
-    The statistic is the difference of the points' scores (`weigh` of their means), its standard error that of
-    the jackknife over the seeds, in which both points are paired; n - 1 degrees of freedom.
+    The statistic is the difference of the points' scores (`scalarize` of their means), its standard error
+    that of the jackknife over the seeds, in which both points are paired; n - 1 degrees of freedom.
     """
     seeds = len(mine.by_seed)
     if seeds < 2:
@@ -27,7 +27,7 @@ def chance_better(mine: Estimate, other: Estimate, weights: Sequence[float]) -> 
 
     def ahead(kept: Sequence[int]) -> float:
         means = np.stack([one.by_seed[list(kept)].mean(axis=0) for one in (mine, other)])
-        own, theirs = weigh(means, weights)
+        own, theirs = scalarize(means, weights)
         return float(theirs - own)
 
     every = range(seeds)

@@ -1,9 +1,9 @@
-"""How many rounds will a training need? Guessed from those done, to choose the next one.
+"""How many rounds will a training need? Predicted from those done, to choose the next one.
 
 Points that learn alike share one training. What tells trainings apart (algorithm, tau, cut, batch,
 participants ...) is a row of numbers, the logarithm of the rounds to the target a function of it: a
-Gaussian process, which also says how sure it is. Its guess, read on the clock of every point, tells what
-a training may add to the front. A guess orders trainings; it never decides what is on a front.
+Gaussian process, which also says how sure it is. Its prediction, read on the clock of every point, tells what
+a training may add to the front. A prediction orders trainings; it never decides what is on a front.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.planner.evaluator import Knowledge
-from sflsim.planner.objectives import Reach
+from sflsim.planner.evaluator import Evaluator
+from sflsim.planner.objectives import TimeToTarget
 from sflsim.planner.pareto import Values, dominated, hypervolume
 from sflsim.planner.pareto import front as front_of
 from sflsim.planner.space import VARIANT, Point, leaves, size_of, text_of
@@ -36,23 +36,23 @@ LEAST = 8
 
 
 @dataclass(frozen=True)
-class Ahead:
+class Expectation:
     """What a point is worth if all its runs reach the target at one evaluation, for each of them."""
 
     values: Values
     """[evaluations, objectives]"""
-    excess: Values
-    """How far constraints are broken, summed; nought where all are kept."""
+    violation: Values
+    """How far constraints are violated, summed; zero where all are kept."""
     rounds: npt.NDArray[np.int64]
 
-    def rows(self, guess: Guess) -> npt.NDArray[np.intp]:
+    def rows(self, prediction: Prediction) -> npt.NDArray[np.intp]:
         """Return, for each of DEVIATIONS, the first evaluation after so many rounds; their number if none."""
-        rows = np.searchsorted(self.rounds, guess.rounds(DEVIATIONS))
-        return np.maximum(rows, min(guess.earliest, len(self.rounds)))
+        rows = np.searchsorted(self.rounds, prediction.rounds(DEVIATIONS))
+        return np.maximum(rows, min(prediction.earliest, len(self.rounds)))
 
 
 @dataclass(frozen=True)
-class Guess:
+class Prediction:
     """The logarithm of a training's rounds to the target: expected, and the standard deviation."""
 
     mean: float
@@ -66,15 +66,15 @@ class Guess:
         return rounds
 
 
-class Forecast:
+class Surrogate:
     """Guesses what trainings of the points timed so far would add to the front."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
-        self.knowledge = knowledge
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
         self._alike: dict[str, list[Point]] = {}
         self._features: Values = np.zeros((0, 0))
         self._seen = 0
-        self._ahead: dict[int, Ahead] = {}
+        self._ahead: dict[int, Expectation] = {}
 
     def tried(self) -> Iterator[Point]:
         """Yield a point of each training that has been begun."""
@@ -86,7 +86,7 @@ class Forecast:
     def central(self, points: Sequence[Point]) -> str:
         """Return the name of the training that lies in the middle of those of some points."""
         self._survey()
-        names = {self.knowledge.learning(point) for point in points}
+        names = {self.evaluator.learning(point) for point in points}
         places = [place for place, name in enumerate(self._alike) if name in names]
         rows = self._features[places]
         middle = int(np.argmin(np.square(rows - rows.mean(axis=0)).sum(axis=1)))
@@ -95,20 +95,20 @@ class Forecast:
     def gains(self, points: Sequence[Point]) -> dict[str, float]:
         """Return which share of the front's hypervolume the training of each point is expected to add.
 
-        By the name of the training, see `Knowledge.learning`; one that adds nothing is not listed. The
-        expectation is over the guess's normal law.
+        By the name of the training, see `Evaluator.learning`; one that adds nothing is not listed. The
+        expectation is over the prediction's normal law.
         """
-        guesses = self.guesses()
+        predictions = self.predictions()
         alike: dict[str, list[Point]] = {}
         for point in points:
-            alike.setdefault(self.knowledge.learning(point), []).append(point)
-        hopes = {name: self._hopes(own, guesses[name]) for name, own in alike.items()}
-        front = self.knowledge.front
+            alike.setdefault(self.evaluator.learning(point), []).append(point)
+        hopes = {name: self._hopes(own, predictions[name]) for name, own in alike.items()}
+        front = self.evaluator.front
         front = front[front_of(front)]
         everything = np.concatenate([front, *(values for each in hopes.values() for values, _ in each)])
         if not len(everything):
             return {}
-        reference = self._reference(points, guesses, front, everything)
+        reference = self._reference(points, predictions, front, everything)
         base = hypervolume(front, reference)
 
         def gain(values: Values) -> float:
@@ -120,10 +120,18 @@ class Forecast:
         return {name: one / whole for name, one in gained.items() if one > 0}
 
     def _reference(
-        self, points: Sequence[Point], guesses: Mapping[str, Guess], front: Values, everything: Values
+        self,
+        points: Sequence[Point],
+        predictions: Mapping[str, Prediction],
+        front: Values,
+        everything: Values,
     ) -> Values:
         """Return what is a tenth worse than the worst of the known, the likely and the hoped-for front."""
-        likely = [values for values, excess in (self.expected(one, guesses) for one in points) if not excess]
+        likely = [
+            values
+            for values, violation in (self.expected(one, predictions) for one in points)
+            if not violation
+        ]
         fronts = [front, everything[front_of(everything)]]
         if likely:
             together = np.concatenate([front, np.stack(likely)])
@@ -131,8 +139,8 @@ class Forecast:
         worst = np.concatenate(fronts).max(axis=0)
         return np.where(worst > 0, 1.1 * worst, 1.0)
 
-    def guesses(self) -> Mapping[str, Guess]:
-        """Return a guess for every training; none before anything has been trained."""
+    def predictions(self) -> Mapping[str, Prediction]:
+        """Return a prediction for every training; none before anything has been trained."""
         self._survey()
         reaches = {name: self._reaches(own[0]) for name, own in self._alike.items()}
         observed = {
@@ -145,31 +153,31 @@ class Forecast:
         rows, logs = self._features[list(observed)], np.array(list(observed.values()))
         mean, deviation = _process(rows, logs, self._features)
         return {
-            name: Guess(float(mean[place]), float(deviation[place]), min(one.row for _, one in each))
+            name: Prediction(float(mean[place]), float(deviation[place]), min(one.row for _, one in each))
             for place, (name, each) in enumerate(reaches.items())
         }
 
-    def expected(self, point: Point, guesses: Mapping[str, Guess]) -> tuple[Values, float]:
+    def expected(self, point: Point, predictions: Mapping[str, Prediction]) -> tuple[Values, float]:
         """Return a timed point's objectives and how far it breaks constraints, known or guessed."""
-        estimate = self.knowledge.estimate(point)
-        guess = guesses.get(self.knowledge.learning(point))
-        if estimate.settled or guess is None:
-            return estimate.values, sum(estimate.excess.values())
-        ahead = self._looked_ahead(point)
-        row = int(np.median(ahead.rows(guess)))
+        estimate = self.evaluator.estimate(point)
+        prediction = predictions.get(self.evaluator.learning(point))
+        if estimate.exact or prediction is None:
+            return estimate.values, sum(estimate.violations.values())
+        ahead = self._expectation(point)
+        row = int(np.median(ahead.rows(prediction)))
         if row == len(ahead.rounds):
             return ahead.values[-1], 1.0
-        return ahead.values[row], float(ahead.excess[row])
+        return ahead.values[row], float(ahead.violation[row])
 
-    def _hopes(self, points: Sequence[Point], guess: Guess) -> list[tuple[Values, float]]:
+    def _hopes(self, points: Sequence[Point], prediction: Prediction) -> list[tuple[Values, float]]:
         """Return what points of one training may be worth, the best of them, each with its probability."""
-        aheads = [self._looked_ahead(point) for point in points]
-        cases, counts = np.unique([ahead.rows(guess) for ahead in aheads], axis=1, return_counts=True)
+        aheads = [self._expectation(point) for point in points]
+        cases, counts = np.unique([ahead.rows(prediction) for ahead in aheads], axis=1, return_counts=True)
         hopes = []
         for rows, count in zip(cases.T, counts, strict=True):
             there = zip(aheads, rows, strict=True)
             reached = [(ahead, row) for ahead, row in there if row < len(ahead.rounds)]
-            kept = [ahead.values[row] for ahead, row in reached if not ahead.excess[row]]
+            kept = [ahead.values[row] for ahead, row in reached if not ahead.violation[row]]
             if kept:
                 values = np.stack(kept)
                 hopes.append((values[front_of(values)], count / len(DEVIATIONS)))
@@ -177,33 +185,33 @@ class Forecast:
 
     def _survey(self) -> None:
         """Group the timed points by what they learn, if there are new ones."""
-        if self._seen == len(self.knowledge.timings):
+        if self._seen == len(self.evaluator.timings):
             return
-        self._seen, self._alike = len(self.knowledge.timings), {}
-        for point in self.knowledge.timed:
-            self._alike.setdefault(self.knowledge.learning(point), []).append(point)
+        self._seen, self._alike = len(self.evaluator.timings), {}
+        for point in self.evaluator.timed:
+            self._alike.setdefault(self.evaluator.learning(point), []).append(point)
         self._features = _features(list(self._alike.values()))
 
-    def _reaches(self, point: Point) -> list[tuple[Timing, Reach]]:
-        timings = self.knowledge.timings[point.number]
-        return list(zip(timings, self.knowledge.reaches(timings), strict=True))
+    def _reaches(self, point: Point) -> list[tuple[Timing, TimeToTarget]]:
+        timings = self.evaluator.timings[point.number]
+        return list(zip(timings, self.evaluator.reaches(timings), strict=True))
 
-    def _observed(self, reaches: Sequence[tuple[Timing, Reach]]) -> float | None:
+    def _observed(self, reaches: Sequence[tuple[Timing, TimeToTarget]]) -> float | None:
         """Return the rounds that the trainings of all seeds need (their geometric mean), as far as begun."""
-        target = self.knowledge.judge.target
+        target = self.evaluator.objectives.target
         if target is None:  # nothing is trained
             return None
-        each = [self._needed(timing, one, target) for timing, one in reaches if one.row > 1 or one.settled]
+        each = [self._needed(timing, one, target) for timing, one in reaches if one.row > 1 or one.exact]
         return float(np.exp(np.mean(np.log(each)))) if each else None
 
-    def _needed(self, timing: Timing, one: Reach, target: float) -> float:
+    def _needed(self, timing: Timing, one: TimeToTarget, target: float) -> float:
         """Return the rounds to the target, accuracy taken as straight lines between evaluations.
 
         Where a run did not come to it, on the straight line from its start to its best.
         """
-        known = self.knowledge.known
+        known = self.evaluator.known
         accuracies = [known[key][0] for key in timing.keys[: one.row + 1] if key in known]
-        if one.settled and one.reached and one.row:
+        if one.exact and one.reached and one.row:
             before, there = max(accuracies[:-1]), accuracies[-1]
             low, high = timing.rounds[one.row - 1 : one.row + 1]
             return max(1.0, float(low + (high - low) * (target - before) / (there - before)))
@@ -211,12 +219,12 @@ class Forecast:
         progress = (one.best - accuracies[0]) / max(target - accuracies[0], 1e-9)
         return rounds / min(max(progress, LEAST_PROGRESS), MOST_PROGRESS)
 
-    def _looked_ahead(self, point: Point) -> Ahead:
+    def _expectation(self, point: Point) -> Expectation:
         if point.number not in self._ahead:
-            timings = self.knowledge.timings[point.number]
-            values, excess = self.knowledge.judge.ahead(self.knowledge.tables[point.number], timings)
+            timings = self.evaluator.timings[point.number]
+            values, violation = self.evaluator.objectives.ahead(self.evaluator.tables[point.number], timings)
             rounds = min((timing.rounds for timing in timings), key=len)
-            self._ahead[point.number] = Ahead(values, excess, rounds)
+            self._ahead[point.number] = Expectation(values, violation, rounds)
         return self._ahead[point.number]
 
 
@@ -232,7 +240,7 @@ def _process(rows: Values, logs: Values, wanted: Values) -> tuple[Values, Values
     fitted = "fmin_l_bfgs_b" if len(rows) >= LEAST else None
     process = GaussianProcessRegressor(kernel, optimizer=fitted, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # at a bound: the guess is a guess
+        warnings.simplefilter("ignore", ConvergenceWarning)  # at a bound: it is only a prediction
         process.fit(rows, logs - logs.mean())
     mean, deviation = process.predict(wanted, return_std=True)
     return np.asarray(mean + logs.mean(), np.float64), np.asarray(deviation, np.float64)

@@ -20,7 +20,7 @@ from sflsim.report.style import PALETTE
 
 MOST_ROWS = 20_000
 MEASURED = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z%/ ]*)", re.ASCII)
-FLAGS = {"pareto": False, "recommended": False, "feasible": True, "settled": True}
+FLAGS = {"pareto": False, "recommended": False, "feasible": True, "exact": True}
 """The booleans of a plan's points, and what holds where a table has no such column."""
 NAMES = {
     "accuracy": "final accuracy",
@@ -112,7 +112,7 @@ def plan_report(
 ) -> str:
     """Return the page of a plan: its answer in words, the front with hover, and `tables` below by title.
 
-    All objectives are the better the less they are; a point that is not `settled` (where there is such
+    All objectives are the better the less they are; a point that is not `exact` (where there is such
     a column) takes at least what its row says. `units` are those that no column name tells: a currency.
 
     Raises:
@@ -138,9 +138,9 @@ def plan_report(
         },
     }
     facts = [counted(len(points), "point"), f"{int(_flag(points, 'pareto').sum())} on the front"]
-    broken, open_ = ~_flag(points, "feasible", True), ~_flag(points, "settled", True)
+    violating, open_ = ~_flag(points, "feasible", True), ~_flag(points, "exact", True)
     facts += [_given_up(points[open_])] if open_.any() else []
-    facts += [f"{int((broken & ~open_).sum())} break a constraint"] if (broken & ~open_).any() else []
+    facts += [f"{int((violating & ~open_).sum())} break a constraint"] if (violating & ~open_).any() else []
     if len(kept) < len(points):
         facts.append(f"{len(kept)} of them are in this file")
     answer = "".join(_reason(text) for text in reasons)
@@ -158,7 +158,7 @@ def plan_report(
 
 def _given_up(points: pd.DataFrame) -> str:
     """Return how many points were given up early, and how many of them for a constraint that they break."""
-    breaking = int((points["broken"] != "").sum()) if "broken" in points else 0
+    breaking = int((points["violated"] != "").sum()) if "violated" in points else 0
     others = len(points) - breaking
     known = [f"{breaking} break a constraint already"] if breaking else []
     return f"{len(points)} given up early: " + ", ".join(known + ([f"{others} cannot win"] if others else []))

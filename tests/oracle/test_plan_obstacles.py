@@ -9,8 +9,8 @@ import pytest
 from planned import MU_SPLITFED, SPLITFED_V1, planned
 
 import sflsim
-from sflsim.planner.evaluator import Knowledge
-from sflsim.planner.objectives import Judge
+from sflsim.planner.evaluator import Evaluator
+from sflsim.planner.objectives import Objectives
 from sflsim.planner.plan import plan
 from sflsim.planner.search import exact, nearest
 from sflsim.planner.space import Point, Space
@@ -81,25 +81,29 @@ def test_what_is_in_the_way_is_what_brute_force_finds(
     """Counts lie within what is claimed, "nothing else" holds, "frees nothing" too; the nearest is it."""
     base = scenario({"deadline": f"{deadline_s} s", "budget": budget}, target)
     assert base.plan is not None
-    space, knowledge = Space(base, base.plan), Knowledge(Judge(base.plan, target), base.seeds)
-    exact(space, knowledge, None)
-    points = knowledge.timed
-    closest = nearest(points, knowledge, None)
+    space, evaluator = Space(base, base.plan), Evaluator(Objectives(base.plan, target), base.seeds)
+    exact(space, evaluator, None)
+    points = evaluator.timed
+    closest = nearest(points, evaluator, None)
     brute = {one.number: truth(one, simulated[one.number], deadline_s, budget, target) for one in points}
     assert all(brute.values())  # nothing is feasible
     for point in points:
-        estimate = knowledge.estimate(point)
-        for name, excess in estimate.excess.items():
-            assert excess <= brute[point.number][name] + 1e-9
-        if estimate.settled:
-            assert estimate.excess == pytest.approx(brute[point.number])
-    for one in obstacles(points, knowledge):
-        alone = [number for number, broken in brute.items() if set(broken) == {one.name}]
-        assert one.broken <= sum(one.name in broken for broken in brute.values()) <= one.broken + one.doubtful
+        estimate = evaluator.estimate(point)
+        for name, violation in estimate.violations.items():
+            assert violation <= brute[point.number][name] + 1e-9
+        if estimate.exact:
+            assert estimate.violations == pytest.approx(brute[point.number])
+    for one in obstacles(points, evaluator):
+        alone = [number for number, violated in brute.items() if set(violated) == {one.name}]
+        assert (
+            one.violated
+            <= sum(one.name in violated for violated in brute.values())
+            <= one.violated + one.doubtful
+        )
         assert one.frees is None or one.frees.number in alone
         assert not alone or one.frees is not None or one.open
     assert closest is not None
-    sums = {number: sum(broken.values()) for number, broken in brute.items()}
+    sums = {number: sum(violated.values()) for number, violated in brute.items()}
     assert sums[closest.number] == pytest.approx(min(sums.values()), rel=1e-9)
 
 
@@ -121,11 +125,11 @@ def test_nothing_trained_is_nothing_claimed() -> None:
     """Without a training it is not said that nothing is feasible, nor that one constraint is all there is."""
     base = scenario({"deadline": "15 s", "budget": 3e-4}, 0.45)
     assert base.plan is not None
-    space, knowledge = Space(base, base.plan), Knowledge(Judge(base.plan, 0.45), base.seeds)
-    exact(space, knowledge, 0)
-    text = "\n".join(explained(knowledge, nearest(knowledge.timed, knowledge, 0)))
+    space, evaluator = Space(base, base.plan), Evaluator(Objectives(base.plan, 0.45), base.seeds)
+    exact(space, evaluator, 0)
+    text = "\n".join(explained(evaluator, nearest(evaluator.timed, evaluator, 0)))
     assert "Nothing is known to be feasible: 0 of 12 points break a constraint" in text
-    assert all(attainable(point, knowledge) == 0.0 for point in knowledge.timed)
+    assert all(attainable(point, evaluator) == 0.0 for point in evaluator.timed)
     assert "It was not trained to the end, and may break more." in text
 
 

@@ -91,8 +91,8 @@ def test_what_is_done_ahead_changes_nothing(
     monkeypatch.setattr(workers, "result", waited)
     several = plan(scenario(**search), workers=3)
     assert whole(several, tmp_path / "several") == whole(alone, tmp_path / "alone")
-    (crew,) = made
-    assert crew.submitted > alone.manifest["trainings"] + alone.manifest["timed"]  # some of it ahead
+    (pool,) = made
+    assert pool.submitted > alone.manifest["trainings"] + alone.manifest["timed"]  # some of it ahead
 
 
 def test_processes_make_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

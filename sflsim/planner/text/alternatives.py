@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sflsim.planner.evaluator import Knowledge
-from sflsim.planner.objectives import weigh
+from sflsim.planner.evaluator import Evaluator
+from sflsim.planner.objectives import scalarize
 from sflsim.planner.pareto import stacked
 from sflsim.planner.selection import weights_of
 from sflsim.planner.space import Point, Space, size_of, text_of
@@ -19,9 +19,9 @@ SAME = 0.02
 class Alternatives:
     """Says of one point what other choices would do to its objectives."""
 
-    def __init__(self, space: Space, knowledge: Knowledge, point: Point) -> None:
+    def __init__(self, space: Space, evaluator: Evaluator, point: Point) -> None:
         self.space = space
-        self.knowledge = knowledge
+        self.evaluator = evaluator
         self.point = point
 
     def lines(self) -> list[str]:
@@ -30,7 +30,7 @@ class Alternatives:
 
     def _by_path(self) -> list[str]:
         lines: list[str] = []
-        timed = {other.number for other in self.knowledge.timed}
+        timed = {other.number for other in self.evaluator.timed}
         for axis in self.space.axes[1:]:
             others = [
                 (other.choices[axis.name], other)
@@ -47,7 +47,7 @@ class Alternatives:
         for name in self.space.differing:
             others = [
                 (other.fields[name], other)
-                for other in self.knowledge.timed
+                for other in self.evaluator.timed
                 if other.places[1:] == self.point.places[1:] and self._differ(other) == {name}
             ]
             if others:
@@ -59,40 +59,40 @@ class Alternatives:
     def _by_algorithm(self) -> list[str]:
         """Set the best point of each other algorithm beside this one."""
         own = self.point.fields["algorithm"]
-        names = dict.fromkeys(other.fields["algorithm"] for other in self.knowledge.timed)
+        names = dict.fromkeys(other.fields["algorithm"] for other in self.evaluator.timed)
         return [self._other_algorithm(name) for name in names if name != own]
 
     def _other_algorithm(self, name: str) -> str:
-        estimate = self.knowledge.estimate
-        points = [point for point in self.knowledge.timed if point.fields["algorithm"] == name]
+        estimate = self.evaluator.estimate
+        points = [point for point in self.evaluator.timed if point.fields["algorithm"] == name]
         feasible = [point for point in points if estimate(point).feasible]
-        settled = [point for point in feasible if estimate(point).settled]
+        exact = [point for point in feasible if estimate(point).exact]
         if not feasible:
-            broken = dict.fromkeys(
-                limit_words(reason) for point in points for reason in estimate(point).excess
+            violated = dict.fromkeys(
+                limit_words(reason) for point in points for reason in estimate(point).violations
             )
-            return f"{name}: always breaks {listed(broken, 'or')}."
-        if not settled:
+            return f"{name}: always breaks {listed(violated, 'or')}."
+        if not exact:
             return self._given_up(name, feasible)
-        columns = len(self.knowledge.judge.plan.objectives)
-        values = stacked([estimate(point).values for point in settled], columns)
-        score = weigh(values, weights_of(self.knowledge.judge), best=estimate(self.point).values)
-        best = settled[int(score.argmin())]
+        columns = len(self.evaluator.objectives.plan.objectives)
+        values = stacked([estimate(point).values for point in exact], columns)
+        score = scalarize(values, weights_of(self.evaluator.objectives), best=estimate(self.point).values)
+        best = exact[int(score.argmin())]
         chosen = self.point.fields["algorithm"]
         return f"{name} instead of {chosen}, at its best with {best.label}: {self._effect(best)}."
 
     def _given_up(self, name: str, points: Sequence[Point]) -> str:
-        """Say what the best of some unsettled points takes at least, beside the recommended one."""
-        plan, estimate = self.knowledge.judge.plan, self.knowledge.estimate
+        """Say what the best of some inexact points takes at least, beside the recommended one."""
+        plan, estimate = self.evaluator.objectives.plan, self.evaluator.estimate
         bounds = stacked([estimate(point).values for point in points], len(plan.objectives))
-        score = weigh(bounds, weights_of(self.knowledge.judge), best=estimate(self.point).values)
+        score = scalarize(bounds, weights_of(self.evaluator.objectives), best=estimate(self.point).values)
         best = points[int(score.argmin())]
         needs, takes = (
             amounts(estimate(point).facts, plan.objectives, plan.prices.currency)
             for point in (best, self.point)
         )
-        front = self.knowledge.front
-        open_ = any(self.knowledge.can_win(point, front) for point in points)
+        front = self.evaluator.front
+        open_ = any(self.evaluator.can_win(point, front) for point in points)
         verdict = (
             "might win, but was not trained to the end"
             if open_
@@ -133,24 +133,24 @@ class Alternatives:
 
     def _buys_nothing(self, other: Point) -> bool:
         """Tell whether another point is better in nothing by more than SAME, whatever training would show."""
-        mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
+        mine, theirs = self.evaluator.estimate(self.point), self.evaluator.estimate(other)
         return bool((theirs.values >= mine.values * (1 - SAME)).all())
 
     def _as_good(self, other: Point) -> bool:
         """Tell whether another point is feasible, and worse in nothing by more than SAME."""
-        mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
-        return theirs.settled and theirs.feasible and bool((theirs.values <= mine.values * (1 + SAME)).all())
+        mine, theirs = self.evaluator.estimate(self.point), self.evaluator.estimate(other)
+        return theirs.exact and theirs.feasible and bool((theirs.values <= mine.values * (1 + SAME)).all())
 
     def _effect(self, other: Point) -> str:
         """Return what becomes of the objectives: "time +30 %, cost -5 %"."""
-        mine, theirs = self.knowledge.estimate(self.point), self.knowledge.estimate(other)
-        if theirs.excess:
-            return f"breaks {listed(limit_words(name) for name in theirs.excess)} with the rest unchanged"
-        names = self.knowledge.judge.plan.objectives
+        mine, theirs = self.evaluator.estimate(self.point), self.evaluator.estimate(other)
+        if theirs.violations:
+            return f"breaks {listed(limit_words(name) for name in theirs.violations)} with the rest unchanged"
+        names = self.evaluator.objectives.plan.objectives
         parts = [
             f"{WORDS[name]} {change_text(after / before if before else 1.0)}"
             for name, before, after in zip(names, mine.values, theirs.values, strict=True)
         ]
-        if theirs.settled:
+        if theirs.exact:
             return ", ".join(parts)
         return f"cannot win, so it was not trained to the end; at best {', '.join(parts)}"

@@ -1,7 +1,7 @@
 """Where nothing is feasible: what is in the way, what loosening it would free, and what is nearest.
 
 A point that was not trained to the end breaks what its bounds break, and may break more. So it is only of
-settled points that "nothing else" is said.
+exact points that "nothing else" is said.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sflsim.planner.evaluator import Knowledge
+from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Estimate, split
 from sflsim.planner.space import Point
 from sflsim.planner.text.wording import amounts, count, limit_text, limit_words, listed
@@ -27,76 +27,78 @@ class Obstacle:
     """A constraint that points break, and what becomes feasible without it."""
 
     name: str
-    broken: int
+    violated: int
     """Points that break it for certain."""
     doubtful: int
     """Points that may break it, for they were not trained to the end."""
     frees: Point | None
-    """Of the settled points that break nothing else, the one that breaks it least."""
+    """Of the exact points that break nothing else, the one that breaks it least."""
     open: int
     """Points not trained to the end that may break nothing else."""
 
 
-def obstacles(points: Sequence[Point], knowledge: Knowledge) -> list[Obstacle]:
+def obstacles(points: Sequence[Point], evaluator: Evaluator) -> list[Obstacle]:
     """Return the constraints that points break, the most frequent first."""
-    estimates = [(point, knowledge.estimate(point)) for point in points]
-    names = dict.fromkeys(name for _, one in estimates for name in one.excess)
-    return sorted((_obstacle(name, estimates) for name in names), key=lambda one: -one.broken)
+    estimates = [(point, evaluator.estimate(point)) for point in points]
+    names = dict.fromkeys(name for _, one in estimates for name in one.violations)
+    return sorted((_obstacle(name, estimates) for name in names), key=lambda one: -one.violated)
 
 
 def _obstacle(name: str, estimates: Sequence[tuple[Point, Estimate]]) -> Obstacle:
-    alone = [(point, one) for point, one in estimates if set(one.excess) <= {name}]
-    freed = [(one.excess[name], point.number, point) for point, one in alone if one.settled and one.excess]
+    alone = [(point, one) for point, one in estimates if set(one.violations) <= {name}]
+    freed = [
+        (one.violations[name], point.number, point) for point, one in alone if one.exact and one.violations
+    ]
     return Obstacle(
         name,
-        broken=sum(name in one.excess for _, one in estimates),
-        doubtful=sum(name not in one.excess and not one.settled for _, one in estimates),
+        violated=sum(name in one.violations for _, one in estimates),
+        doubtful=sum(name not in one.violations and not one.exact for _, one in estimates),
         frees=min(freed)[-1] if freed else None,
-        open=sum(not one.settled for _, one in alone),
+        open=sum(not one.exact for _, one in alone),
     )
 
 
-def attainable(point: Point, knowledge: Knowledge) -> float:
+def attainable(point: Point, evaluator: Evaluator) -> float:
     """Return a target that all runs of a point are known to reach with every constraint kept; 0: none."""
-    timings = knowledge.timings[point.number]
-    kept = np.flatnonzero(knowledge.judge.ahead(knowledge.tables[point.number], timings)[1] == 0.0)
+    timings = evaluator.timings[point.number]
+    kept = np.flatnonzero(evaluator.objectives.ahead(evaluator.tables[point.number], timings)[1] == 0.0)
     if not len(kept):
         return 0.0
     seen = [
-        [knowledge.known.get(key, (0.0, 0.0))[0] for key in one.keys[1 : kept[-1] + 1]] for one in timings
+        [evaluator.known.get(key, (0.0, 0.0))[0] for key in one.keys[1 : kept[-1] + 1]] for one in timings
     ]
     return min(max(each, default=0.0) for each in seen)
 
 
-def explained(knowledge: Knowledge, nearest: Point | None) -> list[str]:
+def explained(evaluator: Evaluator, nearest: Point | None) -> list[str]:
     """Return why nothing is feasible, and what would be."""
-    points = knowledge.timed
-    certain = sum(bool(knowledge.estimate(point).excess) for point in points)
+    points = evaluator.timed
+    certain = sum(bool(evaluator.estimate(point).violations) for point in points)
     lines = [f"Nothing is feasible: each of {count(len(points), 'point')} breaks a constraint."]
     if certain < len(points):
         lines = [
             f"Nothing is known to be feasible: {certain} of {count(len(points), 'point')} break a "
             "constraint, the others had to stay untrained."
         ]
-    found = obstacles(points, knowledge)
-    lines += [f"  - In the way: {_in_the_way(one, knowledge, len(found) > 1)}" for one in found]
-    lines += [f"  - {line}" for line in _lower_target(points, knowledge)]
+    found = obstacles(points, evaluator)
+    lines += [f"  - In the way: {_in_the_way(one, evaluator, len(found) > 1)}" for one in found]
+    lines += [f"  - {line}" for line in _lower_target(points, evaluator)]
     if nearest is not None:
         lines += [f"Nearest: {nearest.label}"]
-        lines += [f"  - {line}" for line in _needs(knowledge, nearest)]
+        lines += [f"  - {line}" for line in _needs(evaluator, nearest)]
     return lines
 
 
-def _in_the_way(one: Obstacle, knowledge: Knowledge, several: bool) -> str:
+def _in_the_way(one: Obstacle, evaluator: Evaluator, several: bool) -> str:
     """Return how many points break a constraint, and, where there are several, what it alone stops."""
     least = "at least " if one.doubtful else ""
-    text = f"{limit_words(one.name)}; {least}{one.broken} points break it."
-    if one.broken == 1:
+    text = f"{limit_words(one.name)}; {least}{one.violated} points break it."
+    if one.violated == 1:
         text = f"{limit_words(one.name)}; {least}1 point breaks it."
     if not several or one.name == "target":  # what a lower target frees is told by itself
         return text
     if one.frees is not None:
-        by = 100 * knowledge.estimate(one.frees).excess[one.name]
+        by = 100 * evaluator.estimate(one.frees).violations[one.name]
         return f"{text} Nothing else stops {one.frees.label}, which breaks it by {by:.3g} %{_or_less(one)}."
     if one.open:
         doubt = f"{count(one.open, 'point')} not trained to the end may break nothing else"
@@ -108,13 +110,13 @@ def _or_less(one: Obstacle) -> str:
     return "" if not one.open else f" ({count(one.open, 'point')} not trained to the end may do with less)"
 
 
-def _lower_target(points: Sequence[Point], knowledge: Knowledge) -> Iterator[str]:
+def _lower_target(points: Sequence[Point], evaluator: Evaluator) -> Iterator[str]:
     """Yield the highest target known to be feasible, if there is any."""
-    if knowledge.judge.target is None:
+    if evaluator.objectives.target is None:
         return
-    best = max(points, key=lambda point: attainable(point, knowledge))
-    reached = attainable(best, knowledge)
-    if 0.0 < reached < knowledge.judge.target:
+    best = max(points, key=lambda point: attainable(point, evaluator))
+    reached = attainable(best, evaluator)
+    if 0.0 < reached < evaluator.objectives.target:
         yield f"A target of {_floored(reached)} would be feasible, with {best.label}."
 
 
@@ -122,25 +124,25 @@ def _floored(accuracy: float) -> str:
     return target_text(math.floor(1000 * accuracy) / 1000)
 
 
-def _needs(knowledge: Knowledge, point: Point) -> Iterator[str]:
+def _needs(evaluator: Evaluator, point: Point) -> Iterator[str]:
     """Yield what would have to give for a point to be feasible, the worst first."""
-    estimate = knowledge.estimate(point)
-    plan, facts = knowledge.judge.plan, estimate.facts
+    estimate = evaluator.estimate(point)
+    plan, facts = evaluator.objectives.plan, estimate.facts
     rules, least = (
         plan.constraints,
-        "at least " if not estimate.settled or "target" in estimate.excess else "",
+        "at least " if not estimate.exact or "target" in estimate.violations else "",
     )
-    for name, excess in sorted(estimate.excess.items(), key=lambda item: -item[1]):
+    for name, violation in sorted(estimate.violations.items(), key=lambda item: -item[1]):
         if name == "target":
-            yield f"{_missed(knowledge, point)}: {_remedy(knowledge, point)}."
+            yield f"{_missed(evaluator, point)}: {_remedy(evaluator, point)}."
         elif name == "deadline" and rules.deadline:
             limit = seconds_text(rules.deadline.within)
-            needed = seconds_text(rules.deadline.within * (1 + excess))
+            needed = seconds_text(rules.deadline.within * (1 + violation))
             share = rules.deadline.probability
             seeds = "" if share == 1 else f" in {target_text(share)} of the seeds"
             yield f"It needs {least}{needed}{seeds}; the deadline is {limit}."
         elif name == "device_memory":
-            yield f"Its training takes {1 + excess:.3g} times the memory of a device."
+            yield f"Its training takes {1 + violation:.3g} times the memory of a device."
         elif name == "budget":
             money = amounts(facts, ["cost"], plan.prices.currency)
             yield f"It costs {least}{money}; the budget is {number_text(rules.budget or 0.0)}."
@@ -148,28 +150,30 @@ def _needs(knowledge: Knowledge, point: Point) -> Iterator[str]:
             needed, limit = (limit_text(name, one, plan.prices.currency) for one in estimate.limited[name])
             words = limit_words(name)
             yield f"{words[0].upper()}{words[1:]}: {least}{needed}, where {limit} are allowed."
-    if not estimate.settled:
+    if not estimate.exact:
         yield "It was not trained to the end, and may break more."
 
 
-def _missed(knowledge: Knowledge, point: Point) -> str:
+def _missed(evaluator: Evaluator, point: Point) -> str:
     """Return how many seeds reach the target, and how far the worst of the others comes."""
-    reaches = knowledge.reaches(knowledge.timings[point.number])
-    target = target_text(knowledge.judge.target or 1.0)
+    reaches = evaluator.reaches(evaluator.timings[point.number])
+    target = target_text(evaluator.objectives.target or 1.0)
     worst = target_text(round(min(one.best for one in reaches if not one.reached), 3))
     if len(reaches) == 1:
         return f"It does not reach {target}, and comes to {worst} at best"
-    reached = sum(one.reached and one.settled for one in reaches)
+    reached = sum(one.reached and one.exact for one in reaches)
     start = f"{reached or 'None'} of {len(reaches)} seeds reach{'' if reached > 1 else 'es'} {target}"
     return f"{start}; the worst comes to {worst} at best"
 
 
-def _remedy(knowledge: Knowledge, point: Point) -> str:
+def _remedy(evaluator: Evaluator, point: Point) -> str:
     """Return what may help a point that misses the target."""
-    broken = [limit_words(name) for name in knowledge.estimate(point).excess if split(name)[1] in GROWING]
-    reached = attainable(point, knowledge)
+    violated = [
+        limit_words(name) for name in evaluator.estimate(point).violations if split(name)[1] in GROWING
+    ]
+    reached = attainable(point, evaluator)
     lower = f"lower the target (to {_floored(reached)} it keeps every constraint)" if reached else ""
-    if broken:
-        why = f"more rounds would only break {listed(broken)} by more"
+    if violated:
+        why = f"more rounds would only break {listed(violated)} by more"
         return f"{lower}; {why}" if lower else why
     return f"raise 'stop', or {lower or 'lower the target'}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from sflsim.explainer.bottleneck import bottleneck, describe
-from sflsim.planner.evaluator import Knowledge
+from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.selection import Selection, weights_of
 from sflsim.planner.space import VARIANT, Point, Space, text_of
 from sflsim.planner.spread import chance_better, chance_kept, deviation
@@ -23,33 +23,33 @@ DOUBT, RIVALS = 0.05, 3
 
 
 def explain(
-    space: Space, knowledge: Knowledge, selection: Selection, table: pd.DataFrame, nearest: Point | None
+    space: Space, evaluator: Evaluator, selection: Selection, table: pd.DataFrame, nearest: Point | None
 ) -> str:
     """Return the whole explanation; `nearest` is the point to speak of where nothing is feasible."""
     chosen = selection.recommended
-    lines = explained(knowledge, nearest) if chosen is None else _recommended(knowledge, selection)
+    lines = explained(evaluator, nearest) if chosen is None else _recommended(evaluator, selection)
     about = chosen or nearest
     if about is not None:
-        found = bottleneck(about.scenario, knowledge.timings_of(about.scenario, keep=True))
+        found = bottleneck(about.scenario, evaluator.timings_of(about.scenario, keep=True))
         binding = ([describe(found)] if found else []) + list(_helps(table))
         lines += _section("What binds there:", binding)
     if chosen is not None:
-        decisions = Alternatives(space, knowledge, chosen).lines()
+        decisions = Alternatives(space, evaluator, chosen).lines()
         lines += _section("Each decision, all else as recommended:", decisions)
-        lines += _section("Margin to each limit:", list(_margins(knowledge, chosen)))
-        lines += _section("How sure that is:", list(_sure(table, selection, knowledge)))
-    if knowledge.judge.target is None:
+        lines += _section("Margin to each limit:", list(_margins(evaluator, chosen)))
+        lines += _section("How sure that is:", list(_sure(table, selection, evaluator)))
+    if evaluator.objectives.target is None:
         lines += ["", "No target accuracy: points are compared by what equal numbers of rounds take."]
-    return "\n".join([*lines, "", _effort(space, knowledge)])
+    return "\n".join([*lines, "", _effort(space, evaluator)])
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return ["", title, *(f"  - {line}" for line in lines)] if lines else []
 
 
-def _effort(space: Space, knowledge: Knowledge) -> str:
-    counts = knowledge.counts
-    errors = [*space.refused.values(), *knowledge.impossible.values()]
+def _effort(space: Space, evaluator: Evaluator) -> str:
+    counts = evaluator.counts
+    errors = [*space.refused.values(), *evaluator.impossible.values()]
     text = f"{counts.timed} of {count(space.combinations, 'combination')} timed"
     if space.repeated:
         text += f", {space.repeated} are the same {'point' if space.repeated == 1 else 'points'} as others"
@@ -61,12 +61,12 @@ def _effort(space: Space, knowledge: Knowledge) -> str:
     return f"{text}; {count(counts.trainings, 'training')}, {count(counts.rounds, 'round')} in all."
 
 
-def _recommended(knowledge: Knowledge, selection: Selection) -> list[str]:
-    point, plan, target = selection.pareto[0], knowledge.judge.plan, knowledge.judge.target
-    estimate = knowledge.estimate(point)
+def _recommended(evaluator: Evaluator, selection: Selection) -> list[str]:
+    point, plan, target = selection.pareto[0], evaluator.objectives.plan, evaluator.objectives.target
+    estimate = evaluator.estimate(point)
     names = list(dict.fromkeys([*plan.objectives, "time"]))
     what = "Its rounds take" if target is None else f"To {target_text(target)} accuracy it takes"
-    seeds = f"means over {len(knowledge.seeds)} seeds" if len(knowledge.seeds) > 1 else "one seed"
+    seeds = f"means over {len(evaluator.seeds)} seeds" if len(evaluator.seeds) > 1 else "one seed"
     lines = [
         f"Recommended: {point.label}",
         f"  {what} {amounts(estimate.facts, names, plan.prices.currency)}, "
@@ -76,7 +76,7 @@ def _recommended(knowledge: Knowledge, selection: Selection) -> list[str]:
         return [*lines, "  No other feasible point is better in anything that counts."]
     ratios = []
     for column, name in enumerate(plan.objectives):
-        best = min(knowledge.estimate(other).values[column] for other in selection.pareto)
+        best = min(evaluator.estimate(other).values[column] for other in selection.pareto)
         ratio = estimate.values[column] / best if best else 1.0
         ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {WORDS[name]}")
     others = f"the best balance of {len(selection.pareto)} points that nothing beats"
@@ -101,11 +101,11 @@ def _helps(table: pd.DataFrame) -> Iterator[str]:
         yield f"What would not help: {listed(nothing, 'or')}."
 
 
-def _other(knowledge: Knowledge, chosen: Point, number: int) -> str:
+def _other(evaluator: Evaluator, chosen: Point, number: int) -> str:
     """Return what the answer would be in place of the recommended point: only what is different."""
     if number < 0:
         return "Nothing would be feasible"
-    other = knowledge.points[number]
+    other = evaluator.points[number]
     if other.choices[VARIANT] != chosen.choices[VARIANT]:
         return f"The answer would be {other.label}"
     differing = [name for name in chosen.choices if chosen.choices[name] != other.choices[name]]
@@ -116,9 +116,9 @@ def _other(knowledge: Knowledge, chosen: Point, number: int) -> str:
     return f"The answer would be {listed(parts)}"
 
 
-def _margins(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
+def _margins(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
     """Yield how far the recommended point is below each limit."""
-    estimate, currency = knowledge.estimate(chosen), knowledge.judge.plan.prices.currency
+    estimate, currency = evaluator.estimate(chosen), evaluator.objectives.plan.prices.currency
     for name, (found, limit) in estimate.limited.items():
         if name == "device_memory" and not found:  # no device's memory is known
             continue
@@ -131,9 +131,9 @@ def _margins(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
         yield f"{limit_words(name)}: {takes} of {allowed}, {spare} to spare{further}."
 
 
-def _spread(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
+def _spread(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
     """Yield what the seeds' spread leaves open."""
-    seeds, mine = len(knowledge.seeds), knowledge.estimate(chosen)
+    seeds, mine = len(evaluator.seeds), evaluator.estimate(chosen)
     if seeds == 1:
         yield "One seed does not tell how far the answer rests on chance: give more 'seeds'."
         return
@@ -141,13 +141,11 @@ def _spread(knowledge: Knowledge, chosen: Point) -> Iterator[str]:
     if not math.isnan(spread):
         share = percent(spread / mine.facts["time"]) if mine.facts["time"] else percent(0.0)
         yield f"Its time has a standard deviation of {share} over {seeds} seeds."
-    settled = [
-        (point, knowledge.estimate(point)) for point in knowledge.timed if point.number != chosen.number
-    ]
+    exact = [(point, evaluator.estimate(point)) for point in evaluator.timed if point.number != chosen.number]
     chances = [
-        (chance_better(mine, one, weights_of(knowledge.judge)), point)
-        for point, one in settled
-        if one.settled and one.feasible
+        (chance_better(mine, one, weights_of(evaluator.objectives)), point)
+        for point, one in exact
+        if one.exact and one.feasible
     ]
     rivals = sorted((one for one in chances if one[0] >= DOUBT), key=lambda one: -one[0])
     for chance, point in rivals[:RIVALS]:
@@ -165,21 +163,21 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _sure(table: pd.DataFrame, selection: Selection, knowledge: Knowledge) -> Iterator[str]:
+def _sure(table: pd.DataFrame, selection: Selection, evaluator: Evaluator) -> Iterator[str]:
     changes = table[table["changes"]]
     for number, rows in changes.groupby("recommended", sort=False):
         causes = listed((f"{row.assumption} {row.change}" for row in rows.itertuples()), "or")
         doubt = "" if rows["certain"].all() else " (some as far as can be told without more training)"
-        yield f"{_other(knowledge, selection.pareto[0], int(str(number)))} with {causes}{doubt}."
+        yield f"{_other(evaluator, selection.pareto[0], int(str(number)))} with {causes}{doubt}."
     doubtful = int((~table["certain"] & ~table["changes"]).sum())
     kept = f"{len(table) - len(changes)} of {count(len(table), 'small change')} of an assumption"
     doubt = f", {doubtful} of them as far as can be told without more training" if doubtful else ""
     yield f"{kept} leave the recommendation as it is{doubt}."
-    yield from _spread(knowledge, selection.pareto[0])
+    yield from _spread(evaluator, selection.pareto[0])
     if selection.open:
         might = f"{count(len(selection.open), 'point')} might still be better"
         yield f"{might}; only what was expected to win was trained to the end."
-    deadline, seeds = knowledge.judge.plan.constraints.deadline, len(knowledge.seeds)
+    deadline, seeds = evaluator.objectives.plan.constraints.deadline, len(evaluator.seeds)
     if deadline and deadline.probability < 1 and seeds * (1 - deadline.probability) < 1 - 1e-9:
         share = target_text(deadline.probability)
         yield f"{share} of {count(seeds, 'seed')} are all of them: more 'seeds' would say more."

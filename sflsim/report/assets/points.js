@@ -135,9 +135,9 @@ function plan(section) {
   const state = {x: keys[0], y: keys[1] ?? keys[0]};
   const all = own.pareto.map((_, at) => at);
   const kinds = [
-    {name: "given up: takes at least this", color: "#9aa4b0", symbol: "diamond", size: 6, of: (at) => !own.settled[at] && !own.recommended[at]},
-    {name: "breaks a constraint", color: "#9aa4b0", symbol: "x-thin", size: 7, of: (at) => own.settled[at] && !own.feasible[at] && !own.recommended[at]},
-    {name: "feasible", color: "#7d8794", symbol: "circle", size: 7, of: (at) => own.settled[at] && own.feasible[at] && !own.pareto[at] && !own.recommended[at]},
+    {name: "given up: takes at least this", color: "#9aa4b0", symbol: "diamond", size: 6, of: (at) => !own.exact[at] && !own.recommended[at]},
+    {name: "breaks a constraint", color: "#9aa4b0", symbol: "x-thin", size: 7, of: (at) => own.exact[at] && !own.feasible[at] && !own.recommended[at]},
+    {name: "feasible", color: "#7d8794", symbol: "circle", size: 7, of: (at) => own.exact[at] && own.feasible[at] && !own.pareto[at] && !own.recommended[at]},
     {name: "front", color: own.colors.front, symbol: "circle", size: 10, of: (at) => own.pareto[at] && !own.recommended[at]},
     {name: "recommended", color: own.colors.recommended, symbol: "star", size: 17, of: (at) => own.recommended[at]},
   ].filter((kind) => all.some(kind.of));

@@ -143,7 +143,7 @@ def test_without_a_target_the_clock_alone_decides() -> None:
     found = plan(timed(block))
     assert found.manifest["trainings"] == 0
     assert len(found.points) == 2 + 2 * 2 * 2
-    assert found.points["settled"].all()
+    assert found.points["exact"].all()
     times = found.points["time_s"]
     assert found.recommended is not None
     assert found.recommended["time_s"] == times.min()
@@ -159,7 +159,7 @@ def test_nothing_feasible_names_what_is_in_the_way() -> None:
     assert found.pareto.empty
     assert found.nearest is not None
     assert found.nearest["time_s"] == found.points["time_s"].min()
-    assert found.nearest["broken"] == "deadline"
+    assert found.nearest["violated"] == "deadline"
     assert "Nothing is feasible: each of 6 points breaks a constraint." in found.explanation
     assert "In the way: the deadline; 6 points break it." in found.explanation
     assert "the deadline is 1.00 ms" in found.explanation
@@ -171,7 +171,7 @@ def test_memory_of_server_and_devices() -> None:
     limits = {"server_memory": "40 byte"}
     found = plan(timed({"constraints": limits}, variants=variants)).points
     assert found["server_memory_bytes"].tolist() == [96.0, 32.0]
-    assert found["broken"].tolist() == ["server_memory", ""]
+    assert found["violated"].tolist() == ["server_memory", ""]
     fleet = {"clients": 1, "groups": [{"device": {"compute": "8 FLOP/s", "memory": "10 byte"}}]}
     small = plan(timed({"decisions": SLOTS}, fleet=fleet))
     assert small.recommended is None

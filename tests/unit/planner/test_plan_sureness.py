@@ -41,18 +41,18 @@ def test_a_limit_on_the_bytes_of_a_group_holds_for_that_group() -> None:
     sizes = by_group(free, 0)
     assert set(sizes) == {"fast", "slow"}
     below, above = {name: f"{size - 1} byte" for name, size in sizes.items()}, "1 MB"
-    assert not free.points["broken"].any()
+    assert not free.points["violated"].any()
     own = planned({"groups": {"slow": {"bytes_per_client": below["slow"]}}})
-    assert set(own.points["broken"]) == {"groups.slow.bytes_per_client"}
+    assert set(own.points["violated"]) == {"groups.slow.bytes_per_client"}
     assert "the bytes per client of group slow" in own.explanation
     spared = {"bytes_per_client": below["fast"], "groups": {"fast": {"bytes_per_client": above}}}
-    assert set(planned(spared | {"groups": {"fast": {"bytes_per_client": above}}}).points["broken"]) == {
+    assert set(planned(spared | {"groups": {"fast": {"bytes_per_client": above}}}).points["violated"]) == {
         "bytes_per_client" if sizes["slow"] >= sizes["fast"] else ""
     }
     both = {name: {"bytes_per_client": above} for name in sizes}
-    assert set(planned({"bytes_per_client": "1 byte", "groups": both}).points["broken"]) == {""}
+    assert set(planned({"bytes_per_client": "1 byte", "groups": both}).points["violated"]) == {""}
     monthly = {"groups": {"fast": {"bytes_per_client_and_month": below["fast"]}}}
-    assert set(planned(monthly).points["broken"]) == {"groups.fast.bytes_per_client_and_month"}
+    assert set(planned(monthly).points["violated"]) == {"groups.fast.bytes_per_client_and_month"}
 
 
 def test_a_limit_on_the_memory_of_a_group() -> None:
@@ -60,7 +60,7 @@ def test_a_limit_on_the_memory_of_a_group() -> None:
     assert planned({"groups": {"slow": {"device_memory": "1 kB"}}}).recommended is not None
     found = planned({"groups": {"slow": {"device_memory": "10 byte"}}})
     assert found.recommended is None
-    assert set(found.points["broken"]) == {"groups.slow.device_memory"}
+    assert set(found.points["violated"]) == {"groups.slow.device_memory"}
     assert "the memory of the devices of group slow; 4 points break it" in found.explanation
 
 
@@ -79,7 +79,7 @@ def test_a_mistake_in_a_groups_limits_is_refused_at_its_place(constraints: dict[
 
 
 def test_the_margin_to_each_limit_is_shown() -> None:
-    """As a share of the limit, in the table and in words; negative where it is broken."""
+    """As a share of the limit, in the table and in words; negative where it is violated."""
     limits = {"deadline": "1000 s", "server_memory": "1 kB", "bytes_per_client": "1 byte"}
     found = planned(limits | {"groups": {"slow": {"bytes_per_client": "10 kB"}}})
     points = found.points
@@ -94,7 +94,7 @@ def test_the_margin_to_each_limit_is_shown() -> None:
 
 
 def estimate(rows: list[list[float]]) -> Estimate:
-    """Return a settled point by the objectives of its seeds."""
+    """Return an exact point by the objectives of its seeds."""
     by_seed = np.array(rows)
     return Estimate(by_seed.mean(axis=0), {}, True, {}, {}, by_seed, by_seed[:, 0])
 

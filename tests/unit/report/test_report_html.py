@@ -253,11 +253,11 @@ def test_names_stay_text_in_sweeps_and_plans() -> None:
 
 def test_what_was_given_up_is_counted_by_reason() -> None:
     """Points that break a constraint are not told to be beaten."""
-    both = pd.DataFrame({"broken": ["budget", "", "deadline, budget"]})
+    both = pd.DataFrame({"violated": ["budget", "", "deadline, budget"]})
 
     assert _given_up(both) == "3 given up early: 2 break a constraint already, 1 cannot win"
-    assert _given_up(both[["broken"]].iloc[1:2]) == "1 given up early: 1 cannot win"
-    assert _given_up(both.drop(columns="broken")) == "3 given up early: 3 cannot win"
+    assert _given_up(both[["violated"]].iloc[1:2]) == "1 given up early: 1 cannot win"
+    assert _given_up(both.drop(columns="violated")) == "3 given up early: 3 cannot win"
 
 
 def test_long_texts_of_a_plain_table_get_a_wide_column() -> None:

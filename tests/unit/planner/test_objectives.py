@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sflsim.planner.objectives import Estimate, Judge, reach
+from sflsim.planner.objectives import Estimate, Objectives, reach
 from sflsim.retime.timing import Known, Timing
 from sflsim.scenario.plan_block import PlanConfig
 
@@ -34,32 +34,34 @@ def timing(seed: int) -> Timing:
     ids=["nothing", "one seed", "both", "one diverged at once"],
 )
 def test_accuracy_is_that_of_the_seeds_that_were_trained(known: Known, expected: float) -> None:
-    """A seed of which nothing is known does not count as one at nought; one that diverged does."""
-    judge, timings = Judge(BLOCK, 0.8), [timing(0), timing(1)]
+    """A seed of which nothing is known does not count as one at zero; one that diverged does."""
+    objectives, timings = Objectives(BLOCK, 0.8), [timing(0), timing(1)]
     tables = [dict.fromkeys(("time", "cost", "energy", "bytes", "busiest"), one.time_s) for one in timings]
     reaches = [reach(one, known, 0.8) for one in timings]
-    assert judge.estimate(tables, timings, reaches).facts["accuracy"] == pytest.approx(expected, nan_ok=True)
+    assert objectives.estimate(tables, timings, reaches).facts["accuracy"] == pytest.approx(
+        expected, nan_ok=True
+    )
 
 
 def test_without_a_target_no_accuracy_is_claimed() -> None:
     """Nothing was trained then."""
-    judge, one = Judge(BLOCK, None), timing(0)
+    objectives, one = Objectives(BLOCK, None), timing(0)
     table = dict.fromkeys(("time", "cost", "energy", "bytes", "busiest"), one.time_s)
-    assert math.isnan(judge.estimate([table], [one], [reach(one, {}, None)]).facts["accuracy"])
+    assert math.isnan(objectives.estimate([table], [one], [reach(one, {}, None)]).facts["accuracy"])
 
 
 def judged(known: Known, timings: list[Timing], **constraints: object) -> Estimate:
     block = PlanConfig.model_validate({"objectives": ["time"], "constraints": constraints})
-    judge, reaches = Judge(block, 0.8), [reach(one, known, 0.8) for one in timings]
+    objectives, reaches = Objectives(block, 0.8), [reach(one, known, 0.8) for one in timings]
     tables = [dict.fromkeys(("time", "cost", "energy", "bytes", "busiest"), one.time_s) for one in timings]
-    return judge.estimate(tables, timings, reaches)
+    return objectives.estimate(tables, timings, reaches)
 
 
 def test_a_missed_target_does_not_hide_the_deadline() -> None:
     """A run that takes 2 s without coming to its target is not nearer to a deadline of 500 ms for that."""
     known = {"00": (0.1, 2.0), "01": (0.5, 1.0), "02": (0.78, 1.0)}
-    excess = judged(known, [timing(0)], deadline="500 ms").excess
-    assert excess == pytest.approx({"deadline": 3.0, "target": 0.8 / 0.78 - 1})
+    violation = judged(known, [timing(0)], deadline="500 ms").violations
+    assert violation == pytest.approx({"deadline": 3.0, "target": 0.8 / 0.78 - 1})
 
 
 @given(
@@ -70,11 +72,11 @@ def test_a_missed_target_does_not_hide_the_deadline() -> None:
 def test_no_excess_shrinks_as_more_becomes_known(
     accuracies: list[float], order: list[int], probability: float
 ) -> None:
-    """So the search for the nearest point, by least excess, may stop at the first that is settled."""
+    """So the search for the nearest point, by least violation, may stop at the first that is exact."""
     timings, known = [timing(seed) for seed in range(3)], dict[str, tuple[float, float]]()
     deadline, before = {"within": "500 ms", "probability": probability}, dict[str, float]()
     for place in order:
         known[f"{place // 3}{place % 3}"] = (accuracies[place], 1.0)
-        after = judged(known, timings, deadline=deadline).excess
-        assert all(after[name] >= excess for name, excess in before.items())
+        after = judged(known, timings, deadline=deadline).violations
+        assert all(after[name] >= violation for name, violation in before.items())
         before = after

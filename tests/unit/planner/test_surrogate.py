@@ -10,11 +10,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from sflsim.planner.evaluator import Knowledge
-from sflsim.planner.objectives import Judge
+from sflsim.planner.evaluator import Evaluator
+from sflsim.planner.objectives import Objectives
 from sflsim.planner.pareto import hypervolume
 from sflsim.planner.space import Point
-from sflsim.planner.surrogate import Forecast, Guess
+from sflsim.planner.surrogate import Prediction, Surrogate
 from sflsim.retime.timing import Timing
 from sflsim.scenario.plan_block import PlanConfig
 
@@ -26,12 +26,12 @@ PLAN = PlanConfig.model_validate(
 )
 
 
-def knowledge(rates: dict[int, tuple[float, float]]) -> Knowledge:
+def evaluator(rates: dict[int, tuple[float, float]]) -> Evaluator:
     """Return what is known of points whose time and bytes grow with the rounds at these rates.
 
     The number of a point is its participants; each learns in its own way, evaluated in every round.
     """
-    found = Knowledge(Judge(PLAN, TARGET), [0])
+    found = Evaluator(Objectives(PLAN, TARGET), [0])
     rounds = np.arange(ROUNDS + 1)
     zeros, groups = np.zeros(ROUNDS + 1), np.zeros((ROUNDS + 1, 1))
     each = rounds.astype(np.float64)
@@ -46,7 +46,7 @@ def knowledge(rates: dict[int, tuple[float, float]]) -> Knowledge:
     return found
 
 
-def train(found: Knowledge, number: int, needed: float, until: int = ROUNDS) -> None:
+def train(found: Evaluator, number: int, needed: float, until: int = ROUNDS) -> None:
     """Let accuracy grow in proportion to the rounds, from 0.1 to the target in the round `needed`."""
     for row, key in enumerate(found.timings[number][0].keys[: until + 1]):
         found.known[key] = (0.1 + (TARGET - 0.1) * min(1.0, row / needed), 1.0)
@@ -54,23 +54,23 @@ def train(found: Knowledge, number: int, needed: float, until: int = ROUNDS) -> 
 
 def test_rounds_that_follow_a_power_law_are_guessed() -> None:
     """Rounds of 200 / participants ^ 0.5: within and beyond what was trained."""
-    found = knowledge(dict.fromkeys(range(1, 33), (1.0, 1.0)))
+    found = evaluator(dict.fromkeys(range(1, 33), (1.0, 1.0)))
     for number in (1, 2, 3, 5, 8, 12, 16, 20, 24):
         train(found, number, math.ceil(200 / number**0.5))
-    guesses = Forecast(found).guesses()
+    predictions = Surrogate(found).predictions()
     for number in range(1, 33):
-        guess = guesses[found.learning(found.points[number])]
-        assert math.exp(guess.mean) == pytest.approx(200 / number**0.5, rel=0.1), number
-        assert guess.deviation < 0.5
+        prediction = predictions[found.learning(found.points[number])]
+        assert math.exp(prediction.mean) == pytest.approx(200 / number**0.5, rel=0.1), number
+        assert prediction.deviation < 0.5
 
 
 def test_less_is_known_far_away() -> None:
-    """The guess is surest where trainings are."""
-    found = knowledge(dict.fromkeys((1, 2, 4, 64), (1.0, 1.0)))
+    """The prediction is surest where trainings are."""
+    found = evaluator(dict.fromkeys((1, 2, 4, 64), (1.0, 1.0)))
     train(found, 1, 100)
     train(found, 2, 70)
-    guesses = Forecast(found).guesses()
-    deviations = [guesses[found.learning(found.points[number])].deviation for number in (1, 4, 64)]
+    predictions = Surrogate(found).predictions()
+    deviations = [predictions[found.learning(found.points[number])].deviation for number in (1, 4, 64)]
     assert deviations == sorted(deviations)
     assert deviations[2] > 2 * deviations[0]
 
@@ -80,25 +80,25 @@ def test_less_is_known_far_away() -> None:
 )
 def test_an_unfinished_training_counts_as_far_as_it_came(until: int, needed: float, expected: int) -> None:
     """On a straight line from the start to the target, tenfold at most."""
-    found = knowledge({1: (1.0, 1.0), 2: (1.0, 1.0)})
+    found = evaluator({1: (1.0, 1.0), 2: (1.0, 1.0)})
     train(found, 1, needed, until)
-    guess = Forecast(found).guesses()[found.learning(found.points[1])]
-    assert math.exp(guess.mean) == pytest.approx(expected, rel=0.02)
-    assert guess.earliest == min(until + 1, needed)
+    prediction = Surrogate(found).predictions()[found.learning(found.points[1])]
+    assert math.exp(prediction.mean) == pytest.approx(expected, rel=0.02)
+    assert prediction.earliest == min(until + 1, needed)
 
 
 def test_the_gain_is_the_expected_hypervolume_improvement(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equally likely cases against a hundred thousand draws of the guess, deadline included."""
-    found = knowledge({1: (2.0, 3.0), 2: (2.0, 1.0)})
+    """Equally likely cases against a hundred thousand draws of the prediction, deadline included."""
+    found = evaluator({1: (2.0, 3.0), 2: (2.0, 1.0)})
     train(found, 1, 100)
-    forecast, point = Forecast(found), found.points[2]
-    guess = Guess(math.log(90.0), 0.3, 1)
+    surrogate, point = Surrogate(found), found.points[2]
+    prediction = Prediction(math.log(90.0), 0.3, 1)
     names = {number: found.learning(found.points[number]) for number in (1, 2)}
-    monkeypatch.setattr(Forecast, "guesses", lambda self: {names[1]: guess, names[2]: guess})
-    (gain,) = forecast.gains([point]).values()
+    monkeypatch.setattr(Surrogate, "predictions", lambda self: {names[1]: prediction, names[2]: prediction})
+    (gain,) = surrogate.gains([point]).values()
 
     front = np.array([[200.0, 300.0]])
-    reference = 1.1 * front[0]  # what is likely at best dominates it, so that no guess enlarges it
+    reference = 1.1 * front[0]  # what is likely at best dominates it, so that no prediction enlarges it
     best = math.ceil(math.exp(math.log(90.0) + 0.3 * NormalDist().inv_cdf(0.5 / 31)))
     whole = hypervolume(np.array([[2.0 * best, best]]), reference)
     draws = np.ceil(np.exp(np.random.default_rng(1).normal(math.log(90.0), 0.3, 100_000)))
@@ -114,10 +114,10 @@ def test_the_gain_is_the_expected_hypervolume_improvement(monkeypatch: pytest.Mo
 
 def test_what_cannot_win_gains_nothing() -> None:
     """A training whose points are worse in everything is not listed; nor is any before the first training."""
-    found = knowledge({1: (1.0, 1.0), 2: (5.0, 5.0)})
-    assert Forecast(found).guesses() == {}
+    found = evaluator({1: (1.0, 1.0), 2: (5.0, 5.0)})
+    assert Surrogate(found).predictions() == {}
     train(found, 1, 100)
-    assert Forecast(found).gains([]) == {}
+    assert Surrogate(found).gains([]) == {}
     found.known[found.timings[2][0].keys[150]] = (0.1, 1.0)
     train(found, 2, 1e9, 150)
-    assert Forecast(found).gains([found.points[2]]) == {}
+    assert Surrogate(found).gains([found.points[2]]) == {}
