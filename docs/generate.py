@@ -259,7 +259,7 @@ def scenario_page(reader: Reader) -> Iterator[str]:
         queue = inner + queue
     yield "## Distributions\n"
     yield "For stragglers, links, computing rates and distances; the unit is that of the place. In a link"
-    yield "`redraw` is `client` (default) or `message`; `effect`, `redraw`, `correlation` and `spells` below"
+    yield "`redraw` is `client` (default) or `message`; `effect`, `redraw`, `correlation` and `bursts` below"
     yield "are a [straggler's](../background/stragglers.md). Those without an upper bound take a `cap`.\n"
     for part in reader.distributions():
         yield f"### {title_of(part)}\n"

@@ -3,7 +3,7 @@
 A slowdown is additive (seconds before the first compute of its scope) or multiplicative (a
 factor on every compute time in it), and drawn once per client (a persistent straggler), per round
 or per exchange, from a stream keyed by the device's name. Devices of a group may be slow together
-(`correlation`), and a device may be slow for some rounds and normal for others (`spells`).
+(`correlation`), and slow rounds may come in bursts (`bursts`: Markov-modulated straggling).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sflsim.fleet.distributions.base import DistributionConfig, Draws, as_mappin
 from sflsim.mistakes import mistake, mistakes
 from sflsim.streams import Stream
 
-EXCHANGES = 4096  # numbers kept free per round for the exchanges in it
+MAX_EXCHANGES = 4096  # per round; each round has as many draw indices
 
 Redraw = Literal["client", "round", "exchange"]
 
@@ -26,12 +26,12 @@ Redraw = Literal["client", "round", "exchange"]
 MeanRounds = Annotated[float, Field(ge=1, le=1e6)]
 
 
-class SpellsConfig(BaseModel):
+class BurstsConfig(BaseModel):
     """A device is slow for `slow` rounds on average, then normal for `normal` rounds, and so on.
 
-    A Markov chain over the rounds, stationary from round 0: the share of slow rounds is
-    slow / (slow + normal). Mean spells must be at least as long as
-    those of an i.i.d. process with the same slow fraction.
+    A two-state Markov chain over the rounds, stationary from round 0: the fraction of slow rounds
+    is slow / (slow + normal). Mean burst lengths must be at least those of an i.i.d. process with
+    the same slow fraction.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,22 +40,22 @@ class SpellsConfig(BaseModel):
     normal: MeanRounds
 
     @model_validator(mode="after")
-    def _last(self) -> Self:
-        if self.refresh > 1 + 1e-9:
-            allowed = "spells of which 1 / slow + 1 / normal is at most 1, e.g. both at least 2"
+    def _at_least_independent(self) -> Self:
+        if self.redraw_probability > 1 + 1e-9:
+            allowed = "lengths with 1 / slow + 1 / normal at most 1, e.g. both at least 2"
             found = f"{self.slow:g}, with normal {self.normal:g}"
-            error = mistake("is shorter than independent draws make it", found, allowed)
+            error = mistake("is shorter than in independent draws", found, allowed)
             raise mistakes([(("slow",), error)])
         return self
 
     @property
-    def share(self) -> float:
-        """The share of rounds in which a device is slow."""
+    def slow_fraction(self) -> float:
+        """The fraction of rounds in which a device is slow."""
         return self.slow / (self.slow + self.normal)
 
     @property
-    def refresh(self) -> float:
-        """The chance, each round, that the state is drawn anew from the stationary shares."""
+    def redraw_probability(self) -> float:
+        """The probability, in each round, that the state is redrawn from the stationary distribution."""
         return 1 / self.slow + 1 / self.normal
 
 
@@ -70,12 +70,12 @@ class StragglerConfig(DistributionConfig):
     correlation: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0, description="of the slowdowns of any two devices of a group"
     )
-    spells: SpellsConfig | None = Field(
-        default=None, description="mean rounds of being slow (as drawn) and normal (no slowdown)"
+    bursts: BurstsConfig | None = Field(
+        default=None, description="mean number of consecutive rounds that are slow (as drawn) and normal"
     )
 
     def needed_unit(self) -> str:
-        """Return the unit that the effect needs: seconds are added, a bare factor multiplies."""
+        """Return the unit that the effect needs: seconds if additive, none if multiplicative."""
         return "s" if self.effect == "additive" else ""
 
 
@@ -86,68 +86,68 @@ def _uniform(rng: np.random.Generator, n: int) -> Draws:
     return rng.random(n)
 
 
-class Shared:
-    """Draws of one device of which a share is the group's: `self[i]` is draw number i.
+class CorrelatedDraws:
+    """Draws of one device, correlated with those of its group: `self[i]` is draw i.
 
     With probability sqrt(correlation) a device uses the group's draw, otherwise its own. The marginal
     distribution is unchanged, and the Pearson correlation between two devices is `correlation`
     (where the variance is finite).
     """
 
-    __slots__ = ("_chance", "_coins", "_common", "_own")
+    __slots__ = ("_coins", "_device", "_group", "_probability")
 
-    def __init__(self, own: Stream, common: Stream, coins: Stream, correlation: float) -> None:
-        self._own = own
-        self._common = common
+    def __init__(self, device: Stream, group: Stream, coins: Stream, correlation: float) -> None:
+        self._device = device
+        self._group = group
         self._coins = coins
-        self._chance = correlation**0.5
+        self._probability = correlation**0.5
 
     def __getitem__(self, index: int) -> float:
-        return self._common[index] if self._coins[index] < self._chance else self._own[index]
+        return self._group[index] if self._coins[index] < self._probability else self._device[index]
 
 
-class Spells:
-    """In which rounds one device is slow; equal questions get equal answers, in any order.
+class Bursts:
+    """In which rounds one device is slow; rounds may be queried in any order.
 
-    A two-state chain with mean spells s and n keeps its state but for the chance 1/s + 1/n, with
-    which it is drawn anew from the stationary shares: so its state is that of the last such round,
-    found by looking back, with nothing kept and no chain run from round 0.
+    A two-state chain with mean burst lengths s and n is equivalent to one that redraws its state from
+    the stationary distribution with probability 1/s + 1/n and otherwise keeps it. Its state is that of
+    the last redraw, found by looking back from the round; no chain is run from round 0.
     """
 
-    __slots__ = ("_refresh", "_refreshes", "_share", "_states")
+    __slots__ = ("_redraw_probability", "_redraws", "_slow_fraction", "_states")
 
-    def __init__(self, config: SpellsConfig, seed: int, device_name: str) -> None:
-        self._refresh = config.refresh
-        self._share = config.share
-        self._refreshes = Stream(_uniform, seed, "spells", device_name)
+    def __init__(self, config: BurstsConfig, seed: int, device_name: str) -> None:
+        self._redraw_probability = config.redraw_probability
+        self._slow_fraction = config.slow_fraction
+        self._redraws = Stream(_uniform, seed, "spells", device_name)  # a stream's key never changes
         self._states = Stream(_uniform, seed, "spells", device_name, "state")
 
-    def slow(self, round: int) -> bool:
+    def is_slow(self, round: int) -> bool:
         """Return whether the device is slow in `round` (from 0)."""
-        while round > 0 and self._refreshes[round] >= self._refresh:
+        while round > 0 and self._redraws[round] >= self._redraw_probability:
             round -= 1
-        return self._states[round] < self._share
+        return self._states[round] < self._slow_fraction
 
 
 class Slowdown:
-    """The slowdowns of one device; equal questions get equal answers, in any order.
+    """The slowdowns of one device; rounds and exchanges may be queried in any order.
 
     Without a straggler every delay is 0 s and every factor 1.
     """
 
-    __slots__ = ("_delays_s", "_factors", "_redraw", "_spells")
+    __slots__ = ("_bursts", "_delays_s", "_factors", "_redraw")
 
     def __init__(
         self,
-        draws: Stream | Shared | None = None,
+        draws: Stream | CorrelatedDraws | None = None,
         additive: bool = True,
         redraw: Redraw = "round",
-        spells: Spells | None = None,
+        bursts: Bursts | None = None,
     ) -> None:
         self._delays_s = draws if additive else None
         self._factors = None if additive else draws
         self._redraw = redraw
-        self._spells = spells
+        self._bursts = bursts
 
     def delay_s(self, round: int, exchange: int = 0) -> float:
         """Return the seconds before the first compute of exchange `exchange` (from 0) of `round`.
@@ -156,31 +156,31 @@ class Slowdown:
         """
         if self._delays_s is None or (exchange and self._redraw != "exchange"):
             return 0.0
-        if self._spells is not None and not self._spells.slow(round):
+        if self._bursts is not None and not self._bursts.is_slow(round):
             return 0.0
-        return self._delays_s[self._number(round, exchange)]
+        return self._delays_s[self._draw_index(round, exchange)]
 
     def factor(self, round: int, exchange: int = 0) -> float:
         """Return the factor on compute times in exchange `exchange` of `round`."""
-        if self._factors is None or (self._spells is not None and not self._spells.slow(round)):
+        if self._factors is None or (self._bursts is not None and not self._bursts.is_slow(round)):
             return 1.0
-        return self._factors[self._number(round, exchange)]
+        return self._factors[self._draw_index(round, exchange)]
 
-    def _number(self, round: int, exchange: int) -> int:
+    def _draw_index(self, round: int, exchange: int) -> int:
         if self._redraw == "round":
             return round
         if self._redraw == "client":
             return 0
-        if exchange >= EXCHANGES:
+        if exchange >= MAX_EXCHANGES:
             raise ScenarioError(
                 Problem(
                     "fleet.straggler.redraw",
-                    f"exchange number {exchange} in one round",
-                    f"up to {EXCHANGES} exchanges in a round where the straggler is redrawn for each",
+                    f"exchange {exchange} of one round",
+                    f"up to {MAX_EXCHANGES} exchanges per round with redraw: exchange",
                     "use 'redraw: round'",
                 )
             )
-        return round * EXCHANGES + exchange
+        return round * MAX_EXCHANGES + exchange
 
 
 NO_SLOWDOWN = Slowdown()
@@ -191,14 +191,14 @@ def slowdowns(config: StragglerConfig | None, seed: int, device_name: str, group
     if config is None:
         return NO_SLOWDOWN
     draws = _draws(config, seed, device_name, group_name)
-    spells = None if config.spells is None else Spells(config.spells, seed, device_name)
-    return Slowdown(draws, config.effect == "additive", config.redraw, spells)
+    bursts = None if config.bursts is None else Bursts(config.bursts, seed, device_name)
+    return Slowdown(draws, config.effect == "additive", config.redraw, bursts)
 
 
-def _draws(config: StragglerConfig, seed: int, device_name: str, group_name: str) -> Stream | Shared:
-    own = Stream(config.sample, seed, "straggler", device_name)
+def _draws(config: StragglerConfig, seed: int, device_name: str, group_name: str) -> Stream | CorrelatedDraws:
+    device = Stream(config.sample, seed, "straggler", device_name)
     if config.correlation == 0:
-        return own
-    common = Stream(config.sample, seed, "straggler of group", group_name)
+        return device
+    group = Stream(config.sample, seed, "straggler of group", group_name)
     coins = Stream(_uniform, seed, "straggler shared", device_name)
-    return Shared(own, common, coins, config.correlation)
+    return CorrelatedDraws(device, group, coins, config.correlation)

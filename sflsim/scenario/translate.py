@@ -20,6 +20,8 @@ from sflsim.scenario.yaml_lines import join, shorten
 
 Steps = tuple[str | int, ...]
 
+RENAMED = {"spells": "bursts"}
+"""Keys of earlier versions, with what they are called now."""
 ALLOWED = {
     "int": "a whole number",
     "float": "a number",
@@ -104,9 +106,9 @@ def _problem(
     if kind == "extra_forbidden":
         keys = keys_at(schema(), steps[:-1], data)
         key = str(steps[-1]) if steps else ""
-        return Problem(
-            path, f"the unknown key '{key}'", ", ".join(keys) or "no such key", did_you_mean(key, keys)
-        )
+        new = RENAMED.get(key)
+        remedy = f"'{key}' is now '{new}'" if new in keys else did_you_mean(key, keys)
+        return Problem(path, f"the unknown key '{key}'", ", ".join(keys) or "no such key", remedy)
     if kind == "missing":
         remedy = f"add '{steps[-1] if steps else ''}:'"
         return Problem(

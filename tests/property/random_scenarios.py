@@ -98,7 +98,7 @@ STRAGGLERS = st.none() | product_of(
     kind=["exponential", "pareto"],
     redraw=["client", "round", "exchange"],
     correlation=[ABSENT, 0.5, 1],
-    spells=[ABSENT, {"slow": 3, "normal": 2}, {"slow": 2, "normal": 9}],
+    bursts=[ABSENT, {"slow": 3, "normal": 2}, {"slow": 2, "normal": 9}],
 ).map(
     lambda drawn: (
         drawn

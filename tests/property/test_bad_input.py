@@ -46,6 +46,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 # What is wrong: (replaced, by, path, line, words of the message). The rest of GOOD stays as it is.
 TABLE: dict[str, tuple[str, str, str, int, str]] = {
     "unknown key": ("batch_size: 32", "batchsize: 32", "workload.batchsize", 6, "did you mean 'batch_size'?"),
+    "renamed key": ("2 s}", "2 s, spells: {}}", "fleet.straggler.spells", 14, "'spells' is now 'bursts'"),
     "unknown top key": ("evaluate:", "evaluation:", "evaluation", 20, "did you mean 'evaluate'?"),
     "unknown kind": ("exponential", "exponentail", "fleet.straggler.kind", 14, "did you mean 'exponential'?"),
     "unknown algorithm": ("splitfed-v1", "splitfed-1", "variants[0].algorithm", 17, "mean 'splitfed-v1'?"),

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
-from scipy import integrate, special, stats
+from scipy import integrate, stats
 
 from sflsim.fleet.distributions.bounded import Distribution, DistributionConfig
-from sflsim.fleet.distributions.unbounded import gamma_below
 from sflsim.fleet.population import FleetConfig, build_fleet
 from sflsim.streams import generator
 
@@ -110,15 +109,6 @@ def powers_of_capped(law: Any, cap: float, power: int) -> float:
         for low, high in pairwise(edges)
     )
     return least**power + sum(pieces)
-
-
-@pytest.mark.parametrize("shape", [0.1, 0.8, 1.0, 3.0, 21.0, 1002.0])
-def test_the_incomplete_gamma_function_is_scipys(shape: float) -> None:
-    """Far below the mean, around it and far above, where series and fraction meet, too."""
-    x = np.concatenate([shape * np.geomspace(1e-6, 1e3, 200), shape + 1 + np.linspace(-1e-3, 1e-3, 5)])
-
-    assert [gamma_below(shape, one) for one in x] == pytest.approx(special.gammainc(shape, x), rel=1e-11)
-    assert (gamma_below(shape, 0.0), gamma_below(shape, math.inf)) == (0.0, 1.0)
 
 
 def test_pareto_moments_are_infinite_where_they_are() -> None:

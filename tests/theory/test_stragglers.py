@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
 from sflsim.fleet.population import FleetConfig, build_fleet
-from sflsim.fleet.stragglers import Slowdown, SpellsConfig, Straggler, slowdowns
+from sflsim.fleet.stragglers import BurstsConfig, Slowdown, Straggler, slowdowns
 
 STRAGGLER: TypeAdapter[Any] = TypeAdapter(Straggler)
 LOGNORMAL = {"kind": "lognormal", "median": "1 s", "sigma": 0.6}
@@ -31,55 +31,55 @@ def delays_s(name: str, rounds: int, group: str = "phones", **fields: Any) -> np
 
 
 def lengths(slow: np.ndarray, state: bool) -> np.ndarray:
-    """Return the lengths of the whole spells of one state; the first and last may be cut, so are left out."""
+    """Return the lengths of the whole bursts of one state; the first and last may be cut, so are left out."""
     ends = np.flatnonzero(np.diff(slow.astype(int))) + 1
-    spells = np.split(slow, ends)[1:-1]
-    return np.array([len(spell) for spell in spells if spell[0] == state])
+    bursts = np.split(slow, ends)[1:-1]
+    return np.array([len(burst) for burst in bursts if burst[0] == state])
 
 
 @pytest.mark.parametrize(("slow", "normal"), [(5, 20), (3, 1.5), (2, 2)])
-def test_spells_have_the_stated_lengths_and_shares(slow: float, normal: float) -> None:
-    """Geometric spells with the stated means; the stationary share holds in round 0 as in any other."""
-    spells = {"slow": slow, "normal": normal}
-    states = np.array([delays_s(f"phone-{k}", 500, spells=spells) > 0 for k in range(40)])
+def test_bursts_have_the_stated_lengths_and_shares(slow: float, normal: float) -> None:
+    """Geometric bursts with the stated means; the stationary share holds in round 0 as in any other."""
+    bursts = {"slow": slow, "normal": normal}
+    states = np.array([delays_s(f"phone-{k}", 500, bursts=bursts) > 0 for k in range(40)])
     share = slow / (slow + normal)
 
     for state, mean in ((True, slow), (False, normal)):
         found = np.concatenate([lengths(row, state) for row in states])
         error = found.std() / len(found) ** 0.5
-        cut = 0.03 * mean  # long spells are more often cut off by the end of the window
+        cut = 0.03 * mean  # long bursts are more often cut off by the end of the window
         assert abs(found.mean() - mean) < 4 * error + cut
         stay = 1 - 1 / mean
         moved = states[:, 1:][states[:, :-1] == state]
         assert abs((moved == state).mean() - stay) < 4 * (stay * (1 - stay) / len(moved)) ** 0.5
-    first = np.array([slowdown(f"tablet-{k}", spells=spells).delay_s(0) > 0 for k in range(500)])
+    first = np.array([slowdown(f"tablet-{k}", bursts=bursts).delay_s(0) > 0 for k in range(500)])
     assert abs(first.mean() - share) < 4 * (share * (1 - share) / len(first)) ** 0.5
 
 
-def test_spells_do_not_depend_on_the_order_of_asking() -> None:
+def test_bursts_do_not_depend_on_the_order_of_queries() -> None:
     """Backwards, alone and again: the state of a round is a function of device and round."""
-    spells = {"slow": 4, "normal": 10}
-    forwards = delays_s("phone-0", 300, spells=spells)
-    of_device = slowdown("phone-0", spells=spells)
+    bursts = {"slow": 4, "normal": 10}
+    forwards = delays_s("phone-0", 300, bursts=bursts)
+    of_device = slowdown("phone-0", bursts=bursts)
 
     assert [of_device.delay_s(round) for round in reversed(range(300))] == forwards[::-1].tolist()
-    assert slowdown("phone-0", spells=spells).delay_s(299) == forwards[299]
-    assert not np.array_equal(forwards > 0, delays_s("phone-1", 300, spells=spells) > 0)
+    assert slowdown("phone-0", bursts=bursts).delay_s(299) == forwards[299]
+    assert not np.array_equal(forwards > 0, delays_s("phone-1", 300, bursts=bursts) > 0)
 
 
-def test_what_is_drawn_in_a_slow_spell_is_the_stated_distribution() -> None:
+def test_what_is_drawn_in_a_slow_burst_is_the_stated_distribution() -> None:
     """Being slow chooses rounds, not sizes; a normal round has no delay and the factor 1."""
-    drawn = delays_s("phone-0", 6000, spells={"slow": 10, "normal": 10})
+    drawn = delays_s("phone-0", 6000, bursts={"slow": 10, "normal": 10})
     assert stats.kstest(drawn[drawn > 0], stats.lognorm(0.6).cdf).pvalue > 1e-3
-    factors = slowdown("p", median=3.0, effect="multiplicative", spells={"slow": 2, "normal": 50})
+    factors = slowdown("p", median=3.0, effect="multiplicative", bursts={"slow": 2, "normal": 50})
     assert np.mean([factors.factor(round) == 1.0 for round in range(500)]) > 0.9
 
 
-@pytest.mark.parametrize("spells", [{"slow": 1, "normal": 3}, {"slow": 0.5, "normal": 3}, {"slow": 5}])
-def test_spells_that_cannot_be_are_refused(spells: dict[str, float]) -> None:
+@pytest.mark.parametrize("bursts", [{"slow": 1, "normal": 3}, {"slow": 0.5, "normal": 3}, {"slow": 5}])
+def test_bursts_that_cannot_be_are_refused(bursts: dict[str, float]) -> None:
     """Shorter than independent draws, shorter than a round, or half given."""
     with pytest.raises(ValidationError):
-        SpellsConfig.model_validate(spells)
+        BurstsConfig.model_validate(bursts)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.8, 1.0])
@@ -112,10 +112,10 @@ def test_the_slowest_of_a_correlated_group_takes_the_time_of_the_distinct_draws(
     assert abs(slowest_s.mean() - mean_s) < 4 * slowest_s.std() / rounds**0.5
 
 
-def test_the_slowest_of_devices_in_spells_is_that_of_the_slow_ones() -> None:
+def test_the_slowest_of_devices_in_bursts_is_that_of_the_slow_ones() -> None:
     """K of n are slow, K binomial of the share; the slowest of K exponentials takes mean x H_K."""
-    n, rounds, spells = 6, 300, {"slow": 2, "normal": 6}
-    fields = {"kind": "exponential", "mean": "2 s", "spells": spells}
+    n, rounds, bursts = 6, 300, {"slow": 2, "normal": 6}
+    fields = {"kind": "exponential", "mean": "2 s", "bursts": bursts}
     slowest_s = []
     for fleet in range(20):  # rounds of one fleet hang together, fleets do not
         names = [f"phone-{fleet}-{k}" for k in range(n)]

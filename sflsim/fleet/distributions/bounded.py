@@ -1,8 +1,7 @@
 """The kinds of random distribution that come with sflsim (`kind: exponential`, ...).
 
-Each declares its mean and variance and draws whole blocks with numpy; scipy.stats is the tests'
-oracle and is not needed at run time. Here are those within bounds, beside those with a tail and the
-measured one.
+Each declares its mean and variance and draws whole blocks with numpy. The bounded kinds are defined
+here; `unbounded` and `empirical` define the others.
 """
 
 # ruff: noqa: D102 -- DistributionConfig documents mean, variance and sample for all kinds
@@ -51,7 +50,7 @@ class Constant(DistributionConfig):
 
 
 class Uniform(DistributionConfig):
-    """Anywhere between `low` and `high`, all equally likely."""
+    """Uniform between `low` and `high`."""
 
     kind: Literal["uniform"] = "uniform"
     low: ZeroOrMore

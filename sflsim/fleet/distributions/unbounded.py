@@ -1,7 +1,7 @@
 """The kinds of distribution without an upper bound, each with an optional cap.
 
-A draw above `cap` becomes `cap`, for every kind alike: P(X = cap) is what the law has above it, and
-below it nothing changes. Declared moments are those of what is drawn.
+A draw above `cap` becomes `cap`: P(X = cap) is the probability of the uncapped law above it, and
+below it nothing changes. The declared moments are those with the cap.
 """
 
 # ruff: noqa: D102 -- UnboundedDistribution documents moments and draws for all kinds
@@ -21,7 +21,7 @@ AboveZero = Annotated[float, AmountOf()]
 ZeroOrMore = Annotated[float, AmountOf(positive=False)]
 Shape = Annotated[float, Field(strict=True, ge=0.1, le=1000)]  # beyond, draws leave the floats' range
 Sigma = Annotated[float, Field(strict=True, ge=0, le=10)]
-Cap = Annotated[AboveZero | None, Field(description="draws above it become it; default: no cap")]
+Cap = Annotated[AboveZero | None, Field(description="largest value of a draw; default: no cap")]
 Moments = tuple[float, float]
 """Mean and variance."""
 
@@ -29,8 +29,8 @@ Moments = tuple[float, float]
 class UnboundedDistribution(DistributionConfig):
     """Base of the kinds without an upper bound: a kind adds its amounts, `cap` last, and its law."""
 
-    least: ClassVar[str] = ""
-    """The amount that no draw is below, by its key; without one that is 0."""
+    lower_bound: ClassVar[str] = ""
+    """The key of the amount that is the smallest possible draw; empty: it is 0."""
     if TYPE_CHECKING:  # each kind declares it, so that it comes after the kind's own amounts
         cap: float | None
 
@@ -44,25 +44,25 @@ class UnboundedDistribution(DistributionConfig):
 
     @model_validator(mode="after")
     def _cap_fits(self) -> Self:
-        least = getattr(self, self.least) if self.least else 0.0
-        if self.cap is not None and self.cap < least:
-            allowed = f"at least {self.least}, which is {least}"
-            raise mistakes([(("cap",), mistake(f"is below {self.least}", repr(str(self.cap)), allowed))])
+        key = self.lower_bound
+        if key and self.cap is not None and self.cap < getattr(self, key):
+            allowed = f"at least {key}, which is {getattr(self, key)}"
+            raise mistakes([(("cap",), mistake(f"is below {key}", repr(str(self.cap)), allowed))])
         return self
 
     @property
     def mean(self) -> float:
-        """The expected value of what is drawn, the cap included."""
+        """The expected value of a draw, with the cap."""
         return self.moments(math.inf if self.cap is None else float(self.cap))[0]
 
     @property
     def variance(self) -> float:
-        """The variance of what is drawn, the cap included."""
+        """The variance of a draw, with the cap."""
         return self.moments(math.inf if self.cap is None else float(self.cap))[1]
 
     @property
     def can_be_zero(self) -> bool:
-        """Whether all draws are zero: a cap is above it, so the law decides."""
+        """Whether all draws are zero; a cap is above zero, so it does not matter."""
         return self.moments(math.inf)[0] == 0
 
     def sample(self, rng: np.random.Generator, n: int) -> Draws:
@@ -75,31 +75,31 @@ class Exponential(UnboundedDistribution):
     """Memoryless with the given mean: the slowdown of the MU-SplitFed paper."""
 
     kind: Literal["exponential"] = "exponential"
-    scale: ZeroOrMore = Field(alias="mean")
+    mean_value: ZeroOrMore = Field(alias="mean")
     cap: Cap = None
 
     def moments(self, cap: float) -> Moments:
-        return _gamma_moments(1.0, float(self.scale), cap)
+        return _gamma_moments(1.0, float(self.mean_value), cap)
 
     def draws(self, rng: np.random.Generator, n: int) -> Draws:
-        return rng.exponential(self.scale, n)
+        return rng.exponential(self.mean_value, n)
 
 
 class ShiftedExponential(UnboundedDistribution):
     """`shift` plus an exponential part; the key `mean` is the mean of that part alone, without a cap."""
 
-    least: ClassVar[str] = "shift"
+    lower_bound: ClassVar[str] = "shift"
     kind: Literal["shifted-exponential"] = "shifted-exponential"
     shift: ZeroOrMore
-    scale: ZeroOrMore = Field(alias="mean")
+    mean_value: ZeroOrMore = Field(alias="mean")
     cap: Cap = None
 
     def moments(self, cap: float) -> Moments:
-        mean, variance = _gamma_moments(1.0, float(self.scale), cap - self.shift)
+        mean, variance = _gamma_moments(1.0, float(self.mean_value), cap - self.shift)
         return self.shift + mean, variance
 
     def draws(self, rng: np.random.Generator, n: int) -> Draws:
-        return self.shift + rng.exponential(self.scale, n)
+        return self.shift + rng.exponential(self.mean_value, n)
 
 
 class Lognormal(UnboundedDistribution):
@@ -117,10 +117,12 @@ class Lognormal(UnboundedDistribution):
             return self.median * math.exp(square / 2), variance
         if not self.sigma:
             return min(float(self.median), cap), 0.0
+        from scipy.special import ndtr
+
         log = math.log(cap / self.median)
-        above = _normal_below(-log / self.sigma)
+        above = float(ndtr(-log / self.sigma))
         first, second = (
-            math.exp(power * (power * square / 2 - log)) * _normal_below((log - power * square) / self.sigma)
+            math.exp(power * (power * square / 2 - log)) * float(ndtr((log - power * square) / self.sigma))
             for power in (1, 2)
         )
         return _of_capped(cap, first + above, second + above)
@@ -132,7 +134,7 @@ class Lognormal(UnboundedDistribution):
 class Pareto(UnboundedDistribution):
     """Heavy tail: P(X > x) = (scale / x) ^ shape above `scale`; draws beyond `cap` become `cap`."""
 
-    least: ClassVar[str] = "scale"
+    lower_bound: ClassVar[str] = "scale"
     kind: Literal["pareto"] = "pareto"
     scale: AboveZero
     shape: Shape
@@ -171,11 +173,13 @@ class Weibull(UnboundedDistribution):
         first, second = (math.gamma(1 + power / self.shape) for power in (1, 2))
         if math.isinf(cap):
             return self.scale * first, self.scale * self.scale * (second - first * first)
+        from scipy.special import gammainc
+
         ratio = cap / self.scale
         at_cap = math.exp(min(self.shape * math.log(ratio), 700.0))  # E there, within the floats' range
         above = math.exp(-at_cap)
-        first *= gamma_below(1 + 1 / self.shape, at_cap) / ratio
-        second *= gamma_below(1 + 2 / self.shape, at_cap) / (ratio * ratio)
+        first *= float(gammainc(1 + 1 / self.shape, at_cap)) / ratio
+        second *= float(gammainc(1 + 2 / self.shape, at_cap)) / (ratio * ratio)
         return _of_capped(cap, first + above, second + above)
 
     def draws(self, rng: np.random.Generator, n: int) -> Draws:
@@ -186,59 +190,30 @@ class Gamma(UnboundedDistribution):
     """Gamma with the given mean; `shape` 1 is exponential, a larger one more regular."""
 
     kind: Literal["gamma"] = "gamma"
-    expected: ZeroOrMore = Field(alias="mean")
+    mean_value: ZeroOrMore = Field(alias="mean")
     shape: Shape
     cap: Cap = None
 
     def moments(self, cap: float) -> Moments:
-        return _gamma_moments(self.shape, float(self.expected), cap)
+        return _gamma_moments(self.shape, float(self.mean_value), cap)
 
     def draws(self, rng: np.random.Generator, n: int) -> Draws:
-        return rng.gamma(self.shape, self.expected / self.shape, n)
+        return rng.gamma(self.shape, self.mean_value / self.shape, n)
 
 
 def _gamma_moments(shape: float, mean: float, cap: float) -> Moments:
     """Return mean and variance of min(X, cap), X gamma with this shape and mean."""
     if math.isinf(cap) or not mean or not cap:
         return (mean, mean * mean / shape) if cap else (0.0, 0.0)
+    from scipy.special import gammainc, gammaincc
+
     scaled = cap / mean * shape
-    above = 1 - gamma_below(shape, scaled)
-    first = shape / scaled * gamma_below(shape + 1, scaled)
-    second = shape / scaled * ((shape + 1) / scaled) * gamma_below(shape + 2, scaled)
+    above = float(gammaincc(shape, scaled))
+    first = shape / scaled * float(gammainc(shape + 1, scaled))
+    second = shape / scaled * ((shape + 1) / scaled) * float(gammainc(shape + 2, scaled))
     return _of_capped(cap, first + above, second + above)
 
 
 def _of_capped(cap: float, first: float, second: float) -> Moments:
     """Return mean and variance from the first two moments of min(X, cap) / cap."""
     return cap * first, cap * cap * max(second - first * first, 0.0)
-
-
-def _normal_below(x: float) -> float:
-    """Return the share of a standard normal below `x`, exact far out, too."""
-    return math.erfc(-x / math.sqrt(2)) / 2
-
-
-def gamma_below(shape: float, x: float) -> float:
-    """Return the regularised incomplete gamma function P(shape, x): a gamma's share below `x`.
-
-    Its power series (DLMF 8.11.4) up to the mean, beyond it the continued fraction of 1 - P
-    (DLMF 8.9.2) from behind; both to about 1e-12.
-    """
-    if x <= 0:
-        return 0.0
-    if math.isinf(x):
-        return 1.0
-    first = math.exp(shape * math.log(x) - x - math.lgamma(shape + 1))
-    if x < shape + 1:
-        total = term = 1.0
-        denominator = shape
-        while term > 1e-17 * total:
-            denominator += 1
-            term *= x / denominator
-            total += term
-        return first * total
-    depth = 60 + int(8 * math.sqrt(shape))
-    tail = 0.0
-    for n in range(depth, 0, -1):
-        tail = n * (n - shape) / (x + 2 * n + 1 - shape - tail)
-    return 1 - first * shape / (x + 1 - shape - tail)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sflsim.errors import ScenarioError
 from sflsim.fleet.distributions.bounded import Distribution, DistributionConfig, Exponential
-from sflsim.fleet.stragglers import EXCHANGES, Straggler, StragglerConfig, slowdowns
+from sflsim.fleet.stragglers import MAX_EXCHANGES, Straggler, StragglerConfig, slowdowns
 from sflsim.streams import generator
 
 READ = TypeAdapter[DistributionConfig](Distribution)
@@ -195,7 +195,7 @@ def test_too_many_exchanges_in_a_round_are_refused() -> None:
     config = STRAGGLER.validate_python({"kind": "exponential", "mean": "2 s", "redraw": "exchange"})
 
     with pytest.raises(ScenarioError, match="redraw: round"):
-        slowdowns(config, 0, "pi-0").delay_s(0, EXCHANGES)
+        slowdowns(config, 0, "pi-0").delay_s(0, MAX_EXCHANGES)
 
 
 def empirical(folder: Path, text: str, **fields: Any) -> dict[str, Any]:
