@@ -1,7 +1,6 @@
-"""How the fleet's Configs report a user's mistake: at the precise field, in the units' convention.
+"""How a validator of a Config reports a user's mistake: what was found, what is allowed, and a remedy.
 
-A mistake is a pydantic error of type "quantity" whose context holds reason, allowed, found and
-remedy; the scenario's reader turns it into a `Problem`.
+A mistake is a pydantic error whose context holds these facts; the scenario's reader makes a `Problem` of it.
 """
 
 from __future__ import annotations
@@ -12,17 +11,40 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from sflsim.errors import Problem
+
 Place = tuple[str | int, ...]
 
 
 def mistake(reason: str, found: Any, allowed: str, remedy: str = "") -> PydanticCustomError:
-    """Return the error to raise in a validator of the very field that is wrong."""
+    """Return the error to raise in a validator of the very field that is wrong.
+
+    `reason` says what is wrong with what was found ("is no number"); it may be empty.
+    """
     shown = found if isinstance(found, str) else repr(found)
-    context = {"reason": reason, "found": shown, "allowed": allowed, "remedy": remedy}
-    return PydanticCustomError("quantity", "{reason}", context)
+    context = {"reason": reason, "allowed": allowed, "found": shown, "remedy": remedy}
+    return PydanticCustomError(
+        "mistake", "{reason}" if reason else "found {found}; allowed: {allowed}", context
+    )
+
+
+def refusal(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
+    """Return a mistake that what was found says by itself."""
+    return mistake("", found, allowed, remedy)
+
+
+def mistake_at(key: str, reason: str, found: Any, allowed: str, remedy: str = "") -> ValidationError:
+    """Return the error that reports one mistake at a key of the model being validated."""
+    return mistakes([((key,), mistake(reason, found, allowed, remedy))])
 
 
 def mistakes(found: Iterable[tuple[Place, PydanticCustomError]]) -> ValidationError:
     """Return one error that reports each mistake at its place below the model being validated."""
     details = [InitErrorDetails(type=error, loc=place, input=None) for place, error in found]
-    return ValidationError.from_exception_data("fleet", details)
+    return ValidationError.from_exception_data("mistakes", details)
+
+
+def raise_problems(found: Iterable[tuple[Place, Problem]]) -> None:
+    """Raise one error that reports each problem at its place, if there is any."""
+    if errors := [(place, refusal(one.found, one.allowed, one.remedy)) for place, one in found]:
+        raise mistakes(errors)

@@ -19,11 +19,12 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic import BaseModel, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from sflsim.errors import SflsimError, did_you_mean
+from sflsim.fields import FieldFormat
+from sflsim.mistakes import mistakes, refusal
 
 Component = TypeVar("Component", bound=type[Any])
 
@@ -296,8 +297,8 @@ UNTRUSTED = (
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """Annotation of a field that holds the Config of one registered component.
+class OneOf(FieldFormat):
+    """A field that holds the Config of one registered component.
 
     `Annotated[Any, OneOf(models)]` reads {kind: mlp, ...}, the shorthand 'mlp', or a Config
     itself; `tag` is the key that names the component. Errors carry no tag in their path.
@@ -306,7 +307,7 @@ class OneOf:
     components: Callable[[], Mapping[str, type[Any]]]
     tag: str = "kind"
 
-    def read(self, value: Any, info: ValidationInfo) -> BaseModel:
+    def read(self, value: Any, info: ValidationInfo | None = None) -> BaseModel:
         """Return the Config that `value` describes."""
         configs = {name: config_of(component) for name, component in self.components().items()}
         if isinstance(value, BaseModel) and type(value) in configs.values():
@@ -314,7 +315,7 @@ class OneOf:
         if isinstance(value, str):
             return self._config(configs, value, {}, (), info)
         if not isinstance(value, Mapping):
-            raise _wrong(repr(value), self._allowed(configs))
+            raise refusal(repr(value), self._allowed(configs))
         name = value.get(self.tag)
         rest = {key: item for key, item in value.items() if key != self.tag}
         return self._config(configs, name, rest, (self.tag,), info)
@@ -325,28 +326,22 @@ class OneOf:
         name: Any,
         rest: dict[Any, Any],
         where: tuple[str, ...],
-        info: ValidationInfo,
+        info: ValidationInfo | None,
     ) -> BaseModel:
         if not isinstance(name, str) or name not in configs:
             near = [key for key in rest if did_you_mean(str(key), [self.tag])] if name is None else []
             remedy = f"'{near[0]}' may be meant as '{self.tag}'" if near else did_you_mean(str(name), configs)
             if isinstance(name, str) and name in offered() and not trusted():
                 remedy = f"the installed {offered()[name].value.partition(':')[0]} offers it: {UNTRUSTED}"
-            error = _wrong("nothing" if name is None else repr(name), ", ".join(configs), remedy)
-            raise ValidationError.from_exception_data(
-                self.tag, [InitErrorDetails(type=error, loc=where, input=name)]
-            )
-        return configs[name].model_validate({self.tag: name, **rest}, context=info.context)
+            error = refusal("nothing" if name is None else repr(name), ", ".join(configs), remedy)
+            raise mistakes([(where, error)])
+        return configs[name].model_validate({self.tag: name, **rest}, context=info and info.context)
 
     def _allowed(self, configs: Iterable[str]) -> str:
         return f"one of {', '.join(configs)}, or a mapping with the key '{self.tag}'"
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(self.read)
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return that it is a component's name, or a mapping that names it."""
         configs = {name: config_of(component) for name, component in self.components().items()}
         choices = [handler(config.__pydantic_core_schema__) for config in configs.values()]
         return {
@@ -355,9 +350,3 @@ class OneOf:
                 {"type": "object", "required": [self.tag], "oneOf": choices},
             ]
         }
-
-
-def _wrong(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
-    """Return an error whose context the scenario's reader turns into a Problem."""
-    context = {"found": found, "allowed": allowed, "remedy": remedy}
-    return PydanticCustomError("one_of", "found {found}; allowed: {allowed}", context)

@@ -1,10 +1,7 @@
-"""Quantities as users write them ("10 Mbit/s", "35 ms") and as the code holds them (SI floats).
+"""Quantities as users write them ("10 Mbit/s", "35 ms") and as the code holds them (floats in base units).
 
-A field of a Config is annotated with one of the types below. It is read from text with a unit
-(or a number where the quantity has none), checked for dimension, sign and finiteness, held as a
-float in the base unit that its name ends in, and written back as text that reads to the same
-float. `measure` is the one reader of such text: for any text it gives a value or raises
-`NoQuantity`, nothing else. The one home of pint; nothing of the package is imported here.
+`measure` is the one reader of such text: for any text it gives a value or raises `NoQuantity`, nothing
+else. The one home of pint.
 """
 
 from __future__ import annotations
@@ -12,15 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pint
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MAX_LENGTH = 64
 NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -42,6 +35,7 @@ SPELLINGS = {
     "dB": (("dB",), ("",)),
 }
 """How units are spelled, for proposals: (names, prefixes) by base unit; rates add "/s"."""
+ADD_THE_UNIT = "write the unit behind the number"
 BASE_UNITS = ("s", "byte", "byte/s", "FLOP/s", "FLOP", "W", "J", "Hz", "W/Hz", "km", "dB")
 """The units that values are held in."""
 
@@ -96,7 +90,7 @@ def measure(text: str, units: Sequence[str]) -> tuple[float, str]:
     """
     number, name = split(text)
     if not name:
-        raise NoQuantity("has no unit")
+        raise NoQuantity("has no unit", ADD_THE_UNIT)
     scale = _scale(name, tuple(units))
     try:
         value = scale.value(number)
@@ -254,157 +248,3 @@ def _ways(unit: str) -> Iterator[tuple[str, str]]:
             yield prefix.lower(), right
     if unit == "s":
         yield from (("m", "min"), ("m", "ms"))
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """Annotation of a float field that is written with a unit.
-
-    `unit` is the base unit held, `example` what a user may write, `positive` refuses zero,
-    `unlimited` admits that word (held as infinity). Without a unit (`unit=""`) a bare number is
-    expected.
-    """
-
-    unit: str
-    example: str
-    positive: bool = True
-    unlimited: bool = False
-
-    def read(self, value: Any) -> float:
-        """Return `value` (text, or a number where there is no unit) as a float in `unit`."""
-        if self.unlimited and value in ("unlimited", math.inf):
-            return math.inf
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise self._error(value, "is no quantity")
-        try:
-            if isinstance(value, str):
-                number = parse(value, self.unit) if self.unit else bare(value)
-            elif self.unit:
-                raise NoQuantity("is a bare number")
-            else:
-                number = float(value) + 0.0
-        except NoQuantity as error:
-            raise self._error(value, str(error), error.remedy) from None
-        except OverflowError:
-            raise self._error(value, "is not finite") from None
-        if not math.isfinite(number):
-            raise self._error(value, "is not finite")
-        if number < 0 or (self.positive and number == 0):
-            raise self._error(value, "must be above zero" if self.positive else "must not be negative")
-        return number
-
-    def write(self, value: float) -> str | float:
-        """Return `value` as text that `read` turns into the same float."""
-        if value == math.inf:
-            return "unlimited"
-        return f"{value!r} {self.unit}" if self.unit else value
-
-    def shown(self, value: float) -> str:
-        """Return `value` for a message, to six digits; less than a second in ms."""
-        if self.unit == "s" and 0 < value < 1:
-            return f"{1e3 * value:.6g} ms"
-        return f"{value:.6g} {self.unit}"
-
-    def _error(self, value: Any, reason: str, remedy: str = "") -> PydanticCustomError:
-        sign = "above zero" if self.positive else "zero or more"
-        kind = f"a number with a unit, {sign}, e.g. '{self.example}'" if self.unit else f"a number, {sign}"
-        kind += ", or 'unlimited'" if self.unlimited else ""
-        context = {"reason": reason, "allowed": kind, "found": repr(value), "remedy": remedy}
-        return PydanticCustomError("quantity", "{reason}", context)
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self.read, serialization=core_schema.plain_serializer_function_ser_schema(self.write)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        examples = [self.example, *(["unlimited"] if self.unlimited else [])]
-        return {"type": "string" if self.unit else "number", "examples": examples}
-
-
-@dataclass(frozen=True)
-class Percent:
-    """Annotation of a share held as a fraction in (0, 1], written "70%" or 0.7.
-
-    With `most` it is a share from zero (included) up to that.
-    """
-
-    example: str = "70%"
-    most: float | None = None
-
-    def read(self, value: Any) -> float:
-        """Return `value` ("70%" or 0.7) as a fraction."""
-        remedy = ""
-        try:
-            number, unit = split(str(value))
-            if unit == "%":
-                number /= 100
-            elif unit or isinstance(value, bool):
-                raise NoQuantity("is no share")
-            elif 1 < number <= 100:
-                remedy = f"did you mean '{number:g}%'?"
-        except NoQuantity as error:
-            number, remedy = math.nan, error.remedy
-        if not (0 < number <= 1 if self.most is None else 0 <= number <= self.most):
-            upper = 100 * (self.most or 1)
-            example = float(self.example.rstrip("%")) / 100
-            sign = "above 0" if self.most is None else "from 0%"
-            raise PydanticCustomError(
-                "quantity",
-                "{reason}",
-                {
-                    "reason": "is no share",
-                    "allowed": f"a share {sign} and up to {upper:g}%, e.g. '{self.example}' or {example:g}",
-                    "found": repr(value),
-                    "remedy": remedy,
-                },
-            )
-        return number
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self.read, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"anyOf": [{"type": "string"}, {"type": "number"}], "examples": [self.example]}
-
-
-SECONDS = Quantity("s", "2 s", positive=False)
-PERIOD = Quantity("s", "30 s")
-BYTES = Quantity("byte", "4 GiB")
-TRAFFIC = Quantity("byte", "32 KiB", positive=False)
-FLOP = Quantity("FLOP", "5.6 MFLOP", positive=False)
-COMPUTE = Quantity("FLOP/s", "16 GFLOP/s")
-SERVER_COMPUTE = Quantity("FLOP/s", "10 TFLOP/s", unlimited=True)
-BANDWIDTH = Quantity("byte/s", "10 Mbit/s")
-POWER = Quantity("W", "3.5 W", positive=False)
-ENERGY = Quantity("J", "15 Wh")
-TRANSMIT_POWER = Quantity("W", "0.2 W")
-FREQUENCY = Quantity("Hz", "10 MHz")
-NOISE = Quantity("W/Hz", "3.981e-21 W/Hz")
-DISTANCE = Quantity("km", "0.5 km")
-LOSS = Quantity("dB", "128.1 dB", positive=False)
-FACTOR = Quantity("", "1.5")
-
-Seconds = Annotated[float, SECONDS]
-Period = Annotated[float, PERIOD]
-Bytes = Annotated[float, BYTES]
-Traffic = Annotated[float, TRAFFIC]
-Flop = Annotated[float, FLOP]
-Compute = Annotated[float, COMPUTE]
-ServerCompute = Annotated[float, SERVER_COMPUTE]
-Bandwidth = Annotated[float, BANDWIDTH]
-Power = Annotated[float, POWER]
-Energy = Annotated[float, ENERGY]
-TransmitPower = Annotated[float, TRANSMIT_POWER]
-Frequency = Annotated[float, FREQUENCY]
-Noise = Annotated[float, NOISE]
-Loss = Annotated[float, LOSS]
-Fraction = Annotated[float, Percent()]
-DutyCycle = Annotated[float, Percent("1%")]
-LostShare = Annotated[float, Percent("2%", most=0.99)]

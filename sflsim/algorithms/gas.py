@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.algorithms.common.first_order import check_optimizer, exchange_gradients, gradients_of
 from sflsim.algorithms.common.gas_buffers import (
@@ -30,6 +29,7 @@ from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Handle, MathFunction
 from sflsim.learning.label_statistics import Covariance
 from sflsim.learning.optimizers import Clip, Optimizer, OptimizerConfig
+from sflsim.mistakes import mistake
 from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
@@ -65,13 +65,11 @@ class Gas(Buffers):
         @classmethod
         def _clip_is_the_optimizers(cls, given: Any) -> Any:
             if isinstance(given, dict) and "clip" in given:
-                context = {
-                    "reason": "is no key of gas any more",
-                    "found": f"clip {given['clip']}",
-                    "allowed": "clip as a key of client_optimizer and of server_optimizer (10 by default)",
-                    "remedy": f"write 'client_optimizer: {{clip: {given['clip']}, ...}}', and the server's",
-                }
-                raise PydanticCustomError("one_of", "{found} {reason}: {remedy}", context)
+                clip, allowed = given["clip"], "clip as a key of client_optimizer and of server_optimizer"
+                remedy = f"write 'client_optimizer: {{clip: {clip}, ...}}', and the server's"
+                raise mistake(
+                    "is no key of gas any more", f"clip {clip}", f"{allowed} (10 by default)", remedy
+                )
             return given
 
     def __init__(self, config: Any) -> None:

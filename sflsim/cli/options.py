@@ -12,6 +12,7 @@ import typer
 from sflsim.errors import RunError, SflsimError
 
 if TYPE_CHECKING:
+    from sflsim.fields import Percent, Quantity
     from sflsim.record.folders import Claim
 
 ScenarioFile = Annotated[Path, typer.Argument(help="a scenario in YAML", show_default=False)]
@@ -39,16 +40,25 @@ TimingOnly = Annotated[bool, typer.Option("--timing-only", help="the clock alone
 
 def read_share(target: str | None) -> float | None:
     """Return a target accuracy as a share of one."""
+    from sflsim.fields import Percent
+
+    return read_option("--target", target, Percent())
+
+
+def read_option(option: str, text: str | None, form: Percent | Quantity) -> float | None:
+    """Return what is given as an option; None where nothing is.
+
+    Raises:
+        SflsimError: it cannot be read.
+    """
     from pydantic_core import PydanticCustomError
 
-    from sflsim.units import Percent
+    from sflsim.fields import allowed_by
 
     try:
-        return None if target is None else Percent().read(target)
+        return None if text is None else form.read(text)
     except PydanticCustomError as error:
-        raise SflsimError(
-            f"--target: found {target!r}; allowed: {(error.context or {})['allowed']}"
-        ) from None
+        raise SflsimError(f"{option}: found {text!r}; allowed: {allowed_by(error)}") from None
 
 
 def cache_folder(cache: Path | None, no_cache: bool) -> Path | None:

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sflsim.clock.engine import NORMAL, Activity, Environment
 from sflsim.clock.replica_slots import Places
 from sflsim.clock.spans import Recorder, Totals
+from sflsim.fields import COMPUTE, Bytes, ServerCompute
 from sflsim.fleet.links.links import LinkConfig, SharedLink
 from sflsim.rows import Span
-from sflsim.units import COMPUTE, Bytes, ServerCompute
 
 
 class FedServerConfig(BaseModel):

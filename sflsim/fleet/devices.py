@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sflsim import units
+from sflsim import fields
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distributions.base import DistributionConfig
 from sflsim.fleet.links.access_points import AccessPoint
@@ -19,7 +19,7 @@ from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.stragglers import Slowdown
 from sflsim.fleet.traces import Traceable, TraceConfig
-from sflsim.mistakes import mistake, mistakes
+from sflsim.mistakes import mistake, mistake_at, mistakes
 from sflsim.streams import generator
 
 
@@ -43,7 +43,7 @@ class _Computing(Traceable):
     trace: ClassVar[type[TraceConfig]] = ComputeTrace
 
 
-ComputeRate = Annotated[float | ComputeConfig | ComputeTrace, _Computing(units.COMPUTE, ComputeConfig)]
+ComputeRate = Annotated[float | ComputeConfig | ComputeTrace, _Computing(fields.COMPUTE, ComputeConfig)]
 
 
 class PowerConfig(BaseModel):
@@ -54,10 +54,10 @@ class PowerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    idle: units.Power = 0.0
-    compute: units.Power | None = None
-    send: units.Power | None = None
-    receive: units.Power | None = None
+    idle: fields.Power = 0.0
+    compute: fields.Power | None = None
+    send: fields.Power | None = None
+    receive: fields.Power | None = None
 
     @model_validator(mode="after")
     def _none_below_idle(self) -> Self:
@@ -82,13 +82,13 @@ class DeviceConfig(Cataloged):
     table: ClassVar[Table] = "devices"
 
     compute: ComputeRate = Field(description="sustained training rate, e.g. '16 GFLOP/s', not the peak")
-    forward: units.Compute | None = Field(
+    forward: fields.Compute | None = Field(
         default=None,
         description="rate of forward passes alone (of a trace: at its start); that of 'compute' by default",
     )
-    memory: units.Bytes | None = None
+    memory: fields.Bytes | None = None
     power: PowerConfig | None = None
-    battery: units.Energy | None = Field(
+    battery: fields.Energy | None = Field(
         default=None, description="what each may draw until it disconnects, e.g. '15 Wh' or '54 kJ'"
     )
 
@@ -97,7 +97,7 @@ class DeviceConfig(Cataloged):
         if self.battery is not None and not any(astuple(power(self.power))):
             found = "no 'power' above zero, so that nothing would ever empty it"
             remedy = "add e.g. 'power: {idle: 2 W, compute: 7 W}', or leave 'battery' out"
-            raise mistakes([(("battery",), mistake("is never drawn from", found, "beside 'power'", remedy))])
+            raise mistake_at("battery", "is never drawn from", found, "beside 'power'", remedy)
         return self
 
 

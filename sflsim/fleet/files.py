@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationInfo
 
-from sflsim.mistakes import mistake, mistakes
+from sflsim.mistakes import mistake, mistake_at
 from sflsim.readers.table import NUMBER, TableMistake
 from sflsim.readers.text import read_table
 
@@ -46,7 +46,7 @@ class Table:
             ValidationError: there is none.
         """
         if not self.rows:
-            raise at("file", "has no rows", "a header alone", "at least one row of values")
+            raise mistake_at("file", "has no rows", "a header alone", "at least one row of values")
         return self.rows
 
 
@@ -76,9 +76,9 @@ def table(file: str, may_lack_header: bool = False) -> Table:
     try:
         read = read_table(file, may_lack_header)
     except OSError as error:
-        raise at("file", "cannot be read", f"{file!r}", ALLOWED) from error
+        raise mistake_at("file", "cannot be read", f"{file!r}", ALLOWED) from error
     except TableMistake as error:
-        raise at("file", error.reason, error.found, error.allowed, error.remedy) from error
+        raise mistake_at("file", error.reason, error.found, error.allowed, error.remedy) from error
     rows = [
         [Cell(_text(value), place) for value in row.cells]
         for row, place in ((row, read.at(row.line)) for row in read.rows)
@@ -89,8 +89,3 @@ def table(file: str, may_lack_header: bool = False) -> Table:
 def _text(value: object) -> str:
     """Return a cell as text; a number of JSON as it reads back, what is neither as it is shown."""
     return value.strip() if isinstance(value, str) else "" if value is None else repr(value)
-
-
-def at(key: str, reason: str, found: str, allowed: str, remedy: str = "") -> Exception:
-    """Return the error that reports one mistake at a key."""
-    return mistakes([((key,), mistake(reason, found, allowed, remedy))])

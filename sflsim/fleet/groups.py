@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim import units
+from sflsim import fields
 from sflsim.errors import did_you_mean
 from sflsim.fleet.availability.config import AlwaysAvailable, Availability
 from sflsim.fleet.availability.events import EventConfig, mistakes_in
@@ -38,7 +38,7 @@ class GroupConfig(BaseModel):
         description="letters, digits, '.', '_' and '-', a letter or digit first; default: the device's "
         "catalog name",
     )
-    share: units.Fraction | None = None
+    share: fields.Fraction | None = None
     count: Count | None = None
     device: DeviceConfig
     link: AnyLink = Field(default_factory=lambda: LinkConfig.named("wifi"))

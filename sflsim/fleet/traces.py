@@ -24,14 +24,15 @@ from pydantic import (
 )
 
 from sflsim.errors import did_you_mean
+from sflsim.fields import FACTOR, PERIOD, Period
 from sflsim.fleet import files
 from sflsim.fleet.distributions.amounts import EXAMPLES
 from sflsim.fleet.distributions.base import Drawable
 from sflsim.fleet.distributions.empirical import measured
-from sflsim.fleet.files import Cell, Table, at
+from sflsim.fleet.files import Cell, Table
 from sflsim.fleet.profiles import Profile
+from sflsim.mistakes import mistake_at
 from sflsim.streams import generator
-from sflsim.units import FACTOR, PERIOD, Period
 
 TIME, DEVICE = "time_s", "device"
 Point = tuple[float, Cell]
@@ -103,13 +104,13 @@ class TraceConfig(BaseModel):
         read = measured([cell for _, cell in points], self.values_in)
         if read.unit != self.unit:
             allowed = f"values such as '{EXAMPLES[self.unit]}', or 'values_in' with their unit"
-            raise at("file", "is in another unit of measure", str(points[0][1]), allowed)
+            raise mistake_at("file", "is in another unit of measure", str(points[0][1]), allowed)
         check_times(points)
         values = read.values * self.scale
         if not (values > 0).any() or (values[-1] == 0 and self.repeat is False):
             found = f"0 {points[-1][1].place}, for good"
             allowed = "a last value above zero, or 'repeat'"
-            raise at("file", "ends with zero", found, allowed)
+            raise mistake_at("file", "ends with zero", found, allowed)
         times_s = np.array([time_s for time_s, _ in points])
         return Profile(times_s, values, self._period_s(points))
 
@@ -120,11 +121,11 @@ class TraceConfig(BaseModel):
         if self.repeat is True:
             if len(points) < 2:
                 found, allowed = "true, with one row", "a period such as '24 h', or a trace of several rows"
-                raise at("repeat", "has no period", found, allowed)
+                raise mistake_at("repeat", "has no period", found, allowed)
             return last_s + (last_s - points[-2][0])
         if self.repeat <= last_s:
             allowed = f"a period longer than the last time_s, {last_s:g} s"
-            raise at("repeat", "is too short", repr(PERIOD.write(self.repeat)), allowed)
+            raise mistake_at("repeat", "is too short", repr(PERIOD.write(self.repeat)), allowed)
         return self.repeat
 
 
@@ -133,7 +134,7 @@ def _points(table: Table, column: str | None) -> dict[str, list[Point]]:
     names = table.names
     if TIME not in names:
         allowed = f"a header with {TIME!r} and a column of values"
-        raise at("file", "has no column time_s", ", ".join(names), allowed)
+        raise mistake_at("file", "has no column time_s", ", ".join(names), allowed)
     time_at, value_at = names.index(TIME), names.index(_column(names, column))
     label_at = names.index(DEVICE) if DEVICE in names else None
     points: dict[str, list[Point]] = {}
@@ -148,9 +149,11 @@ def _column(header: list[str], column: str | None) -> str:
     if column is None and len(names) == 1:
         return names[0]
     if column is None:
-        raise at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names) or 'none'}")
+        raise mistake_at(
+            "column", "is missing", "nothing", f"the column to use, one of {', '.join(names) or 'none'}"
+        )
     if column not in names:
-        raise at(
+        raise mistake_at(
             "column", "is no column of the file", repr(column), ", ".join(names), did_you_mean(column, names)
         )
     return column
@@ -159,14 +162,14 @@ def _column(header: list[str], column: str | None) -> str:
 def _filled(cell: Cell, column: str) -> Cell:
     if not cell.text:
         found = f"an empty cell of {column!r} {cell.place}"
-        raise at("file", "has a gap", found, "a value in every row")
+        raise mistake_at("file", "has a gap", found, "a value in every row")
     return cell
 
 
 def _time_s(cell: Cell) -> float:
     if not (0 <= cell.number < math.inf):
         allowed = "seconds from the start of the run, zero or more, as bare numbers"
-        raise at("file", "has a time that is none", str(cell), allowed)
+        raise mistake_at("file", "has a time that is none", str(cell), allowed)
     return cell.number
 
 
@@ -175,13 +178,15 @@ def check_times(points: list[Point]) -> None:
     first_s, cell = points[0]
     if first_s != 0:
         allowed = "a first row of time_s 0: what holds from the start"
-        raise at("file", "begins with a gap", f"time_s {first_s:g} {cell.place}", allowed)
+        raise mistake_at("file", "begins with a gap", f"time_s {first_s:g} {cell.place}", allowed)
     for (before_s, _), (time_s, cell) in pairwise(points):
         found = f"time_s {time_s:g} after {before_s:g} {cell.place}"
         if time_s == before_s:
-            raise at("file", "has a time twice", found, "times that increase from row to row")
+            raise mistake_at("file", "has a time twice", found, "times that increase from row to row")
         if time_s < before_s:
-            raise at("file", "has time running backwards", found, "times that increase from row to row")
+            raise mistake_at(
+                "file", "has time running backwards", found, "times that increase from row to row"
+            )
 
 
 class Traceable(Drawable):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.costs import CostOverrides
+from sflsim.mistakes import refusal
 from sflsim.registry import OneOf, datasets, models, partitions
 
 
@@ -33,12 +33,8 @@ class Workload(BaseModel):
         """Refuse a model of numbers for a data set of token ids; a model of text has a `vocabulary`."""
         is_text = getattr(self.dataset, "sample_dtype", "float32") == "int64"
         if is_text and not hasattr(self.model, "vocabulary"):
-            context = {
-                "found": f"{self.model.kind}, which takes numbers, with the text of {self.dataset.kind}",
-                "allowed": "a model of text, e.g. transformer",
-                "remedy": "",
-            }
-            raise PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
+            found = f"{self.model.kind}, which takes numbers, with the text of {self.dataset.kind}"
+            raise refusal(found, "a model of text, e.g. transformer")
         return self
 
     def check_vocabulary(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sflsim.units import Bytes, Flop, Traffic
+from sflsim.fields import Bytes, Flop, Traffic
 
 SCALAR_BYTES = 4.0
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, did_you_mean
 from sflsim.learning.signatures import misfits
+from sflsim.mistakes import mistake
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,16 +46,8 @@ class OptimizerConfig(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> OptimizerConfig:
         if self.name not in NAMES:
-            raise PydanticCustomError(
-                "one_of",
-                "{reason}",
-                {
-                    "reason": "is unknown",
-                    "found": f"name {self.name!r}",
-                    "allowed": ", ".join(NAMES),
-                    "remedy": did_you_mean(self.name, NAMES),
-                },
-            )
+            remedy = did_you_mean(self.name, NAMES)
+            raise mistake("is unknown", f"name {self.name!r}", ", ".join(NAMES), remedy)
         return self
 
     @property

@@ -10,8 +10,8 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import PydanticCustomError
 
+from sflsim.mistakes import refusal
 from sflsim.registry import algorithms, config_of
 from sflsim.scenario.yaml_lines import join, shorten
 
@@ -61,8 +61,8 @@ def resolve(variants: Sequence[Any]) -> tuple[list[Any], dict[str, str]]:
     resolved: list[Resolved | Any] = []
     origins: dict[str, str] = {}
     if (count := sum(map(_count, variants))) > MAX_VARIANTS:
-        context = {"found": f"{count} variants, lists written out", "allowed": f"at most {MAX_VARIANTS}"}
-        raise PydanticCustomError("too_many_variants", "too many", {**context, "remedy": "shorten the lists"})
+        found = f"{count} variants, lists written out"
+        raise refusal(found, f"at most {MAX_VARIANTS}", "shorten the lists")
     for written, variant in enumerate(variants):
         for one in _expand(written, variant):
             path, origin = f"variants[{len(resolved)}]", f"variants[{written}]"

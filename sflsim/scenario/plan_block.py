@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.units import PERIOD, Bytes, Fraction, NoQuantity, Period, split
+from sflsim.fields import PERIOD, Bytes, Fraction, Period
+from sflsim.mistakes import refusal
+from sflsim.units import NoQuantity, split
 
 Objective = Literal["time", "cost", "energy", "bytes"]
 Price = Annotated[float, Field(ge=0, le=1e15)]
@@ -220,12 +222,6 @@ class PlanConfig(Block):
         """Return the values of a decision, in order."""
         choice = self.decisions[path]
         return choice.values if isinstance(choice, Range) else list(choice)
-
-
-def refusal(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
-    """Return the error that the scenario's reader makes a Problem of."""
-    context = {"found": found, "allowed": allowed, "remedy": remedy}
-    return PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
 
 
 def number_of(value: Any) -> tuple[float, str] | None:

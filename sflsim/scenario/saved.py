@@ -12,11 +12,11 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
+from sflsim.fields import Percent, allowed_by
 from sflsim.scenario.loading import parse_saved
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.translate import shown
 from sflsim.scenario.yaml_lines import read_yaml
-from sflsim.units import Percent
 
 
 class Saved:
@@ -41,10 +41,8 @@ class Saved:
         try:
             self.target_accuracy = None if target is None else Percent().read(target)
         except PydanticCustomError as error:
-            allowed = str((error.context or {})["allowed"])
-            raise self._wrong(
-                "target_accuracy", target, allowed, document.lines["target_accuracy"]
-            ) from error
+            line = document.lines["target_accuracy"]
+            raise self._wrong("target_accuracy", target, allowed_by(error), line) from error
 
     @cached_property
     def scenario(self) -> Scenario:

@@ -13,28 +13,28 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from sflsim.clock.server import ServerConfig
-from sflsim.errors import ScenarioError, did_you_mean
+from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.fields import PERIOD, Fraction, Period
 from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
+from sflsim.mistakes import raise_problems, refusal
 from sflsim.registry import OneOf, Trust, algorithms, config_of, trusted, trusting
 from sflsim.scenario.coercions import coercions
 from sflsim.scenario.expand import expands, resolve
 from sflsim.scenario.own_catalog import OwnCatalog, read_catalog
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.source import Source
-from sflsim.scenario.sweep_block import mistakes
+from sflsim.scenario.sweep_block import sweep_problems
 from sflsim.scenario.yaml_lines import CONTROL, SURROGATE, write_yaml
 from sflsim.simulation.base import AlgorithmConfig
-from sflsim.units import PERIOD, Fraction, Period
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 ROUNDS = re.compile(r"([0-9]{1,9}) *rounds?", re.ASCII)
@@ -59,7 +59,7 @@ class Stop(Part):
     def _ends(self) -> Stop:
         if self.rounds is None and self.time is None:
             found = "no 'rounds' and no 'time'"
-            raise mistake(found, "at least one of them", "add e.g. 'rounds: 300' or 'time: 2 h'")
+            raise refusal(found, "at least one of them", "add e.g. 'rounds: 300' or 'time: 2 h'")
         return self
 
 
@@ -76,14 +76,12 @@ class Evaluate(Part):
             return f"{int(rounds[1])} round{'s' if int(rounds[1]) > 1 else ''}"
         try:
             every_s = PERIOD.read(value)
-            if every_s < SHORTEST_PERIOD_S:
-                raise mistake(repr(value), f"{SHORTEST_PERIOD_S} s or more, or a number of rounds")
-            return PERIOD.write(every_s)
         except PydanticCustomError as error:
-            if error.type == "mistake":
-                raise
             remedy = f"did you mean '{value} rounds'?" if isinstance(value, int) and value > 0 else ""
-            raise mistake(repr(value), EVERY, remedy) from error
+            raise refusal(repr(value), EVERY, remedy) from error
+        if every_s < SHORTEST_PERIOD_S:
+            raise refusal(repr(value), f"{SHORTEST_PERIOD_S} s or more, or a number of rounds")
+        return PERIOD.write(every_s)
 
     @property
     def every_rounds(self) -> int | None:
@@ -184,7 +182,7 @@ class Scenario(Part):
     @classmethod
     def _text(cls, description: str) -> str:
         if wrong := CONTROL.search(description) or SURROGATE.search(description):
-            raise mistake(f"the character U+{ord(wrong[0]):04X}", "text, without control characters")
+            raise refusal(f"the character U+{ord(wrong[0]):04X}", "text, without control characters")
         return description
 
     @field_validator("seeds")
@@ -196,12 +194,7 @@ class Scenario(Part):
     @field_validator("sweep")
     @classmethod
     def _sweepable(cls, sweep: dict[str, list[Any]] | None) -> dict[str, list[Any]] | None:
-        details = [
-            InitErrorDetails(type=mistake(one.found, one.allowed, one.remedy), loc=one.place, input=sweep)
-            for one in (() if sweep is None else mistakes(sweep))
-        ]
-        if details:
-            raise ValidationError.from_exception_data("Scenario", details)
+        raise_problems(() if sweep is None else sweep_problems(sweep))
         return sweep
 
     @field_validator("plan")
@@ -212,16 +205,14 @@ class Scenario(Part):
             known = fleet.group_names()
             named = {"prices": list(plan.prices.groups), "constraints": list(plan.constraints.groups)}
             wrong = [(block, name) for block, own in named.items() for name in own if name not in known]
-            details = [
-                InitErrorDetails(
-                    type=mistake(f"the group {name!r}", ", ".join(known), did_you_mean(name, known)),
-                    loc=(block, "groups", name),
-                    input=name,
+            allowed = ", ".join(known)
+            raise_problems(
+                (
+                    (block, "groups", name),
+                    Problem("", f"the group {name!r}", allowed, did_you_mean(name, known)),
                 )
                 for block, name in wrong
-            ]
-            if details:
-                raise ValidationError.from_exception_data("Scenario", details)
+            )
         return plan
 
     @property
@@ -275,12 +266,7 @@ def json_schema() -> dict[str, Any]:
 def _refuse_coercions(data: dict[str, Any], scenario: Scenario) -> None:
     """Refuse truth values in the place of numbers, and words or numbers in the place of truth values."""
     written = {**data, "variants": resolve(data["variants"])[0]}
-    details = [
-        InitErrorDetails(type=mistake(one.found, one.allowed, one.remedy), loc=steps, input=None)
-        for steps, one in coercions(written, scenario)
-    ]
-    if details:
-        raise ValidationError.from_exception_data("Scenario", details)
+    raise_problems(coercions(written, scenario))
 
 
 def _variant_schemas(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -290,22 +276,10 @@ def _variant_schemas(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [schema["$defs"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one for one in choices]
 
 
-def mistake(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
-    """Return the error to raise in a validator; the reader makes a Problem of it."""
-    context = {"found": found, "allowed": allowed, "remedy": remedy}
-    return PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
-
-
 def _refuse_twice(values: list[Any], below: tuple[str, ...], what: str, remedy: str) -> None:
     """Refuse a value that stands in a list before, at its own place."""
-    twice = [i for i, value in enumerate(values) if value in values[:i]]
-    if twice:
-        details = [
-            InitErrorDetails(
-                type=mistake(f"{what} {values[i]!r} twice", "each once", remedy),
-                loc=(i, *below),
-                input=values[i],
-            )
-            for i in twice
-        ]
-        raise ValidationError.from_exception_data("Scenario", details)
+    twice = [index for index, value in enumerate(values) if value in values[:index]]
+    raise_problems(
+        ((index, *below), Problem("", f"{what} {values[index]!r} twice", "each once", remedy))
+        for index in twice
+    )

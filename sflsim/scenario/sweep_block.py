@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
+from sflsim.mistakes import Place
 from sflsim.scenario.overrides import read_path
 from sflsim.scenario.yaml_lines import read_yaml, shorten
 
@@ -22,15 +23,6 @@ PATHS = "the path of a field, as after --set, e.g. fleet.straggler.mean or varia
 UNSWEPT = ("sweep", "plan", "name", "description")
 
 Over = Mapping[str, Sequence[Any]]
-
-
-class Mistake(NamedTuple):
-    """What cannot be swept: where in the mapping (path, index), what was found, what is allowed."""
-
-    place: tuple[str | int, ...]
-    found: str
-    allowed: str
-    remedy: str = ""
 
 
 def read_over(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -73,22 +65,23 @@ def _values(text: str, label: str) -> list[Any]:
     return wrapped
 
 
-def mistakes(over: Over) -> Iterator[Mistake]:
-    """Yield what is wrong with a sweep as it is written; whether a field takes a value is not asked."""
+def sweep_problems(over: Over) -> Iterator[tuple[Place, Problem]]:
+    """Yield what is wrong with a sweep as it is written, and where (path, index); values are not tried."""
     if not over:
-        yield Mistake((), "no path", PATHS, "leave 'sweep' out, or add a path and its values")
+        yield (), Problem("", "no path", PATHS, "leave 'sweep' out, or add a path and its values")
     for path, values in over.items():
         steps, rest = read_path(path)
         if not steps or rest:
-            yield Mistake((path,), f"the path {shorten(path)!r}", PATHS)
+            yield (path,), Problem("", f"the path {shorten(path)!r}", PATHS)
         elif steps[0] in UNSWEPT:
-            yield Mistake((path,), f"'{steps[0]}', which changes no simulation", PATHS)
+            yield (path,), Problem("", f"'{steps[0]}', which changes no simulation", PATHS)
         if not values:
-            yield Mistake((path,), "an empty list", "a list with at least one value")
+            yield (path,), Problem("", "an empty list", "a list with at least one value")
         known: set[str] = set()
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             if (text := json.dumps(value, sort_keys=True, default=repr)) in known:
-                yield Mistake((path, place), f"{shorten(repr(value))} twice", "each value once")
+                yield (path, index), Problem("", f"{shorten(repr(value))} twice", "each value once")
             known.add(text)
     if (count := prod(len(values) for values in over.values())) > MAX_POINTS:
-        yield Mistake((), f"{count} points", f"at most {MAX_POINTS}", "shorten the lists, or sweep in parts")
+        remedy = "shorten the lists, or sweep in parts"
+        yield (), Problem("", f"{count} points", f"at most {MAX_POINTS}", remedy)

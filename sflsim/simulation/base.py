@@ -7,13 +7,12 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.costs import Costs
-from sflsim.mistakes import mistake
+from sflsim.mistakes import mistake, refusal
 from sflsim.simulation.simulation import Simulation
 
 Weighting = Literal["samples", "uniform"]
@@ -56,13 +55,8 @@ class AlgorithmConfig(BaseModel):
     @classmethod
     def _has_a_state_to_keep(cls, given: Any) -> Any:
         if isinstance(given, dict) and "keep_state" in given and "keep_state" not in cls.model_fields:
-            context = {
-                "reason": "",
-                "found": f"keep_state for {given.get('algorithm')}",
-                "allowed": "keep_state where clients' optimizers start afresh in each round",
-                "remedy": cls.why_no_state,
-            }
-            raise PydanticCustomError("one_of", "{found}: {remedy}", context)
+            allowed = "keep_state where clients' optimizers start afresh in each round"
+            raise refusal(f"keep_state for {given.get('algorithm')}", allowed, cls.why_no_state)
         return given
 
     @field_validator("name")

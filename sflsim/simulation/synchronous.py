@@ -15,10 +15,10 @@ from pydantic import Field
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol
+from sflsim.fields import Period
 from sflsim.learning.graph.lineage import Handle
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.simulation import Lane, Simulation
-from sflsim.units import Period
 
 
 class SynchronousConfig(AlgorithmConfig):

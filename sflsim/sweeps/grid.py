@@ -16,7 +16,7 @@ from sflsim.scenario.fixed_costs import fixed_costs
 from sflsim.scenario.loading import vary
 from sflsim.scenario.overrides import Override, read_path
 from sflsim.scenario.schema import Scenario
-from sflsim.scenario.sweep_block import Over, mistakes
+from sflsim.scenario.sweep_block import Over, sweep_problems
 from sflsim.scenario.translate import path_of
 from sflsim.scenario.yaml_lines import shorten
 from sflsim.session import Options, Session
@@ -59,9 +59,7 @@ def merged(scenario: Scenario, over: Over | None) -> dict[str, list[Any]]:
         )
         remedy = "e.g. sweep: {fleet.straggler.mean: [1 s, 2 s]}"
         raise scenario.located(ScenarioError(Problem("sweep", found, allowed, remedy)))
-    wrong = [
-        Problem(path_of(one.place), one.found, one.allowed, one.remedy, "--over") for one in mistakes(both)
-    ]
+    wrong = [replace(one, path=path_of(place), file="--over") for place, one in sweep_problems(both)]
     if wrong:
         raise ScenarioError(wrong)
     return both

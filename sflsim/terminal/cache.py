@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic_core import PydanticCustomError
-
 from sflsim.errors import SflsimError
 from sflsim.learning.graph.disk_store import DiskStore, default_folder
-from sflsim.units import Quantity
-
-SIZE = Quantity("byte", "1 GiB", positive=False)
-AGE = Quantity("s", "30 days", positive=False)
 
 
 def format_cache(folder: Path | None) -> list[str]:
@@ -30,16 +24,15 @@ def format_cache(folder: Path | None) -> list[str]:
     ]
 
 
-def prune_cache(folder: Path | None, size: str | None, age: str | None) -> str:
-    """Remove what `size` and `age` say, and return a line about it.
+def prune_cache(folder: Path | None, size_bytes: float | None, age_s: float | None) -> str:
+    """Remove what exceeds a size and what was not used for so long; return a line about it.
 
     Raises:
-        SflsimError: neither is given, one of them cannot be read, or the store cannot be written.
+        SflsimError: neither is given, or the store cannot be written.
     """
-    if size is None and age is None:
+    if size_bytes is None and age_s is None:
         raise SflsimError("cache prune: say how far, with --size (e.g. '1 GiB') or --age (e.g. '30 days')")
     place = folder or default_folder()
-    size_bytes, age_s = _read("--size", size, SIZE), _read("--age", age, AGE)
     if not place.is_dir():
         return f"{place}: nothing is stored yet"
     store = DiskStore(place)
@@ -55,11 +48,3 @@ def size_text(size_bytes: float) -> str:
             return f"{size_bytes:.4g} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:,.4g} GiB"
-
-
-def _read(option: str, text: str | None, quantity: Quantity) -> float | None:
-    try:
-        return None if text is None else quantity.read(text)
-    except PydanticCustomError as error:
-        allowed = (error.context or {})["allowed"]
-        raise SflsimError(f"{option}: found {text!r}; allowed: {allowed}") from None

@@ -18,7 +18,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sflsim"
 
-BASE = {"errors", "units", "streams", "mistakes", "readers", "rows"}
+BASE = {"errors", "units", "fields", "streams", "mistakes", "readers", "rows"}
 PLANES = {"clock", "learning", "fleet"}
 TABLES = {"record", "metrics", "report"}
 RUNS = {"provenance", "record", "registry", "scenario", "session", "experiment"}
@@ -27,13 +27,14 @@ USES = {"sweeps", "planner", "explainer", "diagnostics"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "units": set(),
+    "fields": {"mistakes", "units"},
     "streams": set(),
-    "mistakes": set(),
+    "mistakes": {"errors"},
     "readers": set(),
     "rows": set(),
     "claims": set(),
     "provenance": set(),
-    "registry": {"errors"},
+    "registry": {"errors", "mistakes", "fields"},
     "workers": {"errors"},
     "fleet": {*BASE, "registry"},
     "clock": {*BASE, "fleet"},

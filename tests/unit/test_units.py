@@ -13,11 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 import sflsim
 from sflsim.errors import ScenarioError
+from sflsim.fields import Fraction, Power
 from sflsim.fleet.distributions.amounts import Amount, AmountOf
 from sflsim.planner.space import size_of
 from sflsim.retime.scaling import scaled
 from sflsim.scenario.plan_block import number_of
-from sflsim.units import BASE_UNITS, Fraction, NoQuantity, Power, measure, parse, split
+from sflsim.units import BASE_UNITS, NoQuantity, measure, parse, split
 
 ACCEPTED = [
     ("23 dBm", "W", 10**-0.7),  # 10^(23/10) mW

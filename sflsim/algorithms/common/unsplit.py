@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.algorithms.common.first_order import check_optimizer, train_part
 from sflsim.algorithms.common.kept import KeptStates, StateConfig, steps_before, with_states
@@ -20,6 +19,7 @@ from sflsim.learning.calls import in_groups, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Handle, Lane
 from sflsim.learning.optimizers import OptimizerConfig
+from sflsim.mistakes import mistake
 from sflsim.simulation.base import Algorithm, Count
 from sflsim.simulation.simulation import Simulation
 
@@ -45,13 +45,8 @@ class UnsplitConfig(StateConfig):
     @model_validator(mode="after")
     def _one_length(self) -> UnsplitConfig:
         if self.epochs is not None and self.local_iterations is not None:
-            context = {
-                "reason": "is said twice",
-                "found": f"epochs {self.epochs} and local_iterations {self.local_iterations}",
-                "allowed": "one of the two",
-                "remedy": "drop one",
-            }
-            raise PydanticCustomError("one_of", "{reason}", context)
+            found = f"epochs {self.epochs} and local_iterations {self.local_iterations}"
+            raise mistake("is said twice", found, "one of the two", "drop one")
         return self
 
 

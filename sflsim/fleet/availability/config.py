@@ -12,15 +12,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from sflsim.fields import PERIOD, Period
 from sflsim.fleet.availability.on_off import ALWAYS, DAY_S, Daily, OnOffProcess, Timeline, Traced
 from sflsim.fleet.distributions.empirical import measured
-from sflsim.fleet.files import at
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.traces import Point, TraceConfig, check_times
-from sflsim.mistakes import mistake, mistakes
+from sflsim.mistakes import mistake, mistake_at, mistakes
 from sflsim.registry import OneOf
 from sflsim.streams import Stream, generator
-from sflsim.units import PERIOD, Period
 
 CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})", re.ASCII)
 
@@ -115,7 +114,7 @@ class DailyAvailable(BaseModel):
         most_s = min(window_s, DAY_S - window_s) / 2
         if self.jitter is not None and self.jitter >= most_s:
             allowed = f"less than half of the window and of the gap, {PERIOD.write(most_s)}"
-            raise mistakes([(("jitter",), mistake("is too long", PERIOD.write(self.jitter), allowed))])
+            raise mistake_at("jitter", "is too long", PERIOD.write(self.jitter), allowed)
         return self
 
     def timeline(self, seed: int, device_name: str) -> Timeline:
@@ -154,20 +153,20 @@ class TraceAvailable(TraceConfig):
         super().model_post_init(context)
         if not any(trace.values.any() for trace in self._traces.values()):
             found, allowed = "0 in every row", "a 1 in some row: a time at which a device is there"
-            raise at("file", "has nobody there", found, allowed)
+            raise mistake_at("file", "has nobody there", found, allowed)
 
     @model_validator(mode="after")
     def _no_rates(self) -> Self:
         given = [key for key in ("values_in", "scale") if key in self.model_fields_set]
         if given and (self.values_in is not None or self.scale != 1.0):
-            raise at(given[0], "has no place here", "given", "a trace of 0 and 1 without it")
+            raise mistake_at(given[0], "has no place here", "given", "a trace of 0 and 1 without it")
         return self
 
     def _trace(self, points: list[Point]) -> Profile:
         read = measured([cell for _, cell in points], None)
         for (_, cell), value in zip(points, read.values, strict=True):
             if read.unit or value not in (0, 1):
-                raise at("file", "holds something else", str(cell), "1 (there) and 0 (away)")
+                raise mistake_at("file", "holds something else", str(cell), "1 (there) and 0 (away)")
         check_times(points)
         return Profile(np.array([time_s for time_s, _ in points]), read.values, self._period_s(points))
 

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import did_you_mean
+from sflsim.fields import Bandwidth, Compute, Seconds
 from sflsim.fleet.availability.on_off import ScheduledOnOff
 from sflsim.fleet.links.directions import Direction, Rate
 from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
-from sflsim.mistakes import Place, mistake, mistakes
+from sflsim.mistakes import Place, mistake, mistake_at, mistakes
 from sflsim.streams import Stream
-from sflsim.units import Bandwidth, Compute, Seconds
 
 
 class NewRates(BaseModel):
@@ -58,7 +58,7 @@ class EventConfig(BaseModel):
         if not given:
             raise mistakes([((), mistake("changes nothing", "no change", "'set', 'leave' or 'join'"))])
         if self.leave and self.join:
-            raise mistakes([(("join",), mistake("contradicts 'leave'", "both", "one event for each"))])
+            raise mistake_at("join", "contradicts 'leave'", "both", "one event for each")
         return self
 
 

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
+from sflsim.fields import FieldFormat
 from sflsim.mistakes import mistake
 from sflsim.units import NoQuantity, measure, split
 
@@ -52,12 +52,12 @@ class Amount(float):
 
 
 @dataclass(frozen=True)
-class AmountOf:
-    """Annotation of a field that holds an `Amount`; `positive` refuses zero."""
+class AmountOf(FieldFormat):
+    """A field that holds an `Amount`; `positive` refuses zero."""
 
     positive: bool = True
 
-    def read(self, value: Any) -> Amount:
+    def read(self, value: Any, info: ValidationInfo | None = None) -> Amount:
         """Return `value` ("2 s", 1.5, "10 Mbit/s") in the base unit of its dimension."""
         if isinstance(value, Amount):
             amount = value
@@ -70,6 +70,10 @@ class AmountOf:
         if amount < 0 or (self.positive and not amount):
             raise self._wrong(value, "must be above zero" if self.positive else "must not be negative")
         return amount
+
+    def write(self, value: float) -> str | float:
+        """Return an amount as text that reads back to the same float in the same unit."""
+        return str(value) if getattr(value, "unit", "") else float(value)
 
     def _bare(self, value: float) -> Amount:
         try:
@@ -90,17 +94,6 @@ class AmountOf:
     def _wrong(self, value: Any, reason: str, remedy: str = "") -> Exception:
         return mistake(reason, repr(value), allowed_in(None, self.positive), remedy)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self.read, serialization=core_schema.plain_serializer_function_ser_schema(written)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return that it is text with a unit, or a number."""
         return {"anyOf": [{"type": "string"}, {"type": "number"}], "examples": list(EXAMPLES.values())}
-
-
-def written(amount: float) -> str | float:
-    """Return an amount as text that reads back to the same float in the same unit."""
-    return str(amount) if getattr(amount, "unit", "") else float(amount)

@@ -19,20 +19,18 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationInfo,
     create_model,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
 from sflsim import registry
 from sflsim.errors import SflsimError
+from sflsim.fields import FieldFormat, Quantity
 from sflsim.fleet.distributions.amounts import Amount, allowed_in
 from sflsim.mistakes import mistake, mistakes
-from sflsim.units import Quantity
 
 Draws = npt.NDArray[np.float64]
 
@@ -133,8 +131,8 @@ Distribution = Annotated[
 
 
 @dataclass(frozen=True)
-class Drawable:
-    """Annotation of a field that is a quantity, or a distribution of `family` that is drawn from.
+class Drawable(FieldFormat):
+    """A field that is a quantity, or a distribution of `family` that is drawn from.
 
     Held as a float in the quantity's base unit or as the distribution. With `unlimited` the word
     "unlimited" is read as infinity.
@@ -148,7 +146,7 @@ class Drawable:
         """Return the Configs that the field may hold, by kind."""
         return kinds_of(self.family)
 
-    def read(self, value: Any, info: ValidationInfo) -> float | BaseModel:
+    def read(self, value: Any, info: ValidationInfo | None = None) -> float | BaseModel:
         """Return the float or the distribution that `value` describes."""
         if isinstance(value, (Mapping, BaseModel)):
             return registry.OneOf(self.kinds).read(as_mapping(value), info)
@@ -162,14 +160,8 @@ class Drawable:
             return value.model_dump(mode="json")
         return self.quantity.write(value) if math.isfinite(value) else "unlimited"
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(
-            self.read, serialization=core_schema.plain_serializer_function_ser_schema(self.write)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return that it is text with a unit, or a distribution."""
         examples = [self.quantity.example, *(["unlimited"] if self.unlimited else [])]
         kinds = [handler(kind.__pydantic_core_schema__) for kind in self.kinds().values()]
         drawn = {"type": "object", "required": ["kind"], "oneOf": kinds}

@@ -23,7 +23,7 @@ from sflsim.fleet.distributions.unbounded import (
     Weibull,
     ZeroOrMore,
 )
-from sflsim.mistakes import mistake, mistakes
+from sflsim.mistakes import mistake_at
 
 __all__ = [
     "Constant", "Distribution", "DistributionConfig", "Draws", "Empirical", "Exponential", "Gamma",
@@ -60,7 +60,7 @@ class Uniform(DistributionConfig):
     def _ordered(self) -> Self:
         if self.high < self.low:
             allowed = f"at least low, which is {self.low}"
-            raise mistakes([(("high",), mistake("is below low", repr(str(self.high)), allowed))])
+            raise mistake_at("high", "is below low", repr(str(self.high)), allowed)
         return self
 
     @property

@@ -18,8 +18,8 @@ from sflsim.errors import did_you_mean
 from sflsim.fleet import files
 from sflsim.fleet.distributions.amounts import Amount, AmountOf
 from sflsim.fleet.distributions.base import DistributionConfig, Draws
-from sflsim.fleet.files import Cell, Table, at
-from sflsim.mistakes import mistake
+from sflsim.fleet.files import Cell, Table
+from sflsim.mistakes import mistake, mistake_at
 from sflsim.readers.table import NUMBER
 
 _CELL = AmountOf(positive=False)
@@ -96,12 +96,14 @@ def _column(table: Table, column: str | None) -> int:
         first = table.rows[0]
         found = f"{', '.join(cell.text for cell in first)!r} {first[0].place}"
         allowed = "a first line with the names of the columns, or one column alone"
-        raise at("file", "has no header", found, allowed, "write 12.5, not 12,5, where it is one number")
+        raise mistake_at(
+            "file", "has no header", found, allowed, "write 12.5, not 12,5, where it is one number"
+        )
     if column is not None and column not in names:
         remedy = did_you_mean(column, names)
-        raise at("column", "is no column of the file", repr(column), ", ".join(names), remedy)
+        raise mistake_at("column", "is no column of the file", repr(column), ", ".join(names), remedy)
     if column is None and len(names) > 1:
-        raise at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names)}")
+        raise mistake_at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names)}")
     return 0 if column is None else names.index(column)
 
 
@@ -113,7 +115,7 @@ def measured(cells: list[Cell], values_in: str | None) -> Measurements:
     allowed = f"the unit of the first row, {cells[0].text!r}"
     for cell, amount in zip(cells, amounts, strict=True):
         if amount.unit != unit:
-            raise at("file", "mixes units", str(cell), allowed)
+            raise mistake_at("file", "mixes units", str(cell), allowed)
     return Measurements(np.array(amounts, dtype=np.float64), unit)
 
 
@@ -126,7 +128,7 @@ def _unit(values_in: str | None) -> Amount:
     except PydanticCustomError as error:
         allowed = "a unit such as ms, s, Mbit/s or GFLOP/s"
         remedy = str((error.context or {}).get("remedy", ""))
-        raise at("values_in", "is no unit", repr(values_in), allowed, remedy) from error
+        raise mistake_at("values_in", "is no unit", repr(values_in), allowed, remedy) from error
 
 
 def _amount(cell: Cell, scale: Amount) -> Amount:
@@ -140,4 +142,4 @@ def _amount(cell: Cell, scale: Amount) -> Amount:
     except PydanticCustomError as error:
         allowed = "numbers, zero or more and finite, in every row"
         remedy = "write 12.5, not 12,5; 1250000, not 1,250,000" if "," in cell.text else ""
-        raise at("file", f"has a cell that {error.message()}", str(cell), allowed, remedy) from error
+        raise mistake_at("file", f"has a cell that {error.message()}", str(cell), allowed, remedy) from error

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from sflsim.fleet.distributions.amounts import AmountOf
 from sflsim.fleet.distributions.base import DistributionConfig, Draws
-from sflsim.mistakes import mistake, mistakes
+from sflsim.mistakes import mistake_at
 
 AboveZero = Annotated[float, AmountOf()]
 ZeroOrMore = Annotated[float, AmountOf(positive=False)]
@@ -47,7 +47,7 @@ class UnboundedDistribution(DistributionConfig):
         key = self.lower_bound
         if key and self.cap is not None and self.cap < getattr(self, key):
             allowed = f"at least {key}, which is {getattr(self, key)}"
-            raise mistakes([(("cap",), mistake(f"is below {key}", repr(str(self.cap)), allowed))])
+            raise mistake_at("cap", f"is below {key}", repr(str(self.cap)), allowed)
         return self
 
     @property

@@ -8,12 +8,12 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sflsim.fields import BANDWIDTH
 from sflsim.fleet.distributions.base import DistributionConfig
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.traces import Traceable, TraceConfig
-from sflsim.mistakes import mistake, mistakes
+from sflsim.mistakes import mistake_at
 from sflsim.streams import generator
-from sflsim.units import BANDWIDTH
 
 
 class CapacityConfig(DistributionConfig):
@@ -51,10 +51,10 @@ class AccessPointConfig(BaseModel):
         given = [key for key in ("up", "down", "shared") if getattr(self, key) != math.inf]
         if not given:
             allowed = "a limited rate for 'up' and 'down', or for 'shared'"
-            raise mistakes([(("shared",), mistake("limits nothing", "an unlimited access point", allowed))])
+            raise mistake_at("shared", "limits nothing", "an unlimited access point", allowed)
         if "shared" in given and len(given) > 1:
             found, allowed = f"'shared' and '{given[0]}'", "'shared', or 'up' and 'down'"
-            raise mistakes([(("shared",), mistake("is given beside up or down", found, allowed))])
+            raise mistake_at("shared", "is given beside up or down", found, allowed)
         return self
 
     def build(self, seed: int, name: str) -> AccessPoint:

@@ -11,15 +11,15 @@ from typing import Annotated, ClassVar, Literal, Protocol, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from sflsim.fields import BANDWIDTH, SECONDS, Bytes, DutyCycle, LostShare
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distributions.base import DistributionConfig, Drawable, Draws
 from sflsim.fleet.links import directions
 from sflsim.fleet.links.directions import Direction, Loss
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.traces import Traceable, TraceConfig
-from sflsim.mistakes import Place, mistake, mistakes
+from sflsim.mistakes import Place, mistake, mistake_at, mistakes
 from sflsim.streams import Stream, generator
-from sflsim.units import BANDWIDTH, SECONDS, Bytes, DutyCycle, LostShare
 
 
 class LinkDrawConfig(DistributionConfig):
@@ -87,10 +87,10 @@ class Delivery(BaseModel):
         if isinstance(self.latency, LatencyConfig):
             if self.latency.redraw == "message":
                 allowed = "a distribution, where the latency is drawn per message"
-                raise mistakes([(("jitter",), mistake("is said twice", found, allowed, remedy))])
+                raise mistake_at("jitter", "is said twice", found, allowed, remedy)
         elif not self.latency:
             allowed = "a standard deviation beside a latency above zero, which is the mean"
-            raise mistakes([(("jitter",), mistake("has no mean", found, allowed, remedy))])
+            raise mistake_at("jitter", "has no mean", found, allowed, remedy)
         return self
 
     def at_rates(self, up: directions.Rate, down: directions.Rate, seed: int, owner_name: str) -> Link:

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationInfo,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
 from sflsim import registry
+from sflsim.fields import BANDWIDTH, DISTANCE, FieldFormat, Frequency, Loss, Noise, TransmitPower
 from sflsim.fleet.distributions.base import DistributionConfig, Drawable
 from sflsim.fleet.links.links import Delivery, Link, LinkConfig, RateConfig, drawn
 from sflsim.streams import generator
-from sflsim.units import BANDWIDTH, DISTANCE, Frequency, Loss, Noise, TransmitPower
 
 Shannon = Literal["shannon"]
 
@@ -56,7 +53,7 @@ class PathLoss(BaseModel):
 class DownRate(Drawable):
     """Annotation of a rate down: as in any link, or "shannon" for the capacity that also holds upwards."""
 
-    def read(self, value: Any, info: ValidationInfo) -> Any:
+    def read(self, value: Any, info: ValidationInfo | None = None) -> Any:
         """Return the float, the distribution or the word that `value` describes."""
         return value if value == "shannon" else super().read(value, info)
 
@@ -64,10 +61,9 @@ class DownRate(Drawable):
         """Return what `read` turns into the same value."""
         return value if value == "shannon" else super().write(value)
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"anyOf": [{"enum": ["shannon"]}, super().__get_pydantic_json_schema__(schema, handler)]}
+    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return that it is that word, or a rate."""
+        return {"anyOf": [{"enum": ["shannon"]}, super().json_schema(handler)]}
 
 
 class ShannonRates(BaseModel):
@@ -106,29 +102,23 @@ class ShannonConfig(Delivery, ShannonRates):
         return self.at_rates(up, down, seed, owner_name)
 
 
-@dataclass(frozen=True)
-class OneLink:
-    """Annotation of a field that holds a link: rates (a `LinkConfig`), or another kind by its name."""
+class OneLink(FieldFormat):
+    """A field that holds a link: rates (a `LinkConfig`), or another kind by its name."""
 
-    def read(self, value: Any, info: ValidationInfo) -> BaseModel:
+    def read(self, value: Any, info: ValidationInfo | None = None) -> BaseModel:
         """Return the Config that `value` describes."""
         if isinstance(value, (LinkConfig, ShannonConfig)):
             return value
         if isinstance(value, Mapping) and "kind" in value:
             return registry.OneOf(lambda: {"shannon": ShannonConfig}).read(value, info)
-        return LinkConfig.model_validate(value, context=info.context)
+        return LinkConfig.model_validate(value, context=info and info.context)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def write(value: BaseModel) -> Any:
-            return value.model_dump(mode="json")
+    def write(self, value: BaseModel) -> Any:
+        """Return the Config as `read` takes it."""
+        return value.model_dump(mode="json")
 
-        return core_schema.with_info_plain_validator_function(
-            self.read, serialization=core_schema.plain_serializer_function_ser_schema(write)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return that it is a link's name or rates, or another kind."""
         named = LinkConfig.__get_pydantic_json_schema__(LinkConfig.__pydantic_core_schema__, handler)
         return {"anyOf": [*named["anyOf"], handler(ShannonConfig.__pydantic_core_schema__)]}
 

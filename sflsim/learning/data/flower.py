@@ -16,7 +16,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim.learning.data.partition import Indices
-from sflsim.learning.data.source import missing_extra, mistake, refused
+from sflsim.learning.data.source import missing_extra, refused
+from sflsim.mistakes import refusal
 from sflsim.streams import generator, seed_of
 
 Values = npt.NDArray[Any]
@@ -218,7 +219,7 @@ class Sizes(FlowerPartition):
     @model_validator(mode="after")
     def _some_each(self) -> Sizes:
         if min(self.sizes) < 1:
-            raise mistake(f"a size of {min(self.sizes)}", "1 or more")
+            raise refusal(f"a size of {min(self.sizes)}", "1 or more")
         return self
 
     def parameters(self, samples: int, clients: int) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from sflsim.learning.data.source import (
     Labels,
     Source,
     SplitData,
-    mistake,
     unreadable,
 )
 from sflsim.learning.data.table_files import local_tables
 from sflsim.learning.data.tables import TableSource, column_names
 from sflsim.learning.data.text import TOKENIZER, text_data, vocabulary_of
+from sflsim.mistakes import refusal
 
 USUAL = {"image": ("image", "img"), "text": ("text", "sentence"), "label": ("label", "labels", "fine_label")}
 
@@ -46,7 +46,7 @@ class Columns(BaseModel):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if self.image is not None and self.text is not None:
-            raise mistake("both image and text", "one of them")
+            raise refusal("both image and text", "one of them")
         return self
 
 

@@ -13,13 +13,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError, SflsimError
+from sflsim.fields import Fraction
 from sflsim.learning.data.base import Data
 from sflsim.learning.stamps import stamp_of
+from sflsim.mistakes import refusal
 from sflsim.streams import generator
-from sflsim.units import Fraction
 
 Labels = npt.NDArray[np.int64]
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
@@ -88,7 +88,7 @@ class SplitData(BaseModel):
     def _leaves_some(cls, share: float | None) -> float | None:
         """Refuse a share that leaves next to nothing to train on."""
         if share is not None and share > 0.9:
-            raise mistake(f"{share:.0%}", "at most 90%")
+            raise refusal(f"{share:.0%}", "at most 90%")
         return share
 
     @property
@@ -211,12 +211,6 @@ def _some(indices: Labels, limit: int | None, purpose: str) -> Labels:
 def refused(path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
     """Return the error of data that cannot be used."""
     return ScenarioError(Problem(path, found, allowed, remedy))
-
-
-def mistake(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
-    """Return the error to raise in a validator of settings."""
-    context = {"found": found, "allowed": allowed, "remedy": remedy}
-    return PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
 
 
 def unreadable(file: Path, found: str, allowed: str, remedy: str = "") -> ScenarioError:

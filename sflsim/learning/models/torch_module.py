@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits, unknown
 from sflsim.learning.user_code import imported, version_of
+from sflsim.mistakes import refusal
 from sflsim.registry import UNTRUSTED, Trust, trusted
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ class TorchModule(ModelConfig):
         """Return the place of a file as an absolute path; refuse code at once where trust is denied."""
         place, colon, function = module.rpartition(":")
         if not (colon and place and function.isidentifier()):
-            raise _mistake(repr(module), "'package.module:function' or 'file.py:function'", "")
+            raise refusal(repr(module), "'package.module:function' or 'file.py:function'")
         context = info.context if isinstance(info.context, dict) else {}
         if context.get("trust") is False:
-            raise _mistake(repr(module), TRUSTED_CODE, UNTRUSTED)
+            raise refusal(repr(module), TRUSTED_CODE, UNTRUSTED)
         if not place.endswith(".py"):
             return module
         path = (Path(context.get("base_dir") or ".") / place).resolve()
         if trusted() and not path.is_file():
-            raise _mistake(f"no file {place}", "a Python file, beside the scenario or by its path", "")
+            raise refusal(f"no file {place}", "a Python file, beside the scenario or by its path")
         return f"{path}:{function}"
 
     @model_validator(mode="after")
@@ -203,8 +203,3 @@ def _function(place: str) -> Callable[..., Any]:
         raise ScenarioError(Problem("workload.model.module", f"no function {name!r} in {module}", allowed))
     found_function: Callable[..., Any] = function
     return found_function
-
-
-def _mistake(found: str, allowed: str, remedy: str) -> PydanticCustomError:
-    context = {"found": found, "allowed": allowed, "remedy": remedy}
-    return PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits
 from sflsim.learning.stamps import stamp_of
+from sflsim.mistakes import refusal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,11 +77,11 @@ class Transformer(ModelConfig):
     def _one_source(self) -> Self:
         if (self.name is None) == (self.config is None):
             found = "both name and config" if self.name else "neither name nor config"
-            raise _mistake(found, "one of them", "e.g. 'config: {model_type: opt, hidden_size: 64}'")
+            raise refusal(found, "one of them", "e.g. 'config: {model_type: opt, hidden_size: 64}'")
         if self.labels is not None and self.name is None:
-            raise _mistake("labels with a config", "labels with a name", "random weights know no words")
+            raise refusal("labels with a config", "labels with a name", "random weights know no words")
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
-            raise _mistake("a config without model_type", "e.g. model_type: opt, gpt2, llama, bert, vit")
+            raise refusal("a config without model_type", "e.g. model_type: opt, gpt2, llama, bert, vit")
         return self
 
     @property
@@ -263,8 +263,3 @@ def _width(settings: Any) -> int:
 
 def _problem(path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
     return ScenarioError(Problem(path, found, allowed, remedy))
-
-
-def _mistake(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
-    context = {"found": found, "allowed": allowed, "remedy": remedy}
-    return PydanticCustomError("mistake", "found {found}; allowed: {allowed}", context)
