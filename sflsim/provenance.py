@@ -36,9 +36,13 @@ def provenance() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def fingerprint(scenario: str) -> str:
-    """Return the hash by which a resolved scenario, in YAML, is known again."""
-    return hashlib.blake2b(scenario.encode(), digest_size=16).hexdigest()
+def fingerprint(scenario: str, files: Mapping[str, str] | None = None) -> str:
+    """Return the hash by which a resolved scenario, in YAML, and the `files` that it read are known again.
+
+    `files` holds the hash of each file's content by its path.
+    """
+    known = scenario + "".join(f"{path} {content}\n" for path, content in sorted((files or {}).items()))
+    return hashlib.blake2b(known.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def versions() -> dict[str, str]:

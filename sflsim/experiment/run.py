@@ -23,6 +23,7 @@ from sflsim.record import tables
 from sflsim.record.folders import Claim, claimed, written
 from sflsim.record.trace import MODERATE, chosen, write_trace
 from sflsim.rows import ClientWork, RunRow
+from sflsim.scenario.files import contents
 from sflsim.scenario.saved import Saved, checked, read_saved
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Outcome
@@ -240,6 +241,7 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
         tables.of_rows("runs", one.variant, one.seed, [_run(one, algorithm[one.variant], own)])
         for one, own in zip(outcomes, clients, strict=True)
     ]
+    files = contents(scenario)
     whole = len(outcomes) == expected and all(one.status != "interrupted" for one in outcomes)
     return Run(
         scenario,
@@ -250,7 +252,8 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
         runs=tables.joined("runs", runs),
         manifest={
             "status": "completed" if whole else "interrupted",
-            "scenario": fingerprint(scenario.to_yaml()),
+            "scenario": fingerprint(scenario.to_yaml(), files),
+            "files": files,
             "versions": versions(),
             "provenance": provenance(),
             "batteries": _batteries(scenario),

@@ -27,6 +27,7 @@ from sflsim.experiment.run import Run, assemble
 from sflsim.experiment.worker import Job, start, work
 from sflsim.learning.graph.store import Store
 from sflsim.rows import Evaluation
+from sflsim.scenario.files import reread
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session, unlike_rounds
 
@@ -79,6 +80,7 @@ def simulate(
         ScenarioError: the scenario fits no model, data or fleet.
         SflsimError: the device is not there, or a worker died.
     """
+    scenario = reread(scenario)
     place = None if cache is None else Path(cache)
     options = Options(device, timing_only, keep_spans=keep_spans, cache=place, trusted=scenario.trusted)
     check_device(device, timing_only)

@@ -15,6 +15,7 @@ from sflsim.explainer.what_if import WHAT_IF, changed_activities
 from sflsim.explainer.what_if import what_if as simulated
 from sflsim.metrics.critical_path import critical_path, shares, slowest
 from sflsim.metrics.tables import first_at_target
+from sflsim.scenario.files import contents, reread
 from sflsim.scenario.schema import Scenario
 from sflsim.session import has_rounds
 
@@ -101,6 +102,8 @@ def _chosen(run: Run, variant: str | None) -> pd.DataFrame:
 
 def _what_if(run: Run, runs: pd.DataFrame, told: pd.DataFrame, wanted: bool) -> pd.DataFrame:
     """Return what changes would save, variant by variant; those that finished no round have no rows."""
+    if wanted:
+        _refuse_changed(run)
     target = run.scenario.target_accuracy
     reached = None if target is None else first_at_target(run.evaluations, target)
     tables = []
@@ -116,6 +119,17 @@ def _what_if(run: Run, runs: pd.DataFrame, told: pd.DataFrame, wanted: bool) -> 
         tables.append(table)
     empty = pd.DataFrame(columns=list(WHAT_IF)).astype(WHAT_IF)
     return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def _refuse_changed(run: Run) -> None:
+    """Refuse to compare a run with what its scenario's files say now, where that is something else."""
+    known, now = run.manifest.get("files") or {}, contents(reread(run.scenario))
+    changed = [str(file) for file, content in known.items() if now.get(str(file)) != content]
+    if changed:
+        raise RunError(
+            f"what twice as fast would save cannot be simulated: since the run, {', '.join(changed)} has "
+            "changed; run the scenario again, or leave the what-ifs out (--no-what-if)"
+        )
 
 
 def _shares(scenario: Scenario, told: pd.DataFrame, names: pd.Series) -> list[float]:

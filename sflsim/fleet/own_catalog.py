@@ -6,9 +6,11 @@ Whether the figures make a device or a link is checked where the file is read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from sflsim.fleet import catalog
 from sflsim.fleet.catalog import Entry, Figure, Status, Table
@@ -39,11 +41,31 @@ class CatalogEntry(_Part):
         return Entry(name, self.about, tuple(figures))
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a catalog was read from: files or entries as given, paths relative to `folder`. All are equal."""
+
+    given: Any = field(default=None, compare=False)
+    folder: Path = field(default=Path(), compare=False)
+
+
 class CatalogConfig(_Part):
     """Devices and links of one's own, by name."""
 
     devices: dict[str, CatalogEntry] = {}
     links: dict[str, CatalogEntry] = {}
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def origin(self) -> Origin:
+        """What it was read from; its `given` is None where it was given as it is."""
+        return self._origin
+
+    def read_from(self, origin: Origin) -> CatalogConfig:
+        """Return this catalog as read from `origin`."""
+        copy = self.model_copy()
+        copy._origin = origin
+        return copy
 
     def table(self, table: Table) -> Mapping[str, CatalogEntry]:
         """Return the section of a table."""

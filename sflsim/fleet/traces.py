@@ -94,6 +94,11 @@ class TraceConfig(BaseModel):
         drawn = generator(seed, "trace", self._stem, owner_name).integers(len(names))
         return self._traces[names[int(drawn)]]
 
+    def content(self) -> bytes:
+        """Return what was read, to be told from other content."""
+        parts = [(one.times_s.tobytes(), one.values.tobytes()) for one in self._traces.values()]
+        return repr((list(self._traces), parts)).encode()
+
     @property
     def _stem(self) -> str:
         """The file's name without its folder: the draws are the same wherever the scenario lies."""

@@ -26,6 +26,7 @@ from sflsim.provenance import __version__, fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim
 from sflsim.report.html_points import plan_report
+from sflsim.scenario.files import contents, reread
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
@@ -181,6 +182,7 @@ def plan(
         ScenarioError: there is no plan, or it is of no use with this scenario.
         SflsimError: a large space, and Optuna is not installed; or a worker died.
     """
+    scenario = reread(scenario)
     block = _checked(scenario)
     space = Space(_unrefused(scenario), block)
     check(space)
@@ -301,6 +303,7 @@ def _manifest(
     scenario: Scenario, space: Space, evaluator: Evaluator, method: str, closest: Point | None
 ) -> dict[str, Any]:
     counts, block = evaluator.counts, evaluator.objectives.plan
+    files = {file: one for point in evaluator.timed for file, one in contents(point.scenario).items()}
     return {
         "format": FORMAT,
         "method": method,
@@ -314,7 +317,8 @@ def _manifest(
         "currency": block.prices.currency,
         "target_accuracy": scenario.target_accuracy,
         "nearest": -1 if closest is None else closest.number,
-        "scenario": fingerprint(scenario.to_yaml()),
+        "scenario": fingerprint(scenario.to_yaml(), files),
+        "files": files,
         "version": __version__,
         "versions": versions(),
         "provenance": provenance(),

@@ -20,7 +20,7 @@ from sflsim.errors import Problem, ScenarioError, did_you_mean
 from sflsim.fleet.catalog import ENTRY_NAME, Cataloged, Table, entries
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.links.links import LinkConfig
-from sflsim.fleet.own_catalog import CatalogConfig, CatalogEntry
+from sflsim.fleet.own_catalog import CatalogConfig, CatalogEntry, Origin
 from sflsim.scenario.coercions import coercions
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.source import Source
@@ -64,7 +64,7 @@ def read_catalog(given: Any, folder: Path, place: str = "catalog") -> CatalogCon
             known = _checked(one, folder, where, known)
         else:
             raise ScenarioError(Problem(where, shown(one), TAKES))
-    return known
+    return known.read_from(Origin(given, folder))
 
 
 def load_catalogs(paths: Sequence[Path]) -> CatalogConfig:

@@ -246,8 +246,12 @@ class Scenario(Part):
 
     def to_yaml(self) -> str:
         """Return the scenario with every default and every variant written out; it loads to an equal one."""
+        return write_yaml(self.to_data())
+
+    def to_data(self) -> dict[str, Any]:
+        """Return what `to_yaml` writes, as plain data."""
         absent = {name for name in ("catalog", "sweep", "plan") if getattr(self, name) is None}
-        return write_yaml(self.model_dump(mode="json", by_alias=True, exclude=absent))
+        return self.model_dump(mode="json", by_alias=True, exclude=absent)
 
 
 def json_schema() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from sflsim.record import tables
 from sflsim.record.folders import Claim
 from sflsim.registry import algorithm_of
 from sflsim.report.html_points import sweep_report
+from sflsim.scenario.files import contents, reread
 from sflsim.scenario.loading import written
 from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
@@ -160,10 +161,12 @@ def sweep(
         ScenarioError: no combination can be simulated; a path, for instance, leads nowhere.
         SflsimError: no device, no Ray cluster, or workers that cannot start.
     """
+    scenario = reread(scenario)
     over = merged(scenario, over)
     options = Options(device, timing_only, trusted=scenario.trusted)
     check_device(device, timing_only)
     found = points(scenario, over, options)
+    files = {file: one for point in found for file, one in contents(point.scenario).items()}
     jobs = _jobs(found)
     started = time.perf_counter()
     with folders.learned(cache, needed=(ray is not None or (workers or 1) > 1) and not timing_only) as folder:
@@ -184,7 +187,8 @@ def sweep(
         "workers": count,
         "ray": ray or "",
         "real_s": round(time.perf_counter() - started, 3),
-        "scenario": fingerprint(_resolved(scenario, over)),
+        "scenario": fingerprint(_resolved(scenario, over), files),
+        "files": files,
         "versions": versions(),
         "provenance": provenance(),
     }

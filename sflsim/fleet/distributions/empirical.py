@@ -62,6 +62,10 @@ class Empirical(DistributionConfig):
         cells = _cells(self.file, self.column)
         self._measurements = measured(cells, self.values_in)
 
+    def content(self) -> bytes:
+        """Return what was read, to be told from other content."""
+        return self._measurements.values.tobytes() + self._measurements.unit.encode()
+
     def amounts(self) -> dict[str, Amount]:
         return {"file": Amount(float(self._measurements.values.min()), self._measurements.unit)}
 

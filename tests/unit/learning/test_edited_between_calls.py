@@ -64,7 +64,11 @@ print(json.dumps(run.evaluations["loss"].tolist()))
 
 
 def losses(scenario: Path, cache: Path | None) -> list[float]:
-    run = sflsim.simulate(sflsim.load_scenario(scenario, trust=True), cache=cache)
+    return losses_of(sflsim.load_scenario(scenario, trust=True), cache)
+
+
+def losses_of(scenario: sflsim.Scenario, cache: Path | None) -> list[float]:
+    run = sflsim.simulate(scenario, cache=cache)
     return [float(loss) for loss in run.evaluations["loss"]]
 
 
@@ -111,12 +115,13 @@ def test_code_edited_between_two_calls_of_one_process(folder: Path) -> None:
     """Each edit gives another result at once, and undoing it the old one, with a store and without."""
     scenario, cache = folder / "own.yaml", folder / "cache"
     first = losses(scenario, cache)
-    seen = [first]
+    seen, loaded = [first], sflsim.load_scenario(scenario, trust=True)
     for file, text in EDITS.values():
         before = (folder / file).read_text()
         (folder / file).write_text(text)
         found = losses(scenario, cache)
         assert found not in seen, file
+        assert losses_of(loaded, cache) == found, file
         assert found == losses(scenario, None), file
         seen.append(found)
         (folder / file).write_text(before)
@@ -231,10 +236,13 @@ def test_data_and_tokenizer_edited_between_two_calls(tmp_path: Path) -> None:
     """Files of the same size, written anew at once: another result, as of a fresh process."""
     write_tokenizer(tmp_path, "aa")
     scenario, cache = csv_scenario(tmp_path, swapped=False), tmp_path / "cache"
+    loaded = sflsim.load_scenario(scenario)
     before = losses(scenario, cache)
+    assert losses_of(loaded, cache) == before
     csv_scenario(tmp_path, swapped=True)
     after = losses(scenario, cache)
     assert after != before
+    assert losses_of(loaded, cache) == after  # the object that was loaded before
     write_tokenizer(tmp_path, "bb")
     last = losses(scenario, cache)
     assert last not in (before, after)

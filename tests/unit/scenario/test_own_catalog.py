@@ -129,7 +129,9 @@ def test_what_is_kept_needs_no_file(folder: Path) -> None:
     written = yaml.safe_load(loaded.to_yaml())["catalog"]
     assert written["devices"]["box"]["figures"]["compute"]["source"] == "a table [1] of ours"
     assert written["links"]["wifi"]["replaces"] is True
-    assert rates(sflsim.simulate(kept, timing_only=True)) == rates(sflsim.simulate(loaded, timing_only=True))
+    assert rates(sflsim.simulate(kept, timing_only=True)) == rates(sflsim.simulate(again, timing_only=True))
+    with pytest.raises(ScenarioError, match=r"my_devices.yaml.*no such file"):
+        sflsim.simulate(loaded, timing_only=True)  # as loading it again would be
 
 
 def test_without_a_catalog_nothing_is_written() -> None:
@@ -198,6 +200,7 @@ def test_a_plan_decides_between_entries(folder: Path) -> None:
     """Points are rebuilt from what was resolved; its file is not needed any more."""
     block = {"decisions": {"fleet.groups[0].link": ["hall", "wifi", "ethernet"]}, "objectives": ["time"]}
     loaded = sflsim.load_scenario(scenario(folder, "my_devices.yaml", plan=block))
+    loaded = sflsim.parse_scenario(loaded.to_yaml())
     (folder / "my_devices.yaml").unlink()
     found = sflsim.plan(loaded)
     assert len(found.points) == 3
