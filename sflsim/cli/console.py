@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableT
 from rich.segment import Segment
 
 from sflsim.errors import ScenarioError, SflsimError, tell_warnings_plainly
+from sflsim.formatting import counted
 
 PIPED_WIDTH = 200
 """Characters of a line where nobody looks at a terminal; tables are as wide as what they hold."""
@@ -130,9 +131,8 @@ def errors() -> Iterator[None]:
     try:
         yield
     except ScenarioError as error:
-        count = len(error.problems)
         err.print(str(error))
-        err.print(f"{count} mistake{'s' if count > 1 else ''}; nothing was run.")
+        err.print(f"{counted(len(error.problems), 'mistake')}; nothing was run.")
         raise typer.Exit(2) from None
     except SflsimError as error:
         err.print(f"error: {error}")

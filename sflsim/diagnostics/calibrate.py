@@ -9,7 +9,6 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,8 @@ import pandas as pd
 
 from sflsim.errors import SflsimError
 from sflsim.fleet.catalog import ENTRY_NAME
+from sflsim.formatting import counted
+from sflsim.provenance import versions
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.yaml_lines import write_yaml
 from sflsim.session import Options, Session
@@ -80,8 +81,9 @@ class Calibration:
         """
         entries = {}
         for number in self.threads:
-            name = f"{self.name}-{_counted(number, '-')}" if len(self.threads) > 1 else self.name
-            about = f"{processor()}, {_counted(number)}, on the network of {self.scenario}"
+            threads = counted(number, "thread")
+            name = f"{self.name}-{threads.replace(' ', '-')}" if len(self.threads) > 1 else self.name
+            about = f"{processor()}, {threads}, on the network of {self.scenario}"
             for suffix, rates in (("", RATES), ("-zeroth-order", ZEROTH_ORDER)):
                 figures = {key: self._figure(work, number) for key, work in rates}
                 entries[name + suffix] = {"about": about, "figures": figures}
@@ -99,10 +101,10 @@ class Calibration:
         if not one.flop:
             raise SflsimError("calibrate: the network has no matrix product and no convolution to measure")
         low_s, high_s = one.quartiles_s
+        machine = f"{counted(threads, 'thread')}, torch {versions()['torch']}, {processor()}"
         source = (
             f"sflsim calibrate, {one.part} of {self.scenario}, {work}: median of {len(one.seconds)}, "
-            f"half of them {_rate(one.flop / high_s)} to {_rate(one.flop / low_s)}; {_counted(threads)}, "
-            f"torch {version('torch')}, {processor()}"
+            f"half of them {_rate(one.flop / high_s)} to {_rate(one.flop / low_s)}; {machine}"
         )
         return {"value": _rate(one.flop_per_s), "status": "measured", "source": source}
 
@@ -171,10 +173,6 @@ def processor() -> str:
         return board.read_text(encoding="utf-8", errors="replace").strip("\x00 \n")
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(iter(names), "") or platform.processor() or platform.machine()
-
-
-def _counted(threads: int, between: str = " ") -> str:
-    return f"{threads}{between}thread{'s' if threads > 1 else ''}"
 
 
 def _rate(flop_per_s: float) -> str:

@@ -16,12 +16,13 @@ from math import prod
 from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
+from sflsim.formatting import shorten
 from sflsim.retime.rebuild import rebuilt
 from sflsim.scenario.overrides import Override, apply, read_path
 from sflsim.scenario.plan_block import PlanConfig, number_of
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.unread import says_nothing, unread, what_is_read
-from sflsim.scenario.yaml_lines import Document, shorten
+from sflsim.scenario.yaml_lines import Document
 from sflsim.units import BASE_UNITS, NoQuantity, measure
 
 Places = tuple[int, ...]

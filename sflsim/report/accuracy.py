@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from sflsim.formatting import number_text, target_text, time_unit
 from sflsim.metrics.tables import RUN_COLUMNS, first_at_target, measured, variants_of, with_columns
-from sflsim.report.amounts import number_text, target_text, time_unit
 from sflsim.report.style import (
     COLUMN_IN,
     INK,

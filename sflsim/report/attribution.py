@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from sflsim.formatting import time_unit
 from sflsim.metrics.attribution import of_whom, where_time_goes
-from sflsim.report.amounts import time_unit
 from sflsim.report.style import (
     BLUE,
     GREEN,

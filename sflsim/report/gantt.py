@@ -16,9 +16,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from sflsim.formatting import time_unit
 from sflsim.metrics.contributions import CONTRIBUTION, SERVER
 from sflsim.metrics.tables import SPAN_COLUMNS, with_columns
-from sflsim.report.amounts import time_unit
 from sflsim.report.attribution import COLORS
 from sflsim.report.style import (
     DOUBLE_IN,

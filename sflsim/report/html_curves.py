@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sflsim.formatting import byte_unit, joule_unit, time_unit
 from sflsim.metrics.tables import RUN_COLUMNS, variants_of, with_columns
 from sflsim.report.accuracy import accuracy_band
-from sflsim.report.amounts import byte_unit, joule_unit, time_unit
 from sflsim.report.html import short
 from sflsim.report.style import LINES, look
 

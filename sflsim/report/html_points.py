@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sflsim.formatting import counted
 from sflsim.report.html import Section, escape, page, short, table_html
 from sflsim.report.html_curves import looks
-from sflsim.report.html_run import counted, origin
+from sflsim.report.html_run import origin
 from sflsim.report.style import PALETTE
 
 MOST_ROWS = 20_000

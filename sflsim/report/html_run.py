@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from sflsim.formatting import (
+    accuracy_text,
+    byte_unit,
+    counted,
+    in_one_unit,
+    joule_unit,
+    mean_text,
+    seconds_text,
+    time_unit,
+)
 from sflsim.metrics.attribution import of_whom, where_time_goes
 from sflsim.metrics.summary import early_ends, summarize
 from sflsim.metrics.tables import RUN_COLUMNS, variants_of, why_no_spans, with_columns
 from sflsim.provenance import described
-from sflsim.report.amounts import (
-    NONE,
-    byte_unit,
-    count_text,
-    joule_unit,
-    number_text,
-    seconds_text,
-    time_unit,
-)
 from sflsim.report.attribution import COLORS, LABELS
 from sflsim.report.html import Section, escape, folded, page, short, table_html
 from sflsim.report.html_curves import curves, looks
@@ -124,7 +124,7 @@ def summary_html(
     spent_j = work.groupby(["variant", "seed"], sort=False)["energy_j"].sum(min_count=1)
     whole = summary.assign(energy_j=spent_j.groupby("variant").mean().reindex(summary.index))
     accuracies = [
-        _percent(mean, std)
+        accuracy_text(mean, std)
         for mean, std in zip(summary["accuracy_mean"], summary["accuracy_std"], strict=True)
     ]
     columns: dict[str, list[str]] = {
@@ -132,7 +132,7 @@ def summary_html(
         "status": [str(status) for status in summary["status"]],
         "seeds": [str(seeds) for seeds in summary["seeds"]],
         "final accuracy (%)": accuracies,
-        "rounds": [count_text(float(rounds)) for rounds in summary["rounds"]],
+        "rounds": [mean_text(float(rounds)) for rounds in summary["rounds"]],
     }
     for column, header, unit_of in (
         ("time_s", "time", time_unit),
@@ -147,18 +147,11 @@ def summary_html(
         values = whole[column].astype(float)
         if column == "wasted_s" and not values.max() > 0:
             continue
-        unit, size = unit_of(float(values.max()))
-        columns[f"{header} ({unit})" if values.notna().any() else header] = [
-            number_text(value / size) for value in values
-        ]
+        header, texts = in_one_unit(header, values, unit_of)
+        columns[header] = texts
     ends = [f"<p>{escape(line)}</p>" for line in early_ends(with_columns(runs, RUN_COLUMNS))]
     table = table_html(list(columns), list(zip(*columns.values(), strict=True)), text_columns=2)
     return "".join([table, *ends])
-
-
-def _percent(mean: float, std: float) -> str:
-    spread = f" ± {100 * std:.1f}" if math.isfinite(std) else ""
-    return f"{100 * mean:.1f}{spread}" if math.isfinite(mean) else NONE
 
 
 def origin(scenario: str, manifest: Mapping[str, Any] | None) -> list[Section]:
@@ -192,8 +185,3 @@ def _facts(
     if isinstance(real_s, (int, float)):
         facts.append(f"computed in {seconds_text(float(real_s))}")
     return facts
-
-
-def counted(number: int, what: str) -> str:
-    """Return "1 seed" or "3 seeds"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}".replace(",", " ")

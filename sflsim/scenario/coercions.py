@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from sflsim.errors import Problem
+from sflsim.formatting import shorten
 from sflsim.learning.signatures import meant
-from sflsim.scenario.yaml_lines import shorten
 
 Steps = tuple[str | int, ...]
 

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from sflsim.formatting import shorten
 from sflsim.mistakes import refusal
 from sflsim.registry import algorithms, config_of
-from sflsim.scenario.yaml_lines import join, shorten
+from sflsim.scenario.yaml_lines import join
 
 LISTS = (list, tuple, set, frozenset)
 MAX_VARIANTS = 1000

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean
-from sflsim.scenario.yaml_lines import Document, join, read_yaml, shorten
+from sflsim.formatting import shorten
+from sflsim.scenario.yaml_lines import Document, join, read_yaml
 
 STEP = re.compile(r"\.?([^.\[\]=]+)|\[([^\[\]]+)\]")
 FORM = "path=value, e.g. 'stop.rounds=50', 'fleet.groups[0].link=wifi' or 'variants[mu-splitfed].tau=4'"

@@ -73,7 +73,7 @@ class Evaluate(Part):
     def _readable(cls, value: Any) -> Any:
         rounds = ROUNDS.fullmatch(value.strip()) if isinstance(value, str) else None
         if rounds and int(rounds[1]) > 0:
-            return f"{int(rounds[1])} round{'s' if int(rounds[1]) > 1 else ''}"
+            return f"{int(rounds[1])} round{'' if int(rounds[1]) == 1 else 's'}"
         try:
             every_s = PERIOD.read(value)
         except PydanticCustomError as error:

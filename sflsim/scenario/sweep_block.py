@@ -13,9 +13,10 @@ from math import prod
 from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
+from sflsim.formatting import shorten
 from sflsim.mistakes import Place
 from sflsim.scenario.overrides import read_path
-from sflsim.scenario.yaml_lines import read_yaml, shorten
+from sflsim.scenario.yaml_lines import read_yaml
 
 MAX_POINTS = 10_000
 FORM = "path=value,value,..., e.g. fleet.straggler.mean='1 s,2 s' or 'variants[mu].tau=1,2,4'"

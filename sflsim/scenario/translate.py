@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sflsim.errors import Problem, did_you_mean
+from sflsim.formatting import shorten
 from sflsim.scenario.json_walk import describe, keys_at, note
-from sflsim.scenario.yaml_lines import join, shorten
+from sflsim.scenario.yaml_lines import join
 
 Steps = tuple[str | int, ...]
 

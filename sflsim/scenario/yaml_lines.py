@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from sflsim.errors import Problem, ScenarioError
+from sflsim.formatting import shorten
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000  # after aliases are written out
@@ -228,8 +229,3 @@ class _Builder:
 
     def _problem(self, path: str, line: int, found: str, allowed: str, remedy: str = "") -> Problem:
         return Problem(path, found, allowed, remedy, self.file, line)
-
-
-def shorten(text: str, width: int = 60) -> str:
-    """Return `text`, cut in the middle where it is longer than `width`."""
-    return text if len(text) <= width else f"{text[: width // 2]}...{text[-width // 4 :]}"

@@ -9,6 +9,7 @@ from functools import cache
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean
 from sflsim.fleet.population import Fleet
+from sflsim.formatting import bytes_text
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import SCALAR_BYTES, Costs
 from sflsim.learning.models.base import trains_all
@@ -17,6 +18,9 @@ from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
 from sflsim.simulation.base import Algorithm, PerClientCut, refuse
 from sflsim.simulation.cuts import CutByDevice, OneCut
+
+DIGITS = 4
+"""Of what is needed and what there is, so that the two are told apart."""
 
 
 class Requirements:
@@ -76,8 +80,8 @@ class Requirements:
         """Return a line for each group that variant `number` has to do without, and by how much."""
         fleet, names = self.scenario.fleet, self.scenario.fleet.group_names()
         return [
-            f"{names[place]} (needs {_size_text(needed_bytes)}, "
-            f"has {_size_text(fleet.groups[place].device.memory or 0)})"
+            f"{names[place]} (needs {bytes_text(needed_bytes, DIGITS)}, "
+            f"has {bytes_text(fleet.groups[place].device.memory or 0, DIGITS)})"
             for place, needed_bytes in self.excluded(number).items()
         ]
 
@@ -98,8 +102,8 @@ class Requirements:
             [
                 Problem(
                     f"fleet.groups[{place}].device",
-                    f"{_size_text(fleet.groups[place].device.memory or 0)} of memory",
-                    f"{_size_text(needed_bytes)} or more, for {self.scenario.variants[number].name}",
+                    f"{bytes_text(fleet.groups[place].device.memory or 0, DIGITS)} of memory",
+                    f"{bytes_text(needed_bytes, DIGITS)} or more, for {self.scenario.variants[number].name}",
                     remedy,
                 )
                 for place, needed_bytes in small.items()
@@ -119,9 +123,9 @@ class Requirements:
             return
         least_bytes = self.algorithm(number).server_least_bytes(costs, participants)
         if memory_bytes < least_bytes:
-            allowed = f"{_size_text(least_bytes)} or more, for the models of {config.name}"
+            allowed = f"{bytes_text(least_bytes, DIGITS)} or more, for the models of {config.name}"
             remedy = "cut later, so that the server holds less, or take an algorithm with one server model"
-            raise refuse("server.memory", _size_text(memory_bytes), allowed, remedy)
+            raise refuse("server.memory", bytes_text(memory_bytes, DIGITS), allowed, remedy)
 
     def cuts(self, number: int, fleet: Fleet) -> OneCut | CutByDevice:
         """Return where variant `number` cuts the network for the devices of a fleet."""
@@ -179,11 +183,3 @@ def _measured(workload: Workload, cut: int) -> Costs:
     from sflsim.learning.profiling.measure import workload_costs
 
     return workload_costs(workload, [cut])[cut]
-
-
-def _size_text(size_bytes: float) -> str:
-    """Return a size as a scenario would write it."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= size:
-            return f"{size_bytes / size:.4g} {unit}"
-    return f"{size_bytes:.0f} byte"

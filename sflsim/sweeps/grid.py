@@ -12,13 +12,13 @@ from itertools import product
 from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
+from sflsim.formatting import shorten
 from sflsim.scenario.fixed_costs import fixed_costs
 from sflsim.scenario.loading import vary
 from sflsim.scenario.overrides import Override, read_path
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.sweep_block import Over, sweep_problems
 from sflsim.scenario.translate import path_of
-from sflsim.scenario.yaml_lines import shorten
 from sflsim.session import Options, Session
 
 

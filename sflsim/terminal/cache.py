@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sflsim.errors import SflsimError
+from sflsim.formatting import bytes_text
 from sflsim.learning.graph.disk_store import DiskStore, default_folder
 
 
@@ -18,7 +19,7 @@ def format_cache(folder: Path | None) -> list[str]:
     store.close()
     return [
         f"{found.folder}",
-        f"  size     {size_text(found.bytes)} of {size_text(store.limit_bytes)}",
+        f"  size     {bytes_text(found.bytes)} of {bytes_text(store.limit_bytes)}",
         f"  entries  {found.numbers + found.weights:,}: {found.numbers:,} numbers, {found.weights:,} weights",
         f"  hits     {found.hits:,} of {found.hits + found.misses:,} questions",
     ]
@@ -38,13 +39,4 @@ def prune_cache(folder: Path | None, size_bytes: float | None, age_s: float | No
     store = DiskStore(place)
     entries, gone_bytes = store.prune(size_bytes, age_s)
     store.close()
-    return f"{place}: removed {entries:,} entries, {size_text(gone_bytes)}"
-
-
-def size_text(size_bytes: float) -> str:
-    """Return a size in the unit that suits it."""
-    for unit in ("byte", "KiB", "MiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.4g} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:,.4g} GiB"
+    return f"{place}: removed {entries:,} entries, {bytes_text(gone_bytes)}"

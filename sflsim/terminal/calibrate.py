@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sflsim.diagnostics.calibrate import Calibration
 from sflsim.errors import SflsimError
+from sflsim.formatting import counted
 
 
 def read_threads(text: str) -> list[int]:
@@ -44,7 +45,7 @@ def format_calibration(calibration: Calibration) -> Iterator[Table]:
             table.add_column(heading, no_wrap=heading == "work")
         for heading in ("median", "quartiles", "rate"):
             table.add_column(heading, no_wrap=True)
-        table.title = f"{calibration.scenario} with {threads} thread{'s' if threads > 1 else ''}"
+        table.title = f"{calibration.scenario} with {counted(threads, 'thread')}"
         last = ""
         for one in calibration.measured:
             if one.threads != threads:

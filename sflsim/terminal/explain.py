@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sflsim.errors import SflsimError
 from sflsim.explainer.explain import Explanation
-from sflsim.report.amounts import NONE, number_text, seconds_text
+from sflsim.formatting import NONE, number_text, seconds_text
 
 SLOWEST = 5
 """Clients that are shown for each variant."""

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from sflsim.diagnostics.memory import Memory
-from sflsim.terminal.cache import size_text
+from sflsim.formatting import bytes_text
 
 SHORT = {
     "client_parameters_bytes": "client weights",
@@ -36,7 +36,7 @@ def format_memory(memory: Memory) -> Iterator[Table]:
         title += ", costs as given in the scenario"
     cuts = _table(title, ["cut"], list(SHORT.values()))
     for _, row in memory.cuts.iterrows():
-        cuts.add_row(f"{row.cut} {row.last_block}", *(size_text(row[name]) for name in SHORT))
+        cuts.add_row(f"{row.cut} {row.last_block}", *(bytes_text(row[name]) for name in SHORT))
     yield cuts
     yield _needs(memory)
 
@@ -52,7 +52,7 @@ def _needs(memory: Memory) -> Table:
             table.add_row(
                 str(name) if place == 0 else "",
                 row.last_block if row.cut == 0 else f"{row.cut} {row.last_block}",
-                *(size_text(row[need]) for need in NEEDED),
+                *(bytes_text(row[need]) for need in NEEDED),
                 *([_served(row, memory.server_bytes)] if limited else []),
                 *([f"✗ {row.too_small}" if row.too_small else ""] if some_small else []),
             )
@@ -86,4 +86,4 @@ def _about_server(memory: Memory) -> str:
     )
     if memory.server_bytes is None:
         return words + "The scenario has no server.memory: any is taken as large enough."
-    return words + f"The scenario's server.memory is {size_text(memory.server_bytes)}."
+    return words + f"The scenario's server.memory is {bytes_text(memory.server_bytes)}."

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sflsim.formatting import byte_unit, in_one_unit, joule_unit, number_text, shorten, time_unit
 from sflsim.planner.plan import Plan
-from sflsim.report.amounts import byte_unit, joule_unit, number_text, time_unit
-from sflsim.scenario.yaml_lines import shorten
 from sflsim.terminal.progress import LINE_EVERY_S
 
 SHOWN = 12
@@ -85,8 +84,7 @@ def _amounts(plan: Plan, rows: pd.DataFrame, objective: str) -> dict[str, list[s
     if objective == "cost":
         return {f"cost ({plan.manifest['currency']})": [number_text(value) for value in rows["cost"]]}
     column, unit_of = UNITS[objective]
-    unit, size = unit_of(float(rows[column].max()))
-    return {f"{objective} ({unit})": [number_text(value / size) for value in rows[column]]}
+    return dict([in_one_unit(objective, rows[column], unit_of)])
 
 
 def _text(value: object) -> str:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from sflsim.experiment.simulate import Progress
-from sflsim.report.amounts import number_text, time_unit
+from sflsim.formatting import seconds_text
 
 LINE_EVERY_S = 5.0
 
@@ -43,7 +43,7 @@ class _Estimate:
     def left(self, step: Progress) -> str:
         self._shares[step.variant, step.seed] = step.share
         done = sum(self._shares.values()) / step.runs
-        return duration(step.real_s * (1 - done) / done) if done > 0 else "?"
+        return seconds_text(step.real_s * (1 - done) / done) if done > 0 else "?"
 
 
 class _Bars:
@@ -87,10 +87,4 @@ class _Lines:
 
 def _facts(step: Progress) -> str:
     accuracy = "" if math.isnan(step.accuracy) else f", accuracy {step.accuracy:.1%}"
-    return f"round {step.round}, simulated {duration(step.time_s)}{accuracy}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in one fitting unit."""
-    unit, length_s = time_unit(seconds)
-    return f"{number_text(seconds / length_s)} {unit}"
+    return f"round {step.round}, simulated {seconds_text(step.time_s)}{accuracy}"

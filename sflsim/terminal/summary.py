@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.report.amounts import NONE, byte_unit, count_text, joule_unit, number_text, target_text, time_unit
+from sflsim.formatting import (
+    accuracy_text,
+    byte_unit,
+    in_one_unit,
+    in_unit,
+    joule_unit,
+    mean_text,
+    target_text,
+    time_unit,
+)
 
 LINE = 80
 """Characters that a terminal has at least."""
@@ -44,7 +52,7 @@ def format_summary(summary: pd.DataFrame) -> Table:
     target = float(targets.iloc[0]) if len(targets) else None
     columns = {"variant": [_name(row) for row in summary.to_dict("records")]}
     columns["final accuracy (%)"] = [
-        _accuracy_text(mean, std)
+        accuracy_text(mean, std)
         for mean, std in zip(summary["accuracy_mean"], summary["accuracy_std"], strict=True)
     ]
     if target is not None:
@@ -52,16 +60,14 @@ def format_summary(summary: pd.DataFrame) -> Table:
         columns[f"seeds at {target_text(target)}".replace(" %", "%")] = [
             f"{reached}/{seeds}" for reached, seeds in pairs
         ]
-    columns["rounds"] = [count_text(rounds) for rounds in summary["rounds"]]
+    columns["rounds"] = [mean_text(rounds) for rounds in summary["rounds"]]
     metered = summary["energy_j"].fillna(0).max() > 0
     # 80 characters hold no more: energy stands in place of busy seconds, and waste is then told below.
     beside = WASTE_COLUMNS if thrown_away else ()
     shown = METERED_COLUMNS if metered else (*COLUMNS, *beside)
     for column, header, unit_of in shown:
-        unit, size = unit_of(float(summary[column].max()))
-        columns[f"{header} ({unit})" if summary[column].notna().any() else header] = [
-            number_text(value / size) for value in summary[column].astype(float)
-        ]
+        header, texts = in_one_unit(header, summary[column], unit_of)
+        columns[header] = texts
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
@@ -95,16 +101,7 @@ def _name(row: Mapping[Hashable, Any]) -> str:
 
 def _waste_text(row: Mapping[Hashable, Any]) -> str:
     """Return what the dropped participants of a variant did: "38 min, 417 MiB"."""
-    texts = []
-    for column, _, unit_of in WASTE_COLUMNS:
-        unit, size = unit_of(float(row[column]))
-        texts.append(f"{number_text(float(row[column]) / size)} {unit}")
-    return ", ".join(texts)
-
-
-def _accuracy_text(mean: float, std: float) -> str:
-    spread = f" ±{100 * std:.1f}" if math.isfinite(std) else ""
-    return f"{100 * mean:.1f}{spread}" if math.isfinite(mean) else NONE
+    return ", ".join(in_unit(float(row[column]), unit_of) for column, _, unit_of in WASTE_COLUMNS)
 
 
 def _caption(summary: pd.DataFrame, target: float | None, told: bool) -> str:

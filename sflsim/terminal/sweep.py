@@ -15,10 +15,10 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.report.amounts import NONE, byte_unit, number_text, target_text, time_unit
+from sflsim.formatting import NONE, byte_unit, in_one_unit, seconds_text, target_text, time_unit
 from sflsim.sweeps.sweep import Sweep, SweepProgress
 from sflsim.terminal.plan import over_lines
-from sflsim.terminal.progress import LINE_EVERY_S, duration
+from sflsim.terminal.progress import LINE_EVERY_S
 
 ROWS_SHOWN = 60
 
@@ -54,7 +54,7 @@ class _Lines:
 def _facts(step: SweepProgress) -> str:
     extra = f", {step.broken} broken" if step.broken else ""
     extra += f", {step.workers_lost} workers lost" if step.workers_lost else ""
-    left = "?" if math.isnan(step.left_s) else duration(step.left_s)
+    left = "?" if math.isnan(step.left_s) else seconds_text(step.left_s)
     return (
         f"{step.points_done} of {step.points} points, {step.runs_done} of {step.runs} runs; "
         f"{step.trainings} trained, {step.shared} shared{extra}; about {left} left"
@@ -97,8 +97,8 @@ def _columns(sweep: Sweep, rows: pd.DataFrame) -> dict[str, list[str]]:
         pairs = zip(rows["reached"], rows["seeds"], strict=True)
         columns["seeds there"] = [f"{reached}/{seeds}" for reached, seeds in pairs]
     for column, header, unit_of in (("time_s", "time", time_unit), ("uplink_bytes", "uplink", byte_unit)):
-        unit, size = unit_of(float(rows[column].max()))
-        columns[f"{header} ({unit})"] = [number_text(value / size) for value in rows[column]]
+        header, texts = in_one_unit(header, rows[column], unit_of)
+        columns[header] = texts
     return columns
 
 

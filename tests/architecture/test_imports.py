@@ -18,7 +18,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sflsim"
 
-BASE = {"errors", "units", "fields", "streams", "mistakes", "readers", "rows"}
+BASE = {"errors", "units", "fields", "formatting", "streams", "mistakes", "readers", "rows"}
 PLANES = {"clock", "learning", "fleet"}
 TABLES = {"record", "metrics", "report"}
 RUNS = {"provenance", "record", "registry", "scenario", "session", "experiment"}
@@ -27,6 +27,7 @@ USES = {"sweeps", "planner", "explainer", "diagnostics"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "units": set(),
+    "formatting": set(),
     "fields": {"mistakes", "units"},
     "streams": set(),
     "mistakes": {"errors"},
@@ -44,11 +45,20 @@ ARROWS: dict[str, set[str]] = {
     "scenario": {*BASE, *PLANES, "registry", "simulation"},
     "record": {"errors", "claims", "readers", "rows"},
     "metrics": {"record"},
-    "report": {"errors", "provenance", "metrics"},
+    "report": {"errors", "formatting", "provenance", "metrics"},
     "session": {*BASE, *PLANES, "registry", "simulation", "scenario"},
     "experiment": {*BASE, *PLANES, *TABLES, "provenance", "simulation", "scenario", "session"},
     "retime": {*BASE, *PLANES, "registry", "simulation", "scenario", "session"},
-    "diagnostics": {*BASE, *PLANES, "registry", "algorithms", "simulation", "scenario", "session"},
+    "diagnostics": {
+        *BASE,
+        "provenance",
+        *PLANES,
+        "registry",
+        "algorithms",
+        "simulation",
+        "scenario",
+        "session",
+    },
     "sweeps": {*BASE, *PLANES, *RUNS, "simulation", "report", "workers"},
     "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime"},
     "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer"},

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sflsim.formatting import counted, number_text, seconds_text, target_text
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Estimate, split
 from sflsim.planner.space import Point
-from sflsim.planner.text.wording import amounts, count, limit_text, limit_words, listed
-from sflsim.report.amounts import number_text, seconds_text, target_text
+from sflsim.planner.text.wording import amounts, limit_text, limit_words, listed
 
 GROWING = ("deadline", "budget", "bytes_per_client", "bytes_per_client_and_month")
 """Constraints on what more rounds only add to."""
@@ -74,10 +74,10 @@ def explained(evaluator: Evaluator, nearest: Point | None) -> list[str]:
     """Return why nothing is feasible, and what would be."""
     points = evaluator.timed
     certain = sum(bool(evaluator.estimate(point).violations) for point in points)
-    lines = [f"Nothing is feasible: each of {count(len(points), 'point')} breaks a constraint."]
+    lines = [f"Nothing is feasible: each of {counted(len(points), 'point')} breaks a constraint."]
     if certain < len(points):
         lines = [
-            f"Nothing is known to be feasible: {certain} of {count(len(points), 'point')} break a "
+            f"Nothing is known to be feasible: {certain} of {counted(len(points), 'point')} break a "
             "constraint, the others had to stay untrained."
         ]
     found = obstacles(points, evaluator)
@@ -101,13 +101,13 @@ def _in_the_way(one: Obstacle, evaluator: Evaluator, several: bool) -> str:
         by = 100 * evaluator.estimate(one.frees).violations[one.name]
         return f"{text} Nothing else stops {one.frees.label}, which breaks it by {by:.3g} %{_or_less(one)}."
     if one.open:
-        doubt = f"{count(one.open, 'point')} not trained to the end may break nothing else"
+        doubt = f"{counted(one.open, 'point')} not trained to the end may break nothing else"
         return f"{text} Whether loosening it alone would help is not known: {doubt}."
     return f"{text} Loosening it alone would free nothing."
 
 
 def _or_less(one: Obstacle) -> str:
-    return "" if not one.open else f" ({count(one.open, 'point')} not trained to the end may do with less)"
+    return "" if not one.open else f" ({counted(one.open, 'point')} not trained to the end may do with less)"
 
 
 def _lower_target(points: Sequence[Point], evaluator: Evaluator) -> Iterator[str]:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pandas as pd
 
 from sflsim.explainer.bottleneck import bottleneck, describe
+from sflsim.formatting import counted, mean_text, target_text
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.selection import Selection, weights_of
 from sflsim.planner.space import VARIANT, Point, Space, text_of
 from sflsim.planner.spread import chance_better, chance_kept, deviation
 from sflsim.planner.text.alternatives import SAME, Alternatives
 from sflsim.planner.text.infeasible import explained
-from sflsim.planner.text.wording import WORDS, amounts, change_text, count, limit_text, limit_words, listed
-from sflsim.report.amounts import count_text, target_text
+from sflsim.planner.text.wording import WORDS, amounts, change_text, limit_text, limit_words, listed
 from sflsim.retime.scaling import less_is_better
 
 DOUBT, RIVALS = 0.05, 3
@@ -50,7 +50,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 def _effort(space: Space, evaluator: Evaluator) -> str:
     counts = evaluator.counts
     errors = [*space.refused.values(), *evaluator.impossible.values()]
-    text = f"{counts.timed} of {count(space.combinations, 'combination')} timed"
+    text = f"{counts.timed} of {counted(space.combinations, 'combination')} timed"
     if space.repeated:
         text += f", {space.repeated} are the same {'point' if space.repeated == 1 else 'points'} as others"
     if errors:
@@ -58,7 +58,7 @@ def _effort(space: Space, evaluator: Evaluator) -> str:
         text += (
             f", {len(errors)} impossible (such as {reason.path} {reason.found}; allowed: {reason.allowed})"
         )
-    return f"{text}; {count(counts.trainings, 'training')}, {count(counts.rounds, 'round')} in all."
+    return f"{text}; {counted(counts.trainings, 'training')}, {counted(counts.rounds, 'round')} in all."
 
 
 def _recommended(evaluator: Evaluator, selection: Selection) -> list[str]:
@@ -70,7 +70,7 @@ def _recommended(evaluator: Evaluator, selection: Selection) -> list[str]:
     lines = [
         f"Recommended: {point.label}",
         f"  {what} {amounts(estimate.facts, names, plan.prices.currency)}, "
-        f"in {count_text(estimate.facts['rounds'])} rounds ({seeds}).",
+        f"in {mean_text(estimate.facts['rounds'])} rounds ({seeds}).",
     ]
     if len(selection.pareto) == 1:
         return [*lines, "  No other feasible point is better in anything that counts."]
@@ -151,7 +151,7 @@ def _spread(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
     for chance, point in rivals[:RIVALS]:
         yield f"By the seeds' spread {point.label} is better with a probability of {percent(chance)}."
     if len(rivals) > RIVALS:
-        others = count(len(rivals) - RIVALS, "other point")
+        others = counted(len(rivals) - RIVALS, "other point")
         yield f"So are {others} with {percent(DOUBT)} or more (column chance_better)."
     if chances and not rivals:
         least = f"a probability of {percent(DOUBT)} or more"
@@ -170,14 +170,14 @@ def _sure(table: pd.DataFrame, selection: Selection, evaluator: Evaluator) -> It
         doubt = "" if rows["certain"].all() else " (some as far as can be told without more training)"
         yield f"{_other(evaluator, selection.pareto[0], int(str(number)))} with {causes}{doubt}."
     doubtful = int((~table["certain"] & ~table["changes"]).sum())
-    kept = f"{len(table) - len(changes)} of {count(len(table), 'small change')} of an assumption"
+    kept = f"{len(table) - len(changes)} of {counted(len(table), 'small change')} of an assumption"
     doubt = f", {doubtful} of them as far as can be told without more training" if doubtful else ""
     yield f"{kept} leave the recommendation as it is{doubt}."
     yield from _spread(evaluator, selection.pareto[0])
     if selection.open:
-        might = f"{count(len(selection.open), 'point')} might still be better"
+        might = f"{counted(len(selection.open), 'point')} might still be better"
         yield f"{might}; only what was expected to win was trained to the end."
     deadline, seeds = evaluator.objectives.plan.constraints.deadline, len(evaluator.seeds)
     if deadline and deadline.probability < 1 and seeds * (1 - deadline.probability) < 1 - 1e-9:
         share = target_text(deadline.probability)
-        yield f"{share} of {count(seeds, 'seed')} are all of them: more 'seeds' would say more."
+        yield f"{share} of {counted(seeds, 'seed')} are all of them: more 'seeds' would say more."

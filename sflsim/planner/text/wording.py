@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
+from sflsim.formatting import bytes_text, in_unit, joule_unit, number_text, seconds_text
 from sflsim.planner.objectives import split
-from sflsim.report.amounts import byte_unit, joule_unit, number_text, seconds_text
 
 WORDS = {"time": "time", "cost": "cost", "energy": "client energy", "bytes": "bytes per client"}
 LIMITS = {
@@ -46,27 +46,11 @@ def amounts(facts: Mapping[str, float], names: Iterable[str], currency: str) -> 
     return ", ".join(texts[name] for name in names)
 
 
-def bytes_text(size: float) -> str:
-    """Return 1536 as "1.50 KiB"."""
-    return in_unit(size, byte_unit)
-
-
-def in_unit(number: float, unit_of: Callable[[float], tuple[str, float]]) -> str:
-    """Return a number in the unit that `unit_of` picks for it."""
-    unit, size = unit_of(number)
-    return f"{number_text(number / size)} {unit}"
-
-
 def change_text(ratio: float) -> str:
     """Return 1.3 as "+30 %", 0.999 as "the same", 4 as "4 times"."""
     if abs(ratio - 1) < 0.005:
         return "the same"
     return f"{ratio:.3g} times" if ratio >= 3 else f"{100 * (ratio - 1):+.0f} %"
-
-
-def count(number: int, what: str) -> str:
-    """Return "1 seed", "3 seeds"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def listed(words: Iterable[str], last: str = "and") -> str:

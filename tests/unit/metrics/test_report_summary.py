@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from sflsim.formatting import byte_unit, mean_text, number_text, seconds_text, target_text, time_unit
 from sflsim.metrics.summary import SUMMARY_COLUMNS, summarize
-from sflsim.report.amounts import byte_unit, count_text, number_text, seconds_text, target_text, time_unit
 from sflsim.terminal.summary import format_summary
 
 
@@ -202,7 +202,7 @@ def test_amounts_read_in_the_unit_that_fits() -> None:
         "1.23e+07",
         "0",
     ]
-    assert [count_text(number) for number in (93.33, 300, math.nan)] == ["93.3", "300", "-"]
+    assert [mean_text(number) for number in (93.33, 300, math.nan)] == ["93.3", "300", "-"]
     assert [target_text(target) for target in (0.9, 0.925)] == ["90 %", "92.5 %"]
 
 

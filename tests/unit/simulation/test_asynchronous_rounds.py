@@ -17,10 +17,10 @@ from sflsim.cli import app
 from sflsim.errors import SflsimWarning
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
+from sflsim.formatting import time_unit
 from sflsim.metrics.attribution import CATEGORIES, where_time_goes
 from sflsim.metrics.contributions import contributions
 from sflsim.metrics.critical_path import critical_path
-from sflsim.report.amounts import time_unit
 from sflsim.report.gantt import LANES, gantt_figure
 from sflsim.report.html_gantt import gantt
 
