@@ -328,6 +328,15 @@ def test_what_is_not_loaded(code: str, absent: tuple[str, ...]) -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+def test_references_know_nothing_of_the_package() -> None:
+    """What an algorithm is compared with imports no code of it."""
+    references = sorted(Path(TESTS, "oracle", "references").glob("*.py"))
+    assert len(references) > 15
+    for path in references:
+        found = imports_of(path.read_text(encoding="utf-8"), path.name)
+        assert not [one.module for one in found if one.module.split(".")[0] == "sflsim"]
+
+
 def test_no_two_test_files_share_a_name() -> None:
     """Test folders are no packages: pytest refuses to collect two modules of one name in a clean tree."""
     names = [path.name for path in Path(__file__).parents[1].rglob("*.py")]

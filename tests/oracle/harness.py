@@ -2,7 +2,7 @@
 
 `train` simulates one variant and records, per round, the calls of its math, the very batches, the
 keys of the directions and the model that came out. A test turns these into the arguments of an
-oracle in `reference` (float64, no code of the package's math) and calls `Training.check`.
+oracle in `references` (float64, no code of the package's math) and calls `Training.check`.
 
 To add an algorithm: `train({"algorithm": ...})`, take the lanes of its math by the function's name
 (`lanes("train")`: a list per round), build the oracle's arguments from them with `batch`, `normals`
@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from oracle import reference as ref
+from oracle.references import common as ref
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -34,6 +34,10 @@ from sflsim.streams import Key, seed_of
 LINK = {"up": "8 Mbit/s", "down": "20 Mbit/s", "latency": "5 ms"}
 SPEEDS = ("0.3 MFLOP/s", "3 MFLOP/s", "1 MFLOP/s")  # of clients 0, 1, 2: the first is the slowest
 MLP = {"model": {"kind": "mlp", "hidden": [12, 9]}, "batch_size": 8}
+SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.3}}
+SGD = {"name": "SGD", "lr": 0.1}
+HEAVY = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
+ADAM = {"name": "Adam", "lr": 0.003, "betas": [0.8, 0.99], "weight_decay": 0.01}
 CNN = {"model": {"kind": "cnn", "channels": [3, 4], "dense": 8}, "batch_size": 6, "cut": 2}
 
 # float32 against float64: a parameter of size 1 carries 6e-8 for each of the some 30 additions that make
@@ -138,6 +142,16 @@ class Training:
     asked: set[Key] = field(default_factory=set)
 
     @property
+    def split(self) -> ref.Split:
+        """Return the split model as the run starts with it."""
+        return ref.Split(self.client, self.server, self.x_c, self.x_s)
+
+    @property
+    def model(self) -> tuple[ref.Part, ref.Params]:
+        """Return the model unsplit, and its parameters as the run starts with them."""
+        return ref.whole(self.client, self.server, len(self.x_c)), [*self.x_c, *self.x_s]
+
+    @property
     def rounds(self) -> range:
         """Return the numbers of the rounds, from 0."""
         return range(self.outcome.rounds)
@@ -151,6 +165,19 @@ class Training:
         """Return the inputs and labels of a batch as the package saw them, in float64."""
         x, y = self.session.batches[name[0], name[1]]
         return x.double(), y
+
+    def local_rounds(self, function: str, weighting: str = "samples") -> ref.Rounds:
+        """Return who trained on which batches in each round, from the lanes of `function`."""
+        lanes = self.lanes(function)
+        participants = [[lane["client"] for lane in of_round] for of_round in lanes]
+        batches = [[self.batches_of(lane) for lane in of_round] for of_round in lanes]
+        return ref.Rounds(
+            participants, batches, self.weights(participants) if weighting == "samples" else None
+        )
+
+    def batches_of(self, lane: Lane) -> list[ref.Batch]:
+        """Return the batches of one participant's local training."""
+        return [self.batch(name) for name in lane["batches"]]
 
     def weights(self, participants: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the sample counts of the participants of each round."""

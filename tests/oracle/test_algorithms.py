@@ -1,4 +1,4 @@
-"""Every algorithm of the package, run by its own protocol, against the literal oracles of `reference`.
+"""Every algorithm of the package, run by its own protocol, against the literal oracles of `references`.
 
 Compared are the parameters after each round, to float32's rounding. The oracle gets the batches, the
 raw Gaussian draws, tau and the order of arrivals that the run had, and nothing of its arithmetic.
@@ -9,34 +9,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from oracle import reference as ref
-from oracle.harness import CNN, Training, oracle_optimizer, train
+from oracle.harness import ADAM, CNN, HEAVY, SGD, SKEWED, Training, oracle_optimizer, train
+from oracle.references import common as ref
+from oracle.references import mu_splitfed, splitfed_v1, splitfed_v2
 
-SGD = {"name": "SGD", "lr": 0.1}
-HEAVY = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
-ADAM = {"name": "Adam", "lr": 0.003, "betas": [0.8, 0.99], "weight_decay": 0.01}
 ADAMW = {"name": "AdamW", "lr": 0.003, "weight_decay": 0.1}
-SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.3}}
 
 
-def local_training(run: Training, function: str, **settings: Any) -> dict[str, Any]:
-    """The oracle's arguments that algorithms with local iterations share."""
-    lanes = run.lanes(function)
-    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
-    batches = [[[run.batch(name) for name in lane["batches"]] for lane in of_round] for of_round in lanes]
-    weights = None if settings.get("weighting") == "uniform" else run.weights(participants)
+def local_settings(**settings: Any) -> dict[str, Any]:
+    """The oracle's settings that algorithms with local iterations share."""
     return {
-        "client": run.client,
-        "server": run.server,
-        "x_c": run.x_c,
-        "x_s": run.x_s,
-        "participants": participants,
-        "batches": batches,
-        "weights": weights,
         "E": settings.get("local_iterations", 1),
         "opt_c": oracle_optimizer(settings["client_optimizer"]),
         "opt_s": oracle_optimizer(settings["server_optimizer"]),
     }
+
+
+def v1_oracle(run: Training, **settings: Any) -> ref.Result:
+    rounds = run.local_rounds("train", settings.get("weighting", "samples"))
+    return splitfed_v1.reference(run.split, rounds, splitfed_v1.Settings(**local_settings(**settings)))
 
 
 # SplitFed V1
@@ -63,7 +54,7 @@ def test_splitfed_v1(
     if "partition" in workload:
         assert len(set(run.weights([[0, 1, 2]])[0])) == 3
 
-    run.check(ref.splitfed_v1(**local_training(run, "train", **settings)))
+    run.check(v1_oracle(run, **settings))
 
 
 def test_splitfed_v1_with_a_changing_subset() -> None:
@@ -75,10 +66,9 @@ def test_splitfed_v1_with_a_changing_subset() -> None:
         "groups": [{"name": "all", "device": {"compute": "50 MFLOP/s"}}],
     }
     run = train({"algorithm": "splitfed-v1", **settings}, rounds=5, fleet=fleet, workload=SKEWED)
-    arguments = local_training(run, "train", **settings)
-    assert len({tuple(ids) for ids in arguments["participants"]}) > 1
+    assert len({tuple(ids) for ids in run.local_rounds("train").participants}) > 1
 
-    run.check(ref.splitfed_v1(**arguments))
+    run.check(v1_oracle(run, **settings))
 
 
 # Faster clients hold two blocks, the slowest one.
@@ -91,7 +81,7 @@ def test_splitfed_v1_with_cuts_per_client() -> None:
     run = train({"algorithm": "splitfed-v1", "cut": CUT_BY_SPEED, **settings}, workload=SKEWED)
     assert [lane["cut"] for lane in run.lanes("train")[0]] == [1, 2, 2]
 
-    run.check(ref.splitfed_v1(**local_training(run, "train", **settings)))
+    run.check(v1_oracle(run, **settings))
 
 
 # SplitFed V2
@@ -137,18 +127,9 @@ def test_splitfed_v2(optimizers: tuple[dict[str, Any], dict[str, Any]], settings
         for of_round in steps
     ]
     weights = None if settings.get("weighting") == "uniform" else run.weights(participants)
-    result = ref.splitfed_v2(
-        client=run.client,
-        server=run.server,
-        x_c=run.x_c,
-        x_s=run.x_s,
-        participants=participants,
-        batches=batches,
-        order=order,
-        weights=weights,
-        E=settings.get("local_iterations", 1),
-        opt_c=oracle_optimizer(optimizers[0]),
-        opt_s=oracle_optimizer(optimizers[1]),
+    rounds = ref.Rounds(participants, batches, weights)
+    result = splitfed_v2.reference(
+        run.split, rounds, splitfed_v2.Settings(**local_settings(**settings)), order
     )
 
     run.check(result)
@@ -159,7 +140,6 @@ def test_splitfed_v2(optimizers: tuple[dict[str, Any], dict[str, Any]], settings
 
 def mu_oracle(run: Training, **settings: Any) -> ref.Result:
     lanes = run.lanes("exchange")
-    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
 
     def u_c(r: int, m: int, p: int) -> ref.Params:
         return run.normals(run.x_c, "mu-splitfed", "client", *lanes[r][m]["batch"], p)
@@ -170,25 +150,29 @@ def mu_oracle(run: Training, **settings: Any) -> ref.Result:
             return run.normals(run.x_s, "mu-splitfed", "joint", *lane["batch"], p)
         return run.normals(run.x_s, "mu-splitfed", "server", *lane["batch"], step, p)
 
-    return ref.mu_splitfed(
-        client=run.client,
-        server=run.server,
-        x_c=run.x_c,
-        x_s=run.x_s,
-        participants=participants,
-        batches=[[[run.batch(lane["batch"])] for lane in of_round] for of_round in lanes],
-        tau=[[lane["tau"] for lane in of_round] for of_round in lanes],
-        u_c=u_c,
-        u_s=u_s,
-        lam=settings["lam"],
-        eta_s=settings["eta_s"],
-        eta_c=settings["eta_c"],
-        eta_g=settings["eta_g"],
-        P=settings.get("perturbations", 1),
-        direction=settings.get("direction", "sphere"),
-        client_feedback=settings.get("client_feedback", "separate"),
-        weights=run.weights(participants) if settings.get("weighting") == "samples" else None,
+    return mu_splitfed.reference(
+        run.split, mu_rounds(run, **settings), mu_settings(**settings), taus(run), u_c, u_s
     )
+
+
+def mu_rounds(run: Training, **settings: Any) -> ref.Rounds:
+    lanes = run.lanes("exchange")
+    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
+    batches = [[[run.batch(lane["batch"])] for lane in of_round] for of_round in lanes]
+    weights = run.weights(participants) if settings.get("weighting") == "samples" else None
+    return ref.Rounds(participants, batches, weights)
+
+
+def mu_settings(*, perturbations: int = 1, **settings: Any) -> mu_splitfed.Settings:
+    known = ("lam", "eta_s", "eta_c", "eta_g", "direction", "client_feedback")
+    return mu_splitfed.Settings(
+        P=perturbations, **{name: settings[name] for name in known if name in settings}
+    )
+
+
+def taus(run: Training) -> list[list[int]]:
+    """The number of server steps of each round's participants."""
+    return [[lane["tau"] for lane in of_round] for of_round in run.lanes("exchange")]
 
 
 MU = {"eta_s": 0.02, "eta_c": 0.01, "eta_g": 0.7, "lam": 0.02}
@@ -234,8 +218,7 @@ def test_mu_splitfed_adaptive(workload: dict[str, Any]) -> None:
     settings = {**MU, "tau": "adaptive", "tau_max": 14}
     server = {"compute": "0.1 MFLOP/s" if workload else "0.3 MFLOP/s", "slots": 3}
     run = train({"algorithm": "mu-splitfed", **settings}, workload=workload, server=server)
-    taus = [[lane["tau"] for lane in of_round] for of_round in run.lanes("exchange")]
-    assert all(len(set(of_round)) > 1 for of_round in taus), taus
+    assert all(len(set(of_round)) > 1 for of_round in taus(run)), taus(run)
 
     run.check(mu_oracle(run, **settings))
 
@@ -250,7 +233,7 @@ def test_mu_splitfed_with_cuts_per_client() -> None:
         assert [lane["cut"] for lane in of_round] == [1, 2, 2]
         moved = []
         for lane in of_round:
-            alone = ref.mu_splitfed(**mu_arguments(run, lane, x), **{**MU, "eta_g": 1.0})
+            alone = alone_from(x, run, lane)
             moved.append([*alone.x_c, *alone.x_s])
         mean = ref.weighted_mean(moved, None)
         x = ref.axpy(x, MU["eta_g"], ref.axpy(mean, -1.0, x))
@@ -259,18 +242,15 @@ def test_mu_splitfed_with_cuts_per_client() -> None:
     run.check(result)
 
 
-def mu_arguments(run: Training, lane: dict[str, Any], x: ref.Params) -> dict[str, Any]:
-    """The oracle's arguments for one participant of one round, cut where it is, starting from `x`."""
+def alone_from(x: ref.Params, run: Training, lane: dict[str, Any]) -> ref.Result:
+    """What one participant of one round makes of `x`, cut where it is."""
     client, server, count = run.parts_at(lane["cut"])
     name = lane["batch"]
-    return {
-        "client": client,
-        "server": server,
-        "x_c": x[:count],
-        "x_s": x[count:],
-        "participants": [[lane["client"]]],
-        "batches": [[[run.batch(name)]]],
-        "tau": [[lane["tau"]]],
-        "u_c": lambda r, m, p: run.normals(x[:count], "mu-splitfed", "client", *name, p),
-        "u_s": lambda r, m, step, p: run.normals(x[count:], "mu-splitfed", "server", *name, step, p),
-    }
+    return mu_splitfed.reference(
+        ref.Split(client, server, x[:count], x[count:]),
+        ref.Rounds([[lane["client"]]], [[[run.batch(name)]]]),
+        mu_settings(**{**MU, "eta_g": 1.0}),
+        [[lane["tau"]]],
+        lambda r, m, p: run.normals(x[:count], "mu-splitfed", "client", *name, p),
+        lambda r, m, step, p: run.normals(x[count:], "mu-splitfed", "server", *name, step, p),
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oracle import reference as ref
 from oracle.harness import oracle_optimizer, train
+from oracle.references import fedlora
 from torch import Tensor
 
 import sflsim
@@ -32,22 +32,12 @@ def network(base: list[Tensor], adapters: list[Tensor], x: Tensor) -> Tensor:
 def test_fedlora_equals_its_oracle() -> None:
     """Three steps a round of momentum SGD on the adapters alone, then their mean by samples."""
     run = train({"algorithm": "fedlora", "optimizer": SGD, "local_iterations": 3}, workload=ADAPTED)
-    lanes = run.lanes("train")
-    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
     held = [parameter for _, block in run.session.learner.task.blocks for parameter in block.parameters()]
     base = [parameter.double() for parameter in held if not parameter.requires_grad]
     assert len(base) == 6
 
-    result = ref.fedlora(
-        model=network,
-        base=base,
-        x=[*run.x_c, *run.x_s],
-        batches=[[[run.batch(name) for name in lane["batches"]] for lane in of_round] for of_round in lanes],
-        participants=participants,
-        E=3,
-        opt=oracle_optimizer(SGD),
-        weights=run.weights(participants),
-    )
+    settings = fedlora.Settings(3, oracle_optimizer(SGD))
+    result = fedlora.reference(network, base, [*run.x_c, *run.x_s], run.local_rounds("train"), settings)
 
     run.check(result)
     assert run.session.learner.task.whole.dimension == RANK * (64 + 6 + 6 + 5 + 5 + 10)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from math import log
 from typing import Any
 
 import pytest
 import torch
 from oracle import harness
-from oracle import reference as ref
+from oracle.references import common as ref
+from oracle.references import gas, zo_gas
 from torch import Tensor
 
 from sflsim.learning.label_statistics import LabelStatistics, normals
@@ -42,9 +41,8 @@ class Course:
     replacements: dict[int, list[tuple[int, int | None]]]
     active: list[int]
 
-    @property
-    def q_s(self) -> int:
-        return Q_S
+    def oracle(self) -> gas.Course:
+        return gas.Course(self.data(), self.active, self.arrivals, self.replacements, self.frequency())
 
     def data(self) -> dict[int, list[ref.Batch]]:
         task = self.training.session.learner.task  # has not read those of exchanges that no model needs
@@ -168,17 +166,7 @@ def test_gas_is_the_oracles(fields: dict[str, Any], parts: dict[str, Any]) -> No
     training = harness.train(config, **parts)
     course, task = course_of(training), training.session.learner.task
     opt = harness.oracle_optimizer({"clip": 10.0, **config["client_optimizer"]})
-    result = ref.gas(
-        client=training.client,
-        server=training.server,
-        x_c=training.x_c,
-        x_s=training.x_s,
-        batches=course.data(),
-        active=course.active,
-        arrivals=course.arrivals,
-        replacements=course.replacements,
-        label_frequency=course.frequency(),
-        normal=course.normal,
+    settings = gas.Settings(
         E=E,
         Q_s=Q_S,
         Q_c=config["q_c"],
@@ -191,6 +179,7 @@ def test_gas_is_the_oracles(fields: dict[str, Any], parts: dict[str, Any]) -> No
         logit_adjust=fields.get("logit_adjustment", True),
         generate=fields.get("generate", True),
     )
+    result = gas.reference(training.split, course.oracle(), settings, course.normal)
 
     course.check(result.x_c_rounds, result.x_s_rounds)
     assert any(any(step) for step in result.extra["top_ups"]) == fields.get("generate", True)
@@ -205,77 +194,25 @@ def test_zo_gas_is_a_literal_loop(perturbations: int, workload: dict[str, Any]) 
     buffers = {"q_s": Q_S, "q_c": 2, "local_iterations": E}
     training = harness.train({"algorithm": "zo-gas", **buffers, **settings}, workload=workload)
     course = course_of(training, messages=1 + 2 * perturbations)
-    x_c_rounds, x_s_rounds = _zo_gas(course, **settings)
+    names = course.names()
+    result = zo_gas.reference(
+        training.split,
+        course.oracle(),
+        zo_gas.Settings(
+            gas.Settings(
+                E, Q_S, 2, training.session.learner.task.batch_size, 10, ref.Opt(lr=0.02), ref.Opt(lr=0.02)
+            ),
+            lam=0.05,
+            P=perturbations,
+        ),
+        course.normal,
+        u_c=lambda j, p: training.normals(training.x_c, "zo-gas", "client", *names[j], p),
+        u_s=lambda n, p: training.normals(training.x_s, "zo-gas", "server", n, p),
+    )
 
-    course.check(x_c_rounds, x_s_rounds)
+    course.check(result.x_c_rounds, result.x_s_rounds)
     assert {key[:2] for key in training.session.drawn} == {("zo-gas", "client"), ("zo-gas", "server")}
     assert training.asked == set(training.session.drawn)
-
-
-def _zo_gas(
-    course: Course, *, eta_s: float, eta_c: float, lam: float, perturbations: int
-) -> tuple[list[ref.Params], list[ref.Params]]:
-    training, frequency = course.training, course.frequency()
-    B = training.session.learner.task.batch_size
-    x_c, x_s = training.x_c, training.x_s
-    at_work = dict.fromkeys(course.active, (x_c, 0))
-    x_c_rounds, x_s_rounds, models, rows = [], [], [], []
-    known: list[ref.LabelStatistics | None] = [None] * 10
-
-    def estimate(loss: Any, x: ref.Params, *key: str | int) -> ref.Params:
-        step = [torch.zeros_like(t) for t in x]
-        for p in range(perturbations):
-            u = ref.shaped_direction(training.normals(x, *key, p), "sphere")
-            slope = (loss(ref.axpy(x, lam, u)) - loss(ref.axpy(x, -lam, u))) / (2 * lam)
-            step = ref.axpy(step, slope / perturbations, u)
-        return step
-
-    for j, (k, name) in enumerate(zip(course.arrivals, course.names(), strict=True)):
-        own, done = at_work[k]
-        x, y = training.batch(name)
-        offset = torch.tensor([log(f) if f else -torch.inf for f in frequency[k]], dtype=torch.float64)
-        z = training.client(own, x).detach()
-
-        adjusted = partial(_loss, training, x_s, x, y, offset)
-        own = ref.axpy(own, -eta_c, estimate(adjusted, own, "zo-gas", "client", *name))
-        at_work[k] = (own, done + 1)
-        rows += [(z[i], int(y[i])) for i in range(len(y))]
-        if (j + 1) % Q_S == 0:
-            n = (j + 1) // Q_S
-            for label in range(10):
-                here = [a.flatten() for a, known_label in rows if known_label == label]
-                if here:
-                    known[label] = ref.updated_statistics(known[label], here, float(n), "full")
-            counts = [sum(known_label == label for _, known_label in rows) for label in range(10)]
-            if None not in known:
-                for label, count in enumerate(counts):
-                    for i in range(B - count):
-                        drawn = ref.generated(known[label], course.normal(n, label, i), "full")  # type: ignore[arg-type]
-                        rows.append((drawn.view(z.shape[1:]), label))
-            zs, ys = torch.stack([a for a, _ in rows]), torch.tensor([label for _, label in rows])
-
-            def plain(x_s: ref.Params, zs: Tensor = zs, ys: Tensor = ys) -> float:
-                return float(ref.cross_entropy(training.server(x_s, zs), ys).detach())
-
-            x_s = ref.axpy(x_s, -eta_s, estimate(plain, x_s, "zo-gas", "server", n))
-            x_s_rounds.append(x_s)
-            rows = []
-        for sent, follows in course.replacements.get(j, ()):
-            part, made = at_work.pop(sent)
-            assert made == E
-            models.append(part)
-            if len(models) == 2:
-                x_c, models = ref.weighted_mean(models, None), []
-                x_c_rounds.append(x_c)
-            if follows is not None:
-                at_work[follows] = (x_c, 0)
-    return x_c_rounds, x_s_rounds
-
-
-def _loss(
-    training: harness.Training, x_s: ref.Params, x: Tensor, y: Tensor, offset: Tensor, x_c: ref.Params
-) -> float:
-    return float(ref.cross_entropy(training.server(x_s, training.client(x_c, x)), y, offset).detach())
 
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
@@ -314,9 +251,9 @@ def test_statistics_survive_as_tensors_and_keep_a_factor_that_holds(covariance: 
     assert second.of[0].factor is not first.of[0].factor
     for label, rows in ((0, drawn[:2]), (1, drawn[2:])):
         old = second.of[label]
-        like = ref.LabelStatistics(float(old.weight), old.mean, old.covariance)
+        like = gas.LabelStatistics(float(old.weight), old.mean, old.covariance)
         draws = normals((0, "a", label), len(rows), 6).double()
-        wanted = torch.stack([ref.generated(like, row, covariance) for row in draws])
+        wanted = torch.stack([gas.generated(like, row, covariance) for row in draws])
         torch.testing.assert_close(rows, wanted)
 
 

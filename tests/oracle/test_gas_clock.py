@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from oracle.harness import Recorded, RecordingLearner, RecordingSession
-from oracle.reference_gas_clock import Contribution, GasClock, simulate_gas, wrtt_uplink_bit_s
+from oracle.references.gas_clock import Contribution, GasClock, simulate_gas, wrtt_uplink_bit_s
 
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.scenario import load_scenario

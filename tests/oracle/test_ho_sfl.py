@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import reference as ref
-from oracle.harness import CNN, Training, oracle_optimizer, scenario, train
+from oracle.harness import CNN, HEAVY, SGD, SKEWED, Training, oracle_optimizer, scenario, train
+from oracle.references import common as ref
+from oracle.references import ho_sfl
 
 from sflsim.algorithms.ho_sfl import mean_exchange, rebuilt, shared_directions
 from sflsim.errors import ScenarioError
@@ -21,10 +22,7 @@ from sflsim.learning.optimizers import NAMES, PER_TENSOR
 from sflsim.session import Options, Session
 from sflsim.streams import seed_of
 
-SGD = {"name": "SGD", "lr": 0.1}
-HEAVY = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
 ADAMW = {"name": "AdamW", "lr": 0.01, "weight_decay": 0.1}
-SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.3}}
 STEPS = {"client_optimizer": HEAVY, "server_optimizer": SGD, "mu": 0.02, "perturbations": 3}
 
 
@@ -44,21 +42,20 @@ def participants(run: Training) -> list[list[int]]:
 def oracle(run: Training, **settings: Any) -> ref.Result:
     together = [of_round[0] for of_round in run.lanes("exchange")]
     ids = participants(run)
-    return ref.ho_sfl(
-        client=run.client,
-        server=run.server,
-        x_c=run.x_c,
-        x_s=run.x_s,
-        batches=[[[run.batch(one["batch"])] for one in lane["participants"]] for lane in together],
-        participants=ids,
-        K=len(run.session.learner.task.shards),
+    batches = [[[run.batch(one["batch"])] for one in lane["participants"]] for lane in together]
+    weights = run.weights(ids) if settings.get("weighting") == "samples" else None
+    return ho_sfl.reference(
+        run.split,
+        ref.Rounds(ids, batches, weights),
+        ho_sfl.Settings(
+            K=len(run.session.learner.task.shards),
+            P=settings["perturbations"],
+            mu=settings["mu"],
+            opt_c=oracle_optimizer(settings["client_optimizer"]),
+            opt_s=oracle_optimizer(settings["server_optimizer"]),
+            direction=settings.get("direction", "gaussian"),
+        ),
         u=lambda r, p: run.normals(run.x_c, "ho-sfl", r + 1, p),
-        P=settings["perturbations"],
-        mu=settings["mu"],
-        opt_c=oracle_optimizer(settings["client_optimizer"]),
-        opt_s=oracle_optimizer(settings["server_optimizer"]),
-        direction=settings.get("direction", "gaussian"),
-        weights=run.weights(ids) if settings.get("weighting") == "samples" else None,
     )
 
 

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import reference as ref
 from oracle.harness import (
+    ADAM,
     CNN,
+    HEAVY,
+    SGD,
+    SKEWED,
     Training,
     close,
     flat,
@@ -21,16 +24,14 @@ from oracle.harness import (
     scenario,
     train,
 )
+from oracle.references import common as ref
+from oracle.references import cse_fsl, heron_sfl
 from torch import nn
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
 from sflsim.session import Options, Session
 
-SGD = {"name": "SGD", "lr": 0.1}
-HEAVY = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
-ADAM = {"name": "Adam", "lr": 0.003, "betas": [0.8, 0.99], "weight_decay": 0.01}
-SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.3}}
 ALGORITHMS = ["cse-fsl", "heron-sfl"]
 QUICK = {"compute": "50 GFLOP/s", "slots": 2}  # done with every activation before the client parts arrive
 
@@ -57,35 +58,25 @@ def oracle(run: Training, **settings: Any) -> ref.Result:
     module = nn.Sequential(*[block for _, block in head.blocks])
     x_a = [parameter.detach().double() for parameter in module.parameters()]
     participants = [[0, 1, 2]] * len(lanes)
-    arguments: dict[str, Any] = {
-        "client": run.client,
-        "auxiliary": oracle_part(module),
-        "server": run.server,
-        "x_c": run.x_c,
-        "x_a": x_a,
-        "x_s": run.x_s,
-        "batches": [[[run.batch(name) for name in lane["batches"]] for lane in r] for r in lanes],
-        "participants": participants,
-        "E": settings["local_iterations"],
-        "q": settings["q"],
-        "order": arrivals(run),
-        "opt_c": oracle_optimizer(settings["client_optimizer"]),
-        "opt_s": oracle_optimizer(settings["server_optimizer"]),
-        "weights": None if settings.get("weighting") == "uniform" else run.weights(participants),
-    }
+    batches = [[run.batches_of(lane) for lane in of_round] for of_round in lanes]
+    weights = None if settings.get("weighting") == "uniform" else run.weights(participants)
+    inputs = (run.split, cse_fsl.Head(oracle_part(module), x_a), ref.Rounds(participants, batches, weights))
+    local = cse_fsl.Settings(
+        settings["local_iterations"],
+        settings["q"],
+        oracle_optimizer(settings["client_optimizer"]),
+        oracle_optimizer(settings["server_optimizer"]),
+    )
     if settings["algorithm"] == "cse-fsl":
-        return ref.cse_fsl(**arguments)
+        return cse_fsl.reference(*inputs, local, arrivals(run))
 
     def u(r: int, m: int, i: int, p: int) -> ref.Params:
         return run.normals([*run.x_c, *x_a], "heron-sfl", *lanes[r][m]["batches"][i], p)
 
-    return ref.heron_sfl(
-        **arguments,
-        u=u,
-        mu=settings["mu"],
-        P=settings.get("perturbations", 1),
-        direction=settings.get("direction", "sphere"),
+    zeroth_order = heron_sfl.Settings(
+        local, settings["mu"], settings.get("perturbations", 1), settings.get("direction", "sphere")
     )
+    return heron_sfl.reference(*inputs, zeroth_order, arrivals(run), u)
 
 
 FIRST_ORDER = [

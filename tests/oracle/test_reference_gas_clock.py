@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from oracle.reference_gas_clock import Contribution, GasClock, simulate_gas, wrtt_uplink_bit_s
+from oracle.references.gas_clock import Contribution, GasClock, simulate_gas, wrtt_uplink_bit_s
 
 
 def run(rates: list[tuple[float, float]], **changes: Any) -> GasClock:

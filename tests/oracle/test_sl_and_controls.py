@@ -7,27 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import reference as ref
-from oracle.harness import CNN, Training, oracle_optimizer, train
-
-SGD = {"name": "SGD", "lr": 0.1}
-HEAVY = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
-ADAM = {"name": "Adam", "lr": 0.003, "betas": [0.8, 0.99], "weight_decay": 0.01}
-SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.3}}
-
-
-def parts(run: Training) -> dict[str, Any]:
-    """The two parts in the oracle's terms."""
-    return {"client": run.client, "server": run.server, "x_c": run.x_c, "x_s": run.x_s}
-
-
-def local_batches(run: Training, function: str) -> list[list[list[ref.Batch]]]:
-    """The batches by round, participant and iteration."""
-    return [
-        [[run.batch(name) for name in lane["batches"]] for lane in of_round]
-        for of_round in run.lanes(function)
-    ]
-
+from oracle.harness import ADAM, CNN, HEAVY, SGD, SKEWED, oracle_optimizer, train
+from oracle.references import common as ref
+from oracle.references import frozen_client, mu_splitfed, sl, zo_splitfed
 
 # SL
 
@@ -43,16 +25,11 @@ def test_sl(optimizers: tuple[dict[str, Any], dict[str, Any]], workload: dict[st
         "client_optimizer": optimizers[0], "server_optimizer": optimizers[1], "local_iterations": 2,
     }  # fmt: skip
     run = train({"algorithm": "sl", **settings}, workload=workload)
-    batches = local_batches(run, "turn")
-    assert [[lane["batches"][0][0] for lane in lanes] for lanes in run.lanes("turn")] == [[0, 1, 2]] * 3
-    result = ref.sl(
-        **parts(run),
-        batches=batches,
-        participants=[[0, 1, 2]] * 3,
-        E=2,
-        opt_c=oracle_optimizer(optimizers[0]),
-        opt_s=oracle_optimizer(optimizers[1]),
-    )
+    turns = run.lanes("turn")
+    assert [[lane["batches"][0][0] for lane in lanes] for lanes in turns] == [[0, 1, 2]] * 3
+    batches = [[run.batches_of(lane) for lane in of_round] for of_round in turns]
+    both = (oracle_optimizer(optimizer) for optimizer in optimizers)
+    result = sl.reference(run.split, ref.Rounds([[0, 1, 2]] * 3, batches), sl.Settings(2, *both))
 
     run.check(result)
 
@@ -97,14 +74,11 @@ def test_frozen_client(settings: dict[str, Any], workload: dict[str, Any]) -> No
     """Replicas learn and are averaged; the client part keeps every bit."""
     settings = {"server_optimizer": SGD, **settings}
     run = train({"algorithm": "frozen-client", **settings}, workload=workload)
-    participants = [[lane["client"] for lane in of_round] for of_round in run.lanes("train")]
-    result = ref.frozen_client(
-        **parts(run),
-        batches=local_batches(run, "train"),
-        participants=participants,
-        E=settings.get("local_iterations", 1),
-        opt_s=oracle_optimizer(settings["server_optimizer"]),
-        weights=None if "weighting" in settings else run.weights(participants),
+    optimizer = oracle_optimizer(settings["server_optimizer"])
+    result = frozen_client.reference(
+        run.split,
+        run.local_rounds("train", settings.get("weighting", "samples")),
+        frozen_client.Settings(settings.get("local_iterations", 1), optimizer),
     )
 
     run.check(result)
@@ -168,14 +142,10 @@ def test_zo_splitfed(workload: dict[str, Any]) -> None:
     def u_s(r: int, m: int, step: int, p: int) -> ref.Params:
         return run.normals(run.x_s, "mu-splitfed", "server", *lanes[r][m]["batch"], step, p)
 
-    result = ref.zo_splitfed(
-        **parts(run),
-        participants=[[lane["client"] for lane in of_round] for of_round in lanes],
-        batches=[[[run.batch(lane["batch"])] for lane in of_round] for of_round in lanes],
-        u_c=u_c,
-        u_s=u_s,
-        **settings,
-    )
+    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
+    batches = [[[run.batch(lane["batch"])] for lane in of_round] for of_round in lanes]
+    rounds = ref.Rounds(participants, batches)
+    result = zo_splitfed.reference(run.split, rounds, mu_splitfed.Settings(**settings), u_c, u_s)
 
     run.check(result)
 

@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import reference as ref
-from oracle.harness import CNN, Training, close, oracle_optimizer, scenario, train
+from oracle.harness import ADAM, CNN, HEAVY, SGD, SKEWED, Training, close, oracle_optimizer, scenario, train
+from oracle.references import common as ref
+from oracle.references import fedasync, fedavg, fedbuff
 from torch import nn
 from torch.nn import functional as F
 
 from sflsim.errors import ScenarioError
 
-SGD = {"name": "SGD", "lr": 0.1}
-HEAVY = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
-ADAM = {"name": "Adam", "lr": 0.003, "betas": [0.8, 0.99], "weight_decay": 0.01}
-SKEWED = {"partition": {"kind": "dirichlet", "alpha": 0.3}}
 SMALL = {"batch_size": 64, **SKEWED}  # so that an epoch is a few batches, of a number that differs by client
 EQUAL = {
     "clients": 3,
@@ -26,27 +23,15 @@ EQUAL = {
 }
 
 
-def model_of(run: Training) -> dict[str, Any]:
-    """The unsplit model in the oracle's terms."""
-    return {"model": ref.whole(run.client, run.server, len(run.x_c)), "x": [*run.x_c, *run.x_s]}
-
-
 # FedAvg
 
 
 def fedavg_oracle(run: Training, optimizer: dict[str, Any], weighting: str = "samples") -> ref.Result:
     """FedAvg on the run's batches; where their numbers differ, the oracle's E must be each one's own."""
-    x, result = model_of(run)["x"], ref.Result([], [])
+    (model, x), opt, result = run.model, oracle_optimizer(optimizer), ref.Result([], [])
     for lanes in run.lanes("train"):
         trained = [
-            ref.local_steps(
-                model=model_of(run)["model"],
-                x=x,
-                batches=[run.batch(name) for name in lane["batches"]],
-                E=len(lane["batches"]),
-                opt=oracle_optimizer(optimizer),
-            )[0]
-            for lane in lanes
+            ref.local_steps(model, x, run.batches_of(lane), len(lane["batches"]), opt)[0] for lane in lanes
         ]
         weights = run.weights([[lane["client"] for lane in lanes]])[0]
         x = ref.weighted_mean(trained, weights if weighting == "samples" else None)
@@ -68,16 +53,9 @@ def fedavg_oracle(run: Training, optimizer: dict[str, Any], weighting: str = "sa
 def test_fedavg(optimizer: dict[str, Any], settings: dict[str, Any], workload: dict[str, Any]) -> None:
     """E steps from the round's model with a fresh optimizer, then the mean by samples or alike."""
     run = train({"algorithm": "fedavg", "optimizer": optimizer, **settings}, workload=workload)
-    lanes = run.lanes("train")
-    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
-    result = ref.fedavg(
-        **model_of(run),
-        batches=[[[run.batch(name) for name in lane["batches"]] for lane in of_round] for of_round in lanes],
-        participants=participants,
-        E=settings["local_iterations"],
-        opt=oracle_optimizer(optimizer),
-        weights=None if "weighting" in settings else run.weights(participants),
-    )
+    rounds = run.local_rounds("train", settings.get("weighting", "samples"))
+    local = fedavg.Settings(settings["local_iterations"], oracle_optimizer(optimizer))
+    result = fedavg.reference(*run.model, rounds, local)
 
     run.check(result)
 
@@ -133,15 +111,12 @@ def versions(run: Training) -> dict[str, int]:
     return found
 
 
-def contributions(run: Training) -> dict[str, Any]:
-    """The oracle's arguments that both share: the model, arrivals as (client, version), their batches."""
+def contributions(run: Training) -> ref.Arrivals:
+    """What arrived, as (client, version it started from), and its batches."""
     numbers = versions(run)
     lanes = [lane for of_round in run.lanes("train") for lane in of_round]
-    return {
-        **model_of(run),
-        "arrivals": [(lane["client"], numbers[lane["start"].key]) for lane in lanes],
-        "batches": [[run.batch(name) for name in lane["batches"]] for lane in lanes],
-    }
+    order = [(lane["client"], numbers[lane["start"].key]) for lane in lanes]
+    return ref.Arrivals(order, [run.batches_of(lane) for lane in lanes])
 
 
 def arrivals_in_spans(run: Training, count: int) -> list[int]:
@@ -166,11 +141,13 @@ def test_fedasync(settings: dict[str, Any], s: Any, workload: dict[str, Any]) ->
     """Every arrival is mixed in by a weight that falls with the versions published meanwhile."""
     variant = {"algorithm": "fedasync", "alpha": 0.7, "optimizer": HEAVY, "local_iterations": 2, **settings}
     run = train(variant, rounds=16, workload=workload)
-    arguments = contributions(run)
-    result = ref.fedasync(**arguments, E=2, opt=oracle_optimizer(HEAVY), alpha=0.7, s=s)
+    arrivals = contributions(run)
+    result = fedasync.reference(
+        *run.model, arrivals, fedasync.Settings(2, oracle_optimizer(HEAVY), alpha=0.7, s=s)
+    )
 
     assert max(result.extra["staleness"]) > 4
-    assert [client for client, _ in arguments["arrivals"]] == arrivals_in_spans(run, 16)
+    assert [client for client, _ in arrivals.order] == arrivals_in_spans(run, 16)
     run.check(result)
 
 
@@ -183,11 +160,11 @@ def test_fedbuff(b: int, eta_g: float, workload: dict[str, Any]) -> None:
     """b deltas, each by (1 + staleness)^-0.5, make one update; the divisor is b."""
     settings = {"b": b, "eta_g": eta_g, "optimizer": HEAVY, "local_iterations": 2}
     run = train({"algorithm": "fedbuff", **settings}, rounds=8, workload=workload)
-    arguments = contributions(run)
-    result = ref.fedbuff(**arguments, E=2, opt=oracle_optimizer(HEAVY), b=b, eta_g=eta_g)
+    arrivals = contributions(run)
+    result = fedbuff.reference(*run.model, arrivals, fedbuff.Settings(2, oracle_optimizer(HEAVY), b, eta_g))
 
     assert max(result.extra["staleness"]) > 0
-    assert [client for client, _ in arguments["arrivals"]] == arrivals_in_spans(run, 8 * b)
+    assert [client for client, _ in arrivals.order] == arrivals_in_spans(run, 8 * b)
     run.check(result)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle.references.max_min_fair import by_filling, by_linear_programs
 
 from sflsim.clock.fluid import Flow, Fluid, Leaf, Trunk
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "oracle"))
-from reference_shares import by_filling, by_linear_programs
 
 CAPS = [1.0, 2.0, 3.0, 7.0, 20.0, inf]
 LEAVES = st.lists(st.one_of(st.sampled_from([1.0, 5.0, 12.0, 60.0]), st.floats(0.1, 100)), max_size=4)

@@ -1,8 +1,12 @@
-"""Losses, directions, optimizers and averages the oracles share, each written out as a loop.
+"""What the oracles share: the inputs of a run, losses, directions, optimizers, averages; each as a loop.
 
-Source: shared/ALGORITHMS.md only (cited as "AL <line>"). Nothing here imports the package under test.
+Source: shared/ALGORITHMS.md only (cited as "AL <line>"). No oracle imports the package under test. All
+chance and all orders are arguments; every other module here is one algorithm: `Settings` and `reference`.
+
 Conventions: a part's parameters are a list of tensors; every function is pure (returns new lists);
 scalars that travel (losses, ZO differences) are Python floats. Compare in float64.
+
+Reading: batch-norm running statistics (AL 14) are outside these oracles: both parts are pure functions.
 """
 
 from __future__ import annotations
@@ -18,7 +22,50 @@ from torch import Tensor
 Params = list[Tensor]
 Part = Callable[[Params, Any], Tensor]  # client(params_c, x) -> z ; server(params_s, z) -> logits
 Batch = tuple[Any, Tensor]
-Weights = Sequence[Sequence[float]] | None  # weights[round][position]; None: uniform
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split model: its two parts, and the parameters from which they start."""
+
+    client: Part
+    server: Part
+    x_c: Params
+    x_s: Params
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Who takes part in each round and on which batches.
+
+    Reading: ``batches[round][position][iteration] = (x, y)`` where position counts the round's participants
+    in the order of ``participants[round]``; injected directions get the position, not the client's id.
+    Reading: "weighted by sample count" (AL 12) is the caller's ``weights[round][position]``, any positive
+    scale, divided by their sum; None is uniform.
+    """
+
+    participants: Sequence[Sequence[int]]
+    batches: Sequence[Sequence[Sequence[Batch]]]
+    weights: Sequence[Sequence[float]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.participants)
+
+    def weights_of(self, r: int) -> Sequence[float] | None:
+        """The weights of one round's participants; None is uniform."""
+        return None if self.weights is None else self.weights[r]
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What reaches a server without rounds: ``order[j] = (client id, version it started from)``.
+
+    ``batches[j][iteration]`` are the batches of arrival j's local steps (indexed by arrival, not by client).
+    Version 0 is the starting model.
+    """
+
+    order: Sequence[tuple[int, int]]
+    batches: Sequence[Sequence[Batch]]
 
 
 @dataclass
@@ -228,3 +275,17 @@ def loss_at(server: Part, x_s: Params, z: Tensor, y: Tensor) -> float:
     """F(x_s; z) with no graph, as a Python float."""
     with torch.no_grad():
         return float(cross_entropy(server(clone(x_s), z), y))
+
+
+def local_steps(
+    model: Part, x: Params, batches: Sequence[Batch], E: int, opt: Opt
+) -> tuple[Params, list[float]]:
+    """E first-order steps from x with a fresh optimizer: new parameters and the loss before each step."""
+    x = clone(x)
+    state = OptState()
+    losses: list[float] = []
+    for i in range(E):
+        loss, g = gradient(model, x, batches[i])
+        x, state = opt_step(opt, x, g, state)
+        losses.append(loss)
+    return x, losses
