@@ -27,7 +27,9 @@ def validate(
         try:
             with errors():
                 loaded = load_scenario(path, set_ or [], trust=trust)
-                Session(loaded, Options()).check()
+                session = Session(loaded, Options())
+                session.check()
+                session.check_files()
                 if unlike := unlike_rounds(loaded):
                     err.print(f"{path}: warning: {unlike}", highlight=False, markup=False, soft_wrap=True)
                 if loaded.sweep:

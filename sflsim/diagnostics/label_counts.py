@@ -17,9 +17,10 @@ def label_counts(scenario: Scenario, seed: int | None = None) -> pd.DataFrame:
     numbered from 0, as in the tables of a run.
 
     Raises:
-        ScenarioError: the data is not available, or cannot be partitioned so.
+        ScenarioError: the data cannot be read in full, as a run would, or cannot be partitioned so.
     """
     session = Session(scenario, Options())
+    session.check_files()
     try:
         shards = session.shards(scenario.seeds[0] if seed is None else seed)
         labels = scenario.workload.dataset.training_labels()

@@ -19,6 +19,7 @@ from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.population import build_fleet
 from sflsim.fleet.sampling import fleet_availability
+from sflsim.learning.data.digits import Digits
 from sflsim.learning.graph.disk_store import LIMIT_BYTES, DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
@@ -114,18 +115,38 @@ class Session:
 
     def _check_model(self) -> None:
         """Try a user's own network: it is refused here, not in the first round."""
-        workload = self.scenario.workload
-        if is_users(workload.model):
-            from sflsim.learning.task import build_blocks
+        if is_users(self.scenario.workload.model):
+            self._build_model()
 
-            dataset, seed = workload.dataset, self.scenario.seeds[0]
-            build_blocks(workload.model, dataset.sample_shape, dataset.classes, seed)
+    def _build_model(self) -> None:
+        from sflsim.learning.task import build_blocks
+
+        dataset, seed = self.scenario.workload.dataset, self.scenario.seeds[0]
+        build_blocks(self.scenario.workload.model, dataset.sample_shape, dataset.classes, seed)
+
+    def check_files(self) -> None:
+        """Read what a run would read before it trains: every sample, and initial weights.
+
+        Raises:
+            ScenarioError: with file and line; a sample is damaged, say, or the weights are another model's.
+        """
+        workload = self.scenario.workload
+        try:
+            if not isinstance(workload.dataset, Digits):  # they come with sflsim
+                self.data()
+            if getattr(workload.model, "weights", None) is not None:
+                self._build_model()
+        except ScenarioError as error:
+            raise self.scenario.located(error) from error
 
     def run(self, number: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
         """Simulate variant `number` under `seed`; an interrupt leaves what there is so far."""
         config, needs = self.scenario.variants[number], self.requirements
         algorithm = needs.algorithm(number)
-        sim = self._simulation(number, seed, algorithm, on_evaluation)
+        try:
+            sim = self._simulation(number, seed, algorithm, on_evaluation)
+        except ScenarioError as error:  # in the data, say
+            raise self.scenario.located(error) from error
         outcome = Outcome(config.name, seed, left_out="; ".join(needs.left_out(number)))
         outcome.server_memory_bytes = algorithm.server_peak_bytes(*needs.served(number))
         read_before = self.disk.reads if self.disk is not None else 0
