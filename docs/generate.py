@@ -39,7 +39,7 @@ MEANING = {
     "client": "name of the device, '<group>-<number>'; at the server the one it serves",
     "bytes": "sent or received",
     "flop": "computed",
-    "medium": "the shared link: a direction of a server's link, an access point",
+    "link": "the shared link: a direction of a server's link, an access point",
     "bytes_per_s": "the rate through it from `time_s` on",
     "active_energy_j": "of clients: above idling",
     "energy_j": "of clients: the total while they take part",

@@ -23,10 +23,10 @@ class Span(NamedTuple):
     outcome: str = "done"
 
 
-class Use(NamedTuple):
-    """From a time on, so many byte/s flow through the shared medium of this name."""
+class LinkThroughput(NamedTuple):
+    """The sum of the rates through one shared link, from `time_s` until its next row."""
 
-    medium: str
+    link: str
     time_s: float
     bytes_per_s: float
 

@@ -95,22 +95,23 @@ class HoSfl(Synchronous):
         yield client.send_up(scalars_bytes)
         return {"client": client.index, "batch": batch}
 
-    def lost(self, sim: Simulation, client: Client) -> None:
-        """Let one that vanishes while it catches up have heard nothing; the server forgets its jobs."""
-        super().lost(sim, client)
+    def on_drop_out(self, sim: Simulation, client: Client) -> None:
+        """Forget what a client was being sent when it dropped out; cancel its jobs at the server."""
+        super().on_drop_out(sim, client)
         if client.index in self._catching_up:
             self._known[client.index] = self._catching_up.pop(client.index)
 
     def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
-        """Broadcast the mean scalars; the round ends when all have them that are still there."""
+        """Broadcast the mean scalars; the round ends when all connected clients have them."""
         clients = [sim.client(lane["client"]) for lane in lanes]
         clients = [client for client in clients if sim.is_connected(client)]
-        heard = [sim.process(self._hear(sim, client), None if sim.always else client) for client in clients]
+        may_drop_out = not sim.always_available
+        heard = [sim.process(self._hear(sim, client), client if may_drop_out else None) for client in clients]
         yield sim.all_of(heard)
         for client, at in zip(clients, heard, strict=True):
             if at.value is not None:
-                client.waited(cast(float, at.value))
-                sim.release(client)
+                client.record_wait(cast(float, at.value))
+                sim.complete(client)
 
     def _hear(self, sim: Simulation, client: Client) -> Protocol:
         yield client.send_down(self.config.perturbations * client.costs.scalar_bytes)

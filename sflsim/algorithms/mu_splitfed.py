@@ -123,11 +123,11 @@ class MuSplitFed(ServerReplicas):
         before, self._missing = self._missing, missing
         if before > 0 and missing == 0:
             for step in self._further.values():
-                sim.server.withdraw(step)
+                sim.server.cancel(step)
 
-    def lost(self, sim: Simulation, client: Client) -> None:
-        """Wait no longer for the embeddings of one that has vanished; the server forgets its jobs."""
-        super().lost(sim, client)
+    def on_drop_out(self, sim: Simulation, client: Client) -> None:
+        """Stop waiting for the client's embeddings; cancel its jobs at the server."""
+        super().on_drop_out(sim, client)
         self._to_come.discard(client.index)
         self._await(sim, min(self._missing, len(self._to_come)))
 
@@ -144,7 +144,7 @@ class MuSplitFed(ServerReplicas):
             if tau:
                 self._further[client.index] = step
             yield step
-            if step.withdrawn:
+            if step.cancelled:
                 break
             tau += 1
         return tau

@@ -43,22 +43,22 @@ class SL(FirstOrderAlgorithm):
         for round in count(1):
             turns = 0
             while not turns:
-                for client in (yield from sim.assemble(round)):
+                for client in (yield from sim.select_available(round)):
                     after = yield from self._next_turn(sim, client, model, round)
-                    client.rest()
+                    client.release()
                     turns, model = (turns, model) if after is None else (turns + 1, after)
             sim.finish_round(model, self.config.local_iterations * turns)
 
     def _next_turn(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
         """Return what a client's turn makes of `model`; None where the client is away or vanishes."""
-        if sim.always:
+        if sim.always_available:
             return (yield from self._turn(sim, client, model, round))
         if not sim.is_available(client):
             return None
         client.begin(round)
         after = yield sim.take_part(self._turn(sim, client, model, round), client)
         if after is not None:
-            sim.release(client)
+            sim.complete(client)
         return after
 
     def _turn(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:

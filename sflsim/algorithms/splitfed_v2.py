@@ -60,7 +60,7 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
         batches = yield from self.take_turn(sim, client, "server model", arrived)
         return {"client": client.index, "own": own, "batches": batches}
 
-    def lost(self, sim: Simulation, client: Client) -> None:
+    def on_drop_out(self, sim: Simulation, client: Client) -> None:
         """Keep what has arrived: the server's model steps on it, whoever it came from."""
 
     def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:

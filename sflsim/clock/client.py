@@ -1,30 +1,30 @@
-"""A device of the fleet on the clock: it computes, sends, receives and waits."""
+"""A client on the clock: a device that computes, sends, receives and waits."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
 from sflsim.clock.engine import Activity, Environment, Event
-from sflsim.clock.idle_energy import Meter
-from sflsim.clock.routes import Network
+from sflsim.clock.idle_energy import IdleEnergy
+from sflsim.clock.network import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
 from sflsim.rows import Span
 
-Begun = TypeVar("Begun", bound=Event)
+EventT = TypeVar("EventT", bound=Event)
 
 
 class Client:
-    """One device taking part in a run; each verb returns the event of its end.
+    """One device that takes part in a run; each verb returns the event of its end.
 
-    The processor does one thing at a time, in the order asked; each direction of the radio works
-    beside it. `begin` opens a round or an exchange and draws the slowdown that holds in it. `cut`
-    and `costs` are kept for the protocols: the blocks this client holds and what they cost.
+    The processor does one thing at a time, in the order of the requests; each direction of the radio works
+    in parallel. `begin` opens a round or an exchange and draws its slowdown. `cut` (the number of blocks
+    that this client holds) and `costs` are kept for the protocols.
     """
 
     __slots__ = (
-        "_awake_s", "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_meter", "_power_w", "_recorder",
-        "_since_s", "_up",
+        "_awake_s", "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_idle_energy", "_joined_s",
+        "_power_w", "_recorder", "_up",
         "batches", "costs", "cut", "device", "ended_s", "index", "name", "round",
     )  # fmt: skip
 
@@ -36,7 +36,7 @@ class Client:
         network: Network,
         cut: int = 1,
         costs: Any = None,
-        meter: Meter | None = None,
+        idle_energy: IdleEnergy | None = None,
     ) -> None:
         self._env = env
         self._recorder = recorder
@@ -47,9 +47,9 @@ class Client:
         self.costs = costs
         self._power_w = max(device.power.compute_w - device.power.idle_w, 0.0)
         self._up, self._down = network.channels(device)
-        self._meter = meter or Meter(env)
+        self._idle_energy = idle_energy or IdleEnergy(env)
         self._awake_s = 0.0
-        self._since_s = -1.0  # when its participation began; negative outside of one
+        self._joined_s = -1.0  # when its participation began; negative if it takes no part
         self._free_at_s = 0.0
         self._delay_s = 0.0
         self._factor = 1.0
@@ -58,50 +58,50 @@ class Client:
         self.ended_s = 0.0
 
     def begin(self, round: int, exchange: int = 0) -> None:
-        """Open exchange number `exchange` of round `round`: the slowdown drawn for it applies from here."""
-        if self._since_s < 0.0:
-            self._since_s = self._env.now
-            self._meter.change(self.device.power.idle_w)
+        """Begin an exchange of a round; the slowdown drawn for it applies from now on."""
+        if self._joined_s < 0.0:
+            self._joined_s = self._env.now
+            self._idle_energy.add_power(self.device.power.idle_w)
         slowdown = self.device.slowdown
         self.round = round
         self._delay_s = slowdown.delay_s(round, exchange)
         self._factor = slowdown.factor(round, exchange)
 
-    def rest(self) -> None:
-        """End a participation, if there is one: from now on the device idles for itself."""
-        if self._since_s >= 0.0:
+    def release(self) -> None:
+        """End the participation, if there is one: idling is no longer charged."""
+        if self._joined_s >= 0.0:
             self._awake_s = self.awake_s
-            self._since_s = -1.0
-            self._meter.change(-self.device.power.idle_w)
+            self._joined_s = -1.0
+            self._idle_energy.add_power(-self.device.power.idle_w)
 
     @property
     def awake_s(self) -> float:
-        """Return how long it has taken part so far, waiting included."""
-        return self._awake_s + (self._env.now - self._since_s if self._since_s >= 0.0 else 0.0)
+        """Return the time in which it has taken part so far, waiting included."""
+        return self._awake_s + (self._env.now - self._joined_s if self._joined_s >= 0.0 else 0.0)
 
     @property
     def idle_j(self) -> float:
-        """Return what it has drawn by idling while it took part."""
+        """Return the energy that it has drawn by idling while it took part."""
         return self.device.power.idle_w * self.awake_s
 
     def next_batch(self) -> tuple[int, int]:
-        """Return the name of this client's next batch: (client index, batch number)."""
-        number = self.batches
-        self.batches = number + 1
-        return self.index, number
+        """Return the name of this client's next batch: (client index, batch index)."""
+        index = self.batches
+        self.batches = index + 1
+        return self.index, index
 
     def compute(self, flop: float, flop_per_s: float | None = None) -> Activity:
-        """Compute `flop`, after the additive delay if this is the first work of its scope.
+        """Compute `flop`, at the device's training rate by default.
 
-        At the device's training rate, unless another one is given.
+        The first computation after `begin` waits for the additive delay of the slowdown.
         """
         now = self._env.now
         start = self._free_at_s if self._free_at_s > now else now
         if self._delay_s > 0:
-            start = self._stall(now, start)
+            start = self._record_delay(now, start)
         seconds = flop / (flop_per_s or self.device.flop_per_s) * self._factor
         if self.device.compute_profile is not None:
-            seconds = self._changing_s(start, seconds)
+            seconds = self._by_profile_s(start, seconds)
         delay_s = seconds if start == now else start - now + seconds
         end = now + delay_s
         self._free_at_s = end
@@ -110,53 +110,53 @@ class Client:
         span = Span(name, "compute", start, end, self.round, name, 0.0, flop, energy_j)
         return Activity(self._env, self._recorder, delay_s, span)
 
-    def _changing_s(self, start_s: float, seconds: float) -> float:
-        """Return how long what takes `seconds` at the first rate takes at the rates from `start_s` on."""
+    def _by_profile_s(self, start_s: float, seconds: float) -> float:
+        """Return how long `seconds` of work at the nominal rate take from `start_s`, by the profile."""
         device, profile = self.device, self.device.compute_profile
         assert profile is not None
         return profile.end_of(start_s, seconds * device.flop_per_s) - start_s
 
     def forward(self, flop: float) -> Activity:
-        """Compute `flop` of forward passes, at the device's rate of those."""
+        """Compute `flop` of forward passes, at the device's rate for them."""
         return self.compute(flop, self.device.forward_flop_per_s)
 
-    def _stall(self, now: float, start: float) -> float:
-        """Record the straggler's delay before its first work; return when it is over."""
+    def _record_delay(self, now: float, start: float) -> float:
+        """Record the additive delay; return its end."""
         delay_s = start - now + self._delay_s
         self._delay_s = 0.0
         end = now + delay_s
         span = Span(self.name, "slowdown", start, end, self.round, self.name)
-        self._began(Activity(self._env, self._recorder, delay_s, span))
+        self._track(Activity(self._env, self._recorder, delay_s, span))
         return end
 
-    def _began(self, activity: Begun) -> Begun:
-        """Note what has begun, in a subclass that may have to cut it; return it."""
+    def _track(self, activity: EventT) -> EventT:
+        """Return the activity; a subclass that may have to cancel it keeps it."""
         return activity
 
     def send_up(self, size_bytes: float) -> Event:
-        """Send `size_bytes` to the server; fires on arrival there."""
+        """Send to the server; the event fires on arrival."""
         return self._up.send(size_bytes, self.round)
 
     def send_down(self, size_bytes: float) -> Event:
-        """Have the server send `size_bytes` to this client; fires on arrival here."""
+        """Let the server send to this client; the event fires on arrival."""
         return self._down.send(size_bytes, self.round)
 
     def pull(self, size_bytes: float) -> Event:
-        """Have the Fed Server send `size_bytes` of the model to this client; fires on arrival here."""
+        """Let the Fed Server send to this client; the event fires on arrival."""
         return self._down.send(size_bytes, self.round, to_fed=True)
 
     def push(self, size_bytes: float) -> Event:
-        """Send `size_bytes` of the model to the Fed Server; fires on arrival there."""
+        """Send to the Fed Server; the event fires on arrival."""
         return self._up.send(size_bytes, self.round, to_fed=True)
 
     def note_end(self, event: Event) -> None:
-        """Note that this client has done its part of a round (a callback of its process)."""
+        """Note the end of its participation (a callback of its process)."""
         self.ended_s = self._env.now
 
-    def waited(self, since_s: float) -> None:
+    def record_wait(self, since_s: float) -> None:
         """Record that this client has waited for the others since `since_s`."""
-        self._wait(since_s, self._env.now)
+        self._record_wait(since_s, self._env.now)
 
-    def _wait(self, start_s: float, end_s: float) -> None:
+    def _record_wait(self, start_s: float, end_s: float) -> None:
         if end_s > start_s:
             self._recorder.add(Span(self.name, "wait", start_s, end_s, self.round, self.name))

@@ -1,8 +1,7 @@
-"""What each client did over a run, folded from its spans one by one: no list of them is needed.
+"""What each client did over a run, added up span by span without keeping the spans.
 
-A message counts as uplink or downlink until it arrives, its latency included. Whether a span is waste
-is known only when its client has gone on to another round, so what may still become waste is held for
-one participation per client.
+A message counts as uplink or downlink until it arrives, its latency included. Whether a span is wasted is
+known when its client has begun another round; until then the spans of the present round are pending.
 """
 
 from __future__ import annotations
@@ -21,44 +20,47 @@ FLOP, ENERGY, WASTED_S, WASTED_BYTES = (
 )
 SECONDS = {name: SUMS.index(f"{name}_s") for name in ("compute", "slowdown", "uplink", "downlink", "wait")}
 BYTES = {name: SUMS.index(f"{name}_bytes") for name in ("uplink", "downlink")}
-NOTHING = bytes(16 * len(SUMS))
+ZEROS = bytes(16 * len(SUMS))
 
 
 class _Work:
-    """One client's sums, each followed by its rounding error, and what its open round may waste."""
+    """One client's sums, each followed by its rounding error, and the pending spans of its round."""
 
-    __slots__ = ("open", "pending", "rounds", "sums")
+    __slots__ = ("pending", "round", "rounds", "sums")
 
     def __init__(self) -> None:
-        self.sums = array("d", NOTHING)
-        self.pending = array("d")  # start, seconds and bytes of each span of the open round
-        self.open = -1
+        self.sums = array("d", ZEROS)
+        self.pending = array("d")  # start in s, seconds and bytes of each span of `round`
+        self.round = -1
         self.rounds: set[int] = set()
 
-    def add(self, place: int, amount: float) -> None:
-        """Add to a sum with its rounding error carried along (Kahan), so that long sums stay exact."""
+    def add(self, index: int, amount: float) -> None:
+        """Add to a sum with compensation (Kahan), so that long sums stay exact."""
         sums = self.sums
-        before, rest = sums[2 * place], amount - sums[2 * place + 1]
-        after = sums[2 * place] = before + rest
-        sums[2 * place + 1] = after - before - rest
+        before, rest = sums[2 * index], amount - sums[2 * index + 1]
+        after = sums[2 * index] = before + rest
+        sums[2 * index + 1] = after - before - rest
 
 
-class Tally:
-    """The work of every client; `wasted` is that of the recorder: (client, round) -> time before which."""
+class ClientTotals:
+    """A sink of spans: the work of each client.
+
+    `wasted` is that of the recorder: (client, round) -> time; spans that began before it are wasted.
+    """
 
     def __init__(self, wasted: Mapping[tuple[str, int], float]) -> None:
         self._wasted = wasted
         self._works: dict[str, _Work] = {}
         self._dropped: set[tuple[str, int]] = set()
 
-    def fold(self, spans: Iterable[Span]) -> None:
-        """Add spans in the order in which they were recorded."""
+    def add(self, spans: Iterable[Span]) -> None:
+        """Add spans, in the order of recording."""
         for span, arrival_s in with_arrivals(spans):
             if span.actor == span.client:
-                self._fold(span, arrival_s)
+                self._add(span, arrival_s)
 
     def rows(self) -> dict[str, ClientWork]:
-        """Return the work of each client; nothing can be folded in afterwards."""
+        """Return the work of each client; no span can be added afterwards."""
         for name, work in self._works.items():
             self._settle(name, work)
         dropped = Counter(name for name, _ in self._dropped)
@@ -69,7 +71,7 @@ class Tally:
             for name, work in self._works.items()
         }
 
-    def _fold(self, span: Span, arrival_s: float) -> None:
+    def _add(self, span: Span, arrival_s: float) -> None:
         name, activity, start_s, round, size_bytes = (
             span.actor, span.activity, span.start_s, span.round, span.bytes,
         )  # fmt: skip
@@ -87,27 +89,27 @@ class Tally:
             work.add(ENERGY, span.active_energy_j)
         if span.outcome == "lost":
             self._waste(name, round, seconds, size_bytes)
-        elif round < work.open:
+        elif round < work.round:
             if start_s < self._wasted.get((name, round), -inf):
                 self._waste(name, round, seconds, size_bytes)
         else:
-            if round > work.open:
+            if round > work.round:
                 self._settle(name, work)
-                work.open = round
+                work.round = round
             work.pending.extend((start_s, seconds, size_bytes))
 
     def _settle(self, name: str, work: _Work) -> None:
-        """Decide what of a client's open round was waste: it is over, nothing changes that any more."""
-        limit_s = self._wasted.get((name, work.open))
+        """Count the wasted among the pending spans: the client's round is over."""
+        limit_s = self._wasted.get((name, work.round))
         if limit_s is not None:
             pending = iter(work.pending)
             for start_s, seconds, size_bytes in zip(pending, pending, pending, strict=True):
                 if start_s < limit_s:
-                    self._waste(name, work.open, seconds, size_bytes)
+                    self._waste(name, work.round, seconds, size_bytes)
         del work.pending[:]
 
     def _waste(self, name: str, round: int, seconds: float, size_bytes: float) -> None:
-        """Count one span as done for nothing."""
+        """Count one span as wasted."""
         work = self._works[name]
         self._dropped.add((name, round))
         work.add(WASTED_S, seconds)

@@ -1,307 +1,213 @@
-"""Transfers as fluids: rates that are max-min fair over shared media, at every instant.
+"""The fluid model of transfers: their rates over shared links are max-min fair at every instant.
 
-A flow has a rate of its own at most, goes through a trunk (one direction of a server's link) and
-perhaps, before it, through a leaf (an access point). It gets the smallest of its own rate, the
-leaf's level and the trunk's level. Flows that always get the same share one odometer, so a change
-moves only what changes sides, and the next end is the first of one ranking: O(log n) per change.
-A leaf whose flows go through several trunks is worked out anew whenever one of their levels
-changes. Times are given; knows no events.
+A flow gets the smallest of its own bound, the level of its access link and the level of its server link.
+Flows of equal rate share one virtual time, so a change costs O(log n), and the next end is the first
+entry of one heap. Max-min fairness over several links is reached by iterating over the links (Bertsekas
+and Gallager, Data Networks, section 6.5.2).
+
+Times are arguments; the module knows no events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf, isclose
 
-from sflsim.clock.indexed_heap import Ranking
-from sflsim.clock.max_min_fair import Pool, Share
-from sflsim.clock.virtual_time import Odometer
+from sflsim.clock.flows import AccessLink, Flow, FlowAggregate, FlowClass, ServerLink
+from sflsim.clock.indexed_heap import IndexedHeap
+from sflsim.clock.max_min_fair import Demand
+from sflsim.clock.virtual_time import VirtualTime
 
-SAME = 1e-12  # relative: levels that differ by less are equal but for rounding
-
-
-class Member(Odometer):
-    """What takes part in the sharing of a trunk: its flows all get the same."""
-
-    __slots__ = ("trunk", "trunk_share")
-
-    def __init__(self, trunk: Trunk, bound_bytes_per_s: float, now_s: float) -> None:
-        super().__init__(now_s)
-        self.trunk = trunk
-        self.trunk_share: Share[Member] = Share(self, bound_bytes_per_s)
+LEVEL_RTOL = 1e-12  # levels that differ by less are equal but for rounding
 
 
-class Trunk(Odometer):
-    """One direction of a server's link, `inf` where unlimited; as an odometer it runs at the level."""
+class FluidModel:
+    """All flows and shared links. Changes take effect in `reallocate`.
 
-    __slots__ = ("flows", "forked", "pool")
-
-    def __init__(self, capacity_bytes_per_s: float, now_s: float = 0.0) -> None:
-        super().__init__(now_s)
-        self.pool: Pool[Member] = Pool(capacity_bytes_per_s)
-        self.flows = 0  # those not settled yet included, which the pool does not know
-        self.forked: dict[Leaf, None] = {}
-        """Leaves whose flows go through this and other trunks."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything flows through it."""
-        return self.flows > 0
-
-    @property
-    def used_bytes_per_s(self) -> float:
-        """What flows through it now."""
-        return self.pool.used
-
-
-class Cohort(Member):
-    """Flows with one and the same rate of their own at most, leaf and trunk."""
-
-    __slots__ = ("cap", "flows", "held", "leaf", "share")
-
-    def __init__(self, cap_bytes_per_s: float, leaf: Leaf | None, trunk: Trunk, now_s: float) -> None:
-        super().__init__(trunk, cap_bytes_per_s, now_s)
-        self.cap = cap_bytes_per_s
-        self.leaf = leaf
-        self.share: Share[Cohort] = Share(self, cap_bytes_per_s)  # in the leaf
-        self.flows = 0
-        self.held = 0  # flows counted in the leaf's branch
-
-
-class Leaf:
-    """An access point, or one direction of it: a capacity that the flows of its clients share."""
-
-    __slots__ = ("branches", "changed", "cohorts", "forks", "pool")
-
-    def __init__(self, capacity_bytes_per_s: float) -> None:
-        self.pool: Pool[Cohort] = Pool(capacity_bytes_per_s)
-        self.branches: dict[Trunk, Member] = {}
-        """Per trunk, the flows that the leaf's level holds back."""
-        self.cohorts: dict[Cohort, None] = {}
-        self.changed: dict[Cohort, None] = {}  # in number, since it was settled last
-        self.forks: dict[Trunk, None] = {}
-        """The trunks in use, where there are several."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything flows through it."""
-        return any(cohort.flows for cohort in self.cohorts)
-
-    @property
-    def used_bytes_per_s(self) -> float:
-        """What flows through it now."""
-        return sum(cohort.flows * cohort.rate_bytes_per_s for cohort in self.cohorts)
-
-    def take_bounds(self) -> None:
-        """Where several trunks are in use, what a flow gets there bounds what it takes of this leaf."""
-        cohorts = [cohort for cohort in self.cohorts if cohort.flows]
-        trunks = dict.fromkeys(cohort.trunk for cohort in cohorts)
-        if len(trunks) < 2 and not self.forks:
-            return
-        for trunk in self.forks:
-            del trunk.forked[self]
-        self.forks = trunks if len(trunks) > 1 else {}
-        for trunk in self.forks:
-            trunk.forked[self] = None
-        for cohort in cohorts:
-            bound = min(cohort.cap, cohort.trunk.pool.level) if self.forks else cohort.cap
-            if bound != cohort.share.bound:
-                self.pool.rebound(cohort.share, bound)
-
-
-class Flow:
-    """One transfer on its way; `mark_bytes` is its cohort's reading when all of it has passed."""
-
-    __slots__ = ("cohort", "mark_bytes", "on_end")
-
-    def __init__(self, on_end: Callable[[], None] | None = None) -> None:
-        self.on_end = on_end
-        self.cohort: Cohort | None = None
-        self.mark_bytes = 0.0
-
-    @property
-    def rate_bytes_per_s(self) -> float:
-        """Its rate now; 0 where it is over."""
-        return 0.0 if self.cohort is None else self.cohort.rate_bytes_per_s
-
-
-class Fluid:
-    """All flows and media. After changes, `settle` makes the rates right from that instant on.
-
-    A flow whose own rate is unlimited needs a limited medium on its way.
+    A flow without a bound of its own must pass at least one limited link.
     """
 
     def __init__(self) -> None:
-        self._cohorts: dict[tuple[float, Leaf | None, Trunk], Cohort] = {}
-        self._ends: Ranking[Odometer] = Ranking()
-        self._leaves: dict[Leaf, None] = {}  # to be settled
-        self._trunks: dict[Trunk, None] = {}
+        self._flow_classes: dict[tuple[float, AccessLink | None, ServerLink], FlowClass] = {}
+        self._ends: IndexedHeap[VirtualTime] = IndexedHeap()  # those without a leader, by next deadline in s
+        self._changed_access_links: dict[AccessLink, None] = {}
+        self._changed_server_links: dict[ServerLink, None] = {}
 
     @property
-    def next_s(self) -> float:
-        """When the next flow ends if nothing changes before; inf if none does."""
+    def next_end_s(self) -> float:
+        """When the next flow ends if nothing changes before; inf if none ends."""
         return self._ends.first_key
 
     @property
     def flows(self) -> list[Flow]:
-        """Every flow that is on its way."""
-        return [flow for cohort in self._cohorts.values() for flow in cohort.marks]
+        """All flows under way."""
+        return [flow for flow_class in self._flow_classes.values() for flow in flow_class.deadlines]
 
     def start(
-        self, flow: Flow, size_bytes: float, cap: float, leaf: Leaf | None, trunk: Trunk, now_s: float
+        self,
+        flow: Flow,
+        size_bytes: float,
+        max_bytes_per_s: float,
+        access_link: AccessLink | None,
+        server_link: ServerLink,
+        now_s: float,
     ) -> None:
-        """Let a flow of `size_bytes` go on its way, at `cap` byte/s at most."""
-        cohort = self._cohorts.get((cap, leaf, trunk))
-        if cohort is None:
-            cohort = self._cohorts[cap, leaf, trunk] = Cohort(cap, leaf, trunk, now_s)
-        flow.cohort = cohort
-        flow.mark_bytes = cohort.reading(now_s) + size_bytes
-        cohort.marks.set(flow, flow.mark_bytes)
-        self._count(cohort, cohort.flows + 1, now_s)
-        self._foretell(cohort)
+        """Start a flow of `size_bytes`."""
+        key = max_bytes_per_s, access_link, server_link
+        flow_class = self._flow_classes.get(key)
+        if flow_class is None:
+            flow_class = self._flow_classes[key] = FlowClass(*key, now_s)
+        flow.flow_class = flow_class
+        flow.deadline_bytes = flow_class.attained_bytes(now_s) + size_bytes
+        flow_class.deadlines.set(flow, flow.deadline_bytes)
+        self._set_flow_count(flow_class, flow_class.flow_count + 1, now_s)
+        self._reschedule(flow_class)
 
     def stop(self, flow: Flow, now_s: float) -> float:
-        """Take a flow out; return the bytes that have not passed."""
-        cohort = flow.cohort
-        assert cohort is not None
-        flow.cohort = None
-        cohort.marks.drop(flow)
-        left_bytes = max(flow.mark_bytes - cohort.reading(now_s), 0.0)
-        self._foretell(cohort)
-        self._count(cohort, cohort.flows - 1, now_s)
-        return left_bytes
+        """Remove a flow; return the bytes that have not passed."""
+        flow_class = flow.flow_class
+        assert flow_class is not None
+        flow.flow_class = None
+        flow_class.deadlines.remove(flow)
+        remaining_bytes = max(flow.deadline_bytes - flow_class.attained_bytes(now_s), 0.0)
+        self._reschedule(flow_class)
+        self._set_flow_count(flow_class, flow_class.flow_count - 1, now_s)
+        return remaining_bytes
 
-    def ended(self, now_s: float) -> list[Flow]:
-        """Take out the flows that have ended by now and return them in the order of their ends."""
-        over = []
+    def pop_ended(self, now_s: float) -> list[Flow]:
+        """Remove the flows that have ended by now; return them in the order of their ends."""
+        ended = []
         while self._ends.first_key <= now_s:
-            first: Odometer | Flow = self._ends.first
-            while isinstance(first, Odometer):
-                first = first.marks.first
+            first: VirtualTime | Flow = self._ends.first
+            while isinstance(first, VirtualTime):
+                first = first.deadlines.first
             self.stop(first, now_s)
-            over.append(first)
-        return over
+            ended.append(first)
+        return ended
 
-    def resize(self, medium: Leaf | Trunk, capacity_bytes_per_s: float) -> None:
-        """Change the capacity of a medium."""
-        medium.pool.capacity = capacity_bytes_per_s
-        if isinstance(medium, Leaf):
-            self._leaves[medium] = None
+    def set_capacity(self, link: AccessLink | ServerLink, capacity_bytes_per_s: float) -> None:
+        """Change the capacity of a shared link."""
+        link.allocator.capacity = capacity_bytes_per_s
+        if isinstance(link, AccessLink):
+            self._changed_access_links[link] = None
         else:
-            self._trunks[medium] = None
+            self._changed_server_links[link] = None
 
-    def settle(self, now_s: float) -> None:
-        """Make all rates max-min fair from now on.
+    def reallocate(self, now_s: float) -> None:
+        """Make all rates max-min fair from `now_s` on.
 
-        Each medium takes its level from the others' present ones, until none changes: the lowest
-        level of all is right after the first time, then the second lowest, and so on.
+        Each link computes its level from the present levels of the others, until no level changes: the
+        lowest level of all is right after the first pass, then the second lowest, and so on.
         """
-        while self._leaves or self._trunks:
-            while self._leaves:
-                self._settle_leaf(self._leaves.popitem()[0], now_s)
-            if self._trunks:
-                self._settle_trunk(self._trunks.popitem()[0], now_s)
+        while self._changed_access_links or self._changed_server_links:
+            while self._changed_access_links:
+                self._reallocate_access_link(self._changed_access_links.popitem()[0], now_s)
+            if self._changed_server_links:
+                self._reallocate_server_link(self._changed_server_links.popitem()[0], now_s)
 
-    def _settle_leaf(self, leaf: Leaf, now_s: float) -> None:
-        leaf.take_bounds()
-        moved = leaf.pool.settle()
-        level = leaf.pool.level
+    def _reallocate_access_link(self, link: AccessLink, now_s: float) -> None:
+        link.update_bounds()
+        moved = link.allocator.reallocate()
+        level = link.allocator.level
         if level < inf:
-            for branch in leaf.branches.values():
-                self._rebound(branch, level, now_s)
-        for cohort in {**dict.fromkeys(share.owner for share in moved), **leaf.changed}:
-            self._place(cohort, leaf, now_s)
-        leaf.changed.clear()
+            for aggregate in link.aggregates.values():
+                self._set_bound(aggregate, level, now_s)
+        for flow_class in {**dict.fromkeys(demand.owner for demand in moved), **link.changed_classes}:
+            self._assign(flow_class, link, now_s)
+        link.changed_classes.clear()
 
-    def _settle_trunk(self, trunk: Trunk, now_s: float) -> None:
-        before = trunk.pool.level
-        moved = trunk.pool.settle()
-        level = trunk.pool.level
+    def _reallocate_server_link(self, link: ServerLink, now_s: float) -> None:
+        before = link.allocator.level
+        moved = link.allocator.reallocate()
+        level = link.allocator.level
         if level < inf:
-            trunk.run(max(level, 0.0), now_s)
-        for share in moved:
-            self._take_side(share, now_s)
+            link.set_rate(max(level, 0.0), now_s)
+        for demand in moved:
+            self._update_rate(demand, now_s)
         if level == inf:
-            trunk.reset(now_s)  # nobody rides on it
-        self._foretell(trunk)
-        if not isclose(level, before, rel_tol=SAME):
-            self._leaves.update(trunk.forked)
+            link.reset(now_s)  # nothing follows it
+        self._reschedule(link)
+        if not isclose(level, before, rel_tol=LEVEL_RTOL):
+            self._changed_access_links.update(link.coupled_access_links)
 
-    def _count(self, cohort: Cohort, flows: int, now_s: float) -> None:
-        """Change the number of flows of a cohort."""
-        cohort.trunk.flows += flows - cohort.flows
-        leaf, cohort.flows = cohort.leaf, flows
-        if leaf is None:
-            self._weigh(cohort, flows, now_s)
-            if not flows:
-                del self._cohorts[cohort.cap, None, cohort.trunk]
+    def _set_flow_count(self, flow_class: FlowClass, flow_count: int, now_s: float) -> None:
+        """Change the number of flows of a class."""
+        flow_class.server_link.flow_count += flow_count - flow_class.flow_count
+        link, flow_class.flow_count = flow_class.access_link, flow_count
+        if link is None:
+            self._set_weight(flow_class, flow_count, now_s)
+            if not flow_count:
+                del self._flow_classes[flow_class.max_bytes_per_s, None, flow_class.server_link]
             return
-        leaf.pool.weigh(cohort.share, flows)
-        leaf.cohorts[cohort] = leaf.changed[cohort] = self._leaves[leaf] = None
+        link.allocator.set_weight(flow_class.access_demand, flow_count)
+        link.flow_classes[flow_class] = link.changed_classes[flow_class] = None
+        self._changed_access_links[link] = None
 
-    def _place(self, cohort: Cohort, leaf: Leaf, now_s: float) -> None:
-        """Let a cohort run along with its leaf's branch if that holds it back; else alone in the trunk."""
-        branch = leaf.branches.get(cohort.trunk)
-        if branch is None:
-            branch = leaf.branches[cohort.trunk] = Member(cohort.trunk, inf, now_s)
-        if not branch.trunk_share.weight:
-            branch.trunk_share.bound = leaf.pool.level
-        held = cohort.flows if cohort.share.held else 0
-        weight, cohort.held = branch.trunk_share.weight - cohort.held + held, held
-        self._weigh(cohort, cohort.flows - held, now_s)
-        self._weigh(branch, weight, now_s)
-        if held:
-            cohort.ride(branch, now_s)
-            self._foretell(cohort)
+    def _assign(self, flow_class: FlowClass, link: AccessLink, now_s: float) -> None:
+        """Let a class that is bottlenecked at its access link follow the link's aggregate; else not."""
+        server_link = flow_class.server_link
+        aggregate = link.aggregates.get(server_link)
+        if aggregate is None:
+            aggregate = link.aggregates[server_link] = FlowAggregate(server_link, inf, now_s)
+        if not aggregate.server_demand.weight:
+            aggregate.server_demand.bound = link.allocator.level
+        count = flow_class.flow_count if flow_class.access_demand.bottlenecked else 0
+        weight = aggregate.server_demand.weight - flow_class.aggregated_count + count
+        flow_class.aggregated_count = count
+        self._set_weight(flow_class, flow_class.flow_count - count, now_s)
+        self._set_weight(aggregate, weight, now_s)
+        if count:
+            flow_class.follow(aggregate, now_s)
+            self._reschedule(flow_class)
         if weight:
-            self._foretell(branch)
+            self._reschedule(aggregate)
         else:
-            branch.reset(now_s)
-        if not cohort.flows:
-            del leaf.cohorts[cohort], self._cohorts[cohort.cap, leaf, cohort.trunk]
+            aggregate.reset(now_s)
+        if not flow_class.flow_count:
+            del link.flow_classes[flow_class]
+            del self._flow_classes[flow_class.max_bytes_per_s, link, server_link]
 
-    def _weigh(self, member: Member, weight: int, now_s: float) -> None:
-        """Change how many flows a member brings to its trunk."""
-        share, trunk = member.trunk_share, member.trunk
-        if share.weight == weight:
+    def _set_weight(self, aggregate: FlowAggregate, weight: int, now_s: float) -> None:
+        """Change how many flows an aggregate has at its server link."""
+        demand, link = aggregate.server_demand, aggregate.server_link
+        if demand.weight == weight:
             return
-        entered = not share.weight
-        trunk.pool.weigh(share, weight)
-        self._trunks[trunk] = None
+        entered = not demand.weight
+        link.allocator.set_weight(demand, weight)
+        self._changed_server_links[link] = None
         if entered:
-            self._take_side(share, now_s)
+            self._update_rate(demand, now_s)
         elif not weight:
-            self._ends.drop(member)
-            trunk.marks.drop(member)
+            self._ends.remove(aggregate)
+            link.deadlines.remove(aggregate)
 
-    def _rebound(self, branch: Member, level: float, now_s: float) -> None:
-        """Tell a branch the level of its leaf."""
-        share = branch.trunk_share
-        if not share.weight or share.bound == level:
+    def _set_bound(self, aggregate: FlowAggregate, bound: float, now_s: float) -> None:
+        """Bound an aggregate by the level of its access link."""
+        demand = aggregate.server_demand
+        if not demand.weight or demand.bound == bound:
             return
-        branch.trunk.pool.rebound(share, level)
-        self._trunks[branch.trunk] = None
-        self._take_side(share, now_s)
+        aggregate.server_link.allocator.set_bound(demand, bound)
+        self._changed_server_links[aggregate.server_link] = None
+        self._update_rate(demand, now_s)
 
-    def _take_side(self, share: Share[Member], now_s: float) -> None:
-        """Let what a share stands for run at its bound, or along with the trunk."""
-        member = share.owner
-        if share.held:
-            self._ends.drop(member)
-            member.ride(member.trunk, now_s)
+    def _update_rate(self, demand: Demand[FlowAggregate], now_s: float) -> None:
+        """Let an aggregate follow its server link if it is bottlenecked there, else advance at its bound."""
+        aggregate = demand.owner
+        if demand.bottlenecked:
+            self._ends.remove(aggregate)
+            aggregate.follow(aggregate.server_link, now_s)
         else:
-            member.run(max(share.bound, 0.0), now_s)
-        self._foretell(member)
+            aggregate.set_rate(max(demand.bound, 0.0), now_s)
+        self._reschedule(aggregate)
 
-    def _foretell(self, odometer: Odometer) -> None:
-        """Pass on when the first mark of an odometer is reached: to what it rides on, at last to all."""
-        below: Odometer | None = odometer
-        while below is not None and below.on is not None:
-            below = below.pass_on()
-        if below is None:
+    def _reschedule(self, virtual_time: VirtualTime) -> None:
+        """Pass a new first deadline on from leader to leader; the last one's is scheduled."""
+        last: VirtualTime | None = virtual_time
+        while last is not None and last.leader is not None:
+            last = last.update_leader()
+        if last is None:
             return
-        next_s = below.next_s()
+        next_s = last.next_deadline_s()
         if next_s < inf:
-            self._ends.set(below, next_s)
+            self._ends.set(last, next_s)
         else:
-            self._ends.drop(below)
+            self._ends.remove(last)

@@ -1,6 +1,6 @@
-"""A client that may vanish: its work can be cut at any time, and it knows until when it is there.
+"""A client that may drop out: all its activities can be cancelled at any time.
 
-Clients that are always there are plain `Client`s and pay nothing for this.
+Clients that are always available are plain `Client`s, without this bookkeeping.
 """
 
 from __future__ import annotations
@@ -8,24 +8,24 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from sflsim.clock.client import Begun, Client
+from sflsim.clock.client import Client, EventT
 from sflsim.clock.engine import Activity, Environment, Event
-from sflsim.clock.idle_energy import Meter
-from sflsim.clock.routes import Network
+from sflsim.clock.idle_energy import IdleEnergy
+from sflsim.clock.network import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.availability.on_off import Timeline
 from sflsim.fleet.devices import Device
 
-SPARE = 32  # ended activities kept in the list before it is cleaned
+SPARE_ACTIVITIES = 32  # ended ones kept in the list before it is pruned
 
 
-class FleetingClient(Client):
-    """A client that keeps what it has begun, in order to cut it where it vanishes.
+class IntermittentClient(Client):
+    """A client that keeps its activities under way, to cancel them when it drops out.
 
-    `counts` says that its part of the round is whole at the server: what comes after is no waste.
+    `complete` says that the server has all of its participation: what follows is not wasted.
     """
 
-    __slots__ = ("_begun", "_gone_s", "_limit", "counts", "timeline", "watched_s")
+    __slots__ = ("_activities", "_dropped_out_s", "_limit", "complete", "timeline", "watched_s")
 
     def __init__(
         self,
@@ -35,68 +35,68 @@ class FleetingClient(Client):
         network: Network,
         cut: int,
         costs: Any,
-        meter: Meter,
+        idle_energy: IdleEnergy,
         timeline: Timeline,
     ) -> None:
-        super().__init__(env, recorder, device, network, cut, costs, meter)
+        super().__init__(env, recorder, device, network, cut, costs, idle_energy)
         self.timeline = timeline
-        self.watched_s = -1.0  # the end of being there that an event waits for
-        self.counts = False
-        self._gone_s = inf
-        self._begun: list[Any] = []
-        self._limit = SPARE
+        self.watched_s = -1.0  # the end of availability for which an event is scheduled
+        self.complete = False
+        self._dropped_out_s = inf
+        self._activities: list[Any] = []
+        self._limit = SPARE_ACTIVITIES
 
     @property
-    def here(self) -> bool:
-        """Whether it has been there all the time since its present part began."""
-        return self._gone_s == inf
+    def is_connected(self) -> bool:
+        """Whether it has not dropped out since its present participation began."""
+        return self._dropped_out_s == inf
 
     def begin(self, round: int, exchange: int = 0) -> None:
-        """Open an exchange; with the first of a round the client is there anew."""
+        """Begin an exchange; the first one of a round begins a participation."""
         super().begin(round, exchange)
         if exchange == 0:
-            self.counts, self._gone_s = False, inf
+            self.complete, self._dropped_out_s = False, inf
 
-    def vanish(self) -> None:
-        """Cut all that is under way, computing and messages alike; both begin anew with nothing to do."""
-        self._gone_s = now = self._env.now
-        for activity in reversed(self._begun):  # what waits for its turn before what has begun
-            activity.abandon("lost")
-        self._begun.clear()
-        self._up.clear()
-        self._down.clear()
+    def drop_out(self) -> None:
+        """Cancel all activities; processor and radio are free afterwards."""
+        self._dropped_out_s = now = self._env.now
+        for activity in reversed(self._activities):  # those that wait before those under way
+            activity.cancel("lost")
+        self._activities.clear()
+        self._up.reset()
+        self._down.reset()
         self._free_at_s, self._delay_s = now, 0.0
-        self.rest()
+        self.release()
 
-    def _began(self, activity: Begun) -> Begun:
-        begun = self._begun
-        begun.append(activity)
-        if len(begun) > self._limit:
-            begun[:] = [one for one in begun if one.callbacks is not None]
-            self._limit = 2 * len(begun) + SPARE
+    def _track(self, activity: EventT) -> EventT:
+        activities = self._activities
+        activities.append(activity)
+        if len(activities) > self._limit:
+            activities[:] = [each for each in activities if each.callbacks is not None]
+            self._limit = 2 * len(activities) + SPARE_ACTIVITIES
         return activity
 
     def compute(self, flop: float, flop_per_s: float | None = None) -> Activity:
-        """Compute `flop`; cut where the client vanishes."""
-        return self._began(super().compute(flop, flop_per_s))
+        """Compute `flop`; cancelled when the client drops out."""
+        return self._track(super().compute(flop, flop_per_s))
 
     def send_up(self, size_bytes: float) -> Event:
-        """Send to the server; cut where the client vanishes."""
-        return self._began(super().send_up(size_bytes))
+        """Send to the server; cancelled when the client drops out."""
+        return self._track(super().send_up(size_bytes))
 
     def send_down(self, size_bytes: float) -> Event:
-        """Have the server send; cut where the client vanishes."""
-        return self._began(super().send_down(size_bytes))
+        """Let the server send; cancelled when the client drops out."""
+        return self._track(super().send_down(size_bytes))
 
     def pull(self, size_bytes: float) -> Event:
-        """Have the Fed Server send; cut where the client vanishes."""
-        return self._began(super().pull(size_bytes))
+        """Let the Fed Server send; cancelled when the client drops out."""
+        return self._track(super().pull(size_bytes))
 
     def push(self, size_bytes: float) -> Event:
-        """Send to the Fed Server; cut where the client vanishes."""
-        return self._began(super().push(size_bytes))
+        """Send to the Fed Server; cancelled when the client drops out."""
+        return self._track(super().push(size_bytes))
 
-    def waited(self, since_s: float) -> None:
-        """Record that this client has waited since `since_s`, as long as it was there."""
-        until_s = min(self._gone_s, self.timeline.until(since_s), self._env.now)
-        self._wait(since_s, until_s)
+    def record_wait(self, since_s: float) -> None:
+        """Record that this client has waited since `since_s`, until it dropped out at most."""
+        until_s = min(self._dropped_out_s, self.timeline.until(since_s), self._env.now)
+        self._record_wait(since_s, until_s)

@@ -1,8 +1,8 @@
-"""Max-min fair shares of one capacity: water is poured until everybody is full or nothing is left.
+"""Max-min fair allocation of one capacity, by water filling.
 
-A share gets the smaller of its own bound and the level that all unfilled ones have in common; the
-level solves sum of weight * min(bound, level) = capacity. Bertsekas and Gallager, Data Networks,
-section 6.5.2.
+A flow gets the smaller of its own bound and the water level, which all flows share. The level solves
+sum of weight * min(bound, level) = capacity. A demand is *bottlenecked* here if it gets the level, and
+*satisfied* if it gets its bound. Source: Bertsekas and Gallager, Data Networks, section 6.5.2.
 """
 
 from __future__ import annotations
@@ -10,112 +10,109 @@ from __future__ import annotations
 from math import inf
 from typing import Generic, TypeVar
 
-from sflsim.clock.indexed_heap import Ranking
+from sflsim.clock.indexed_heap import IndexedHeap
 
 Owner = TypeVar("Owner")
 
-EXCESS = 1.0 + 1e-12  # a sum of bounds above the capacity by rounding alone is no overload
+OVERLOAD = 1.0 + 1e-12  # relative: a sum of bounds above the capacity by rounding alone is no overload
 
 
-class Share(Generic[Owner]):
-    """What `weight` equal flows of one owner get: each `bound`, or where `held` the pool's level."""
+class Demand(Generic[Owner]):
+    """What `weight` equal flows of one owner ask of a capacity: `bound` each, at most."""
 
-    __slots__ = ("bound", "held", "owner", "weight")
+    __slots__ = ("bottlenecked", "bound", "owner", "weight")
 
     def __init__(self, owner: Owner, bound: float, weight: int = 0) -> None:
         self.owner = owner
         self.bound = bound
         self.weight = weight
-        self.held = False
+        self.bottlenecked = False
 
 
-class Pool(Generic[Owner]):
-    """One capacity and the shares in it; `level` is inf while there is enough for every bound.
+class MaxMinAllocator(Generic[Owner]):
+    """One capacity and the demands on it; `level` is inf while every bound can be met.
 
-    Changes are gathered until `settle`, which moves only the shares that change sides, each in
-    O(log n). All rates are in byte/s.
+    Changes take effect in `reallocate`, which moves only the demands that change sides, in O(log n) each.
+    All rates are in byte/s.
     """
 
-    __slots__ = ("_full", "_full_bytes_per_s", "_held", "_weight", "capacity", "level")
+    __slots__ = ("_bottlenecked", "_satisfied", "_satisfied_bytes_per_s", "_weight", "capacity", "level")
 
     def __init__(self, capacity: float) -> None:
         self.capacity = capacity
         self.level = inf
-        self._held: Ranking[Share[Owner]] = Ranking()  # lowest bound first
-        self._full: Ranking[Share[Owner]] = Ranking()  # highest bound first
-        self._weight = 0  # of the held
-        self._full_bytes_per_s = 0.0  # sum over the full
-
-    def __len__(self) -> int:
-        return len(self._held) + len(self._full)
+        self._bottlenecked: IndexedHeap[Demand[Owner]] = IndexedHeap()  # lowest bound first
+        self._satisfied: IndexedHeap[Demand[Owner]] = IndexedHeap()  # highest bound first
+        self._weight = 0  # of the bottlenecked
+        self._satisfied_bytes_per_s = 0.0  # sum over the satisfied
 
     @property
-    def used(self) -> float:
-        """What all shares get together, as settled last."""
-        return self.capacity if self._weight else min(self._full_bytes_per_s, self.capacity)
+    def allocated(self) -> float:
+        """The sum of all allocations, as of the last `reallocate`."""
+        return self.capacity if self._weight else min(self._satisfied_bytes_per_s, self.capacity)
 
-    def weigh(self, share: Share[Owner], weight: int) -> None:
-        """Change how many flows a share stands for: it enters with the first and leaves with the last.
+    def set_weight(self, demand: Demand[Owner], weight: int) -> None:
+        """Change the number of flows of a demand: it enters with the first and leaves with the last.
 
-        One that enters takes the side where the present level puts it.
+        A new demand takes the side where the present level puts it.
         """
-        before, share.weight = share.weight, weight
+        before, demand.weight = demand.weight, weight
         if not before:
-            self._put_in(share, held=share.bound > self.level or share.bound == inf)
+            self._add(demand, bottlenecked=demand.bound > self.level or demand.bound == inf)
         elif not weight:
-            share.weight = before
-            self._take_out(share)
-            share.weight = 0
-        elif share.held:
+            demand.weight = before
+            self._remove(demand)
+            demand.weight = 0
+        elif demand.bottlenecked:
             self._weight += weight - before
         else:
-            self._full_bytes_per_s += (weight - before) * share.bound
+            self._satisfied_bytes_per_s += (weight - before) * demand.bound
 
-    def rebound(self, share: Share[Owner], bound: float) -> None:
-        """Change what a share gets at most."""
-        self._take_out(share)
-        share.bound = bound
-        self._put_in(share, share.held or bound == inf)
+    def set_bound(self, demand: Demand[Owner], bound: float) -> None:
+        """Change what each flow of a demand gets at most."""
+        self._remove(demand)
+        demand.bound = bound
+        self._add(demand, demand.bottlenecked or bound == inf)
 
-    def settle(self) -> list[Share[Owner]]:
-        """Find the level that holds now; return the shares that changed sides (some may be back).
+    def reallocate(self) -> list[Demand[Owner]]:
+        """Compute the level; return the demands that changed sides (some may be back on their old side).
 
-        Holding those whose bound is above the level raises it, and so does filling those whose
-        bound it has passed; so each is done once, and no share is looked at that stays.
+        Bottlenecking a demand whose bound exceeds the level raises the level; so does satisfying one whose
+        bound the level has passed. Hence one pass of each is enough.
         """
         moved = []
-        while len(self._full) and -self._full.first_key > self._found():
-            moved.append(share := self._full.first)
-            self._take_out(share)
-            self._put_in(share, held=True)
-        while len(self._held) and self._held.first_key <= self._found():
-            moved.append(share := self._held.first)
-            self._take_out(share)
-            self._put_in(share, held=False)
-        self.level = self._found() if self._weight else inf
+        while len(self._satisfied) and -self._satisfied.first_key > self._candidate_level():
+            moved.append(demand := self._satisfied.first)
+            self._remove(demand)
+            self._add(demand, bottlenecked=True)
+        while len(self._bottlenecked) and self._bottlenecked.first_key <= self._candidate_level():
+            moved.append(demand := self._bottlenecked.first)
+            self._remove(demand)
+            self._add(demand, bottlenecked=False)
+        self.level = self._candidate_level() if self._weight else inf
         return moved
 
-    def _found(self) -> float:
-        """Return the level if nobody changed sides; minus infinity where the full alone are too much."""
+    def _candidate_level(self) -> float:
+        """Return the level if no demand changed sides; -inf if the satisfied alone exceed the capacity."""
         if self._weight:
-            return (self.capacity - self._full_bytes_per_s) / self._weight
-        return inf if self._full_bytes_per_s <= self.capacity * EXCESS else -inf
+            return (self.capacity - self._satisfied_bytes_per_s) / self._weight
+        return inf if self._satisfied_bytes_per_s <= self.capacity * OVERLOAD else -inf
 
-    def _put_in(self, share: Share[Owner], held: bool) -> None:
-        share.held = held
-        if held:
-            self._held.set(share, share.bound)
-            self._weight += share.weight
+    def _add(self, demand: Demand[Owner], bottlenecked: bool) -> None:
+        demand.bottlenecked = bottlenecked
+        if bottlenecked:
+            self._bottlenecked.set(demand, demand.bound)
+            self._weight += demand.weight
         else:
-            self._full.set(share, -share.bound)
-            self._full_bytes_per_s += share.weight * share.bound
+            self._satisfied.set(demand, -demand.bound)
+            self._satisfied_bytes_per_s += demand.weight * demand.bound
 
-    def _take_out(self, share: Share[Owner]) -> None:
-        if share.held:
-            self._held.drop(share)
-            self._weight -= share.weight
+    def _remove(self, demand: Demand[Owner]) -> None:
+        if demand.bottlenecked:
+            self._bottlenecked.remove(demand)
+            self._weight -= demand.weight
         else:
-            self._full.drop(share)
-            self._full_bytes_per_s -= share.weight * share.bound
-            if not len(self._full):
-                self._full_bytes_per_s = 0.0  # rounding errors end with the last one
+            self._satisfied.remove(demand)
+            self._satisfied_bytes_per_s -= demand.weight * demand.bound
+            if not len(self._satisfied):
+                self._satisfied_bytes_per_s = 0.0  # rounding errors end with the last one

@@ -1,7 +1,7 @@
-"""The server's memory as places: so many replicas of its model fit beside the model itself.
+"""Replica slots: the server's memory holds so many replicas of its model beside the model itself.
 
-A participation takes a place with its first job and keeps it until its replica is done: folded into
-the running mean at once, which gives the place back.
+A participation takes a slot with its first job and keeps it until its replica is done. A finished replica
+is added to the running mean at once, which frees its slot.
 """
 
 from __future__ import annotations
@@ -13,66 +13,61 @@ Participation = tuple[str, int]
 """A client's name and the round."""
 
 
-class Waiting(Protocol):
-    """What a place is asked for: a job of one participation."""
+class ReplicaJob(Protocol):
+    """A job that needs its participation's replica; `last` if no other follows."""
 
     client: str
     round: int
     last: bool
 
 
-J = TypeVar("J", bound=Waiting)
+J = TypeVar("J", bound=ReplicaJob)
 
 
-class Places(Generic[J]):
-    """Places in order of arrival; jobs without a place wait here."""
+class ReplicaSlots(Generic[J]):
+    """`count` slots, taken in order of arrival; jobs of participations without a slot wait here."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self._under_way: dict[Participation, int] = {}
-        self._leaving: set[Participation] = set()
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._running: dict[Participation, int] = {}  # jobs under way, of those with a slot
+        self._finishing: set[Participation] = set()
         self._waiting: dict[Participation, deque[J]] = {}
 
-    @property
-    def taken(self) -> int:
-        """Number of replicas that are held now."""
-        return len(self._under_way)
-
     def admit(self, job: J) -> bool:
-        """Tell whether a job's participation has a place, or gets one now; else the job waits here."""
+        """Tell whether the job's participation has a slot or gets a free one; if not, the job waits."""
         key = job.client, job.round
-        if key in self._under_way:
-            self._under_way[key] += 1
-            self._leaving.discard(key)
+        if key in self._running:
+            self._running[key] += 1
+            self._finishing.discard(key)
             return True
-        if key not in self._waiting and self.taken < self.number:
-            self._under_way[key] = 1
+        if key not in self._waiting and len(self._running) < self._count:
+            self._running[key] = 1
             return True
         self._waiting.setdefault(key, deque()).append(job)
         return False
 
-    def ended(self, job: J) -> list[J]:
-        """Count a job as done; return those that now have a place."""
+    def job_ended(self, job: J) -> list[J]:
+        """Note the end of a job; return the waiting jobs that now have a slot."""
         key = job.client, job.round
-        self._under_way[key] -= 1
+        self._running[key] -= 1
         if job.last:
-            self._leaving.add(key)
-        return self._given_back(key)
+            self._finishing.add(key)
+        return self._freed(key)
 
-    def leave(self, client: str, round: int) -> list[J]:
-        """Give a participation's place back once no job of it is under way; return who has one now."""
+    def release(self, client: str, round: int) -> list[J]:
+        """Free a participation's slot once no job of it runs; return the waiting jobs that now have one."""
         key = client, round
-        if key not in self._under_way:
+        if key not in self._running:
             return []
-        self._leaving.add(key)
-        return self._given_back(key)
+        self._finishing.add(key)
+        return self._freed(key)
 
     def waiting(self, client: str, round: int) -> list[J]:
-        """Return the jobs of a participation that wait for a place."""
+        """Return the jobs of a participation that wait for a slot."""
         return list(self._waiting.get((client, round), ()))
 
-    def withdraw(self, job: J) -> bool:
-        """Take a job back that waits for a place; False where it does not."""
+    def cancel(self, job: J) -> bool:
+        """Remove a job that waits for a slot; False if it does not."""
         key = job.client, job.round
         jobs = self._waiting.get(key, deque())
         if job not in jobs:
@@ -82,14 +77,15 @@ class Places(Generic[J]):
             del self._waiting[key]
         return True
 
-    def _given_back(self, key: Participation) -> list[J]:
-        if key not in self._leaving or self._under_way[key]:
+    def _freed(self, key: Participation) -> list[J]:
+        """Free the slot of a participation that is done, for the next one; return the next one's jobs."""
+        if key not in self._finishing or self._running[key]:
             return []
-        self._leaving.discard(key)
-        del self._under_way[key]
+        self._finishing.discard(key)
+        del self._running[key]
         if not self._waiting:
             return []
         following = next(iter(self._waiting))
         jobs = self._waiting.pop(following)
-        self._under_way[following] = len(jobs)
+        self._running[following] = len(jobs)
         return list(jobs)

@@ -1,8 +1,8 @@
-"""The server on the clock: a compute rate, a number of slots, one queue in order of arrival.
+"""The server on the clock: a compute rate, a number of slots, one queue, first come, first served.
 
-A job occupies one slot from start to end. Jobs that name the same `exclusive` thing (one server
-model that all clients share) run one at a time, whatever the number of slots. Where the memory holds
-fewer replicas than there are participants, a job waits first for a place.
+A job occupies one slot from start to end. Jobs on the same `exclusive` object (one server model that all
+clients share) run one at a time, whatever the number of slots. Where the memory holds fewer replicas than
+there are participants, a job first waits for a replica slot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.clock.engine import NORMAL, Activity, Environment
-from sflsim.clock.replica_slots import Places
+from sflsim.clock.replica_slots import ReplicaSlots
 from sflsim.clock.spans import Recorder, Totals
 from sflsim.fields import COMPUTE, Bytes, ServerCompute
 from sflsim.fleet.links.links import LinkConfig, SharedLink
@@ -57,15 +57,15 @@ class ServerConfig(BaseModel):
 
 
 class Job(Activity):
-    """One piece of server work; fires when it is done, or `withdrawn`."""
+    """One piece of server work; the event fires when it is done or `cancelled`."""
 
-    __slots__ = ("arrival_s", "client", "exclusive", "flop", "last", "number", "round", "slot", "withdrawn")
+    __slots__ = ("arrival_s", "cancelled", "client", "exclusive", "flop", "last", "number", "round", "slot")
 
     def __init__(
         self, server: Server, flop: float, client: str, round: int, exclusive: str | None, last: bool
     ) -> None:
         self.env = server.env
-        self.callbacks = [server.recorder.ended, server.job_ended]
+        self.callbacks = [server.recorder.record, server.job_ended]
         self.flop = flop
         self.client = client
         self.round = round
@@ -74,19 +74,19 @@ class Job(Activity):
         self.arrival_s = self.env.now
         self.number = server.arrivals
         self.slot = -1
-        self.withdrawn = False
+        self.cancelled = False
 
     def start(self, seconds: float, span: Span) -> None:
-        """Let the job end `seconds` from now; its span must end exactly then."""
+        """Let the job end after `seconds`; its span must end exactly then."""
         self.span = span
         self.env.schedule(self, NORMAL, seconds)
 
 
 class Server:
-    """Slots that serve jobs first come, first served.
+    """Slots that serve jobs, first come, first served.
 
-    Recorded: `serve` (actor "server:<slot>") and, where a job had to wait, `queue` (actor "server"),
-    that for a place in memory with the outcome "memory".
+    Recorded: `serve` (actor "server:<slot>") and, if a job had to wait, `queue` (actor "server"); the wait
+    for a replica slot has the outcome "memory".
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class Server:
         recorder: Recorder,
         compute_flop_per_s: float,
         slots: int,
-        places: Places[Job] | None = None,
+        replica_slots: ReplicaSlots[Job] | None = None,
     ) -> None:
         self.env = env
         self.recorder = recorder
         self.compute_flop_per_s = compute_flop_per_s
-        self.places = places
+        self.replica_slots = replica_slots
         self._free = list(range(slots))
         heapify(self._free)
         self._names = [f"server:{slot}" for slot in range(slots)]
@@ -116,32 +116,32 @@ class Server:
         exclusive: str | None = None,
         last: bool = False,
     ) -> Job:
-        """Hand in a job of `flop`; the event returned fires when it is done.
+        """Submit a job of `flop`; the event fires when it is done.
 
-        Where places are short, the client's first job of a round takes one and its `last` gives it back.
+        If replica slots are limited, a client's first job of a round takes one; its `last` job frees it.
         """
         job = Job(self, flop, client, round, exclusive, last)
         self.arrivals += 1
-        if self.places is None or self.places.admit(job):
+        if self.replica_slots is None or self.replica_slots.admit(job):
             self._enter(job)
         return job
 
-    def leave(self, client: str, round: int) -> None:
-        """Give back the place of a participation that ends before its last job, if it has or awaits one.
+    def release(self, client: str, round: int) -> None:
+        """Free the replica slot of a participation that ends early, and cancel its jobs that wait for one.
 
-        A place is free when the jobs under way on it are done; jobs that wait for one are taken back.
+        The slot is free when the participation's running jobs have ended.
         """
-        if self.places is not None:
-            for job in self.places.waiting(client, round):
-                self.withdraw(job)
-            self._enter_all(self.places.leave(client, round))
+        if self.replica_slots is not None:
+            for job in self.replica_slots.waiting(client, round):
+                self.cancel(job)
+            self._enter_all(self.replica_slots.release(client, round))
 
     def busy_s(self, totals: Totals) -> float:
         """Return the seconds of slots that the finished jobs took."""
         return totals.server_busy_s
 
     def _enter_all(self, jobs: list[Job]) -> None:
-        """Let jobs go on that have waited for a place until now."""
+        """Let jobs continue that have waited for a replica slot until now."""
         now = self.env.now
         for job in jobs:
             self._record_wait(job, "memory")
@@ -149,7 +149,7 @@ class Server:
             self._enter(job)
 
     def _enter(self, job: Job) -> None:
-        """Let a job wait for its exclusive thing, or for a slot."""
+        """Let a job wait for its exclusive object, then for a slot."""
         if job.exclusive is not None:
             if job.exclusive in self._blocked:
                 self._blocked[job.exclusive].append(job)
@@ -164,14 +164,14 @@ class Server:
         else:
             heappush(self._ready, (job.number, job))
 
-    def withdraw(self, job: Job) -> None:
-        """Take back a job that still waits for a slot; its event fires now. One that is served goes on."""
-        if job.slot >= 0 or job.withdrawn:
+    def cancel(self, job: Job) -> None:
+        """Cancel a job that waits; its event fires now. A job that is served continues."""
+        if job.slot >= 0 or job.cancelled:
             return
-        job.withdrawn = True
+        job.cancelled = True
         job.callbacks.remove(self.job_ended)
-        placed = self.places is None or not self.places.withdraw(job)
-        if placed and job.exclusive is not None:
+        has_replica = self.replica_slots is None or not self.replica_slots.cancel(job)
+        if has_replica and job.exclusive is not None:
             waiting = self._blocked[job.exclusive]
             if job in waiting:
                 waiting.remove(job)
@@ -182,16 +182,16 @@ class Server:
             0.0,
             Span("server", "queue", job.arrival_s, now, job.round, job.client, outcome="withdrawn"),
         )
-        if placed and self.places is not None:
-            self._enter_all(self.places.ended(job))
+        if has_replica and self.replica_slots is not None:
+            self._enter_all(self.replica_slots.job_ended(job))
 
-    def forget(self, client: str, round: int) -> None:
-        """Take back every job of a client's part of a round that still waits."""
+    def cancel_waiting(self, client: str, round: int) -> None:
+        """Cancel every waiting job of a client's participation in a round, and free its replica slot."""
         blocked = (job for jobs in self._blocked.values() for job in jobs)
         for job in [*(job for _, job in self._ready), *blocked]:
             if job.client == client and job.round == round:
-                self.withdraw(job)
-        self.leave(client, round)
+                self.cancel(job)
+        self.release(client, round)
 
     def _record_wait(self, job: Job, outcome: str = "done") -> None:
         now = self.env.now
@@ -203,25 +203,25 @@ class Server:
     def _start(self, job: Job) -> None:
         job.slot = slot = heappop(self._free)
         now = self.env.now
-        if now > job.arrival_s:  # most jobs have not waited: that spares them a call
+        if now > job.arrival_s:  # saves most jobs a call
             self._record_wait(job)
         actor, seconds = self._names[slot], job.flop / self.compute_flop_per_s
         job.start(seconds, Span(actor, "serve", now, now + seconds, job.round, job.client, 0.0, job.flop))
 
     def job_ended(self, job: Any) -> None:
-        """Give the slot of a job to the next one."""
+        """Give the slot of a job to the next job (a callback)."""
         heappush(self._free, job.slot)
         if job.exclusive is not None:
             self._pass_on(job.exclusive)
-        if self.places is not None:
-            self._enter_all(self.places.ended(job))
+        if self.replica_slots is not None:
+            self._enter_all(self.replica_slots.job_ended(job))
         while self._free and self._ready:
             _, following = heappop(self._ready)
-            if not following.withdrawn:
+            if not following.cancelled:
                 self._start(following)
 
     def _pass_on(self, exclusive: str) -> None:
-        """Let the next job that needs `exclusive` have it."""
+        """Give the exclusive object to the next job that needs it."""
         waiting = self._blocked[exclusive]
         if waiting:
             self._admit(waiting.popleft())

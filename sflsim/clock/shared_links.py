@@ -1,7 +1,7 @@
-"""Shared media on the clock: the servers' links and the access points, and the flows through them.
+"""Shared links on the clock: server links and access points, and the flows through them.
 
-What is a fluid in clock.fluid meets simulated time here: changes of one instant take effect
-together, at its end, and one event waits for the next end.
+The fluid model meets simulated time here. Changes of one instant take effect together, at its end, and
+one event waits for the next end of a flow.
 """
 
 from __future__ import annotations
@@ -11,92 +11,97 @@ from math import inf, isfinite
 from typing import Any
 
 from sflsim.clock.engine import LAST, Environment, Event, Timeout, call_in
-from sflsim.clock.fluid import Flow, Fluid, Leaf, Trunk
+from sflsim.clock.flows import AccessLink, Flow, ServerLink
+from sflsim.clock.fluid import FluidModel
 from sflsim.fleet.instants import settled_s
 from sflsim.fleet.profiles import Profile
-from sflsim.rows import Use
+from sflsim.rows import LinkThroughput
 
-Route = tuple[Leaf | None, Trunk]
+_Link = AccessLink | ServerLink
+Route = tuple[AccessLink | None, ServerLink]
 
 
-class Media:
-    """All shared media of a run; `begin` and `end` are the life of one flow.
+class SharedLinks:
+    """All shared links of a run.
 
-    `use` gets a row (medium, time in s, byte/s) for each change of what flows through a medium.
+    `throughput`, if given, gets a row for each change of what passes a link.
     """
 
-    def __init__(self, env: Environment, use: list[Use] | None = None) -> None:
+    def __init__(self, env: Environment, throughput: list[LinkThroughput] | None = None) -> None:
         self.env = env
-        self._use = use
-        self._used_bytes_per_s: dict[Leaf | Trunk, float] = {}  # as told last, of those in use
-        self._names: dict[Leaf | Trunk, str] = {}
-        self._fluid = Fluid()
-        self._settling = False
+        self._throughput = throughput
+        self._recorded_bytes_per_s: dict[_Link, float] = {}  # of the links in use
+        self._names: dict[_Link, str] = {}
+        self._fluid = FluidModel()
+        self._reallocating = False  # at the end of this instant
         self._endless = False
         self._due_s = inf  # when the earliest event that waits for an end fires
-        self._profiles: dict[Leaf | Trunk, Profile] = {}
-        self._changing: set[Leaf | Trunk] = set()
+        self._profiles: dict[_Link, Profile] = {}
+        self._changing: set[_Link] = set()
 
-    def medium(self, kind: type[Leaf] | type[Trunk], rate: float | Profile, name: str = "") -> Any:
-        """Return a new medium with this capacity."""
-        medium = kind(rate.value_at(self.env.now) if isinstance(rate, Profile) else rate)
-        self._names[medium] = name
-        if isinstance(rate, Profile):
-            self._profiles[medium] = rate
-        return medium
+    def add(
+        self, kind: type[AccessLink] | type[ServerLink], rate_bytes_per_s: float | Profile, name: str = ""
+    ) -> Any:
+        """Return a new link of this kind and capacity."""
+        link = kind(_rate_at(rate_bytes_per_s, self.env.now))
+        self._names[link] = name
+        if isinstance(rate_bytes_per_s, Profile):
+            self._profiles[link] = rate_bytes_per_s
+        return link
 
-    def begin(
-        self, on_end: Callable[[], None], size_bytes: float, rate: float | Profile, route: Route
+    def start(
+        self, on_end: Callable[[], None], size_bytes: float, rate_bytes_per_s: float | Profile, route: Route
     ) -> Flow | None:
-        """Let `size_bytes` flow at `rate` at most; `on_end` is called when all has passed.
+        """Start a flow of at most this rate; `on_end` is called when all bytes have passed.
 
-        Returns None where nothing limits it, and it has passed at once.
+        Returns None if nothing limits the flow: it has ended at once.
         """
-        leaf, trunk = route
-        cap = rate.value_at(self.env.now) if isinstance(rate, Profile) else rate
-        nowhere = cap == inf and leaf is None and trunk.pool.capacity == inf
-        if nowhere or not isfinite(self.env.now):
+        access_link, server_link = route
+        max_bytes_per_s = _rate_at(rate_bytes_per_s, self.env.now)
+        unlimited = max_bytes_per_s == inf and access_link is None and server_link.allocator.capacity == inf
+        if unlimited or not isfinite(self.env.now):
             on_end()
             return None
         flow = Flow(on_end)
-        self._fluid.start(flow, size_bytes, cap, leaf, trunk, self.env.now)
-        if isinstance(rate, Profile):
-            self._at(rate.next_change(self.env.now), lambda: self._change_cap(flow, rate, route))
-        for medium in filter(None, route):
-            if medium in self._profiles and medium not in self._changing:
-                self._change_capacity(medium)
-            if self._use is not None and medium in self._names:
-                self._used_bytes_per_s.setdefault(medium, 0.0)
-        self._touch()
+        self._fluid.start(flow, size_bytes, max_bytes_per_s, access_link, server_link, self.env.now)
+        if isinstance(rate_bytes_per_s, Profile):
+            profile = rate_bytes_per_s
+            self._at(profile.next_change(self.env.now), lambda: self._change_rate(flow, profile, route))
+        for link in filter(None, route):
+            if link in self._profiles and link not in self._changing:
+                self._change_capacity(link)
+            if self._throughput is not None and link in self._names:
+                self._recorded_bytes_per_s.setdefault(link, 0.0)
+        self._reallocate_later()
         return flow
 
-    def end(self, flow: Flow) -> float:
-        """Take a flow out before its end; return the bytes that have not passed."""
-        left_bytes = self._fluid.stop(flow, self.env.now)
-        self._touch()
-        return left_bytes
+    def stop(self, flow: Flow) -> float:
+        """Stop a flow before its end; return the bytes that have not passed."""
+        remaining_bytes = self._fluid.stop(flow, self.env.now)
+        self._reallocate_later()
+        return remaining_bytes
 
-    def _change_cap(self, flow: Flow, rate: Profile, route: Route) -> None:
-        """Go on with a flow at the rate that its profile has now."""
-        if flow.cohort is None:
+    def _change_rate(self, flow: Flow, profile: Profile, route: Route) -> None:
+        """Continue a flow at the rate that its profile has now."""
+        if flow.flow_class is None:
             return
         now = self.env.now
-        left_bytes = self._fluid.stop(flow, now)
-        self._fluid.start(flow, left_bytes, rate.value_at(now), *route, now)
-        self._at(rate.next_change(now), lambda: self._change_cap(flow, rate, route))
-        self._touch()
+        remaining_bytes = self._fluid.stop(flow, now)
+        self._fluid.start(flow, remaining_bytes, profile.value_at(now), *route, now)
+        self._at(profile.next_change(now), lambda: self._change_rate(flow, profile, route))
+        self._reallocate_later()
 
-    def _change_capacity(self, medium: Leaf | Trunk) -> None:
-        """Give a medium the capacity that its profile has now, and so on as long as it is in use."""
-        self._changing.discard(medium)
-        if not medium.busy:
+    def _change_capacity(self, link: _Link) -> None:
+        """Give a link the capacity that its profile has now; repeat at each change while it is in use."""
+        self._changing.discard(link)
+        if not link.busy:
             return
-        profile, now = self._profiles[medium], self.env.now
-        self._fluid.resize(medium, profile.value_at(now))
+        profile, now = self._profiles[link], self.env.now
+        self._fluid.set_capacity(link, profile.value_at(now))
         if profile.next_change(now) < inf:
-            self._changing.add(medium)
-            self._at(profile.next_change(now), lambda: self._change_capacity(medium))
-        self._touch()
+            self._changing.add(link)
+            self._at(profile.next_change(now), lambda: self._change_capacity(link))
+        self._reallocate_later()
 
     def _at(self, time_s: float, act: Callable[[], None]) -> None:
         if time_s < inf:
@@ -104,40 +109,39 @@ class Media:
             change.callbacks.append(lambda event: self._after_ends(act))
 
     def _after_ends(self, act: Callable[[], None]) -> None:
-        """Act when what ends in this instant has ended: a flow all but done meets no gap of a trace."""
-        now, next_s = self.env.now, self._fluid.next_s
+        """Act after the flows that end in this instant: an almost ended flow misses a gap of a trace."""
+        now, next_s = self.env.now, self._fluid.next_end_s
         if now < next_s <= settled_s(now):
             call_in(self.env, next_s - now, lambda event: act(), LAST)
         else:
             act()
 
-    def _touch(self) -> None:
-        """Settle at the end of this instant."""
-        if not self._settling:
-            self._settling = True
-            call_in(self.env, 0.0, self._settle, LAST)
+    def _reallocate_later(self) -> None:
+        """Reallocate at the end of this instant."""
+        if not self._reallocating:
+            self._reallocating = True
+            call_in(self.env, 0.0, self._reallocate, LAST)
 
-    def _settle(self, event: Event) -> None:
-        self._settling = False
-        self._fluid.settle(self.env.now)
-        if self._use is not None:
-            self._tell(self._use)
-        self._wait()
+    def _reallocate(self, event: Event) -> None:
+        self._reallocating = False
+        self._fluid.reallocate(self.env.now)
+        if self._throughput is not None:
+            self._record(self._throughput)
+        self._schedule_end()
 
-    def _tell(self, use: list[Use]) -> None:
-        """Write down what flows through each medium from now on, where that has changed."""
-        now = self.env.now
-        for medium, before in list(self._used_bytes_per_s.items()):
-            used = medium.used_bytes_per_s if medium.busy else 0.0
-            if used != before:
-                self._used_bytes_per_s[medium] = used
-                use.append(Use(self._names[medium], now, used))
-            if not used:
-                del self._used_bytes_per_s[medium]
+    def _record(self, rows: list[LinkThroughput]) -> None:
+        """Record the throughput of each link from now on, if it has changed."""
+        for link, before in list(self._recorded_bytes_per_s.items()):
+            bytes_per_s = link.throughput_bytes_per_s if link.busy else 0.0
+            if bytes_per_s != before:
+                self._recorded_bytes_per_s[link] = bytes_per_s
+                rows.append(LinkThroughput(self._names[link], self.env.now, bytes_per_s))
+            if not bytes_per_s:
+                del self._recorded_bytes_per_s[link]
 
-    def _wait(self) -> None:
-        """Have an event wait for the next end, unless one fires before."""
-        next_s = self._fluid.next_s
+    def _schedule_end(self) -> None:
+        """Schedule an event at the next end of a flow, unless an earlier event is scheduled."""
+        next_s = self._fluid.next_end_s
         if next_s < self._due_s:
             self._due_s = next_s
             delay_s = max(next_s - self.env.now, 0.0)
@@ -147,21 +151,25 @@ class Media:
             call_in(self.env, inf, self._end_endless, LAST)
 
     def _end_due(self, due_s: float) -> None:
-        """End the flows that are due; an event that is earlier than the next end waits once more."""
+        """End the flows that are due; if the next end is later by now, schedule another event."""
         if due_s != self._due_s:
             return
         self._due_s = inf
-        over = self._fluid.ended(max(due_s, self.env.now))
-        for flow in over:
+        ended = self._fluid.pop_ended(max(due_s, self.env.now))
+        for flow in ended:
             assert flow.on_end is not None
             flow.on_end()
-        if over:
-            self._touch()
+        if ended:
+            self._reallocate_later()
         else:
-            self._wait()
+            self._schedule_end()
 
     def _end_endless(self, event: Event) -> None:
-        """End what takes infinitely long, as any other work that does: when nothing else is left."""
+        """End the flows of rate 0 at time inf, when no other event is left."""
         for flow in self._fluid.flows:
             assert flow.on_end is not None
             flow.on_end()
+
+
+def _rate_at(rate_bytes_per_s: float | Profile, now_s: float) -> float:
+    return rate_bytes_per_s.value_at(now_s) if isinstance(rate_bytes_per_s, Profile) else rate_bytes_per_s

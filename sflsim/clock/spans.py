@@ -1,9 +1,8 @@
-"""What happened when: the recorder of spans and its running totals.
+"""The recorder: the spans of a run and running totals over them.
 
-A span is one activity of one actor from start to end. It is recorded at the moment it ends, so
-that the totals are those of the simulated instant. A message has two, `uplink` or `downlink` while its
-bytes pass and `latency` while it travels; both are recorded when it arrives, the second right after
-the first.
+A span is one activity of one actor from start to end. It is recorded when it ends, so the totals are
+those of the simulated instant. A message has two spans: `uplink` or `downlink` while its bytes pass, and
+`latency` while it travels. Both are recorded when it arrives, the second right after the first.
 """
 
 from __future__ import annotations
@@ -14,60 +13,61 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-from sflsim.rows import Span, Use
+from sflsim.rows import LinkThroughput, Span
 
 LATENCY = "latency"
 CONTRIBUTION = "contribution"
-ENOUGH = 65_536  # spans that are not to be kept and wait to be folded, at most
+FLUSH_SPANS = 65_536
+"""Spans that wait for a sink, at most."""
 
 
-class Folder(Protocol):
-    """What takes in spans that are not kept."""
+class SpanSink(Protocol):
+    """Takes in spans that are not kept."""
 
-    def fold(self, spans: Iterable[Span]) -> None:
-        """Take in spans in the order in which they were recorded."""
+    def add(self, spans: Iterable[Span]) -> None:
+        """Take in spans, in the order of recording."""
 
 
-class Unread:
-    """A folder for spans of which nothing is wanted but the recorder's totals."""
+class NullSink:
+    """Discards spans; the recorder's totals are all that is wanted."""
 
-    def fold(self, spans: Iterable[Span]) -> None:
-        """Let them go."""
+    def add(self, spans: Iterable[Span]) -> None:
+        """Discard them."""
 
 
 def with_arrivals(spans: Iterable[Span]) -> Iterator[tuple[Span, float]]:
-    """Yield spans in order, each with its end; a message and its latency are one, which ends on arrival."""
-    held: Span | None = None
+    """Yield each span with its end in s; a message is one with its latency and ends on arrival."""
+    message: Span | None = None
     for span in spans:
-        if held is None:
-            held = span
+        if message is None:
+            message = span
         elif span.activity == LATENCY:
-            yield held, span.end_s
-            held = None
+            yield message, span.end_s
+            message = None
         else:
-            yield held, held.end_s
-            held = span
-    if held is not None:
-        yield held, held.end_s
+            yield message, message.end_s
+            message = span
+    if message is not None:
+        yield message, message.end_s
 
 
 def updates_of(spans: Sequence[Span], updates_s: Sequence[float]) -> list[int]:
-    """Return for each span which update of the global model came next, at or after its end.
+    """Return for each span the number of the first update of the global model at or after its end.
 
-    `updates_s` are the times of the updates, the first of which makes round 1. A message stays whole.
+    `updates_s` are the times of the updates, numbered from 1. A message and its latency have one number.
     """
-    rounds = [bisect_left(updates_s, arrival_s) + 1 for _, arrival_s in with_arrivals(spans)]
-    found: list[int] = []
-    place = -1
+    numbers = [bisect_left(updates_s, arrival_s) + 1 for _, arrival_s in with_arrivals(spans)]
+    updates: list[int] = []
+    index = -1
     for span in spans:
-        place += span.activity != LATENCY
-        found.append(rounds[place])
-    return found
+        index += span.activity != LATENCY
+        updates.append(numbers[index])
+    return updates
 
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over all spans so far; `active_energy_j` is what the clients drew above idle."""
+    """Sums over all spans so far; `active_energy_j` is what the clients drew above idling."""
 
     uplink_bytes: float = 0.0
     downlink_bytes: float = 0.0
@@ -77,49 +77,51 @@ class Totals:
 
 
 class Recorder:
-    """Collects spans; where they go `into` a folder, only until they are summed (`let_go`, `totals`).
+    """Collects the spans of a run, or hands them to a `sink`.
 
-    `add` records one finished activity; `ended` is the callback of an event that has a `span`, `arrived`
-    that of a message which has its `travel`, too.
+    `add` records one span. `record` is the callback of an event that has a `span`; `record_message` that of
+    a message, which may also have a `travel`.
     """
 
-    __slots__ = ("_summed", "_totals", "add", "ended", "into", "spans", "updates_s", "use", "wasted")
+    __slots__ = (
+        "_summed", "_totals", "add", "link_throughput", "record", "sink", "spans", "updates_s", "wasted",
+    )  # fmt: skip
 
-    def __init__(self, into: Folder | None = None) -> None:
-        self.into = into
+    def __init__(self, sink: SpanSink | None = None) -> None:
+        self.sink = sink
         self.spans: list[Span] = []
-        self.use: list[Use] = []
+        self.link_throughput: list[LinkThroughput] = []
         self.add = add = self.spans.append
-        self.ended: Callable[[Any], None] = lambda activity: add(activity.span)
+        self.record: Callable[[Any], None] = lambda activity: add(activity.span)
         self._totals = Totals()
         self._summed = 0
         self.updates_s: list[float] | None = None
-        """When the global model was updated, where no round holds the clients together."""
+        """When an asynchronous algorithm updated the global model; None for synchronous ones."""
         self.wasted: dict[tuple[str, int], float] = {}
-        """Client and round of every participation that was dropped: its spans that began before a time."""
+        """Dropped participations: (client, round) -> time; spans that began before it are wasted."""
 
     def waste(self, client: str, round: int) -> None:
-        """Let a client's part of a round count as dropped."""
+        """Count a client's participation in a round as dropped."""
         self.wasted[client, round] = inf
 
-    def contributed(self, client: str, number: int, since_s: float, now_s: float) -> None:
-        """Record that the server has a client's whole contribution, which it began at `since_s`."""
-        self.add(Span("server", CONTRIBUTION, since_s, now_s, number, client))
-
-    def anew(self, client: str, round: int, now_s: float) -> None:
-        """Let what a client does from now on in a round count, where it was dropped in it before."""
+    def restart(self, client: str, round: int, now_s: float) -> None:
+        """Count a client's spans from now on, if it was dropped in this round before."""
         if (client, round) in self.wasted:
             self.wasted[client, round] = now_s
 
-    def arrived(self, message: Any) -> None:
-        """Record a message: its span, and its travel where it was not cut before."""
+    def record_contribution(self, client: str, round: int, since_s: float, now_s: float) -> None:
+        """Record that the server has a client's complete contribution, begun at `since_s`."""
+        self.add(Span("server", CONTRIBUTION, since_s, now_s, round, client))
+
+    def record_message(self, message: Any) -> None:
+        """Record a message: its span, and its travel if it has one."""
         self.add(message.span)
         if message.travel is not None:
             self.add(message.travel)
 
     @property
     def totals(self) -> Totals:
-        """Return the sums over all spans so far; those that are new since the last time are added now."""
+        """Return the sums over all spans so far, and hand these to the sink."""
         totals = self._totals
         for span in self.spans[self._summed :]:
             activity = span.activity
@@ -132,19 +134,19 @@ class Recorder:
             elif activity == "serve":
                 totals.server_busy_s += span.end_s - span.start_s
             totals.active_energy_j += span.active_energy_j
-        if self.into is not None:
-            self.into.fold(self.spans)
+        if self.sink is not None:
+            self.sink.add(self.spans)
             self.spans.clear()
         self._summed = len(self.spans)
         return totals
 
-    def let_go(self) -> None:
-        """Sum what is not kept, where it has become much; asked at times when nothing else happens."""
-        if self.into is not None and len(self.spans) > ENOUGH:
-            self.totals  # noqa: B018 (sums and folds)
+    def flush(self) -> None:
+        """Hand the spans to the sink, if there are many; call it when no activity ends."""
+        if self.sink is not None and len(self.spans) > FLUSH_SPANS:
+            self.totals  # noqa: B018 (has the effect)
 
-    def finished(self) -> list[Span]:
-        """Return the spans, those of dropped participations with the outcome "wasted" ("lost" where cut)."""
+    def final_spans(self) -> list[Span]:
+        """Return the spans; those of dropped participations have the outcome "wasted", or still "lost"."""
         if not self.wasted:
             return self.spans
         wasted = self.wasted

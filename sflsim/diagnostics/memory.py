@@ -30,7 +30,7 @@ CUTS = (
 )  # fmt: skip
 NEEDS = (
     "variant", "algorithm", "cut", "last_block", "batch_size", "precision", "client_bytes",
-    "client_kept_bytes", "server_bytes", "server_least_bytes", "server_places", "too_small",
+    "client_kept_bytes", "server_bytes", "server_least_bytes", "server_replicas", "too_small",
 )  # fmt: skip
 WHOLE = "whole model"
 SHOWN_COSTS = {
@@ -196,7 +196,7 @@ def _need_rows(
 def _server_needs(algorithm: Algorithm, costs: Costs, scenario: Scenario) -> tuple[float, float, float]:
     """Return the server's bytes with everybody served at once, the least, and its places (NaN: enough)."""
     participants = scenario.fleet.participants_per_round
-    places = algorithm.server_places(costs, participants, scenario.server.memory)
+    places = algorithm.server_replicas(costs, participants, scenario.server.memory)
     return (
         algorithm.server_memory_bytes(costs, participants),
         algorithm.server_least_bytes(costs, participants),

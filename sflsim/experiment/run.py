@@ -32,8 +32,8 @@ from sflsim.session import Outcome
 class Run:
     """The tables of one simulated scenario.
 
-    `spans`, `use`, `evaluations`, `clients` and `runs` are pandas tables (columns: `sflsim.record.tables`);
-    `manifest` says which versions and settings made them and how long it took.
+    `spans`, `link_throughput`, `evaluations`, `clients` and `runs` are pandas tables (columns:
+    `sflsim.record.tables`); `manifest` says which versions and settings made them and how long it took.
     """
 
     def __init__(
@@ -45,11 +45,13 @@ class Run:
         clients: pd.DataFrame,
         runs: pd.DataFrame,
         manifest: dict[str, Any],
-        use: pd.DataFrame | None = None,
+        link_throughput: pd.DataFrame | None = None,
     ) -> None:
         self._scenario = scenario
         self.spans = spans
-        self.use = tables.table("use", []) if use is None else use
+        self.link_throughput = (
+            tables.table("link_throughput", []) if link_throughput is None else link_throughput
+        )
         self.evaluations = evaluations
         self.clients = clients
         self.runs = runs
@@ -134,7 +136,8 @@ class Run:
 
     def _write_trace(self, spans: pd.DataFrame, path: Path) -> None:
         saved = self._scenario
-        write_trace(spans, self.use, saved.slots if isinstance(saved, Saved) else saved.server.slots, path)
+        slots = saved.slots if isinstance(saved, Saved) else saved.server.slots
+        write_trace(spans, self.link_throughput, slots, path)
 
     def need_spans(self, what: str) -> None:
         """Refuse what is made from spans where the run kept none (raises RunError)."""
@@ -174,7 +177,7 @@ class Run:
         with claimed(folder) as claim:
             with written(claim) as part:
                 tables.write_text(self._scenario.to_yaml(), part / "scenario.yaml")
-                for name in ("spans", "use", "evaluations", "clients"):
+                for name in ("spans", "link_throughput", "evaluations", "clients"):
                     tables.write_table(getattr(self, name), part / f"{name}.parquet")
                 tables.write_json({**self.manifest, "runs": _records(self.runs)}, part / "run.json")
             for line in self.draw(claim.folder) if plots else []:
@@ -222,7 +225,7 @@ class Run:
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
-        names = ["spans", "evaluations", "clients", *(["use"] if (folder / "use.parquet").exists() else [])]
+        names = ("spans", "link_throughput", "evaluations", "clients")
         frames = {name: tables.read_table(name, folder) for name in names}
         return cls(scenario, runs=runs, manifest=manifest, **frames)
 
@@ -233,7 +236,9 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
         tables.of_rows("spans", one.variant, one.seed, one.spans, round=one.rounds_of_spans())
         for one in outcomes
     ]
-    use = [tables.of_rows("use", one.variant, one.seed, one.use) for one in outcomes]
+    throughput = [
+        tables.of_rows("link_throughput", one.variant, one.seed, one.link_throughput) for one in outcomes
+    ]
     evaluations = [tables.of_rows("evaluations", one.variant, one.seed, one.evaluations) for one in outcomes]
     algorithm = {variant.name: variant.algorithm for variant in scenario.variants}
     clients = [_clients(one) for one in outcomes]
@@ -246,7 +251,7 @@ def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, man
     return Run(
         scenario,
         spans=tables.joined("spans", spans),
-        use=tables.joined("use", use),
+        link_throughput=tables.joined("link_throughput", throughput),
         evaluations=tables.joined("evaluations", evaluations),
         clients=tables.joined("clients", clients),
         runs=tables.joined("runs", runs),

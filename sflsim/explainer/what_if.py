@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from sflsim.clock.spans import Recorder, Unread
+from sflsim.clock.spans import NullSink, Recorder
 from sflsim.errors import ScenarioError
 from sflsim.learning.graph.timing_only import NamingLearner
 from sflsim.retime.scaling import (
@@ -106,7 +106,7 @@ def _clocked(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -> d
         scenario,
         Options(timing_only=True),
         learning=lambda variant, cut, seed: NamingLearner(keys),
-        recorder=lambda: Recorder(Unread()),
+        recorder=lambda: Recorder(NullSink()),
         cache=cache,
     )
     session.check()

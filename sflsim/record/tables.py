@@ -20,7 +20,7 @@ import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.readers.columnar import read_frame
-from sflsim.rows import ClientRow, Evaluation, RunRow, Span, Use
+from sflsim.rows import ClientRow, Evaluation, LinkThroughput, RunRow, Span
 
 KINDS = {str: "str", int: "int64", float: "float64"}
 
@@ -34,13 +34,13 @@ def columns_of(row: type[NamedTuple]) -> dict[str, str]:
 SPANS = columns_of(Span)
 COLUMNS: dict[str, Mapping[str, str]] = {
     "spans": SPANS,
-    "use": columns_of(Use),
+    "link_throughput": columns_of(LinkThroughput),
     "evaluations": columns_of(Evaluation),
     "clients": columns_of(ClientRow),
     "runs": columns_of(RunRow),
 }
-SAVED = (*COLUMNS, "sweep", "points", "sensitivity")
-"""Tables that the folders of runs, sweeps and plans hold."""
+SAVED = (*COLUMNS, "sweep", "points", "sensitivity", "use")
+"""Tables that the folders of runs, sweeps and plans hold; "use" in those of earlier versions."""
 MANIFESTS = ("run.json", "sweep.json", "plan.json")
 """Written last: a folder with one is whole."""
 LATER = {
@@ -48,8 +48,10 @@ LATER = {
     "runs": ("server_memory_bytes", "left_out"),
 }
 """Columns that run folders of version 0.1.0 may lack; they are read as NaN, or as no text."""
-RENAMED = {"spans": {"energy_j": "active_energy_j"}}
-"""Columns that run folders of earlier versions have under their old name; they are read under the new one."""
+RENAMED_COLUMNS = {"spans": {"energy_j": "active_energy_j"}, "link_throughput": {"medium": "link"}}
+"""Columns that earlier versions wrote under their old name; they are read under the new one."""
+RENAMED_TABLES = {"link_throughput": "use"}
+"""Tables that earlier versions wrote under their old name; the first versions did not write them."""
 
 
 def table(name: str, rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
@@ -104,13 +106,17 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
         RunError: it is missing, damaged, or lacks a column.
     """
     path = folder / f"{name}.parquet"
+    if name in RENAMED_TABLES and not path.exists():
+        path = folder / f"{RENAMED_TABLES[name]}.parquet"
+        if not path.exists():
+            return table(name, [])
     try:
         frame = read_frame(path)
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no {path.name}; is this the folder of a run?") from error
     except Exception as error:
         raise RunError(f"{path}: cannot be read as a table ({error})") from error
-    for old, new in RENAMED.get(name, {}).items():
+    for old, new in RENAMED_COLUMNS.get(name, {}).items():
         if new not in frame:
             frame = frame.rename(columns={old: new})
     unknown = [column for column in LATER.get(name, ()) if column not in frame]

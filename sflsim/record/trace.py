@@ -1,12 +1,11 @@
 """The spans of a run in the Trace Event format, which Perfetto and Chromium's about://tracing open.
 
-One process per variant and seed, one track (thread) per actor and kind of work, with names. A track
-never holds two slices that overlap: what goes on beside another of its kind (a message on its way while
-the next is sent) gets a further track of the same name and a number. Flows lead from an uplink to the
-serving of what it brought, and on to the downlink of the answer; counters are the busy server slots,
-the jobs in service (more than slots where they are shared), the bytes on their way and what flows
-through each shared medium, in byte/s. Times are whole nanoseconds, written in microseconds. Source:
-"Trace Event Format" (Google, the Catapult project's documentation of the JSON form).
+One process per variant and seed, one track (thread) per actor and kind of activity. Slices of one track
+never overlap: a slice that would (a message under way while the next is sent) gets another track, with a
+number. Arrows lead from an uplink to the job that it brought, and from the job to the downlink of its
+answer. Counters show the busy server slots, the jobs in service (more than slots where they are shared),
+the bytes under way and the throughput of each shared link. Times are whole nanoseconds, written in
+microseconds. Source: "Trace Event Format" (Google, the Catapult project's documentation of the JSON form).
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from sflsim.record.tables import arrivals, write_whole
 from sflsim.rows import Span
 
 MODERATE = 50_000
-"""Spans up to which a run writes its trace unasked, about 15 MB."""
+"""Spans up to which a run writes its trace by default, about 15 MB."""
 TRACKS = {name: name for name in ("uplink", "downlink", "latency", "queue", "contribution")}
-"""Kind of track by activity; all else is what the actor itself does one thing at a time."""
-OWN = ""
-METADATA, SLICE, FLOW, COUNTER = range(4)
+"""Kind of track by activity; the actor does all others one at a time, on its main track."""
+MAIN = ""
+SLICE, FLOW, COUNTER = range(3)
+"""Kinds of events, in their order within one instant."""
 Event = dict[str, Any]
 
 
@@ -39,24 +39,24 @@ class Slice(NamedTuple):
     start_ns: int
     end_ns: int
     arrival_ns: int
-    """Of a message, when it has travelled; of all else its end."""
+    """Of a message, the end of its latency; of others, their end."""
 
 
-def write_trace(spans: pd.DataFrame, use: pd.DataFrame, slots: int, path: Path) -> None:
-    """Write the trace of all spans given and of the `use` of media meanwhile, whole or not at all.
+def write_trace(spans: pd.DataFrame, throughput: pd.DataFrame, slots: int, path: Path) -> None:
+    """Write the trace of spans and of the throughput of shared links meanwhile, whole or not at all.
 
-    `slots` are the server's. Equal tables give equal bytes.
+    `slots` is the number of server slots. Equal tables give equal bytes.
 
     Raises:
         RunError: the file cannot be written.
     """
-    write_whole(path, lambda part: _write(_events(spans, use, slots), Path(part)))
+    write_whole(path, lambda part: _write(_events(spans, throughput, slots), Path(part)))
 
 
 def chosen(
     spans: pd.DataFrame, variant: str | None, seed: int | None, rounds: tuple[int, int] | None
 ) -> pd.DataFrame:
-    """Return the spans of one variant, one seed, rounds from - to; None chooses all.
+    """Return the spans of one variant, one seed, rounds from - to; None means all.
 
     Raises:
         RunError: there are none.
@@ -84,27 +84,28 @@ def _write(events: Iterable[str], part: Path) -> None:
         file.write("\n]}\n")
 
 
-def _events(spans: pd.DataFrame, use: pd.DataFrame, slots: int) -> Iterator[str]:
-    """Yield every event as JSON: all names first, then process by process in order of time."""
+def _events(spans: pd.DataFrame, throughput: pd.DataFrame, slots: int) -> Iterator[str]:
+    """Yield every event as JSON: first all names, then the events of each process, by time."""
     processes = [
-        (variant, seed, _slices(own))
-        for (variant, seed), own in spans.groupby(["variant", "seed"], sort=False)
+        (pid, variant, seed, *_tracked(_slices(rows)))
+        for pid, ((variant, seed), rows) in enumerate(spans.groupby(["variant", "seed"], sort=False), 1)
     ]
-    laid = [(pid, one, *_laid(slices)) for pid, (*one, slices) in enumerate(processes, 1)]
-    for pid, (variant, seed), names, _ in laid:
+    for pid, variant, seed, names, _ in processes:
         yield _named(pid, 0, "process_name", {"name": f"{variant}, seed {seed}"})
         yield _named(pid, 0, "process_sort_index", {"sort_index": pid})
         for tid, track in enumerate(names, 1):
             yield _named(pid, tid, "thread_name", {"name": track})
             yield _named(pid, tid, "thread_sort_index", {"sort_index": tid})
     flows = 0
-    for pid, (variant, seed), _, tracked in laid:
+    for pid, variant, seed, _, tracked in processes:
         arrows = list(_flows(tracked, flows))
         flows += len(arrows) // 2
         slices = [slice for slice, _ in tracked]
-        own = use[(use["variant"] == variant) & (use["seed"] == seed)]
-        timed = [*_completes(tracked), *arrows, *_counters(slices, slots), *_uses(own, slices)]
-        timed.sort(key=lambda one: one[:3])
+        rows = throughput[(throughput["variant"] == variant) & (throughput["seed"] == seed)]
+        timed = [
+            *_slice_events(tracked), *arrows, *_counters(slices, slots), *_throughputs(rows, slices)
+        ]  # fmt: skip
+        timed.sort(key=lambda event: event[:3])
         for at_ns, _, _, event in timed:
             yield _json({**event, "pid": pid}, at_ns)
 
@@ -117,66 +118,69 @@ def _slices(spans: pd.DataFrame) -> list[Slice]:
         Slice(span, round(span.start_s * 1e9), round(span.end_s * 1e9), round(arrival_s * 1e9))
         for span, arrival_s in zip(listed, arrivals_s, strict=True)
     ]
-    return sorted(rows, key=lambda one: (one.start_ns, -one.end_ns))
+    return sorted(rows, key=lambda each: (each.start_ns, -each.end_ns))
 
 
-def _laid(slices: list[Slice]) -> tuple[list[str], list[tuple[Slice, int]]]:
+def _tracked(slices: list[Slice]) -> tuple[list[str], list[tuple[Slice, int]]]:
     """Return the names of all tracks, and each slice with the number of its track, from 1."""
-    free_ns: dict[tuple[str, str], list[int]] = defaultdict(list)
-    placed = []
-    for one in slices:
-        track = one.span.actor, TRACKS.get(one.span.activity, OWN)
-        lanes = free_ns[track]
-        lane = next((place for place, end_ns in enumerate(lanes) if end_ns <= one.start_ns), len(lanes))
-        lanes[lane : lane + 1] = [one.end_ns]
-        placed.append((*track, lane))
-    order = sorted(set(placed), key=_order)
-    numbers = {track: tid for tid, track in enumerate(order, 1)}
+    ends_ns: dict[tuple[str, str], list[int]] = defaultdict(list)  # of the last slice on each track
+    tracks = []
+    for slice in slices:
+        kind = slice.span.actor, TRACKS.get(slice.span.activity, MAIN)
+        ends = ends_ns[kind]
+        index = next((index for index, end_ns in enumerate(ends) if end_ns <= slice.start_ns), len(ends))
+        ends[index : index + 1] = [slice.end_ns]
+        tracks.append((*kind, index))
+    order = sorted(set(tracks), key=_order)
+    tids = {track: tid for tid, track in enumerate(order, 1)}
     names = [
-        " ".join(filter(None, [actor, kind, str(lane + 1) if lane else ""])) for actor, kind, lane in order
+        " ".join(filter(None, [actor, kind, str(index + 1) if index else ""])) for actor, kind, index in order
     ]
-    return names, [(one, numbers[track]) for one, track in zip(slices, placed, strict=True)]
+    return names, [(slice, tids[track]) for slice, track in zip(slices, tracks, strict=True)]
 
 
 def _order(track: tuple[str, str, int]) -> tuple[Any, ...]:
-    """Return the place of a track: the server first, then clients by group and number."""
-    actor, kind, lane = track
+    """Return the sort key of a track: the server first, then clients by group and number."""
+    actor, kind, index = track
     name, _, number = actor.rpartition("-")
     counted = (name, int(number)) if number.isdigit() else (actor, -1)
-    return (not actor.startswith("server"), *counted, kind, lane)
+    return (not actor.startswith("server"), *counted, kind, index)
 
 
-def _completes(tracked: list[tuple[Slice, int]]) -> Iterator[tuple[int, int, int, Event]]:
-    for one, tid in tracked:
-        args: Event = {"round": one.span.round, "outcome": one.span.outcome}
-        if one.span.client != one.span.actor:
-            args["client"] = one.span.client
-        figures = {name: getattr(one.span, name) for name in ("bytes", "flop", "active_energy_j")}
+def _slice_events(tracked: list[tuple[Slice, int]]) -> Iterator[tuple[int, int, int, Event]]:
+    for slice, tid in tracked:
+        args: Event = {"round": slice.span.round, "outcome": slice.span.outcome}
+        if slice.span.client != slice.span.actor:
+            args["client"] = slice.span.client
+        figures = {name: getattr(slice.span, name) for name in ("bytes", "flop", "active_energy_j")}
         args |= {name: figure for name, figure in figures.items() if figure}
         event = {
-            "name": one.span.activity, "cat": one.span.activity, "ph": "X", "tid": tid,
-            "dur": one.end_ns - one.start_ns, "args": args,
+            "name": slice.span.activity, "cat": slice.span.activity, "ph": "X", "tid": tid,
+            "dur": slice.end_ns - slice.start_ns, "args": args,
         }  # fmt: skip
-        yield one.start_ns, SLICE, tid, event
+        yield slice.start_ns, SLICE, tid, event
 
 
 def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, int, int, Event]]:
-    """Yield the two ends of every arrow, each within its slice; what takes no time has none.
+    """Yield the two ends of every arrow, each within its slice; a slice of zero length has nslice.
 
-    A message brought a job that arrived (began to queue, or to be served) the instant it did.
+    A message brought the job that began to queue, or to be served, in the instant of its arrival.
     """
-    seen = [(one, tid) for one, tid in tracked if one.end_ns > one.start_ns]
-    sent = {
-        (one.span.client, one.arrival_ns): (one, tid) for one, tid in seen if one.span.activity == "uplink"
-    }
-    answers = {
-        (one.span.client, one.start_ns): (one, tid) for one, tid in seen if one.span.activity == "downlink"
-    }
-    queued = {(one.span.client, one.end_ns): one.start_ns for one, _ in seen if one.span.activity == "queue"}
-    number = begun
-    for job, tid in seen:
-        if job.span.activity != "serve":
+    sent, answers, queued, jobs = {}, {}, {}, []
+    for slice, tid in tracked:
+        client, activity = slice.span.client, slice.span.activity
+        if slice.end_ns == slice.start_ns:
             continue
+        if activity == "uplink":
+            sent[client, slice.arrival_ns] = slice, tid
+        elif activity == "downlink":
+            answers[client, slice.start_ns] = slice, tid
+        elif activity == "queue":
+            queued[client, slice.end_ns] = slice.start_ns
+        elif activity == "serve":
+            jobs.append((slice, tid))
+    number = begun
+    for job, tid in jobs:
         arrival_ns = queued.get((job.span.client, job.start_ns), job.start_ns)
         pairs = (
             ("sent", sent.get((job.span.client, arrival_ns)), (job, tid)),
@@ -191,19 +195,19 @@ def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, 
 
 
 def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, int, Event]]:
-    """Yield the busy slots, the jobs in service and the bytes on their way, each time that they change."""
+    """Yield the busy slots, the jobs in service and the bytes under way, at each change."""
     busy: dict[int, int] = defaultdict(int)
     moved: dict[str, dict[int, list[float]]] = {"up": defaultdict(list), "down": defaultdict(list)}
-    for one in slices:
-        if one.arrival_ns == one.start_ns:
+    for slice in slices:
+        if slice.arrival_ns == slice.start_ns:
             continue
-        if one.span.activity == "serve":
-            busy[one.start_ns] += 1
-            busy[one.end_ns] -= 1
-        elif one.span.activity in ("uplink", "downlink"):
-            changes = moved[one.span.activity.removesuffix("link")]
-            changes[one.start_ns].append(one.span.bytes)
-            changes[one.arrival_ns].append(-one.span.bytes)
+        if slice.span.activity == "serve":
+            busy[slice.start_ns] += 1
+            busy[slice.end_ns] -= 1
+        elif slice.span.activity in ("uplink", "downlink"):
+            changes = moved[slice.span.activity.removesuffix("link")]
+            changes[slice.start_ns].append(slice.span.bytes)
+            changes[slice.arrival_ns].append(-slice.span.bytes)
     jobs = 0
     for at_ns in sorted(busy):
         jobs += busy[at_ns]
@@ -214,20 +218,20 @@ def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, i
             yield at_ns, COUNTER, 0, _counter(f"bytes on their way {direction}", {"bytes": amount})
 
 
-def _uses(use: pd.DataFrame, slices: Sequence[Slice]) -> Iterator[tuple[int, int, int, Event]]:
-    """Yield what flows through each medium, each time that it changes, from the first slice to the last."""
-    begin_ns, end_ns = min(one.start_ns for one in slices), max(one.end_ns for one in slices)
+def _throughputs(throughput: pd.DataFrame, slices: Sequence[Slice]) -> Iterator[tuple[int, int, int, Event]]:
+    """Yield the throughput of each shared link at each change, from the first slice to the last."""
+    start_ns, end_ns = min(slice.start_ns for slice in slices), max(slice.end_ns for slice in slices)
     steps: dict[str, dict[int, float]] = defaultdict(dict)
-    columns = (use["medium"], use["time_s"], use["bytes_per_s"])
-    for medium, time_s, bytes_per_s in zip(*columns, strict=True):
-        steps[medium][min(max(round(time_s * 1e9), begin_ns), end_ns)] = bytes_per_s
-    for medium, values in steps.items():
+    columns = (throughput["link"], throughput["time_s"], throughput["bytes_per_s"])
+    for link, time_s, bytes_per_s in zip(*columns, strict=True):
+        steps[link][min(max(round(time_s * 1e9), start_ns), end_ns)] = bytes_per_s
+    for link, values in steps.items():
         for at_ns, bytes_per_s in {**values, end_ns: 0.0}.items():
-            yield at_ns, COUNTER, 0, _counter(f"link use of {medium}", {"bytes/s": bytes_per_s})
+            yield at_ns, COUNTER, 0, _counter(f"throughput of {link}", {"bytes/s": bytes_per_s})
 
 
 def _running(changes: dict[int, list[float]]) -> Iterator[tuple[int, float]]:
-    """Yield the running sum; it is exactly 0 where nothing is on its way."""
+    """Yield the running sum; it is exactly 0 when nothing is under way."""
     amount, messages = 0.0, 0
     for at_ns in sorted(changes):
         amount += sum(changes[at_ns])

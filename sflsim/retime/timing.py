@@ -98,7 +98,7 @@ class _Run:
 
 def _timing(outcome: Outcome, run: _Run, groups: Sequence[str], keep: bool) -> Timing:
     traffic = run.traffic
-    traffic.fold(outcome.spans)  # none, unless they are kept
+    traffic.add(outcome.spans)  # none, unless they are kept
     rounds = np.array([row.round for row in outcome.evaluations], dtype=np.int64)
     up, down, busiest = traffic.rows()
     ratios = [one.peak_memory_bytes / one.memory_bytes for one in outcome.clients if _limited(one)]

@@ -37,8 +37,8 @@ class Traffic:
         """Open a row: an evaluation has been made at this time, not before the last one."""
         self._open.append(at_s)
 
-    def fold(self, spans: Iterable[Span]) -> None:
-        """Take in spans in the order in which they were recorded."""
+    def add(self, spans: Iterable[Span]) -> None:
+        """Add spans, in the order of recording."""
         for span, arrival_s in with_arrivals(spans):
             direction = DIRECTIONS.get(span.activity)
             if direction is not None:

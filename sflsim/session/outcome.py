@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sflsim.clock.client_totals import Tally
+from sflsim.clock.client_totals import ClientTotals
 from sflsim.clock.spans import updates_of
-from sflsim.rows import ClientSetup, ClientWork, Evaluation, Span, Use
+from sflsim.rows import ClientSetup, ClientWork, Evaluation, LinkThroughput, Span
 from sflsim.simulation.base import Algorithm
 from sflsim.simulation.simulation import Simulation
 
@@ -43,10 +43,10 @@ class Outcome:
     clients: list[ClientSetup] = field(default_factory=list)
     wasted: dict[tuple[str, int], float] = field(default_factory=dict)
     """Participations that were dropped: (client, round) -> its spans that began before this time."""
-    use: list[Use] = field(default_factory=list)
-    """What flows through shared media, where the spans were kept."""
-    tally: Tally | None = None
-    """What the clients did, where the spans were not kept."""
+    link_throughput: list[LinkThroughput] = field(default_factory=list)
+    """The throughput of the shared links, if the spans were kept."""
+    client_totals: ClientTotals | None = None
+    """What the clients did, if the spans were not kept."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Hand spans to another process by column: row by row they take five times as long."""
@@ -58,10 +58,10 @@ class Outcome:
 
     def work(self) -> dict[str, ClientWork]:
         """Return what each client did."""
-        if self.tally is None:
-            self.tally = Tally(self.wasted)
-            self.tally.fold(self.spans)
-        return self.tally.rows()
+        if self.client_totals is None:
+            self.client_totals = ClientTotals(self.wasted)
+            self.client_totals.add(self.spans)
+        return self.client_totals.rows()
 
     def rounds_of_spans(self) -> list[int]:
         """Return the round of each span as tables show it: in any algorithm it makes a global model."""
@@ -73,10 +73,10 @@ class Outcome:
         """Take over how far a simulation has come; `shards` are the sample indices of every client."""
         self.rounds, self.time_s = sim.round, sim.env.now
         self.server_busy_s = sim.server.busy_s(sim.recorder.totals)
-        self.spans, self.evaluations = sim.recorder.finished(), sim.evaluations
-        self.wasted, self.use = sim.recorder.wasted, sim.recorder.use
+        self.spans, self.evaluations = sim.recorder.final_spans(), sim.evaluations
+        self.wasted, self.link_throughput = sim.recorder.wasted, sim.recorder.link_throughput
         self.updates_s = sim.recorder.updates_s
-        self.tally = sim.recorder.into if isinstance(sim.recorder.into, Tally) else None
+        self.client_totals = sim.recorder.sink if isinstance(sim.recorder.sink, ClientTotals) else None
         self.clients = [
             ClientSetup(
                 client=client.name,

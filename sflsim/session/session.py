@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sflsim.clock.client_totals import Tally
-from sflsim.clock.engine import seldom_collected
+from sflsim.clock.client_totals import ClientTotals
+from sflsim.clock.engine import rare_garbage_collection
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.population import build_fleet
@@ -31,8 +31,8 @@ from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
+from sflsim.simulation.deployment import Deployment
 from sflsim.simulation.simulation import Learning, Rules, Simulation
-from sflsim.simulation.time_plane import Deployment
 
 if TYPE_CHECKING:
     from sflsim.learning.data.base import Data
@@ -153,7 +153,7 @@ class Session:
         started = time.perf_counter()
         try:
             # where something is learned, a cycle may hold large tensors
-            with seldom_collected() if self.options.timing_only else nullcontext():
+            with rare_garbage_collection() if self.options.timing_only else nullcontext():
                 sim.run(algorithm)
             outcome.status, outcome.reason = sim.status, sim.reason
         except ScenarioError as error:
@@ -180,7 +180,7 @@ class Session:
             fleet=fleet,
             participants=scenario.fleet.participants_per_round,
             server=scenario.server,
-            server_places=algorithm.server_places(*needs.served(number)),
+            server_replicas=algorithm.server_replicas(*needs.served(number)),
             cuts=cuts,
             availability=fleet_availability(scenario.fleet, fleet),
         )
@@ -200,7 +200,7 @@ class Session:
         """Return what takes down the spans of a run: all of them, or what the clients did in sum."""
         recorder = Recorder()
         if not self.options.keep_spans:
-            recorder.into = Tally(recorder.wasted)
+            recorder.sink = ClientTotals(recorder.wasted)
         return recorder
 
     def data(self) -> Data:

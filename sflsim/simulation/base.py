@@ -1,4 +1,4 @@
-"""What every algorithm is made of: a Config, a protocol on the clock, math called by key."""
+"""What an algorithm consists of: a Config, a protocol on the clock, and math that is called by key."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sflsim.simulation.simulation import Simulation
 Weighting = Literal["samples", "uniform"]
 Count = Annotated[int, Field(strict=True, ge=1)]
 UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, ends of lines and halves of characters: no name of a variant has them."""
+"""Characters that no name of a variant may have: control characters, line ends, surrogates."""
 
 
 class PerClientCut(BaseModel):
-    """A cut of its own for every client: weak devices hold fewer layers.
+    """A cut per client: weak devices hold fewer layers.
 
-    Each gets the deepest cut, up to `deepest`, that its memory holds (`by: memory`), and whose
-    computing takes it at most `within` times as long as the fastest device of the fleet needs for
-    `deepest` (`by: compute`); never less than one block.
+    Each client gets the deepest cut, up to `deepest`, that its memory holds. With `by: compute`, its
+    computing for that cut must also take at most `within` times as long as that of the fleet's fastest
+    device for `deepest`. Each client holds at least one block.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,7 +49,7 @@ class AlgorithmConfig(BaseModel):
     )
 
     why_no_state: ClassVar[str] = "it has no optimizer that keeps one; drop the key"
-    """What an algorithm without `keep_state` answers to one that asks for it."""
+    """Why an algorithm has no `keep_state`, and what to do instead."""
 
     @model_validator(mode="before")
     @classmethod
@@ -72,51 +72,52 @@ class Algorithm(ABC):
 
     Config: ClassVar[type[AlgorithmConfig]]
     per_client_cuts: ClassVar[str] = "its clients must hold the same layers"
-    """Empty where participants may be cut at different layers, else the reason why not."""
+    """Why participants may not be cut at different layers; empty if they may."""
     when_diverged: ClassVar[str] = "lower the learning rate (lr) of its optimizers"
-    """What to turn where training has given a value that is not finite."""
+    """What to change if training has diverged."""
     unread: ClassVar[tuple[str, ...]] = ()
-    """Paths of the scenario that change nothing about this algorithm, e.g. `workload.cut`; `variants.cut`
-    is a field of its own Config."""
+    """Paths of the scenario that do not affect this algorithm, e.g. `workload.cut`; `variants.cut` is the
+    field of its Config."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
 
     @abstractmethod
     def protocol(self, sim: Simulation) -> Protocol:
-        """Run the algorithm on the clock, for ever; the simulation ends it."""
+        """Run the algorithm on the clock, without an end; the simulation stops it."""
 
     @abstractmethod
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return the peak memory of a client's training."""
 
     def server_memory_bytes(self, costs: Costs, participants: int) -> float:
-        """Return the bytes of the models that the server holds at once; here its one server part.
+        """Return the bytes of the models that the server holds at once; by default one server part.
 
         Gradients and optimizer state are not counted.
         """
         return costs.server_model_bytes
 
-    def server_places(self, costs: Costs, participants: int, memory_bytes: float | None) -> int | None:
-        """Return how many participants the server can serve at a time; None where its memory bounds none."""
+    def server_replicas(self, costs: Costs, participants: int, memory_bytes: float | None) -> int | None:
+        """Return how many replicas the server can hold at a time; None if its memory does not limit them."""
         return None
 
     def server_least_bytes(self, costs: Costs, participants: int) -> float:
-        """Return the bytes of memory below which the server cannot serve anybody."""
+        """Return the bytes of memory that the server needs at least."""
         return self.server_memory_bytes(costs, participants)
 
     def server_peak_bytes(self, costs: Costs, participants: int, memory_bytes: float | None) -> float:
-        """Return the bytes of the models that a server with this memory holds at once, at most."""
+        """Return the peak bytes of the models that a server with this memory holds."""
         return self.server_memory_bytes(costs, participants)
 
-    def lost(self, sim: Simulation, client: Client) -> None:
-        """Make good for a client that vanishes before its part is whole; what runs for it ends anyway.
+    def on_drop_out(self, sim: Simulation, client: Client) -> None:
+        """React to a client that drops out before its participation is complete.
 
-        By default the server forgets its jobs that wait; those that it serves go on, as waste.
+        By default the server cancels its waiting jobs; running jobs continue, as waste. The client's
+        processes end in any case.
         """
-        sim.server.forget(client.name, client.round)
+        sim.server.cancel_waiting(client.name, client.round)
 
-    def check(self, costs: Costs) -> None:  # noqa: B027 (most have nothing to refuse)
+    def check(self, costs: Costs) -> None:  # noqa: B027 (optional)
         """Refuse a Config that does not fit the workload (raises ScenarioError)."""
 
     def check_fleet(self, *, participants: int, clients: int, rounds: int | None) -> None:  # noqa: B027

@@ -25,7 +25,7 @@ class OneCut:
 
 
 class CutByDevice:
-    """The deepest cut that a device can bear (see `PerClientCut`)."""
+    """The deepest cut that a device can hold (see `PerClientCut`)."""
 
     def __init__(
         self,
@@ -41,22 +41,22 @@ class CutByDevice:
         self._costs_at = costs_at
         self._memory_bytes = memory_bytes
         fastest = max(fleet.device(index).flop_per_s for index in range(len(fleet)))
-        self._bearable_s = rule.within * _work_flop(self.costs) / fastest
+        self._limit_s = rule.within * _work_flop(self.costs) / fastest
 
     def of(self, device: Device) -> tuple[int, Costs]:
         """Return the cut of one device and its costs."""
         for cut in range(self.cut, 1, -1):
             costs = self._costs_at(cut)
-            if self._bears(device, costs):
+            if self._fits(device, costs):
                 return cut, costs
         return 1, self._costs_at(1)
 
-    def _bears(self, device: Device, costs: Costs) -> bool:
+    def _fits(self, device: Device, costs: Costs) -> bool:
         if device.memory_bytes is not None and self._memory_bytes(costs) > device.memory_bytes:
             return False
-        return self._rule.by == "memory" or _work_flop(costs) / device.flop_per_s <= self._bearable_s
+        return self._rule.by == "memory" or _work_flop(costs) / device.flop_per_s <= self._limit_s
 
 
 def _work_flop(costs: Costs) -> float:
-    """Return what a client computes for one batch, forward and backward."""
+    """Return a client's FLOP for one batch, forward and backward."""
     return costs.client_forward_flop + costs.client_backward_flop

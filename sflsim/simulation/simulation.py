@@ -1,7 +1,6 @@
-"""The world as a protocol sees it: the time plane, and the learning behind its port.
+"""The simulation that a protocol runs in: the time plane, and the learning behind its port.
 
-One `Simulation` is one run of one variant under one seed: its rounds, its evaluations and when it
-stops.
+One `Simulation` is one run of one variant under one seed: its rounds, its evaluations and its stop.
 """
 
 from __future__ import annotations
@@ -20,23 +19,24 @@ from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.learning.graph.lineage import Handle, MathFunction
 from sflsim.rows import Evaluation
-from sflsim.simulation.time_plane import Deployment, TimePlane
+from sflsim.simulation.deployment import Deployment
+from sflsim.simulation.time_plane import TimePlane
 
 if TYPE_CHECKING:
     from sflsim.simulation.base import Algorithm
 
 Lane = dict[str, Any]
-STANDSTILL = 1000
-"""Rounds in a row that take no time, after which a run that ends by time alone is given up."""
-BLOW_UP = 1000.0
-"""A loss that many times that of the untrained model counts as diverged, as one that is not finite does."""
+MAX_ZERO_TIME_ROUNDS = 1000
+"""Rounds in a row that take no time, after which a run with a stop by time alone is refused."""
+DIVERGED_LOSS_FACTOR = 1000.0
+"""A loss above this multiple of the untrained model's counts as diverged."""
 
 
 class Learning(Port):
-    """The port to the learning plane: calls by key, evaluations of a model."""
+    """The port to the learning plane: calls of math functions, evaluations of a model."""
 
     def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
-        """Name one piece of math for every lane; nothing is computed yet."""
+        """Record a call of a math function for each lane; nothing is computed yet."""
 
     def initial(self) -> Handle:
         """Return the model that every variant starts from."""
@@ -50,7 +50,7 @@ class Learning(Port):
 
 @dataclass(frozen=True)
 class Rules:
-    """When to evaluate and when to stop; a field that is None does not count."""
+    """When to evaluate and when to stop; a field that is None does not apply."""
 
     every_rounds: int | None
     every_s: float | None
@@ -60,11 +60,11 @@ class Rules:
 
 
 class Simulation(TimePlane):
-    """One run of one variant under one seed, as its protocol sees it.
+    """One run of one variant under one seed.
 
-    Verbs on the clock are those of `TimePlane`, `Client` and `Server`; `learn` names a piece of
-    math; `finish_round` publishes a new global model, which is evaluated as the rules say.
-    Evaluation takes no simulated time.
+    The verbs on the clock are those of `TimePlane`, `Client` and `Server`. `learn` records a call of a math
+    function. `finish_round` publishes a new global model, which is evaluated as the rules say. Evaluation
+    takes no simulated time.
     """
 
     def __init__(
@@ -86,7 +86,6 @@ class Simulation(TimePlane):
         self.classes = classes
         self.learning = learning
         self.rules = rules
-        self.seed = seed
         self.evaluations: list[Evaluation] = []
         self.round = 0
         self.steps = 0
@@ -94,29 +93,29 @@ class Simulation(TimePlane):
         self._model: Handle | None = None
         self._recent: dict[int, Handle] = {}
         self._most_loss = math.inf
-        self._moved = (-1.0, 0)  # the last round at whose end time had gone on: when and which
+        self._progress = (-1.0, 0)  # the last round that took time: its end in s, its number
 
     def learn(self, function: MathFunction, lanes: Sequence[Lane], **shared: Any) -> list[Handle]:
-        """Name `function` for several participants at once; return a handle for each."""
+        """Record a call of `function` for several lanes at once; return a handle for each."""
         return self.learning.call(function, lanes, shared)
 
     def initial_model(self) -> Handle:
-        """Return the initial model and evaluate it: the point at time zero of every curve."""
+        """Return the initial model, and evaluate it at time 0."""
         self._model = self.learning.initial()
         self._evaluate()
         return self._model
 
     def finish_round(self, model: Handle, steps: int) -> None:
-        """Publish the global model that a round (or an asynchronous update) made.
+        """Publish the global model of a round, or of an asynchronous update.
 
-        `steps` is the number of server steps made in it, over all replicas.
+        `steps` is its number of server steps, over all replicas.
         """
         self.round += 1
         self.steps += steps
         self._model = model
         self._recent[self.round] = model.internal
         self._check_time()
-        self.recorder.let_go()
+        self.recorder.flush()
         rules = self.rules
         last = self.round == rules.stop_rounds
         if last or (rules.every_rounds is not None and self.round % rules.every_rounds == 0):
@@ -125,20 +124,20 @@ class Simulation(TimePlane):
             self._end("rounds")
 
     def _check_time(self) -> None:
-        """Refuse a run whose times are beyond floats, or that would wait for ever for a time to come."""
+        """Refuse a run whose time is infinite, or stays the same although only a time would stop it."""
         now = self.env.now
         if not math.isfinite(now):
             found = "work that takes infinitely long"
             raise ScenarioError(Problem("workload.costs", found, "costs and rates that give finite times"))
-        if now > self._moved[0]:
-            self._moved = (now, self.round)
-        elif self.rules.stop_rounds is None and self.round - self._moved[1] >= STANDSTILL:
-            found = f"no 'rounds', and {STANDSTILL} rounds in a row that take no time"
+        if now > self._progress[0]:
+            self._progress = (now, self.round)
+        elif self.rules.stop_rounds is None and self.round - self._progress[1] >= MAX_ZERO_TIME_ROUNDS:
+            found = f"no 'rounds', and {MAX_ZERO_TIME_ROUNDS} rounds in a row that take no time"
             remedy = "add e.g. 'rounds: 300', or check the costs and rates"
             raise ScenarioError(Problem("stop", found, "a stop that comes", remedy))
 
     def refresh(self, model: Handle, steps: int) -> None:
-        """Publish a better model within a round: what is evaluated from now on; no round ends."""
+        """Publish a newer model within a round; it is evaluated from now on."""
         self.steps += steps
         self._model = model
         self._recent[self.round + 1] = model.internal
@@ -147,7 +146,7 @@ class Simulation(TimePlane):
         """Run the protocol to its stop.
 
         Raises:
-            Diverged: an evaluation met a value that is not finite.
+            Diverged: an evaluation has found a loss that is not finite, or far above the initial one.
         """
         env, rules = self.env, self.rules
         self._algorithm = algorithm
@@ -155,18 +154,18 @@ class Simulation(TimePlane):
         if rules.every_s is not None:
             env.process(self._evaluate_by_time(rules.every_s))
         if rules.stop_time_s is not None:
-            at_last = self.agenda.at(rules.stop_time_s, STOP)
-            at_last.callbacks.append(lambda event: self._end("time"))
+            stop = self.agenda.at(rules.stop_time_s, STOP)
+            stop.callbacks.append(lambda event: self._end("time"))
         env.run(until=self._stop)
         last = self.evaluations[-1] if self.evaluations else None
         if last is None or (last.time_s, last.round) != (env.now, self.round):
             self._evaluate()
-        else:  # more may have ended in the instant of the last evaluation
+        else:  # activities may have ended after the last evaluation, in the same instant
             self.evaluations[-1] = last._replace(**self._spent())
 
-    def lost(self, client: Client) -> None:
-        """Let the algorithm make good for a client that vanishes."""
-        self._algorithm.lost(self, client)
+    def on_drop_out(self, client: Client) -> None:
+        """Let the algorithm react to a client that drops out before its participation is complete."""
+        self._algorithm.on_drop_out(self, client)
 
     def _evaluate_by_time(self, every_s: float) -> Protocol:
         for number in count(1):
@@ -177,7 +176,7 @@ class Simulation(TimePlane):
         assert self._model is not None
         accuracy, loss = self.learning.evaluate(self._model)
         if self.round == 0 and not self.evaluations:
-            self._most_loss = BLOW_UP * loss
+            self._most_loss = DIVERGED_LOSS_FACTOR * loss
         if math.isinf(loss) or loss > self._most_loss:
             raise Diverged(self.learning.first_diverged(self._recent, self._most_loss))
         self._recent.clear()
@@ -189,12 +188,12 @@ class Simulation(TimePlane):
             self._end("accuracy")
 
     def _spent(self) -> dict[str, Any]:
-        """Return bytes up and down, busy seconds of clients and server, and joules, as they stand now."""
+        """Return the bytes, busy seconds and joules so far, by column of `Evaluation`."""
         totals = self.recorder.totals
         return {
             "uplink_bytes": totals.uplink_bytes,
             "downlink_bytes": totals.downlink_bytes,
             "client_busy_s": totals.client_busy_s,
             "server_busy_s": self.server.busy_s(totals),
-            "energy_j": totals.active_energy_j + self.meter.idle_j,
+            "energy_j": totals.active_energy_j + self.idle_energy.idle_j,
         }

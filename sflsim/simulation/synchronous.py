@@ -1,7 +1,7 @@
-"""The synchronous round: draw participants, let each take part, wait at the barrier, aggregate.
+"""The synchronous round: sample participants, let each take part, wait at the barrier, aggregate.
 
-What a round does about stragglers is said here, once, for every algorithm that is made of
-rounds: ask more clients than needed and take the first, or drop who is late.
+Two measures against stragglers are defined here for all synchronous algorithms: over-selection (sample more
+clients than needed and count the first) and a deadline (drop late participants).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sflsim.simulation.simulation import Lane, Simulation
 
 
 class SynchronousConfig(AlgorithmConfig):
-    """Fields of every algorithm that is made of rounds: what it does about stragglers."""
+    """Fields of every synchronous algorithm: its measures against stragglers."""
 
     over_selection: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=0, description="clients asked beyond 'participants'; the first to finish count"
+        default=0, description="clients sampled beyond 'participants'; the first to finish count"
     )
     deadline: Period | None = Field(
         default=None, description="time from a round's start after which the late are dropped"
@@ -35,14 +35,13 @@ class SynchronousConfig(AlgorithmConfig):
 class Synchronous(Algorithm):
     """A round with a barrier.
 
-    A subclass says what one participant does (`participate`, a protocol that returns the lane of
-    its math) and how the round's lanes become the next model (`aggregate`).
+    A subclass defines what one participant does (`participate`, a protocol that returns the lane of its
+    math) and how the round's lanes become the next model (`aggregate`).
 
-    A participant that is dropped (over-selection, deadline) sends nothing more and its lane does
-    not count; what it was computing or sending ends, as waste. A round goes on with one
-    participant at least: if none has met the deadline, it waits for the first. One that vanishes
-    does not count either, and what it was doing is cut; if all have vanished, the round is drawn
-    anew among those that are there.
+    A participant that is dropped (over-selection, deadline) does not count: its present activity ends as
+    waste, and nothing follows. A round needs at least one participant: if none has met the deadline, it
+    waits for the first. A participant that drops out does not count either, and its activities are
+    cancelled. If all drop out, the round is repeated with a new sample of the available clients.
     """
 
     def protocol(self, sim: Simulation) -> Protocol:
@@ -51,59 +50,63 @@ class Synchronous(Algorithm):
         for round in count(1):
             lanes: list[Lane] = []
             while not lanes:
-                asked = yield from sim.assemble(round, self.config.over_selection)
-                self.open_round(sim, model, asked, min(len(asked), sim.participants))
-                jobs = [self._start(sim, client, model, round) for client in asked]
-                yield from self._barrier(sim, jobs)
-                lanes = self._close(sim, asked, jobs)
+                sampled = yield from sim.select_available(round, self.config.over_selection)
+                self.open_round(sim, model, sampled, min(len(sampled), sim.participants))
+                processes = [self._start(sim, client, model, round) for client in sampled]
+                yield from self._barrier(sim, processes)
+                lanes = self._count(sim, sampled, processes)
             yield from self.after_barrier(sim, lanes)
-            for client in asked:
-                client.rest()
+            for client in sampled:
+                client.release()
             steps = self.round_steps(lanes)
             model = self.aggregate(sim, model, lanes)
             sim.finish_round(model, steps)
 
     def _start(self, sim: Simulation, client: Client, model: Handle, round: int) -> Process:
         client.begin(round)
-        droppable = bool(self.config.over_selection) or self.config.deadline is not None
-        job = sim.take_part(self.participate(sim, client, model), client, droppable)
-        job.callbacks.append(client.note_end)
-        return job
+        cancellable = bool(self.config.over_selection) or self.config.deadline is not None
+        process = sim.take_part(self.participate(sim, client, model), client, cancellable)
+        process.callbacks.append(client.note_end)
+        return process
 
-    def _barrier(self, sim: Simulation, jobs: Sequence[Process]) -> Protocol:
-        """Wait for all, or for the first `participants`, or for the deadline and at least one."""
-        wanted = sim.participants
-        if self.config.deadline is None and len(jobs) <= wanted:
-            yield from sim.wait_for(jobs)
+    def _barrier(self, sim: Simulation, processes: Sequence[Process]) -> Protocol:
+        """Wait for all, for the first `participants`, or for the deadline and at least one participant."""
+        needed = sim.participants
+        if self.config.deadline is None and len(processes) <= needed:
+            yield from sim.wait_for(processes)
             return
-        one, enough = _whole(sim, jobs, 1), _whole(sim, jobs, min(wanted, len(jobs)))
+        first = _completed(sim, processes, 1)
+        enough = _completed(sim, processes, min(needed, len(processes)))
         if self.config.deadline is None:
             yield enough
             return
         now = sim.env.now
         yield AnyOf(sim.env, [enough, sim.agenda.at(now + self.config.deadline, since_s=now)])
-        if not one.triggered:
-            yield one
+        if not first.triggered:
+            yield first
 
-    def _close(self, sim: Simulation, asked: Sequence[Client], jobs: Sequence[Process]) -> list[Lane]:
+    def _count(self, sim: Simulation, sampled: Sequence[Client], processes: Sequence[Process]) -> list[Lane]:
         """Return the lanes that count, in the order of the fleet; drop the other participants."""
-        members = zip(asked, jobs, strict=True)
-        ended = [(client, job) for client, job in members if job.callbacks is None and job.value is not None]
-        ended.sort(key=lambda one: (one[0].ended_s, one[0].index))
-        counted = {client.index: cast(Lane, job.value) for client, job in ended[: sim.participants]}
-        for client in asked:
+        ended = [
+            (client, cast(Lane, process.value))
+            for client, process in zip(sampled, processes, strict=True)
+            if process.callbacks is None and process.value is not None
+        ]
+        ended.sort(key=lambda pair: (pair[0].ended_s, pair[0].index))
+        counted = {client.index: lane for client, lane in ended[: sim.participants]}
+        for client in sampled:
             if client.index in counted:
-                client.waited(client.ended_s)
-                sim.release(client)
+                client.record_wait(client.ended_s)
+                sim.complete(client)
             else:
-                sim.drop(client)
-        return [counted[client.index] for client in asked if client.index in counted]
+                sim.cancel(client)
+        return [counted[client.index] for client in sampled if client.index in counted]
 
-    def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
-        """Prepare what the participants of one round share; `wanted` of those asked will count."""
+    def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
+        """Prepare what the participants of one round share; `wanted` of those sampled will count."""
 
     def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
-        """Do what those that count still do together (hear of a mean, say) before the round ends."""
+        """Let the participants that count act together before the round ends (receive a mean, say)."""
         yield from ()
 
     @abstractmethod
@@ -115,7 +118,7 @@ class Synchronous(Algorithm):
         """Return the global model that the round's lanes make."""
 
     def round_steps(self, lanes: list[Lane]) -> int:
-        """Return the number of server steps of a round; asked once, before `aggregate`."""
+        """Return the number of server steps of a round; called once, before `aggregate`."""
         return sum(self.server_steps(lane) for lane in lanes)
 
     def server_steps(self, lane: Lane) -> int:
@@ -123,14 +126,14 @@ class Synchronous(Algorithm):
         return len(lane["batches"])
 
 
-def _whole(sim: Simulation, jobs: Sequence[Process], wanted: int) -> Condition:
-    """Return the event that `wanted` participants have done their part, or that nobody is left to do it."""
-    whole = 0
+def _completed(sim: Simulation, processes: Sequence[Process], needed: int) -> Condition:
+    """Return the event that `needed` participants have completed, or that all processes have ended."""
+    completed = 0
 
-    def count_whole(job: Event) -> None:
-        nonlocal whole
-        whole += job.value is not None
+    def count_completed(process: Event) -> None:
+        nonlocal completed
+        completed += process.value is not None
 
-    for job in jobs:
-        job.callbacks.append(count_whole)
-    return Condition(sim.env, lambda jobs, ended: whole >= wanted or ended == len(jobs), jobs)
+    for process in processes:
+        process.callbacks.append(count_completed)
+    return Condition(sim.env, lambda events, ended: completed >= needed or ended == len(events), processes)

@@ -1,6 +1,6 @@
-"""The time plane of a run: clients and server on the clock, who is there, and what runs for whom.
+"""The time plane of a run: clients and server on the clock, availability, and the processes of each client.
 
-Where every client is there all the time, nobody ever vanishes and nothing is spent on it.
+If all clients are always available, none ever drops out, and this costs nothing.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol as Port
 
 from sflsim.clock.agenda import Agenda
 from sflsim.clock.battery import BatteryClient
@@ -26,239 +24,209 @@ from sflsim.clock.engine import (
     call_in,
     delay_to,
 )
-from sflsim.clock.idle_energy import Meter
-from sflsim.clock.intermittent_client import FleetingClient
-from sflsim.clock.processor_sharing import FairServer
-from sflsim.clock.replica_slots import Places
-from sflsim.clock.routes import Network
-from sflsim.clock.server import Job, Server, ServerConfig
+from sflsim.clock.idle_energy import IdleEnergy
+from sflsim.clock.intermittent_client import IntermittentClient
+from sflsim.clock.network import Network
+from sflsim.clock.processor_sharing import ProcessorSharingServer
+from sflsim.clock.replica_slots import ReplicaSlots
+from sflsim.clock.server import Job, Server
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
 from sflsim.fleet.instants import settled_s
 from sflsim.fleet.links.links import build_link
-from sflsim.fleet.population import Fleet
-from sflsim.fleet.sampling import FleetAvailability
-from sflsim.learning.costs import Costs
+from sflsim.simulation.deployment import Deployment
 
-LOST, LOST_EACH = 1000, 100
-"""Parts in a row that may be lost, at least and per participant, before a run counts as stalled."""
-
-
-class Cuts(Port):
-    """Where the network is cut, and what that costs."""
-
-    @property
-    def costs(self) -> Costs:
-        """Return the costs of the variant's one cut (of the deepest, where each client has its own)."""
-
-    def of(self, device: Device) -> tuple[int, Costs]:
-        """Return the number of blocks that a device holds, and the costs of that cut."""
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """Where a variant runs: on which fleet and server, and what each of them holds of the network.
-
-    `server_places`: participants that the server serves at a time, None for any number. `availability`:
-    who is there when, None for everybody always.
-    """
-
-    fleet: Fleet
-    participants: int
-    server: ServerConfig
-    server_places: int | None
-    cuts: Cuts
-    availability: FleetAvailability | None
+MAX_LOST, MAX_LOST_PER_PARTICIPANT = 1000, 100
+"""Participations lost in a row after which a run counts as stalled: the larger of the two limits."""
 
 
 class TimePlane(ABC):
-    """The clock's half of a simulation; its verbs are those of `Client` and `Server`, and these."""
+    """The clock's half of a simulation; its verbs are these and those of `Client` and `Server`."""
 
     def __init__(self, deployment: Deployment, seed: int, recorder: Recorder) -> None:
-        server, availability = deployment.server, deployment.availability
+        server = deployment.server
         self.env = Environment()
         self.agenda = Agenda(self.env)
         self.recorder = recorder
-        kind = FairServer if server.discipline == "fair" else Server
-        at_a_time = deployment.server_places
-        places: Places[Job] | None = None if at_a_time is None else Places(at_a_time)
-        self.server = kind(self.env, self.recorder, server.compute, server.slots, places)
-        self.meter = Meter(self.env)
+        kind = ProcessorSharingServer if server.discipline == "fair" else Server
+        replicas = deployment.server_replicas
+        replica_slots: ReplicaSlots[Job] | None = None if replicas is None else ReplicaSlots(replicas)
+        self.server = kind(self.env, self.recorder, server.compute, server.slots, replica_slots)
+        self.idle_energy = IdleEnergy(self.env)
         self.fleet = deployment.fleet
         self.participants = deployment.participants
         self.cuts = deployment.cuts
         self.costs = deployment.cuts.costs
         self.status = "completed"
         self.reason = ""
-        self._availability = availability
+        self._availability = deployment.availability
         self._lost_in_a_row = 0
         fed = build_link(server.fed.link, seed, "fed-server") if server.fed else None
         self._network = Network(self.env, self.recorder, build_link(server.link, seed, "server"), fed)
         self._clients: dict[int, Client] = {}
         self._stop = self.env.event()
-        self._working: dict[int, list[Process]] = {}
+        self._processes: dict[int, list[Process]] = {}
+        """The processes on behalf of each client, by its index."""
 
     @abstractmethod
-    def lost(self, client: Client) -> None:
-        """Make good for a client that vanishes before its part is whole."""
+    def on_drop_out(self, client: Client) -> None:
+        """React to a client that drops out before its participation is complete."""
 
     def client(self, index: int) -> Client:
-        """Return the client with this place in the fleet; made when first asked for."""
+        """Return the client with this index in the fleet; it is made at the first call."""
         client = self._clients.get(index)
         if client is None:
-            device = self.fleet.device(index)
-            client = self._clients[index] = self._made(device)
+            client = self._clients[index] = self._new_client(self.fleet.device(index))
         return client
 
-    def _made(self, device: Device) -> Client:
-        place = (self.env, self.recorder, device, self._network, *self.cuts.of(device), self.meter)
+    def _new_client(self, device: Device) -> Client:
+        setup = (self.env, self.recorder, device, self._network, *self.cuts.of(device), self.idle_energy)
         if self._availability is None:
-            return Client(*place)
+            return Client(*setup)
         timeline = self._availability.timeline(device.index)
         if device.battery_j is None:
-            return FleetingClient(*place, timeline)
-        return BatteryClient(*place, timeline, on_empty=self._run_empty)
+            return IntermittentClient(*setup, timeline)
+        return BatteryClient(*setup, timeline, on_empty=self._on_battery_empty)
 
-    def _run_empty(self, client: BatteryClient) -> None:
-        """Let a client whose battery is empty vanish, never to be drawn again."""
+    def _on_battery_empty(self, client: BatteryClient) -> None:
+        """Let a client drop out for the rest of the run."""
         assert self._availability is not None
         client.timeline = self._availability.remove(client.index, self.env.now)
-        self.vanish(client)
+        self.drop_out(client)
 
     @property
     def clients(self) -> Iterable[Client]:
-        """Every client that has been asked for so far, in the order of the fleet."""
+        """The clients made so far, in the order of the fleet."""
         return (self._clients[index] for index in sorted(self._clients))
+
+    @property
+    def always_available(self) -> bool:
+        """Whether all clients are always available, so none ever drops out."""
+        return self._availability is None
+
+    def is_available(self, client: Client) -> bool:
+        """Tell whether a client is available now."""
+        if not isinstance(client, IntermittentClient):
+            return True
+        return client.timeline.available_at(settled_s(self.env.now))
+
+    def is_connected(self, client: Client) -> bool:
+        """Tell whether a client has not dropped out since its participation began."""
+        return not isinstance(client, IntermittentClient) or client.is_connected
 
     def select(self, round: int, extra: int = 0) -> list[Client]:
         """Return the participants of a round and `extra` more, drawn uniformly without replacement."""
         return [self.client(index) for index in self.fleet.select(round, self.participants + extra)]
 
-    @property
-    def always(self) -> bool:
-        """Whether every client is there all the time, so that nobody ever vanishes."""
-        return self._availability is None
-
-    def present(
+    def draw_available(
         self, draw: int, k: int | None = None, among: Sequence[int] | None = None
     ) -> tuple[list[Client], float]:
-        """Return up to `k` (default: `participants`) clients that are there now; else when to ask again."""
+        """Return up to `k` (default: `participants`) available clients; if there are none, when to retry."""
         assert self._availability is not None
-        wanted = self.participants if k is None else k
-        indices, again_s = self._availability.draw(draw, wanted, settled_s(self.env.now), among)
-        return [self.client(index) for index in indices], again_s
+        k = self.participants if k is None else k
+        indices, retry_s = self._availability.draw(draw, k, settled_s(self.env.now), among)
+        return [self.client(index) for index in indices], retry_s
 
-    def is_available(self, client: Client) -> bool:
-        """Tell whether a client is there now."""
-        return not isinstance(client, FleetingClient) or client.timeline.available_at(settled_s(self.env.now))
+    def select_available(self, round: int, extra: int = 0) -> Protocol:
+        """Return the participants of a round and `extra` more, of those available; wait for at least one.
 
-    def is_connected(self, client: Client) -> bool:
-        """Tell whether a client has been there all the time since its part of the round began."""
-        return not isinstance(client, FleetingClient) or client.here
-
-    def assemble(self, round: int, extra: int = 0) -> Protocol:
-        """Return the participants of a round and `extra` more, of those that are there; wait for one.
-
-        Where fewer are there than wanted, the round is theirs alone. Where none will ever be
-        there again, the run has stalled.
+        The run has stalled if none will ever be available.
         """
         if self._availability is None:
             return self.select(round, extra)
         while True:
-            clients, again_s = self.present(round, self.participants + extra)
+            clients, retry_s = self.draw_available(round, self.participants + extra)
             if clients:
                 return clients
-            if again_s == math.inf:
+            if retry_s == math.inf:
                 self.stall()
                 yield self.env.event()
-            yield Timeout(self.env, delay_to(self.env, again_s))
+            yield Timeout(self.env, delay_to(self.env, retry_s))
 
-    def take_part(self, protocol: Protocol, client: Client, droppable: bool = False) -> Process:
-        """Let a client do its part of a round; it ends without result where it vanishes or is dropped."""
-        if isinstance(client, FleetingClient):
-            self.recorder.anew(client.name, client.round, self.env.now)
-            self._watch(client)
-            self._working.pop(client.index, None)
+    def take_part(self, protocol: Protocol, client: Client, cancellable: bool = False) -> Process:
+        """Run a client's participation; its value is None if the client drops out or is cancelled."""
+        if isinstance(client, IntermittentClient):
+            self.recorder.restart(client.name, client.round, self.env.now)
+            self._schedule_drop_out(client)
+            self._processes.pop(client.index, None)
             process = self.process(protocol, client)
-            process.callbacks.append(lambda process: self._note_whole(client))
+            process.callbacks.append(lambda process: self._note_end(client))
             return process
-        return self.process(protocol, client if droppable else None)
+        return self.process(protocol, client if cancellable else None)
 
-    def _note_whole(self, client: FleetingClient) -> None:
-        """Note the end of a part: one that is whole shows that the run gets on."""
-        if client.here:
-            self._lost_in_a_row = 0
+    def process(self, protocol: Protocol, client: Client | None = None) -> Process:
+        """Run a protocol in parallel; if it is on behalf of a client, `cancel` ends it."""
+        if client is None:
+            return self.env.process(protocol)
+        process = self.env.process(_cancellable(protocol))
+        self._processes.setdefault(client.index, []).append(process)
+        return process
 
-    def _watch(self, client: FleetingClient) -> None:
-        """Let a client vanish when its timeline says so."""
+    def cancel(self, client: Client) -> None:
+        """Drop a participant: its processes end, and its work in this round is wasted.
+
+        Its present activities and its jobs at the server continue to their ends; nothing follows.
+        """
+        self.recorder.waste(client.name, client.round)
+        for process in self._processes.pop(client.index, []):
+            if process.is_alive:
+                process.interrupt()
+        self.server.release(client.name, client.round)
+        client.release()
+
+    def complete(self, client: Client) -> None:
+        """Count a client's participation: it can no longer be lost."""
+        self._processes.pop(client.index, None)
+        if isinstance(client, IntermittentClient):
+            client.complete = True
+
+    def _schedule_drop_out(self, client: IntermittentClient) -> None:
+        """Let a client drop out at the end of its availability."""
         until_s = client.timeline.until(settled_s(self.env.now))
         if until_s < math.inf and until_s != client.watched_s:
             client.watched_s = until_s
-            self.agenda.at(until_s).callbacks.append(lambda event: self.vanish(client))
+            self.agenda.at(until_s).callbacks.append(lambda event: self.drop_out(client))
 
-    def vanish(self, client: FleetingClient) -> None:
-        """Let a client be gone: all it does is cut, and its part is wasted unless it was whole before."""
-        processes = self._working.get(client.index, [])
+    def drop_out(self, client: IntermittentClient) -> None:
+        """Let a client drop out: its activities are cancelled, its participation is lost unless complete."""
+        processes = self._processes.get(client.index, [])
         if processes and processes[0].is_alive:
-            del self._working[client.index]
-            if not client.counts:
-                self._lose(client)
+            del self._processes[client.index]
+            if not client.complete:
+                self._count_lost(client)
             for process in processes:
                 if process.is_alive:
                     process.interrupt()
-        # after the interrupts, when the processes no longer wait for what is cut, and before all else
-        call_in(self.env, 0.0, lambda event: client.vanish(), URGENT)
+        # after the interrupts, so no process waits for a cancelled activity, and before all else
+        call_in(self.env, 0.0, lambda event: client.drop_out(), URGENT)
 
-    def _lose(self, client: FleetingClient) -> None:
-        """Count a part that is lost; where nothing but that happens, the run has stalled."""
+    def _note_end(self, client: IntermittentClient) -> None:
+        if client.is_connected:
+            self._lost_in_a_row = 0
+
+    def _count_lost(self, client: IntermittentClient) -> None:
+        """Count a lost participation; after too many in a row the run has stalled."""
         self.recorder.waste(client.name, client.round)
-        self.lost(client)
+        self.on_drop_out(client)
         self._lost_in_a_row += 1
-        if self._lost_in_a_row >= max(LOST, LOST_EACH * self.participants):
+        if self._lost_in_a_row >= max(MAX_LOST, MAX_LOST_PER_PARTICIPANT * self.participants):
             self.stall(f"{self._lost_in_a_row} parts in a row were lost: clients do not stay long enough")
 
-    def process(self, protocol: Protocol, client: Client | None = None) -> Process:
-        """Let a protocol run beside the caller; on behalf of `client` if given, until `drop` ends it."""
-        if client is None:
-            return self.env.process(protocol)
-        process = self.env.process(_until_dropped(protocol))
-        self._working.setdefault(client.index, []).append(process)
-        return process
-
-    def drop(self, client: Client) -> None:
-        """End what runs on behalf of a client: its work in this round is wasted.
-
-        What it computes or sends at this moment goes on to its end, and so do jobs that the
-        server has; nothing follows.
-        """
-        self.recorder.waste(client.name, client.round)
-        for process in self._working.pop(client.index, []):
-            if process.is_alive:
-                process.interrupt()
-        self.server.leave(client.name, client.round)
-        client.rest()
-
-    def release(self, client: Client) -> None:
-        """Forget the ended processes of a client whose work counts."""
-        self._working.pop(client.index, None)
-        if isinstance(client, FleetingClient):
-            client.counts = True
-
     def wait_for(self, events: Iterable[Event]) -> Protocol:
-        """Wait until all of `events` have fired; cheaper than `all_of` where they fire about in order."""
+        """Wait until all of `events` have fired; cheaper than `all_of` if they fire about in order."""
         for event in events:
             if event.callbacks is not None:
                 yield event
 
     def all_of(self, events: Sequence[Event]) -> AllOf:
-        """Return the event that fires when all of `events` have."""
+        """Return an event that fires when all of `events` have fired."""
         return AllOf(self.env, events)
 
-    def stall(self, why: str = "") -> None:
-        """End the run, as nothing will come of it any more: by default, as nobody is left."""
+    def stall(self, reason: str = "") -> None:
+        """End the run as stalled; by default because no client is left."""
         if not self._stop.triggered:
             self.status = "stalled"
-        self._end(f"at {self.env.now:.6g} s: {why or self._none_available()}")
+        self._end(f"at {self.env.now:.6g} s: {reason or self._none_available()}")
 
     def _none_available(self) -> str:
         empty = 0 if self._availability is None else self._availability.removed
@@ -271,8 +239,8 @@ class TimePlane(ABC):
             self._stop.succeed()
 
 
-def _until_dropped(protocol: Protocol) -> Protocol:
-    """Run a protocol; where it is interrupted, end it with no result."""
+def _cancellable(protocol: Protocol) -> Protocol:
+    """Run a protocol; its value is None if it is interrupted."""
     try:
         return (yield from protocol)
     except Interrupt:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from sflsim.clock.spans import Recorder, Unread
+from sflsim.clock.spans import NullSink, Recorder
 from sflsim.errors import SflsimError
 from sflsim.learning.graph.store import MemoryStore
 from sflsim.rows import Evaluation
@@ -91,7 +91,7 @@ class RunExecutor:
         if self._session is None or self._session.scenario != scenario:
             disk = None if self._session is None else self._session.disk
             self._session = Session(
-                scenario, self.options, self._memory, disk=disk, recorder=lambda: Recorder(Unread())
+                scenario, self.options, self._memory, disk=disk, recorder=lambda: Recorder(NullSink())
             )
         return self._session
 

@@ -75,7 +75,7 @@ def _served(row: pd.Series, server_bytes: float | None) -> str:
     """Return how many participants a server of this memory serves at a time."""
     if server_bytes is not None and server_bytes < row.server_least_bytes:
         return "✗ none"
-    return "all" if math.isnan(row.server_places) else f"{row.server_places:.0f}"
+    return "all" if math.isnan(row.server_replicas) else f"{row.server_replicas:.0f}"
 
 
 def _about_server(memory: Memory) -> str:

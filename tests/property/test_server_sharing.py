@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support import FREE, UNLIMITED, data, read
 
 from sflsim.clock.engine import Environment, Protocol, Timeout
-from sflsim.clock.processor_sharing import FairServer
+from sflsim.clock.processor_sharing import ProcessorSharingServer
 from sflsim.clock.spans import Recorder
 from sflsim.experiment.simulate import simulate
 
@@ -43,7 +43,7 @@ def stepwise(jobs: Jobs, slots: int) -> list[float]:
 @given(jobs=st.lists(st.tuples(TENTHS, TENTHS), min_size=1, max_size=25), slots=st.integers(1, 4))
 def test_fair_server_agrees_with_a_stepwise_one(jobs: Jobs, slots: int) -> None:
     env, recorder = Environment(), Recorder()
-    server = FairServer(env, recorder, compute_flop_per_s=1.0, slots=slots)
+    server = ProcessorSharingServer(env, recorder, compute_flop_per_s=1.0, slots=slots)
 
     def arrive(number: int) -> Protocol:
         yield Timeout(env, jobs[number][0])

@@ -1,4 +1,4 @@
-"""Messages over shared media on the clock: one at a time per direction, never more than a medium carries."""
+"""Messages over shared links on the clock: one at a time per direction, never more than a link carries."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sflsim.clock.engine import Environment, Protocol, Timeout
-from sflsim.clock.fluid import Leaf, Trunk
-from sflsim.clock.network import SharedChannel, Transfer
-from sflsim.clock.shared_links import Media
+from sflsim.clock.flows import AccessLink, ServerLink
+from sflsim.clock.shared_channel import SharedChannel, Transfer
+from sflsim.clock.shared_links import SharedLinks
 from sflsim.clock.spans import Recorder, with_arrivals
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
@@ -35,34 +35,37 @@ MESSAGES = st.lists(
 )  # fmt: skip
 
 
-class Meter(Media):
-    """Media that add up what passes every medium, between one change of rates and the next."""
+class ObservedLinks(SharedLinks):
+    """Shared links that note the highest load over capacity."""
 
     def __init__(self, env: Environment) -> None:
         super().__init__(env)
         self.most = 0.0  # the highest load over capacity
 
-    def _settle(self, event: object) -> None:
-        super()._settle(event)  # type: ignore[arg-type]
-        loads: dict[Leaf | Trunk, float] = {}
+    def _reallocate(self, event: object) -> None:
+        super()._reallocate(event)  # type: ignore[arg-type]
+        loads: dict[AccessLink | ServerLink, float] = {}
         for flow in self._fluid.flows:
-            assert flow.cohort is not None
-            for medium in filter(None, (flow.cohort.leaf, flow.cohort.trunk)):
-                loads[medium] = loads.get(medium, 0.0) + flow.rate_bytes_per_s
-        for medium, load in loads.items():
-            self.most = max(self.most, load / medium.pool.capacity)
+            assert flow.flow_class is not None
+            for link in filter(None, (flow.flow_class.access_link, flow.flow_class.server_link)):
+                loads[link] = loads.get(link, 0.0) + flow.flow_class.rate_bytes_per_s
+        for link, load in loads.items():
+            self.most = max(self.most, load / link.allocator.capacity)
 
 
 def channels(
-    media: Meter, recorder: Recorder, rates: list[float | Profile], duty: float
+    links: ObservedLinks, recorder: Recorder, rates: list[float | Profile], duty: float
 ) -> list[SharedChannel]:
     """Return the uplink of every client: the even ones behind an access point, all to one server."""
-    trunk, leaf = media.medium(Trunk, 7.0), media.medium(Leaf, Profile([0, 5], [4.0, 2.0], 11.0))
+    server_link, access_link = (
+        links.add(ServerLink, 7.0),
+        links.add(AccessLink, Profile([0, 5], [4.0, 2.0], 11.0)),
+    )
     made = []
     for number, rate in enumerate(rates):
-        route = (leaf if number % 2 == 0 else None, trunk)
+        route = (access_link if number % 2 == 0 else None, server_link)
         direction = Direction(rate, 0.5, duty_cycle=duty)
-        made.append(SharedChannel(media, recorder, "uplink", str(number), direction, 2.0, (route, route)))
+        made.append(SharedChannel(links, recorder, "uplink", str(number), direction, 2.0, (route, route)))
     return made
 
 
@@ -71,32 +74,32 @@ def channels(
 def test_messages_over_shared_media(
     rates: list[float | Profile], messages: list[tuple[int, float, float, float | None]], duty: float
 ) -> None:
-    """Every message arrives or is given up; bytes, energy and order are right; no capacity is exceeded."""
+    """Every message arrives or is cancelled; bytes, energy and order are right; no capacity is exceeded."""
     env, recorder = Environment(), Recorder()
-    media = Meter(env)
-    links = channels(media, recorder, rates, duty)
-    given_up: set[int] = set()
+    links = ObservedLinks(env)
+    senders = channels(links, recorder, rates, duty)
+    cancelled: set[int] = set()
     fired: list[int] = []
 
     def send(number: int, client: int, after_s: float, size: float, patience_s: float | None) -> Protocol:
         yield Timeout(env, after_s)
-        transfer = links[client].send(size, number)
+        transfer = senders[client].send(size, number)
         assert isinstance(transfer, Transfer)
         assert transfer.callbacks is not None
         transfer.callbacks.append(lambda event: fired.append(number))
         if patience_s is not None:
             yield Timeout(env, patience_s)
             if number not in fired:
-                given_up.add(number)
-                transfer.abandon("lost")
+                cancelled.add(number)
+                transfer.cancel("lost")
 
     for number, message in enumerate(messages):
         env.process(send(number, *message))
     env.run()
 
-    assert media.most <= 1 + 1e-9
-    assert not set(fired) & given_up
-    assert sorted([*fired, *given_up]) == list(range(len(messages)))
+    assert links.most <= 1 + 1e-9
+    assert not set(fired) & cancelled
+    assert sorted([*fired, *cancelled]) == list(range(len(messages)))
     spans = [span._replace(end_s=arrival_s) for span, arrival_s in with_arrivals(recorder.spans)]
     by_round = {span.round: span for span in spans}
     assert len(by_round) == len(spans)
@@ -117,25 +120,25 @@ def test_messages_over_shared_media(
             assert after.start_s >= sent_s + silent_s - 1e-6 or before.outcome == "lost"
 
 
-def test_what_is_given_up_leaves_its_share_to_others() -> None:
-    """Two messages of 10 byte on 2 byte/s; one is given up after 4 s and 4 byte, the next in line follows."""
+def test_a_cancelled_message_leaves_its_share_to_others() -> None:
+    """Two messages of 10 byte on 2 byte/s; one is cancelled after 4 s and 4 byte, the next one follows."""
     env, recorder = Environment(), Recorder()
-    media = Media(env)
-    route = (None, media.medium(Trunk, 2.0))
+    links = SharedLinks(env)
+    route = (None, links.add(ServerLink, 2.0))
     first, second = (
-        SharedChannel(media, recorder, "uplink", name, Direction(inf, 0.0), 1.0, (route, route))
+        SharedChannel(links, recorder, "uplink", name, Direction(inf, 0.0), 1.0, (route, route))
         for name in "ab"
     )
     lost = first.send(10, 1)
     second.send(10, 1)
     first.send(3, 2)  # waits behind the lost one, then takes its half again
 
-    def give_up() -> Protocol:
+    def cancel() -> Protocol:
         yield Timeout(env, 4)
-        lost.abandon("lost")
-        lost.abandon("lost")
+        lost.cancel("lost")
+        lost.cancel("lost")
 
-    env.process(give_up())
+    env.process(cancel())
     env.run()
 
     assert sorted(recorder.spans, key=lambda span: (span.actor, span.round)) == [
@@ -145,19 +148,19 @@ def test_what_is_given_up_leaves_its_share_to_others() -> None:
     ]
 
 
-def test_abandoned_on_its_way_it_counts_whole() -> None:
-    """A message given up after its last byte was sent has sent them all; nobody is told of an arrival."""
+def test_cancelled_during_its_latency_it_counts_whole() -> None:
+    """A message cancelled after its last byte was sent has sent them all; no arrival is reported."""
     env, recorder = Environment(), Recorder()
-    media = Media(env)
-    route = (None, media.medium(Trunk, 2.0))
-    channel = SharedChannel(media, recorder, "uplink", "a", Direction(inf, 3.0), 1.0, (route, route))
+    links = SharedLinks(env)
+    route = (None, links.add(ServerLink, 2.0))
+    channel = SharedChannel(links, recorder, "uplink", "a", Direction(inf, 3.0), 1.0, (route, route))
     transfer = channel.send(4, 1)
 
-    def give_up() -> Protocol:
+    def cancel() -> Protocol:
         yield Timeout(env, 4)
-        transfer.abandon("lost")
+        transfer.cancel("lost")
 
-    env.process(give_up())
+    env.process(cancel())
     env.run()
     assert recorder.spans == [
         ("a", "uplink", 0.0, 2.0, 1, "a", 4.0, 0.0, 2.0, "lost"),
@@ -165,12 +168,12 @@ def test_abandoned_on_its_way_it_counts_whole() -> None:
     ]
 
 
-def test_a_trunk_follows_its_profile_behind_a_leaf_too() -> None:
+def test_a_server_link_follows_its_profile_behind_an_access_link() -> None:
     """Through a wide access point, with pauses: 3 byte/s up to 4 s, 1 byte/s up to 10 s, then 4."""
     env, recorder = Environment(), Recorder()
-    media = Media(env)
-    route = (media.medium(Leaf, 100.0), media.medium(Trunk, Profile([0, 4, 10], [3.0, 1.0, 4.0])))
-    channel = SharedChannel(media, recorder, "uplink", "a", Direction(inf, 0.0), 1.0, (route, route))
+    links = SharedLinks(env)
+    route = (links.add(AccessLink, 100.0), links.add(ServerLink, Profile([0, 4, 10], [3.0, 1.0, 4.0])))
+    channel = SharedChannel(links, recorder, "uplink", "a", Direction(inf, 0.0), 1.0, (route, route))
 
     def send() -> Protocol:
         for round in range(3):

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from sflsim.clock.engine import Environment, Protocol, Timeout
-from sflsim.clock.processor_sharing import FairServer
+from sflsim.clock.processor_sharing import ProcessorSharingServer
 from sflsim.clock.spans import Recorder
 
 JOBS, BATCHES = 60_000, 32
@@ -21,7 +21,7 @@ JOBS, BATCHES = 60_000, 32
 def stays_s(gaps_s: np.ndarray, works_s: np.ndarray, slots: int) -> np.ndarray:
     """Return how long each job was served by a fair server of `slots` slots."""
     env, recorder = Environment(), Recorder()
-    server = FairServer(env, recorder, compute_flop_per_s=4.0, slots=slots)
+    server = ProcessorSharingServer(env, recorder, compute_flop_per_s=4.0, slots=slots)
 
     def arrivals() -> Protocol:
         for number, (gap_s, work_s) in enumerate(zip(gaps_s.tolist(), works_s.tolist(), strict=True)):

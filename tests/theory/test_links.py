@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sflsim.clock.channel import Channel
 from sflsim.clock.engine import Environment, Protocol, Timeout
-from sflsim.clock.fluid import Trunk
-from sflsim.clock.network import Channel, SharedChannel
-from sflsim.clock.shared_links import Media
+from sflsim.clock.flows import ServerLink
+from sflsim.clock.shared_channel import SharedChannel
+from sflsim.clock.shared_links import SharedLinks
 from sflsim.clock.spans import Recorder, with_arrivals
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.links.links import LinkConfig
@@ -27,14 +28,14 @@ PACKETS = 20
 def sojourns_s(sizes: np.ndarray, gaps_s: np.ndarray, caps: float = inf) -> np.ndarray:
     """Return how long each transfer took over one link of 1 byte/s that all share."""
     env, recorder = Environment(), Recorder()
-    media = Media(env)
-    route = (None, media.medium(Trunk, 1.0))
+    links = SharedLinks(env)
+    route = (None, links.add(ServerLink, 1.0))
 
     def arrivals() -> Protocol:
         for number, (gap_s, size) in enumerate(zip(gaps_s.tolist(), sizes.tolist(), strict=True)):
             yield Timeout(env, gap_s)
             direction = Direction(caps, 0.0)
-            SharedChannel(media, recorder, "uplink", "c", direction, 0.0, (route, route)).send(size, number)
+            SharedChannel(links, recorder, "uplink", "c", direction, 0.0, (route, route)).send(size, number)
 
     env.process(arrivals())
     env.run()

@@ -103,7 +103,7 @@ class Buffers(Asynchronous):
     def keep_state(self, client: Client, own: Handle) -> None:
         """Take note of where a client's optimizer state is, if it stays with the client."""
 
-    def lost(self, sim: Simulation, client: Client) -> None:
+    def on_drop_out(self, sim: Simulation, client: Client) -> None:
         """Keep what has arrived: it is in the activation buffer, whoever it came from."""
 
     def _buffer_activation(self, sim: Simulation, arrival: Handle) -> None:

@@ -22,7 +22,7 @@ class ServerReplicas(Synchronous):
         """Return the server model and a replica for everybody who is asked."""
         return (1 + self._asked(participants)) * costs.server_model_bytes
 
-    def server_places(self, costs: Costs, participants: int, memory_bytes: float | None) -> int | None:
+    def server_replicas(self, costs: Costs, participants: int, memory_bytes: float | None) -> int | None:
         """Return how many replicas fit beside the model and the mean; None where all do."""
         if memory_bytes is None or self.server_memory_bytes(costs, participants) <= memory_bytes:
             return None
@@ -34,7 +34,7 @@ class ServerReplicas(Synchronous):
 
     def server_peak_bytes(self, costs: Costs, participants: int, memory_bytes: float | None) -> float:
         """Return the models held at once where no more than the places are taken."""
-        places = self.server_places(costs, participants, memory_bytes)
+        places = self.server_replicas(costs, participants, memory_bytes)
         if places is None:
             return self.server_memory_bytes(costs, participants)
         return (2 + places) * costs.server_model_bytes

@@ -83,7 +83,7 @@ def test_run_writes_a_whole_folder(folder: Path) -> None:
     """Resolved scenario, manifest, four tables and the pictures; it loads, and nothing else is left."""
     pictures = {path.name for path in (folder / "plots").iterdir()}
     assert {"accuracy_time.png", "accuracy_rounds.png", "where_time_goes.png"} < pictures
-    tables = {f"{name}.parquet" for name in ("spans", "use", "evaluations", "clients")}
+    tables = {f"{name}.parquet" for name in ("spans", "link_throughput", "evaluations", "clients")}
     names = {*tables, "trace.json", "plots"}
     assert {path.name for path in folder.iterdir()} == {"scenario.yaml", "run.json"} | names
     loaded = Run.load(folder)

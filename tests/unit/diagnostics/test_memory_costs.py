@@ -123,7 +123,7 @@ def test_what_the_server_needs(tmp_path: Any) -> None:
     """
     content = data(variants=["splitfed-v1", "splitfed-v2"])
     content["fleet"] = {"clients": 3, "groups": [{**content["fleet"]["groups"][0], "count": 3}]}
-    columns = ["server_bytes", "server_least_bytes", "server_places"]
+    columns = ["server_bytes", "server_least_bytes", "server_replicas"]
     for memory, places, shown in (
         (None, [None, None], "has no server.memory: any is taken as large enough"),
         ("128 byte", [None, None], "all"),
@@ -134,7 +134,7 @@ def test_what_the_server_needs(tmp_path: Any) -> None:
         needs = sflsim.memory(asked).needs[columns]
         assert needs["server_bytes"].tolist() == [128, 32]
         assert needs["server_least_bytes"].tolist() == [96, 32]
-        assert [None if isnan(one) else one for one in needs["server_places"]] == places
+        assert [None if isnan(one) else one for one in needs["server_replicas"]] == places
         file = tmp_path / "asked.yaml"
         file.write_text(asked.to_yaml())
         output = CliRunner().invoke(app, ["memory", str(file)], env={"COLUMNS": "200"}).output

@@ -77,7 +77,7 @@ def test_a_run_tells_where_it_comes_from(tmp_path: Path) -> None:
     assert told["scenario"] == simulate(read(data(description="one")), timing_only=True).manifest["scenario"]
     assert told["scenario"] != again.manifest["scenario"]
     other = again.save(tmp_path / "other", plots=False)
-    for name in ("spans", "use", "evaluations", "clients"):
+    for name in ("spans", "link_throughput", "evaluations", "clients"):
         assert (folder / f"{name}.parquet").read_bytes() == (other / f"{name}.parquet").read_bytes()
 
 

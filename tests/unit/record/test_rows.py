@@ -12,12 +12,12 @@ from support import data, read
 
 from sflsim import Run, simulate
 from sflsim.record import tables
-from sflsim.rows import ClientRow, ClientSetup, ClientWork, Evaluation, RunRow, Span, Use
+from sflsim.rows import ClientRow, ClientSetup, ClientWork, Evaluation, LinkThroughput, RunRow, Span
 from sflsim.session import Outcome
 
 ROWS: dict[str, type[NamedTuple]] = {
     "spans": Span,
-    "use": Use,
+    "link_throughput": LinkThroughput,
     "evaluations": Evaluation,
     "clients": ClientRow,
     "runs": RunRow,

@@ -76,7 +76,7 @@ def test_a_timing_needs_no_spans(
     """To the last bit as with spans, and as summed up by hand, however often they are folded."""
     one = scenario(variant, fleet=fleet, evaluate=evaluate)
     kept = timed(one, keep=True)
-    monkeypatch.setattr(recording, "ENOUGH", 3)
+    monkeypatch.setattr(recording, "FLUSH_SPANS", 3)
     bare = timed(one, keep=False)
     assert bare.outcome is None
     for name in ARRAYS:
@@ -95,9 +95,9 @@ def test_what_ends_in_the_instant_of_an_evaluation_belongs_to_it() -> None:
 
     traffic = Traffic(["a", "b-c"])
     traffic.evaluated(0.0)
-    traffic.fold([span("a-0", "uplink", 1.0, 10.0), span("a-0", "compute", 2.0, 5.0)])
+    traffic.add([span("a-0", "uplink", 1.0, 10.0), span("a-0", "compute", 2.0, 5.0)])
     traffic.evaluated(2.0)
-    traffic.fold([span("b-c-0", "downlink", 2.0, 7.0), span("a-0", "downlink", 3.0, 4.0)])
+    traffic.add([span("b-c-0", "downlink", 2.0, 7.0), span("a-0", "downlink", 3.0, 4.0)])
     traffic.evaluated(3.0)
     traffic.evaluated(3.0)
     up, down, most = traffic.rows()
@@ -107,15 +107,15 @@ def test_what_ends_in_the_instant_of_an_evaluation_belongs_to_it() -> None:
 
 
 def test_timings_and_points_of_a_sweep_keep_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their recorders let go of every span, and a sweep's figures are those of a session that keeps them."""
+    """Their recorders keep no span, and a sweep's figures are those of a session that keeps them."""
     left: list[int] = []
-    finished = Recorder.finished
+    finished = Recorder.final_spans
 
     def counted(self: Recorder) -> list[Span]:
         left.append(len(self.spans))
         return finished(self)
 
-    monkeypatch.setattr(Recorder, "finished", counted)
+    monkeypatch.setattr(Recorder, "final_spans", counted)
     one = scenario(VARIANTS[0])
     timed(one, keep=False)
     row = RunExecutor(Options(timing_only=True)).run(one, 0, 1).row

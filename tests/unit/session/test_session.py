@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from oracle.harness import RecordingLearner, RecordingSession, scenario
 
-from sflsim.clock.spans import Recorder, Unread
+from sflsim.clock.spans import NullSink, Recorder
 from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.graph.timing_only import NamingLearner, NullLearner
 from sflsim.scenario.schema import Scenario
@@ -36,7 +36,7 @@ def test_the_given_learning_is_asked_once_for_each_run() -> None:
 def test_the_given_recorder_decides_what_is_kept_and_not_what_happens() -> None:
     content = scenario(V1)
     whole = Session(content, TIMING).run(0, 0, lambda row: None)
-    unread = Session(content, TIMING, recorder=lambda: Recorder(Unread())).run(0, 0, lambda row: None)
+    unread = Session(content, TIMING, recorder=lambda: Recorder(NullSink())).run(0, 0, lambda row: None)
 
     assert whole.spans
     assert not unread.spans

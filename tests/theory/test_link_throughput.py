@@ -1,4 +1,4 @@
-"""What flows through shared media over time: by hand, and conserving bytes below every capacity."""
+"""The throughput of shared links over time: by hand, and conserving bytes below every capacity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 from support import FAST, SLOW, data, read
 
 from sflsim.experiment.run import Run
@@ -43,8 +45,8 @@ def test_two_that_share_an_access_point(tmp_path: Path) -> None:
     fleet = {"clients": 2, "groups": groups, "access_points": HALL}
     run = run_of({"link": {"up": "unlimited", "down": "unlimited"}}, fleet=fleet)
     steps = counters(run.trace(tmp_path / "trace.json"))
-    (name,) = [name for name in steps if name.startswith("link use")]
-    assert name.startswith("link use of access point hall")
+    (name,) = [name for name in steps if name.startswith("throughput")]
+    assert name.startswith("throughput of access point hall")
     first, then = steps[name][:2]
     assert first == (0.0, 12.0)
     assert then == pytest.approx((32 / 12, 0.0))
@@ -60,8 +62,8 @@ def test_bytes_are_conserved_and_no_capacity_is_exceeded(algorithm: str, tmp_pat
     steps = counters(run.trace(tmp_path / "trace.json"))
     sizes = run.spans.groupby(["activity", run.spans["client"].str.startswith("fast")])["bytes"].sum()
     expected = {
-        "link use of server.link.down": (9.0, sizes["uplink"].sum()),
-        "link use of server.link.up": (24.0, sizes["downlink"].sum()),
+        "throughput of server.link.down": (9.0, sizes["uplink"].sum()),
+        "throughput of server.link.up": (24.0, sizes["downlink"].sum()),
     }
     for name, (capacity, total_bytes) in expected.items():
         assert max(value for _, value in steps[name]) <= capacity * (1 + 1e-12)
@@ -85,7 +87,7 @@ def test_fair_sharing_never_shows_more_slots_than_there_are(tmp_path: Path) -> N
     assert area(steps["busy server slots"]) == pytest.approx(run.runs["server_busy_s"].iloc[0])
 
 
-def test_a_part_of_a_run_shows_the_use_of_its_time_alone(tmp_path: Path) -> None:
+def test_a_part_of_a_run_shows_the_throughput_of_its_time_alone(tmp_path: Path) -> None:
     """Of round 2, no earlier and no later, with what flowed when it began; a saved run tells the same."""
     run = run_of({"link": {"up": "24 byte/s", "down": "9 byte/s"}}, stop={"rounds": 3})
     path = run.trace(tmp_path / "part.json", rounds=(2, 2))
@@ -93,10 +95,21 @@ def test_a_part_of_a_run_shows_the_use_of_its_time_alone(tmp_path: Path) -> None
     for name, steps in counters(path).items():
         assert steps[0][0] >= spans["start_s"].min() - 1e-9
         assert steps[-1][0] <= spans["end_s"].max() + 1e-9
-        if name.startswith("link use"):
+        if name.startswith("throughput"):
             way = "uplink" if name.endswith("down") else "downlink"
             assert area(steps) == pytest.approx(spans.loc[spans["activity"] == way, "bytes"].sum(), rel=1e-6)
     loaded = Run.load(run.save(tmp_path / "run", plots=False))
     assert loaded.trace(tmp_path / "again.json", rounds=(2, 2)).read_bytes() == path.read_bytes()
-    (tmp_path / "run" / "use.parquet").unlink()  # as runs of older versions are
-    assert Run.load(tmp_path / "run").use.empty
+
+
+def test_runs_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """`use.parquet` with the column `medium` has the throughput of the links; without it there is none."""
+    run = run_of({"link": {"up": "24 byte/s", "down": "9 byte/s"}}, stop={"rounds": 1})
+    assert len(run.link_throughput)
+    run.save(tmp_path / "run", plots=False)
+    file, old = tmp_path / "run" / "link_throughput.parquet", tmp_path / "run" / "use.parquet"
+    pd.read_parquet(file).rename(columns={"link": "medium"}).to_parquet(old, index=False)
+    file.unlink()
+    assert_frame_equal(Run.load(tmp_path / "run").link_throughput, run.link_throughput)
+    old.unlink()
+    assert Run.load(tmp_path / "run").link_throughput.empty

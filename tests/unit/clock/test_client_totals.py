@@ -46,7 +46,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Run, Run]:
     """Return a run with its spans and the same run without; every few spans are folded at once."""
     content = scenario(**request.param)
     patch = pytest.MonkeyPatch()
-    patch.setattr(recording, "ENOUGH", 7)
+    patch.setattr(recording, "FLUSH_SPANS", 7)
     try:
         return tuple(  # type: ignore[return-value]
             simulate(read(content), timing_only=True, keep_spans=keep) for keep in (True, False)

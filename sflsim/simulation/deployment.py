@@ -1,0 +1,37 @@
+"""Where a variant runs: fleet, server, and how the network is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sflsim.clock.server import ServerConfig
+from sflsim.fleet.devices import Device
+from sflsim.fleet.population import Fleet
+from sflsim.fleet.sampling import FleetAvailability
+from sflsim.learning.costs import Costs
+
+
+class Cuts(Protocol):
+    """Where the network is cut, and the costs of each part."""
+
+    @property
+    def costs(self) -> Costs:
+        """Return the costs of the variant's cut; of the deepest one, if clients have different cuts."""
+
+    def of(self, device: Device) -> tuple[int, Costs]:
+        """Return the number of blocks that a device holds, and the costs of that cut."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The setting of one run."""
+
+    fleet: Fleet
+    participants: int
+    server: ServerConfig
+    server_replicas: int | None
+    """How many participants' replicas the server holds at a time; None for any number."""
+    cuts: Cuts
+    availability: FleetAvailability | None
+    """When each device is available; None if all always are."""
