@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sflsim.clock.routes import Network
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Environment
+from sflsim.clock.network import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device, DeviceConfig, Power
 from sflsim.fleet.population import FleetConfig, build_fleet
