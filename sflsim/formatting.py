@@ -37,6 +37,10 @@ def _power_of(base: float, names: Sequence[str], largest: float) -> Unit:
     return names[power], base**power
 
 
+UNIT_OF = {"s": time_unit, "byte": byte_unit, "J": joule_unit}
+"""What picks the unit for an amount, by its base unit."""
+
+
 def in_unit(number: float, unit_of: Callable[[float], Unit], digits: int = 3) -> str:
     """Return a number in the unit that `unit_of` picks for it, or "-" where there is none."""
     if not math.isfinite(number):

@@ -5,7 +5,11 @@ A table has the columns `variant` and `seed`, then the fields of its rows (see `
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 
 class Span(NamedTuple):
@@ -126,3 +130,23 @@ class RunRow(NamedTuple):
     wasted_s: float
     wasted_bytes: float
     left_out: str
+
+
+@dataclass(frozen=True)
+class TimedRun:
+    """One run on the clock, as a plan reads it; arrays have a row for each evaluation."""
+
+    seed: int
+    rounds: npt.NDArray[np.int64]
+    time_s: npt.NDArray[np.float64]
+    energy_j: npt.NDArray[np.float64]
+    up_bytes: npt.NDArray[np.float64]
+    """By group of the fleet: [evaluations, groups]."""
+    down_bytes: npt.NDArray[np.float64]
+    busiest_bytes: npt.NDArray[np.float64]
+    """Up and down, of the client of each group that has most so far: [evaluations, groups]."""
+    memory_share: float
+    """The largest share of its memory that the training takes on a device."""
+    memory_bytes: tuple[float, ...]
+    """By group: the most that the training takes on one of its devices; 0 where it does not train."""
+    server_memory_bytes: float

@@ -1,4 +1,4 @@
-"""What a plan knows so far: timings of points, accuracies by key, the front; and what training adds.
+"""What is known of every point: its timings, the accuracies of its training, and what both make of it.
 
 A training stops where it cannot matter any more: at the last evaluation at which reaching the target
 would still put some point that learns alike on the front.
@@ -7,43 +7,18 @@ would still put some point that learns alike on the front.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sflsim.errors import ScenarioError
-from sflsim.planner.objectives import Estimate, Objectives, TimeToTarget, reach
+from sflsim.planner.objectives import Estimate, Expectation, Objectives, Table
 from sflsim.planner.pareto import Values, dominated, stacked
+from sflsim.planner.progress import Counts, SharedTraining, TimeToTarget, rounds_needed, time_to_target
 from sflsim.planner.space import Point
+from sflsim.planner.timer import Timer
 from sflsim.planner.trainings import Training, Trainings
-from sflsim.planner.workers import Workers, timed
+from sflsim.planner.workers import Workers
 from sflsim.retime.rebuild import changed
-from sflsim.retime.timing import Known, Numbers, Timing, timings
-from sflsim.scenario.schema import Scenario
-from sflsim.session import SessionCache
-
-
-@dataclass
-class Counts:
-    """What the search has cost."""
-
-    timed: int = 0
-    """Points run on the clock, each under every seed."""
-    trainings: int = 0
-    """Runs (a way to learn, under one seed) that were trained, each counted once."""
-    rounds: int = 0
-    """Rounds trained in them."""
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """An estimate that holds until one of the evaluations that it waits for (`open`) is known."""
-
-    estimate: Estimate
-    open: tuple[str, ...]
-
-    def holds(self, known: Known) -> bool:
-        """Tell whether nothing that it rests on has changed."""
-        return not any(key in known for key in self.open)
+from sflsim.retime.timing import Timing
 
 
 class Evaluator:
@@ -59,35 +34,54 @@ class Evaluator:
         workers: Workers | None = None,
     ) -> None:
         self.objectives = objectives
+        self.plan = objectives.plan
+        self.target = objectives.target
         self.seeds = seeds
         self.known: dict[str, tuple[float, float]] = {}
+        self.reasons: dict[str, str] = {}
+        """By the key of an evaluation that diverged, when, and what to turn."""
         self.counts = Counts()
         self.points: dict[int, Point] = {}
         self.timings: dict[int, list[Timing]] = {}
-        self.tables: dict[int, list[dict[str, Numbers]]] = {}
+        self.tables: dict[int, list[Table]] = {}
         self.impossible: dict[int, ScenarioError] = {}
-        self._kept: dict[int, _Kept] = {}
+        self._estimates: dict[int, tuple[Estimate, tuple[str, ...]]] = {}
+        """Each holds until one of the evaluations that it waits for is known."""
+        self._expectations: dict[int, Expectation] = {}
         self._promised: set[str] = set()
-        self._cache = SessionCache()
-        self._workers = Workers() if workers is None else workers
-        self._trainings = Trainings(self._workers, device, cache)
         self._tell = tell or (lambda text: None)
+        workers = Workers() if workers is None else workers
+        self._trainings = Trainings(workers, device, cache)
+        self.timer = Timer(seeds, self.known, self._tell, workers)
 
     @property
     def front(self) -> Values:
-        """Return the objectives of the exact feasible points."""
-        exact = [self.estimate(point) for point in self.timed]
-        rows = [one.values for one in exact if one.exact and one.feasible]
-        return stacked(rows, len(self.objectives.plan.objectives))
+        """Return the objectives of the points that are known to be feasible."""
+        estimates = [self.estimate(point) for point in self.timed]
+        rows = [estimate.values for estimate in estimates if estimate.surely_feasible]
+        return stacked(rows, len(self.plan.objectives))
 
     @property
     def timed(self) -> list[Point]:
         """Return the points that have been timed, in order."""
         return [self.points[number] for number in sorted(self.timings)]
 
-    def learning(self, point: Point) -> str:
+    def training(self, point: Point) -> str:
         """Return the name of what a timed point learns under all seeds: points of one name learn alike."""
         return " ".join(timing.keys[-1] for timing in self.timings[point.number])
+
+    def shared_trainings(self) -> list[SharedTraining]:
+        """Return the trainings of the points timed so far."""
+        sharing: dict[str, list[Point]] = {}
+        for point in self.timed:
+            sharing.setdefault(self.training(point), []).append(point)
+        return [self._shared(name, points) for name, points in sharing.items()]
+
+    def _shared(self, name: str, points: list[Point]) -> SharedTraining:
+        timings = self.timings[points[0].number]
+        reaches = self.reaches(timings)
+        rounds = rounds_needed(timings, reaches, self.known, self.target)
+        return SharedTraining(name, points, rounds, min(reach.row for reach in reaches))
 
     def time(self, points: Sequence[Point], most: int | None = None, total: int | None = None) -> list[Point]:
         """Run points on the clock, in order, until `most` were timed; return those that are possible.
@@ -95,64 +89,58 @@ class Evaluator:
         `total` is how many the search will time at most, for the progress; else these are all.
         """
         seen = self.timings.keys() | self.impossible.keys()
-        new = {one.number: one for one in points if one.number not in seen}
+        new = {point.number: point for point in points if point.number not in seen}
         left, enough = list(new.values()), None if most is None else self.counts.timed + most
         total = self.counts.timed + len(left) if total is None else total
         while left and (enough is None or self.counts.timed < enough):
             batch = left if enough is None else left[: enough - self.counts.timed]
             left = left[len(batch) :]
-            for point, found in zip(batch, self.timings_of_all([one.scenario for one in batch]), strict=True):
-                self._note(point, found)
+            results = self.timer.timings([point.scenario for point in batch], self.target)
+            for point, timings in zip(batch, results, strict=True):
+                self.add(point, timings)
                 self._tell(f"timed {self.counts.timed} / {total} points")
         return [point for point in points if point.number in self.timings]
 
-    def _note(self, point: Point, found: list[Timing] | ScenarioError) -> None:
-        if isinstance(found, ScenarioError):
-            self.impossible[point.number] = found
+    def add(self, point: Point, timings: list[Timing] | ScenarioError) -> None:
+        """Take in the timings of a point, or why there are none."""
+        if isinstance(timings, ScenarioError):
+            self.impossible[point.number] = timings
             return
         self.points[point.number] = point
-        self.timings[point.number] = found
-        self.tables[point.number] = [self.objectives.table(point.scenario, timing) for timing in found]
+        self.timings[point.number] = timings
+        self.tables[point.number] = [self.objectives.table(point.scenario, timing) for timing in timings]
         self.counts.timed += 1
 
-    def timings_of_all(
-        self, scenarios: Sequence[Scenario], target: float | None = None, what: str = ""
-    ) -> Iterator[list[Timing] | ScenarioError]:
-        """Yield the timings of each scenario's first variant under every seed, or why there are none."""
-        target = self.objectives.target if target is None else target
-        there = None
-        if target is not None:
-            there = {key: shown for key, shown in self.known.items() if shown[0] >= target}
-        jobs = [
-            (changed(one, accuracy=target, seeds=self.seeds), self.seeds, there, one.trusted)
-            for one in scenarios
-        ]
-        for place, found in enumerate(self._workers.map(timed, jobs, self._cache), 1):
-            if what:
-                self._tell(f"{what} {place} / {len(jobs)}")
-            yield found
-
-    def timings_of(self, scenario: Scenario, keep: bool = False, target: float | None = None) -> list[Timing]:
-        """Return the timings of a scenario's first variant under each seed."""
-        target = self.objectives.target if target is None else target
-        scenario = changed(scenario, accuracy=target, seeds=self.seeds)
-        known = None if target is None else self.known
-        return timings(scenario, self.seeds, self._cache, known, keep)
-
-    def reaches(self, timings: list[Timing]) -> list[TimeToTarget]:
+    def reaches(self, timings: Sequence[Timing]) -> list[TimeToTarget]:
         """Return where each run reaches the target."""
-        return [reach(timing, self.known, self.objectives.target) for timing in timings]
+        return [time_to_target(timing, self.known, self.target) for timing in timings]
 
     def estimate(self, point: Point) -> Estimate:
         """Return what is known of a timed point."""
-        kept = self._kept.get(point.number)
-        if kept is None or not kept.holds(self.known):
+        estimate, awaited = self._estimates.get(point.number, (None, ()))
+        if estimate is None or any(key in self.known for key in awaited):
             timings = self.timings[point.number]
             reaches = self.reaches(timings)
-            missing = [t.keys[one.row] for t, one in zip(timings, reaches, strict=True) if not one.exact]
+            runs = zip(timings, reaches, strict=True)
+            awaited = tuple(timing.keys[reach.row] for timing, reach in runs if not reach.exact)
             estimate = self.objectives.estimate(self.tables[point.number], timings, reaches)
-            kept = self._kept[point.number] = _Kept(estimate, tuple(missing))
-        return kept.estimate
+            self._estimates[point.number] = estimate, awaited
+        return estimate
+
+    def expectation(self, point: Point) -> Expectation:
+        """Return what a timed point is worth if its runs reach the target at one evaluation, for each."""
+        if point.number not in self._expectations:
+            tables, timings = self.tables[point.number], self.timings[point.number]
+            self._expectations[point.number] = self.objectives.expectation(tables, timings)
+        return self._expectations[point.number]
+
+    def diverged(self, point: Point) -> dict[int, str]:
+        """Return by seed when a point's training diverged, and what to turn."""
+        reasons = {
+            timing.seed: next((self.reasons[key] for key in timing.keys if key in self.reasons), "")
+            for timing in self.timings[point.number]
+        }
+        return {seed: reason for seed, reason in reasons.items() if reason}
 
     def can_win(self, point: Point, front: Values) -> bool:
         """Tell whether training a timed point may still put it on the front."""
@@ -164,62 +152,47 @@ class Evaluator:
 
         `then` are points that are likely to be trained next, the likeliest first.
         """
-        place, *others = self._inexact(point)
-        timing = self.timings[point.number][place]
+        run, *others = self._inexact(point)
         likely = [(point, other) for other in others]
-        likely += [(other, places[0]) for other in then if (places := self._inexact(other))]
+        likely += [(other, runs[0]) for other in then if (runs := self._inexact(other))]
         left = {
-            self.timings[one.number][each].keys[-1] for one in (point, *then) for each in self._inexact(one)
+            self.timings[each.number][other].keys[-1]
+            for each in (point, *then)
+            for other in self._inexact(each)
         }
-        trainings = (
-            self._training(one, self.timings[one.number][each], self._last(one, each, front))
-            for one, each in likely
+        ahead = (
+            self._training(each, self.timings[each.number][other], self._last(each, other, front))
+            for each, other in likely
         )
-        self._learn(point, timing, self._last(point, place, front), trainings, len(left))
+        timing = self.timings[point.number][run]
+        self._learn(point, timing, self._last(point, run, front), ahead, len(left))
 
     def _inexact(self, point: Point) -> list[int]:
+        """Return the runs of a point, by number, that are not known to their end."""
         reaches = self.reaches(self.timings[point.number])
-        return [place for place, one in enumerate(reaches) if not one.exact]
+        return [run for run, reach in enumerate(reaches) if not reach.exact]
 
-    def _last(self, point: Point, place: int, front: Values | None) -> int:
-        """Return the last evaluation to which a seed's run is to be trained."""
+    def _last(self, point: Point, run: int, front: Values | None) -> int:
+        """Return the last evaluation of a run at which any point that learns alike could still win."""
+        timing = self.timings[point.number][run]
         if front is None:
-            return len(self.timings[point.number][place].keys) - 1
-        return self._worth(point, place, front)
-
-    def _worth(self, point: Point, place: int, front: Values) -> int:
-        """Return the last evaluation of a seed's run at which anybody who learns alike could still win."""
-        timing = self.timings[point.number][place]
+            return len(timing.keys) - 1
         row = self.reaches([timing])[0].row
         alike = [
-            number for number, others in self.timings.items()
-            if len(others[place].keys) > row and others[place].keys[row] == timing.keys[row]
+            number for number, timings in self.timings.items()
+            if len(timings[run].keys) > row and timings[run].keys[row] == timing.keys[row]
         ]  # fmt: skip
-        return max(self._worth_to(number, place, row, len(timing.keys) - 1, front) for number in alike)
-
-    def _worth_to(self, number: int, place: int, low: int, high: int, front: Values) -> int:
-        """Return the last row between `low` and `high` at which one point could win (by bisection)."""
-        timings, tables = self.timings[number], self.tables[number]
-        reaches = self.reaches(timings)
-        if not timings[place].keys:
-            return low
-        high = min(high, len(timings[place].keys) - 1)
-
-        def wins(row: int) -> bool:
-            tried = [*reaches[:place], TimeToTarget(row, False, True), *reaches[place + 1 :]]
-            estimate = self.objectives.estimate(tables, timings, tried)
-            return estimate.feasible and not dominated(estimate.values, front)
-
-        if not wins(low):
-            return low
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if wins(middle) else (low, middle - 1)
-        return low
+        useful = (
+            self.objectives.last_that_wins(
+                self.tables[number], self.timings[number], self.reaches(self.timings[number]), run, row, front
+            )
+            for number in alike
+        )
+        return min(max(useful), len(timing.keys) - 1)
 
     def _training(self, point: Point, timing: Timing, last: int, target: float | None = None) -> Training:
         """Return the training of a point's run up to evaluation number `last`, or to the target."""
-        target = self.objectives.target if target is None else target
+        target = self.target if target is None else target
         assert target is not None
         rounds = max(int(timing.rounds[last]), 1)
         scenario = changed(point.scenario, accuracy=target, rounds=rounds, seeds=[timing.seed])
@@ -243,7 +216,11 @@ class Evaluator:
         done = f"training {self.counts.trainings} / {max(most, self.counts.trainings)} at most"
         self._tell(f"{done}: {point.label}, seed {timing.seed}")
         shown = self._trainings.evaluations(self._training(point, timing, last, target), likely, left)
-        self.known.update(zip(timing.keys, shown, strict=False))
+        for key, (accuracy, loss, reason) in zip(timing.keys, shown, strict=False):
+            self.known[key] = (accuracy, loss)
+            if reason and key not in self.reasons:
+                self.reasons[key] = reason
+                self.counts.diverged += 1
         after = len(shown) - 1
         self.counts.rounds += int(timing.rounds[after] - timing.rounds[min(max(before - 1, 0), after)])
 
@@ -251,24 +228,25 @@ class Evaluator:
         """Train the runs of exact points on to another target; return their timings up to there."""
         scenarios = [point.scenario for point in points]
         runs = [
-            (point, timing)
-            for point, found in zip(points, self.timings_of_all(scenarios, target), strict=True)
-            for timing in _possible(found)
+            (point, timing, len(timing.keys) - 1)
+            for point, timings in zip(points, self.timer.timings(scenarios, target), strict=True)
+            for timing in _possible(timings)
         ]
-        for place, (point, timing) in enumerate(runs):
-            if not reach(timing, self.known, target).exact:
+        for number, (point, timing, last) in enumerate(runs):
+            if not time_to_target(timing, self.known, target).exact:
                 ahead = [
-                    (other, one, len(one.keys) - 1)
-                    for other, one in runs[place + 1 :]
-                    if not reach(one, self.known, target).exact
+                    run for run in runs[number + 1 :] if not time_to_target(run[1], self.known, target).exact
                 ]
-                likely = (self._training(*one, target) for one in ahead)
-                self._learn(point, timing, len(timing.keys) - 1, likely, 1 + len(ahead), target)
-        return [_possible(found) for found in self.timings_of_all(scenarios, target)]
+                likely = (self._training(*run, target) for run in ahead)
+                self._learn(point, timing, last, likely, 1 + len(ahead), target)
+        return [_possible(timings) for timings in self.timer.timings(scenarios, target)]
+
+    def _is_exact(self, timing: Timing, target: float) -> bool:
+        return time_to_target(timing, self.known, target).exact
 
 
-def _possible(found: list[Timing] | ScenarioError) -> list[Timing]:
+def _possible(timings: list[Timing] | ScenarioError) -> list[Timing]:
     """Return the timings of a scenario that has been timed before."""
-    if isinstance(found, ScenarioError):
-        raise found
-    return found
+    if isinstance(timings, ScenarioError):
+        raise timings
+    return timings

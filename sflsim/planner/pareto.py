@@ -53,3 +53,21 @@ def hypervolume(values: Values, reference: Values) -> float:
             if edges[place + 1] > edges[place]
         )
     )
+
+
+def scalarize(values: Values, weights: Sequence[float], best: Values | None = None) -> Values:
+    """Return how far each row is from the best of each objective, in weighted powers; less is better.
+
+    The score is the weighted mean of log(value / best), so that twice the best time weighs as much
+    as twice the lowest cost. An objective whose best is zero goes by its place between best and worst.
+    """
+    best = values.min(axis=0) if best is None else best
+    worst = values.max(axis=0)
+    share = np.array(weights) / sum(weights)
+    score = np.zeros(len(values))
+    for column in range(values.shape[1]):
+        if best[column] > 0:
+            score += share[column] * np.log(np.maximum(values[:, column], 1e-300) / best[column])
+        elif worst[column] > best[column]:
+            score += share[column] * (values[:, column] - best[column]) / (worst[column] - best[column])
+    return score

@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sflsim.errors import Problem, RunError, ScenarioError
 from sflsim.experiment import folders
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Objectives
-from sflsim.planner.search import exact, nearest, sampled
-from sflsim.planner.selection import Selection, select, weights_of
+from sflsim.planner.saved import FORMAT, update
+from sflsim.planner.search import is_exact, nearest, search
 from sflsim.planner.sensitivity import COLUMNS as SENSITIVITY
 from sflsim.planner.sensitivity import READABLE, sensitivity
-from sflsim.planner.space import VARIANT, Point, Space, text_of
-from sflsim.planner.spread import chance_better, deviation
+from sflsim.planner.space import Point, Space
+from sflsim.planner.table import FIGURES, FLAGS, LABELS, decided, points_table
 from sflsim.planner.text.recommendation import explain
-from sflsim.planner.validation import check
+from sflsim.planner.validation import checked_space
 from sflsim.planner.workers import Workers
 from sflsim.provenance import __version__, fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim
 from sflsim.report.html_points import plan_report
 from sflsim.scenario.files import contents, reread
-from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.plan_criteria import OBJECTIVES
 from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
 
-FACTS = {
-    "time": "time_s",
-    "cost": "cost",
-    "energy": "energy_j",
-    "bytes": "bytes_per_client",
-    "rounds": "rounds",
-    "accuracy": "accuracy",
-    "seeds_reached": "seeds_reached",
-    "busiest_client_bytes": "busiest_client_bytes",
-    "memory_share": "memory_share",
-    "server_memory_bytes": "server_memory_bytes",
-}
-FLAGS = ("exact", "feasible", "pareto", "recommended")
 PARTS = {"explanation": str, "objectives": list, "currency": str, "nearest": int}
 """What the manifest of a saved plan has at least, beside what is told of the search."""
-
-FORMAT = 2
-"""Of a saved plan. Earlier ones are read, and written in this one when they are saved again."""
-RENAMED = {"settled": "exact", "broken": "violated"}
-"""Columns of `points` as format 1 called them."""
 
 
 class Plan:
@@ -107,12 +87,12 @@ class Plan:
 
     def report(self, file: str | Path) -> Path:
         """Write the plan as one HTML page that needs nothing beside it, and return its path."""
-        columns = [str(name) for name in self.points.columns]
-        decided = columns[1 : min(columns.index(name) for name in FACTS.values() if name in columns)]
+        decided: list[str] = self.manifest["decided"]
         text = plan_report(
             self.points,
             decisions=[name for name in decided if name != "algorithm"],
-            objectives=[FACTS[name] for name in self.manifest["objectives"]],
+            objectives=[OBJECTIVES[name].column for name in self.manifest["objectives"]],
+            labels=LABELS,
             units={"cost": str(self.manifest["currency"])},
             name=self._scenario.name,
             description=self._scenario.description,
@@ -151,11 +131,9 @@ class Plan:
             RunError: it is no plan's folder, or a file in it is missing or damaged.
         """
         found = folders.read(folder, "plan", ("points", "sensitivity"), PARTS, trust=trust)
-        _updated(folder, found)
-        wanted = [name for name in found.manifest["objectives"] if name not in FACTS]
-        if wanted:
-            raise RunError(f"{folder}: its manifest cannot be read (unknown objectives {wanted})")
-        points = ("point", VARIANT, *FLAGS, *FACTS.values())
+        update(folder, found)
+        columns = (OBJECTIVES[name].column for name in found.manifest["objectives"])
+        points = ("point", *found.manifest["decided"], *columns, *FIGURES, *FLAGS)
         folders.need(folder, found, {"points": points, "sensitivity": SENSITIVITY})
         explanation = found.manifest.pop("explanation")
         return cls(found.scenario, explanation=explanation, manifest=found.manifest, **found.tables)
@@ -183,136 +161,42 @@ def plan(
         SflsimError: a large space, and Optuna is not installed; or a worker died.
     """
     scenario = reread(scenario)
-    block = _checked(scenario)
-    space = Space(_unrefused(scenario), block)
-    check(space)
-    objectives, pool = Objectives(block, scenario.target_accuracy), Workers(workers)
+    space = checked_space(scenario)
+    objectives = Objectives(space.plan, scenario.target_accuracy)
+    pool = Workers(workers)
     with folders.learned(cache, needed=workers > 1 and objectives.target is not None) as folder:
         try:
             evaluator = Evaluator(objectives, scenario.seeds, device, folder, progress, pool)
-            return _searched(scenario, space, evaluator)
+            selection = search(space, evaluator)
+            closest = nearest(evaluator) if selection.recommended is None else None
+            changes = sensitivity(evaluator, selection)
+            return Plan(
+                scenario,
+                points=points_table(space, evaluator, selection),
+                sensitivity=changes,
+                explanation=explain(space, evaluator, selection, changes, closest),
+                manifest=_manifest(scenario, space, evaluator, closest),
+            )
         finally:
             pool.close()
 
 
-def _searched(scenario: Scenario, space: Space, evaluator: Evaluator) -> Plan:
-    objectives, search = evaluator.objectives, evaluator.objectives.plan.search
-    method = "exact" if space.combinations <= search.exact_up_to else "sampled"
-    if method == "exact":
-        exact(space, evaluator, search.trainings)
-    else:
-        sampled(space, evaluator, search)
-    if not evaluator.timings:
-        errors = [*space.refused.values(), *evaluator.impossible.values()]
-        raise scenario.located(errors[0])
-    estimates = {point.number: evaluator.estimate(point) for point in evaluator.timed}
-    selection = select(evaluator.timed, estimates, objectives)
-    closest = None
-    if selection.recommended is None:
-        closest = nearest(evaluator.timed, evaluator, search.trainings)
-    changes = sensitivity(evaluator, selection)
-    explanation = explain(space, evaluator, selection, changes, closest)
-    return Plan(
-        scenario,
-        points=_table(space, evaluator, selection),
-        sensitivity=changes,
-        explanation=explanation,
-        manifest=_manifest(scenario, space, evaluator, method, closest),
-    )
-
-
-def _updated(folder: str | Path, found: folders.Contents) -> None:
-    """Bring what an earlier version saved into today's form (raises RunError where a later one saved it)."""
-    written = found.manifest.get("format", 1)
-    if written not in range(1, FORMAT + 1):
-        read = f"format {written}; this version reads 1 to {FORMAT}: install a newer sflsim"
-        raise RunError(f"{folder}: its manifest cannot be read ({read})")
-    found.tables["points"] = found.tables["points"].rename(columns=RENAMED if written == 1 else {})
-    found.manifest["format"] = FORMAT
-
-
-def _unrefused(scenario: Scenario) -> Scenario:
-    """Return the scenario so that devices that are too small break a constraint instead of the run."""
-    if scenario.fleet.on_oom != "refuse":
-        return scenario
-    fleet = scenario.fleet.model_copy(update={"on_oom": "ignore"})
-    return scenario.model_copy(update={"fleet": fleet})
-
-
-def _checked(scenario: Scenario) -> PlanConfig:
-    problems = []
-    if scenario.plan is None:
-        remedy = "e.g. plan: {decisions: {server.slots: [1, 2, 4]}, objectives: [time]}"
-        problems.append(Problem("plan", "nothing", "a mapping: decisions, objectives, constraints", remedy))
-    if scenario.evaluate.every_rounds is None and scenario.target_accuracy is not None:
-        remedy = "evaluations by time would differ from point to point, and nothing could be shared"
-        problems.append(
-            Problem("evaluate.every", repr(scenario.evaluate.every), "rounds, e.g. '10 rounds'", remedy)
-        )
-    if scenario.target_accuracy is None and scenario.stop.rounds is None:
-        remedy = "without a target accuracy points are compared by what their rounds take"
-        problems.append(Problem("stop.rounds", "nothing, and no target_accuracy", "one of the two", remedy))
-    if problems:
-        raise scenario.located(ScenarioError(problems))
-    assert scenario.plan is not None
-    return scenario.plan
-
-
-def _chance(point: Point, evaluator: Evaluator, selection: Selection) -> float:
-    """Return the probability that a point beats the recommended one, as far as it is known."""
-    chosen, estimate = selection.recommended, evaluator.estimate(point)
-    if chosen is None or point.number == chosen.number or not (estimate.exact and estimate.feasible):
-        return math.nan
-    return chance_better(evaluator.estimate(chosen), estimate, weights_of(evaluator.objectives))
-
-
-def _table(space: Space, evaluator: Evaluator, selection: Selection) -> pd.DataFrame:
-    pareto = {point.number for point in selection.pareto}
-    rows = []
-    for point in evaluator.timed:
-        estimate = evaluator.estimate(point)
-        recommended = selection.recommended is not None and point.number == selection.recommended.number
-        rows.append(
-            {
-                "point": point.number,
-                **point.fields,
-                **point.choices,
-                **{column: estimate.facts[name] for name, column in FACTS.items()},
-                "time_sd_s": deviation(estimate.times_s) if estimate.exact else math.nan,
-                **{f"{name}_margin": margin for name, margin in estimate.margins.items()},
-                "chance_better": _chance(point, evaluator, selection),
-                "violated": ", ".join(estimate.violations),
-                "exact": estimate.exact,
-                "feasible": estimate.exact and estimate.feasible,
-                "pareto": point.number in pareto,
-                "recommended": recommended,
-            }
-        )
-    frame = pd.DataFrame(rows)
-    decided = [VARIANT, "algorithm", *space.differing, *(axis.name for axis in space.axes[1:])]
-    for name in dict.fromkeys(decided):
-        if not all(type(value) is int for value in frame[name]) and not pd.api.types.is_float_dtype(
-            frame[name]
-        ):
-            frame[name] = [text_of(value) for value in frame[name]]
-    first = ["point", *dict.fromkeys(decided)]
-    return frame[[*first, *(name for name in frame if name not in first)]]
-
-
 def _manifest(
-    scenario: Scenario, space: Space, evaluator: Evaluator, method: str, closest: Point | None
+    scenario: Scenario, space: Space, evaluator: Evaluator, closest: Point | None
 ) -> dict[str, Any]:
-    counts, block = evaluator.counts, evaluator.objectives.plan
-    files = {file: one for point in evaluator.timed for file, one in contents(point.scenario).items()}
+    counts, block = evaluator.counts, evaluator.plan
+    files = {file: text for point in evaluator.timed for file, text in contents(point.scenario).items()}
     return {
         "format": FORMAT,
-        "method": method,
+        "method": "exact" if is_exact(space, block.search) else "sampled",
         "combinations": space.combinations,
         "impossible": len(evaluator.impossible) + len(space.refused),
         "timed": counts.timed,
         "trainings": counts.trainings,
+        "diverged": counts.diverged,
         "rounds_trained": counts.rounds,
         "seeds": len(scenario.seeds),
+        "decided": decided(space),
         "objectives": list(block.objectives),
         "currency": block.prices.currency,
         "target_accuracy": scenario.target_accuracy,

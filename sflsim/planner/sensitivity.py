@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,12 +18,15 @@ import pandas as pd
 
 from sflsim.errors import ScenarioError
 from sflsim.planner.evaluator import Evaluator
-from sflsim.planner.objectives import Estimate, Objectives, TimeToTarget, reach
+from sflsim.planner.objectives import Estimate, Objectives
+from sflsim.planner.progress import TimeToTarget, time_to_target
 from sflsim.planner.selection import Selection, select
 from sflsim.planner.space import Point
 from sflsim.retime.scaling import Data, assumptions, scaled, varied
 from sflsim.retime.timing import Timing
 from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.plan_criteria import OBJECTIVES, constraint
+from sflsim.scenario.plan_values import Deadline
 from sflsim.scenario.schema import Scenario
 
 PRICE, LIMIT, FLEET = (0.8, 1.25), (0.9, 1.1), (0.8, 1.25)
@@ -59,11 +62,17 @@ READABLE = {
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One changed assumption, and the answer under it."""
+    """One changed assumption: of what kind it is, its name, and by how much it is changed."""
 
     kind: str
     assumption: str
     change: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is selected under a changed assumption, and what becomes of the recommended point."""
+
     selection: Selection
     estimate: Estimate
     note: str = ""
@@ -76,60 +85,52 @@ def sensitivity(evaluator: Evaluator, selection: Selection) -> pd.DataFrame:
     rows = []
     if recommended is not None:
         before = evaluator.estimate(recommended)
-        for perturbation in _perturbations(evaluator, selection, recommended):
-            rows.append(_row(perturbation, recommended, before))
+        answers = _answers(evaluator, selection, recommended)
+        rows = [_row(perturbation, answer, recommended, before) for perturbation, answer in answers]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _row(perturbation: Perturbation, recommended: Point, before: Estimate) -> tuple[Any, ...]:
-    after = perturbation.selection.recommended
+def _row(perturbation: Perturbation, answer: Answer, recommended: Point, before: Estimate) -> tuple[Any, ...]:
+    after, open_ = answer.selection.recommended, answer.selection.open
     number = -1 if after is None else after.number
-    note, certain = perturbation.note, perturbation.certain
-    if perturbation.selection.open:
-        certain = False
-        note = note or f"{len(perturbation.selection.open)} untrained points might do better then"
-    ratio = [
-        perturbation.estimate.facts[name] / before.facts[name] if before.facts[name] else 1.0
-        for name in ("time", "cost")
+    note = answer.note or (f"{len(open_)} untrained points might do better then" if open_ else "")
+    ratios = [
+        answer.estimate.facts[column] / before.facts[column] if before.facts[column] else 1.0
+        for column in (OBJECTIVES[name].column for name in ("time", "cost"))
     ]
     label = "nothing is feasible" if after is None else after.label
-    changes = number != recommended.number
-    return (
-        perturbation.kind,
-        perturbation.assumption,
-        perturbation.change,
-        changes,
-        number,
-        label,
-        *ratio,
-        certain,
-        note,
-    )
+    changes, certain = number != recommended.number, answer.certain and not open_
+    return (*astuple(perturbation), changes, number, label, *ratios, certain, note)
 
 
-def _perturbations(evaluator: Evaluator, selection: Selection, recommended: Point) -> Iterator[Perturbation]:
-    objectives = evaluator.objectives
-    for name, plan, change, kind in _plans(objectives.plan):
-        yield _reevaluated(evaluator, recommended, Objectives(plan, objectives.target), kind, name, change)
-    if objectives.target is not None:
-        yield from _targets(evaluator, selection, recommended, objectives.target)
-    if len(evaluator.seeds) > 1:
-        for place, seed in enumerate(evaluator.seeds):
-            kept = [other for other in range(len(evaluator.seeds)) if other != place]
-            yield _reevaluated(evaluator, recommended, objectives, "seeds", f"seed {seed}", "left out", kept)
+def _answers(
+    evaluator: Evaluator, selection: Selection, recommended: Point
+) -> Iterator[tuple[Perturbation, Answer]]:
+    seeds, target = evaluator.seeds, evaluator.target
+    every = range(len(seeds))
+    for perturbation, plan in _plans(evaluator.plan):
+        yield perturbation, _of_known(evaluator, recommended, Objectives(plan, target), every)
+    if target is not None:
+        yield from _targets(evaluator, selection, recommended, target)
+    if len(seeds) > 1:
+        for left_out, seed in enumerate(seeds):
+            kept = [number for number in every if number != left_out]
+            answer = _of_known(evaluator, recommended, evaluator.objectives, kept)
+            yield Perturbation("seeds", f"seed {seed}", "left out"), answer
     yield from _fleets(evaluator, selection, recommended)
 
 
-def _plans(plan: PlanConfig) -> Iterator[tuple[str, PlanConfig, str, str]]:
+def _plans(plan: PlanConfig) -> Iterator[tuple[Perturbation, PlanConfig]]:
     """Yield the plan with each price and each limit a little lower and higher."""
     data = plan.model_dump(mode="json", by_alias=True)
     for path, price in plan.price_list().items():
         for factor in PRICE if price else ():
-            yield path, _with(data, f"prices.{path}", factor), percent(factor), "price"
-    for name in plan.constraints.limits():
-        path = f"constraints.{name}{'.within' if name == 'deadline' else ''}"
-        for factor in () if name == "device_memory" else LIMIT:
-            yield name, _with(data, path, factor), percent(factor), "constraint"
+            yield Perturbation("price", path, percent(factor)), _with(data, f"prices.{path}", factor)
+    for path in plan.constraints.limits():
+        form = constraint(path)[0].limit
+        written = f"constraints.{path}{'.within' if form is Deadline else ''}"
+        for factor in () if form is bool else LIMIT:
+            yield Perturbation("constraint", path, percent(factor)), _with(data, written, factor)
 
 
 def _with(data: Data, path: str, factor: float) -> PlanConfig:
@@ -145,104 +146,91 @@ def _with(data: Data, path: str, factor: float) -> PlanConfig:
     return PlanConfig.model_validate(changed)
 
 
-def _reevaluated(
+def _of_known(
+    evaluator: Evaluator, recommended: Point, objectives: Objectives, runs: Sequence[int]
+) -> Answer:
+    """Return the answer under other objectives, or from some of the runs of each point, to what is known."""
+    estimates = {}
+    for point in evaluator.timed:
+        timings = [evaluator.timings[point.number][run] for run in runs]
+        estimates[point.number] = _estimate(
+            point, objectives, timings, _reaches(timings, evaluator, objectives)
+        )
+    selection = select(evaluator.timed, estimates, objectives.weights)
+    return Answer(selection, estimates[recommended.number])
+
+
+def _of_other_timings(
     evaluator: Evaluator,
     recommended: Point,
     objectives: Objectives,
-    kind: str,
-    name: str,
-    change: str,
-    kept: Sequence[int] | None = None,
-) -> Perturbation:
-    """Return the answer under other objectives, from some of the seeds, to what is known."""
-    chosen = range(len(evaluator.seeds)) if kept is None else kept
-    estimates = {}
-    for point in evaluator.timed:
-        timings = [evaluator.timings[point.number][place] for place in chosen]
-        tables = [objectives.table(point.scenario, timing) for timing in timings]
-        reaches = [reach(timing, evaluator.known, objectives.target) for timing in timings]
-        estimates[point.number] = objectives.estimate(tables, timings, reaches)
-    selection = select(evaluator.timed, estimates, objectives)
-    return Perturbation(kind, name, change, selection, estimates[recommended.number])
+    points: Sequence[Point],
+    timings: Sequence[list[Timing]],
+) -> Answer:
+    """Return the answer among `points` with other timings; where it is new what is learned, as before."""
+    estimates, certain = {}, True
+    for point, runs in zip(points, timings, strict=True):
+        reaches = _reaches(runs, evaluator, objectives)
+        if not all(reach.exact for reach in reaches):
+            certain = False
+            before = evaluator.reaches(evaluator.timings[point.number])
+            reaches = [
+                TimeToTarget(min(reach.row, len(timing.keys) - 1), True, reach.reached, reach.best)
+                for reach, timing in zip(before, runs, strict=True)
+            ]
+        estimates[point.number] = _estimate(point, objectives, runs, reaches)
+    selection = select(points, estimates, objectives.weights)
+    note = (
+        "among the best points of the front" if certain else "taken to need the rounds that it needed before"
+    )
+    return Answer(selection, estimates[recommended.number], note, certain)
+
+
+def _reaches(timings: Sequence[Timing], evaluator: Evaluator, objectives: Objectives) -> list[TimeToTarget]:
+    return [time_to_target(timing, evaluator.known, objectives.target) for timing in timings]
+
+
+def _estimate(
+    point: Point, objectives: Objectives, timings: Sequence[Timing], reaches: Sequence[TimeToTarget]
+) -> Estimate:
+    tables = [objectives.table(point.scenario, timing) for timing in timings]
+    return objectives.estimate(tables, timings, reaches)
 
 
 def _targets(
     evaluator: Evaluator, selection: Selection, recommended: Point, target: float
-) -> Iterator[Perturbation]:
+) -> Iterator[tuple[Perturbation, Answer]]:
     for step in TARGET:
         other = round(target + step, 6)
         if not 0 < other <= 1:
             continue
-        change, objectives = f"{100 * step:+.0f} points", Objectives(evaluator.objectives.plan, other)
+        perturbation = Perturbation("target", "target_accuracy", f"{100 * step:+.0f} points")
+        objectives = Objectives(evaluator.plan, other)
         if step < 0:
-            yield _reevaluated(evaluator, recommended, objectives, "target", "target_accuracy", change)
+            yield perturbation, _of_known(evaluator, recommended, objectives, range(len(evaluator.seeds)))
             continue
         points = selection.pareto[:RETIMED]
-        extended = evaluator.extend(points, other)
-        timings = {point.number: own for point, own in zip(points, extended, strict=True)}
-        note = "among the best points of the front"
-        yield _retimed(
-            evaluator, objectives, points, timings, recommended, "target", "target_accuracy", change, note
-        )
+        timings = evaluator.extend(points, other)
+        yield perturbation, _of_other_timings(evaluator, recommended, objectives, points, timings)
 
 
-def _retimed(
-    evaluator: Evaluator,
-    objectives: Objectives,
-    points: Sequence[Point],
-    timings: dict[int, list[Timing]],
-    recommended: Point,
-    kind: str,
-    name: str,
-    change: str,
-    note: str,
-) -> Perturbation:
-    """Return the answer among `points` with other timings; where it is new what is learned, as before."""
-    estimates, certain = {}, True
-    for point in points:
-        own = timings[point.number]
-        reaches = [reach(timing, evaluator.known, objectives.target) for timing in own]
-        if not all(one.exact for one in reaches):
-            certain = False
-            before = evaluator.reaches(evaluator.timings[point.number])
-            reaches = [
-                TimeToTarget(min(old.row, len(timing.keys) - 1), True, old.reached, old.best)
-                for old, timing in zip(before, own, strict=True)
-            ]
-        tables = [objectives.table(point.scenario, timing) for timing in own]
-        estimates[point.number] = objectives.estimate(tables, own, reaches)
-    selection = select(points, estimates, objectives)
-    note = note if certain else "taken to need the rounds that it needed before"
-    return Perturbation(kind, name, change, selection, estimates[recommended.number], note, certain)
-
-
-def _fleets(evaluator: Evaluator, selection: Selection, recommended: Point) -> Iterator[Perturbation]:
+def _fleets(
+    evaluator: Evaluator, selection: Selection, recommended: Point
+) -> Iterator[tuple[Perturbation, Answer]]:
     points = selection.pareto[:RETIMED]
-    changes: list[tuple[str, float, list[Scenario]]] = []
+    changes: list[tuple[Perturbation, list[Scenario]]] = []
     for name, change in assumptions(recommended.scenario):
         for factor in FLEET:
             with suppress(ScenarioError):
-                changes.append((name, factor, [varied(point.scenario, change, factor) for point in points]))
-    every = [one for _, _, scenarios in changes for one in scenarios]
-    found = evaluator.timings_of_all(every, what="timed under other assumptions")
-    for name, factor, _ in changes:
-        timings: dict[int, list[Timing]] = {}
-        for point, own in zip(points, islice(found, len(points)), strict=True):
-            if not isinstance(own, ScenarioError):
-                timings[point.number] = own
-        if len(timings) == len(points):
-            note = "among the best points of the front"
-            yield _retimed(
-                evaluator,
-                evaluator.objectives,
-                points,
-                timings,
-                recommended,
-                "fleet",
-                name,
-                percent(factor),
-                note,
-            )
+                scenarios = [varied(point.scenario, change, factor) for point in points]
+                changes.append((Perturbation("fleet", name, percent(factor)), scenarios))
+    every = [scenario for _, scenarios in changes for scenario in scenarios]
+    results = evaluator.timer.timings(every, evaluator.target, "timed under other assumptions")
+    for perturbation, _ in changes:
+        runs = [timings for timings in islice(results, len(points)) if not isinstance(timings, ScenarioError)]
+        if len(runs) == len(points):
+            answer = _of_other_timings(evaluator, recommended, evaluator.objectives, points, runs)
+            yield perturbation, answer
 
 
 def percent(factor: float) -> str:

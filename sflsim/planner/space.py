@@ -17,22 +17,17 @@ from typing import Any
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.formatting import shorten
+from sflsim.planner.values import labelled, size_of, text_of
 from sflsim.retime.rebuild import rebuilt
+from sflsim.scenario import plan_rules
 from sflsim.scenario.overrides import Override, apply, read_path
-from sflsim.scenario.plan_block import PlanConfig, number_of
+from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.unread import says_nothing, unread, what_is_read
 from sflsim.scenario.yaml_lines import Document
-from sflsim.units import BASE_UNITS, NoQuantity, measure
 
 Places = tuple[int, ...]
 VARIANT = "variant"
-
-
-class LabelledValue(dict[str, Any]):
-    """A mapping among others that can be chosen; `text` tells it from them in few words."""
-
-    text = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +82,7 @@ class Space:
 
     def __init__(self, scenario: Scenario, plan: PlanConfig) -> None:
         self.scenario = scenario
+        self.plan = plan
         self._data = scenario.model_dump(mode="json", by_alias=True) | {"plan": None, "sweep": None}
         self._data = {key: value for key, value in self._data.items() if value is not None}
         self.variants: list[dict[str, Any]] = self._data.pop("variants")
@@ -158,7 +154,7 @@ class Space:
                 steps[path], unread(self._data, variant | ({"cut": None} if new_cut else {}), self._priced)
             )
         ]
-        return Axis(path, _labelled(plan.values(path)), steps[path], frozenset(unread_by))
+        return Axis(path, labelled(plan.values(path)), steps[path], frozenset(unread_by))
 
     def _steps(self, path: str) -> tuple[str, ...]:
         steps, rest = read_path(path)
@@ -188,6 +184,16 @@ class Space:
             apply([Override(f"plan.decisions.{axis.name}", steps, value)], Document(data))
         return data
 
+    def scenario_of(self, data: dict[str, Any]) -> Scenario:
+        """Return the scenario that combined data describe.
+
+        Raises:
+            ScenarioError: they describe none, or none that fits the plan.
+        """
+        scenario = rebuilt(self.scenario, data)
+        plan_rules.check(self.plan, scenario)
+        return scenario
+
     def _made(self, places: Places, variant: dict[str, Any]) -> Point:
         chosen = {
             axis: place
@@ -195,7 +201,7 @@ class Space:
             if axis.concerns(variant)
         }
         data = self.combined(variant, chosen)
-        scenario = rebuilt(self.scenario, data)
+        scenario = self.scenario_of(data)
         key = json.dumps(what_is_read(data, self._priced), sort_keys=True, default=str)
         if key not in self._numbers:
             choices = {VARIANT: variant["name"]} | dict.fromkeys(axis.name for axis in self.axes[1:])
@@ -204,58 +210,6 @@ class Space:
             fields = {name: written.get(name) for name in ("algorithm", *self.differing)}
             self._numbers[key] = Point(len(self._numbers), places, choices, fields, scenario)
         return self._numbers[key]
-
-
-def size_of(value: Any) -> float | None:
-    """Return a number by which to order 3, 0.5 or "10 Mbit/s" with others of its unit; None if it is none."""
-    found = number_of(value)
-    if found is None:
-        return None
-    try:
-        return measure(value, BASE_UNITS)[0] if found[1] else found[0]
-    except NoQuantity:  # "10 rounds", "70%"
-        return found[0]
-
-
-def text_of(value: Any) -> str:
-    """Return a value as one would write it in YAML, in one short line."""
-    if value is None:
-        return "-"
-    if isinstance(value, LabelledValue):
-        return value.text
-    if isinstance(value, (dict, list)):
-        return shorten(json.dumps(value).replace('"', ""))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _labelled(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the values of a decision; mappings with the first fields that tell each from the others."""
-    if not all(isinstance(value, dict) for value in values):
-        return tuple(values)
-    flat = [dict(leaves(value)) for value in values]
-    paths = list(dict.fromkeys(path for leaves in flat for path in leaves))
-    telling = [path for path in paths if len({str(leaves.get(path)) for leaves in flat}) > 1] or paths[:2]
-    for count in range(min(2, len(telling)), len(telling) + 1):
-        texts = [
-            ", ".join(f"{path[-1]} {text_of(leaves.get(path))}" for path in telling[:count])
-            for leaves in flat
-        ]
-        if len(set(texts)) == len(texts):
-            break
-    else:
-        return tuple(values)
-    told = tuple(LabelledValue(value) for value in values)
-    for one, text in zip(told, texts, strict=True):
-        one.text = text
-    return told
-
-
-def leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the path and the value of everything in a mapping that is none itself, the shallow first."""
-    inner = [(key, one) for key, one in value.items() if isinstance(one, dict)]
-    yield from (((*above, key), one) for key, one in value.items() if not isinstance(one, dict))
-    for key, one in inner:
-        yield from leaves(one, (*above, key))
 
 
 def _differing(variants: Sequence[dict[str, Any]]) -> list[str]:

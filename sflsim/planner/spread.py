@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sflsim.planner.objectives import Estimate, scalarize
+from sflsim.planner.objectives import Estimate
+from sflsim.planner.pareto import scalarize
 from sflsim.retime.timing import Numbers
 
 
@@ -26,9 +27,9 @@ def chance_better(mine: Estimate, other: Estimate, weights: Sequence[float]) -> 
         return math.nan
 
     def ahead(kept: Sequence[int]) -> float:
-        means = np.stack([one.by_seed[list(kept)].mean(axis=0) for one in (mine, other)])
-        own, theirs = scalarize(means, weights)
-        return float(theirs - own)
+        means = np.stack([point.by_seed[list(kept)].mean(axis=0) for point in (mine, other)])
+        ours, theirs = scalarize(means, weights)
+        return float(theirs - ours)
 
     every = range(seeds)
     without = np.array([ahead([seed for seed in every if seed != out]) for out in every])

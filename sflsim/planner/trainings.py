@@ -12,15 +12,20 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sflsim.experiment.simulate import simulate
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.planner.workers import Workers, first_done, result
 from sflsim.scenario.schema import Scenario
 
-Shown = tuple[float, float]
-"""Accuracy and loss (inf where it diverged) of an evaluation."""
+
+class Shown(NamedTuple):
+    """An evaluation; where the training diverged before it, the loss is infinite and `reason` says when."""
+
+    accuracy: float
+    loss: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Training:
 
     def ends(self, shown: Shown) -> bool:
         """Tell whether nothing comes after an evaluation."""
-        return shown[0] >= self.target or not math.isfinite(shown[1])
+        return shown.accuracy >= self.target or not math.isfinite(shown.loss)
 
 
 class Trainings:
@@ -119,5 +124,6 @@ def train(
     if run.status == "interrupted":
         raise KeyboardInterrupt
     accuracies, losses = run.evaluations["accuracy"], run.evaluations["loss"]
-    shown = [(float(accuracy), float(loss)) for accuracy, loss in zip(accuracies, losses, strict=True)]
-    return shown + ([(0.0, math.inf)] if run.runs["status"].iloc[0] == "diverged" else [])
+    shown = [Shown(float(accuracy), float(loss)) for accuracy, loss in zip(accuracies, losses, strict=True)]
+    end = run.runs.iloc[0]
+    return shown + ([Shown(0.0, math.inf, str(end["reason"]))] if end["status"] == "diverged" else [])

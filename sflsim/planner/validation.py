@@ -7,8 +7,36 @@ from dataclasses import replace
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean
 from sflsim.planner.space import Axis, Space
-from sflsim.retime.rebuild import rebuilt
+from sflsim.scenario import plan_rules
 from sflsim.scenario.fixed_costs import cut_apart, fixed_costs
+from sflsim.scenario.schema import Scenario
+
+
+def checked_space(scenario: Scenario) -> Space:
+    """Return the points of a scenario's plan, after a look at all that it is made of.
+
+    Raises:
+        ScenarioError: there is no plan, it does not fit the scenario, or a decision leads nowhere.
+    """
+    try:
+        if scenario.plan is None:
+            remedy = "e.g. plan: {decisions: {server.slots: [1, 2, 4]}, objectives: [time]}"
+            allowed = "a mapping: decisions, objectives, constraints"
+            raise ScenarioError(Problem("plan", "nothing", allowed, remedy))
+        plan_rules.check(scenario.plan, scenario, scenario.plan.decisions)
+    except ScenarioError as error:
+        raise scenario.located(error) from None
+    space = Space(_without_refusal(scenario), scenario.plan)
+    check(space)
+    return space
+
+
+def _without_refusal(scenario: Scenario) -> Scenario:
+    """Return the scenario so that a device that is too small violates a constraint and ends no run."""
+    if scenario.fleet.on_oom != "refuse":
+        return scenario
+    fleet = scenario.fleet.model_copy(update={"on_oom": "ignore"})
+    return scenario.model_copy(update={"fleet": fleet})
 
 
 def check(space: Space) -> None:
@@ -57,7 +85,7 @@ def _together(space: Space, axis: Axis, place: int, other: Axis) -> bool:
     """Tell whether a value is possible with some value of another axis."""
     if not any(axis.names(variant) and other.names(variant) for variant in space.variants):
         return False
-    return any(_error(space, {axis: place, other: one}) is None for one in range(len(other.values)))
+    return any(_error(space, {axis: place, other: number}) is None for number in range(len(other.values)))
 
 
 def _error(space: Space, chosen: Mapping[Axis, int]) -> ScenarioError | None:
@@ -65,7 +93,7 @@ def _error(space: Space, chosen: Mapping[Axis, int]) -> ScenarioError | None:
     for variant in space.variants:
         if all(axis.names(variant) for axis in chosen):
             try:
-                rebuilt(space.scenario, space.combined(variant, chosen))
+                space.scenario_of(space.combined(variant, chosen))
                 return None
             except ScenarioError as wrong:
                 error = error or wrong

@@ -34,13 +34,6 @@ NAMES = {
     "server_busy_s": "server busy",
     "energy_j": "energy",
     "peak_memory_bytes": "client memory",
-    "bytes_per_client": "bytes per client",
-    "busiest_client_bytes": "bytes of the busiest client",
-    "memory_share": "share of memory",
-    "server_memory_bytes": "server memory",
-    "seeds_reached": "seeds there",
-    "time_sd_s": "standard deviation of the time",
-    "chance_better": "probability of being better than the recommended",
     "run_rounds": "rounds of the whole run",
     "run_time_s": "time of the whole run",
 }
@@ -50,8 +43,6 @@ SWEPT = (
     "Mean over seeds, the band spans the lowest and the highest. Where a target was set, time, rounds, "
     "bytes and energy are those to reach it; an open mark says that not every seed got there."
 )
-PLANNED = NAMES | {"accuracy": "best accuracy seen"}
-"""In a plan trainings end early, and some never begin."""
 LONG = 24
 """Characters from which a text of a plain table gets a column of some width, so that it needs few lines."""
 ROWS = "One row per point, variant and seed. Click a heading to sort."
@@ -106,6 +97,7 @@ def plan_report(
     name: str,
     description: str = "",
     reasons: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
     tables: Mapping[str, pd.DataFrame] | None = None,
     scenario: str = "",
@@ -114,7 +106,8 @@ def plan_report(
     """Return the page of a plan: its answer in words, the front with hover, and `tables` below by title.
 
     All objectives are the better the less they are; a point that is not `exact` (where there is such
-    a column) takes at least what its row says. `units` are those that no column name tells: a currency.
+    a column) takes at least what its row says. `labels` are what columns are called, `units` those that no
+    column name tells: a currency.
 
     Raises:
         SflsimError: plotly is not installed.
@@ -132,7 +125,7 @@ def plan_report(
             "objectives": list(objectives),
             "columns": [
                 column | {"unit": (units or {}).get(column["key"], column["unit"])}
-                for column in _columns(kept, [*decisions, *objectives, *others], PLANNED)
+                for column in _columns(kept, [*decisions, *objectives, *others], labels or {})
             ],
             **{flag: _flag(kept, flag, default).astype(int).tolist() for flag, default in FLAGS.items()},
             "colors": {"front": PALETTE[0], "recommended": PALETTE[1]},

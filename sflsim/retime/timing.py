@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sflsim.clock.spans import Recorder
 from sflsim.learning.graph.timing_only import NamingLearner
 from sflsim.retime.traffic import Traffic
-from sflsim.rows import ClientSetup
+from sflsim.rows import ClientSetup, TimedRun
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session, SessionCache
 from sflsim.simulation.base import AlgorithmConfig
@@ -29,25 +29,11 @@ Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Timing:
-    """One run of one point under one seed; arrays have a row for each evaluation."""
+class Timing(TimedRun):
+    """One run of one point under one seed."""
 
-    seed: int
-    keys: tuple[str, ...]
-    rounds: npt.NDArray[np.int64]
-    time_s: Numbers
-    energy_j: Numbers
-    up_bytes: Numbers
-    """By group of the fleet: [evaluations, groups]."""
-    down_bytes: Numbers
-    busiest_bytes: Numbers
-    """Up and down, of the client of each group that has most so far: [evaluations, groups]."""
-    memory_share: float
-    """The largest share of its memory that the training takes on a device."""
-    server_memory_bytes: float
-    server_busy_s: float
-    memory_bytes: tuple[float, ...] = ()
-    """By group: the most that the training takes on one of its devices; 0 where it does not train."""
+    keys: tuple[str, ...] = ()
+    """Of what the model is at each evaluation."""
     outcome: Outcome | None = field(default=None, compare=False, repr=False)
 
 
@@ -113,7 +99,6 @@ def _timing(outcome: Outcome, run: _Run, groups: Sequence[str], keep: bool) -> T
         busiest_bytes=busiest,
         memory_share=max(ratios, default=0.0),
         server_memory_bytes=outcome.server_memory_bytes,
-        server_busy_s=outcome.server_busy_s,
         memory_bytes=tuple(
             max((one.peak_memory_bytes for one in outcome.clients if one.group == group), default=0.0)
             for group in groups

@@ -5,128 +5,84 @@ The models alone; `sflsim.planner` searches.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, create_model, field_validator, model_validator
 
-from sflsim.fields import PERIOD, Bytes, Fraction, Period
 from sflsim.mistakes import refusal
-from sflsim.units import NoQuantity, split
-
-Objective = Literal["time", "cost", "energy", "bytes"]
-Price = Annotated[float, Field(ge=0, le=1e15)]
-RANGE = "a list, e.g. [1, 2, 4], or a range, e.g. {from: 1 TFLOP/s, to: 16 TFLOP/s, steps: 5, scale: log}"
-MAX_VALUES = 1000
-DEADLINE = "'2 h', or {within: 2 h, probability: 95%}"
-
-
-class Block(BaseModel):
-    """Base of the block's parts: frozen and strict about keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+from sflsim.scenario.plan_criteria import (
+    CONSTRAINTS,
+    GROUP_CONSTRAINTS,
+    OBJECTIVES,
+    Constraint,
+    Objective,
+    constraint,
+)
+from sflsim.scenario.plan_values import RANGE, Block, Deadline, Price, Range, Values
 
 
-End = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | str
+class Limits(Block):
+    """Limits by the names of their constraints; one that is left out does not count."""
+
+    def given(self) -> dict[str, float]:
+        """Return the limits that are set, in the units of their constraints (a yes is 1)."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name != "groups"}
+        numbers = {name: one.within if isinstance(one, Deadline) else one for name, one in values.items()}
+        return {name: float(number) for name, number in numbers.items() if number not in (None, False)}
 
 
-class Range(Block):
-    """Values from one number to another, both included; with a unit if the field has one."""
-
-    from_: End = Field(alias="from")
-    to: End
-    steps: int | None = Field(
-        default=None, strict=True, ge=2, le=MAX_VALUES, description="how many; 5, or every whole number"
-    )
-    scale: Literal["linear", "log"] = "linear"
-
-    @model_validator(mode="after")
-    def _readable(self) -> Range:
-        low, high = number_of(self.from_), number_of(self.to)
-        if low is None or high is None or low[1] != high[1]:
-            raise refusal(f"from {self.from_} to {self.to}", "two numbers with the same unit, or with none")
-        if not low[0] < high[0] or (self.scale == "log" and low[0] <= 0):
-            raise refusal(
-                f"from {self.from_} to {self.to}", "'from' below 'to', and above zero on a log scale"
-            )
-        if self._whole and self.steps is None and high[0] - low[0] >= MAX_VALUES:
-            raise refusal(f"{high[0] - low[0] + 1:.0f} values", f"at most {MAX_VALUES}", "give 'steps'")
-        return self
-
-    @property
-    def _whole(self) -> bool:
-        return isinstance(self.from_, int) and isinstance(self.to, int)
-
-    @property
-    def values(self) -> list[Any]:
-        """Return the values in order, each once; whole numbers stay whole."""
-        (low, unit), (high, _) = number_of(self.from_) or (0.0, ""), number_of(self.to) or (0.0, "")
-        steps = self.steps or (int(high - low) + 1 if self._whole and self.scale == "linear" else 5)
-        places = [place / (steps - 1) for place in range(steps)]
-        if self.scale == "log":
-            numbers = [math.exp(math.log(low) + place * (math.log(high) - math.log(low))) for place in places]
-        else:
-            numbers = [low + place * (high - low) for place in places]
-        if self._whole:
-            return list(dict.fromkeys(round(number) for number in numbers))
-        texts = [f"{number:.6g}" for number in numbers]
-        return list(dict.fromkeys(f"{text} {unit}" if unit else float(text) for text in texts))
-
-
-class Deadline(Block):
-    """The target must be reached `within` a time, in at least this share of the seeds."""
-
-    within: Period
-    probability: Fraction = 1.0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        """Take a bare time for the mapping that it stands for."""
-        if isinstance(value, (dict, Deadline)):
-            return value
-        try:
-            PERIOD.read(value)
-        except PydanticCustomError:
-            remedy = "the probability is the share of the seeds that reach the target in time"
-            raise refusal(repr(value), DEADLINE, remedy) from None
-        return {"within": value}
-
-
-class GroupLimits(Block):
-    """Limits that hold for one group of the fleet; bytes in place of the general limits."""
-
-    device_memory: Bytes | None = Field(default=None, description="of a device, for the training")
-    bytes_per_client: Bytes | None = None
-    bytes_per_client_and_month: Bytes | None = None
-
-
-class Constraints(Block):
+class GeneralLimits(Limits):
     """What a point must keep to; one that is left out does not count."""
 
-    deadline: Deadline | None = Field(default=None, description=DEADLINE)
-    device_memory: bool = Field(default=True, description="the training fits every device of known memory")
-    server_memory: Bytes | None = Field(default=None, description="for the models that the server holds")
-    bytes_per_client: Bytes | None = Field(default=None, description="up and down, of the busiest client")
-    bytes_per_client_and_month: Bytes | None = Field(default=None, description="with 'runs_per_month' runs")
-    budget: Price | None = Field(default=None, description="for one run, in the currency of the prices")
-    groups: dict[str, GroupLimits] = Field(default_factory=dict, description="by the name of the group")
+    groups: dict[str, Limits] = Field(default_factory=dict, description="by the name of the group")
 
     def limits(self) -> dict[str, float]:
-        """Return every limit by its path below `plan.constraints`; `device_memory` is a share, of its own."""
-        general = {
-            "bytes_per_client": self.bytes_per_client,
-            "bytes_per_client_and_month": self.bytes_per_client_and_month,
-            "server_memory": self.server_memory,
-            "device_memory": 1.0 if self.device_memory else None,
-            "budget": self.budget,
-            "deadline": self.deadline.within if self.deadline else None,
+        """Return every limit that is set by its path below `plan.constraints`."""
+        groups = {
+            f"groups.{group}.{name}": limit
+            for group, limits in self.groups.items()
+            for name, limit in limits.given().items()
         }
-        own = {
-            f"groups.{group}.{name}": limit for group, limits in self.groups.items() for name, limit in limits
-        }
-        return {name: limit for name, limit in (general | own).items() if limit is not None}
+        return self.given() | groups
+
+    @property
+    def probability(self) -> float:
+        """The share of the seeds that must reach the target, in time where there is a deadline."""
+        deadline = getattr(self, "deadline", None)
+        return deadline.probability if isinstance(deadline, Deadline) else 1.0
+
+
+def _fields(constraints: dict[str, Constraint]) -> dict[str, Any]:
+    """Return the field of each constraint."""
+    return {
+        name: (
+            one.limit if one.default is not None else one.limit | None,
+            Field(default=one.default, description=one.description),
+        )
+        for name, one in constraints.items()
+    }
+
+
+if TYPE_CHECKING:
+    ObjectiveName = str
+    GroupLimits = Limits
+    Constraints = GeneralLimits
+else:
+    ObjectiveName = Literal[tuple(OBJECTIVES)]
+    GroupLimits = create_model(
+        "GroupLimits",
+        __base__=Limits,
+        __doc__="Limits that hold for one group of the fleet; bytes in place of the general limits.",
+        **_fields(GROUP_CONSTRAINTS),
+    )
+    Constraints = create_model(
+        "Constraints",
+        __base__=GeneralLimits,
+        __doc__=GeneralLimits.__doc__,
+        **_fields(CONSTRAINTS),
+        groups=(dict[str, GroupLimits], GeneralLimits.model_fields["groups"]),
+    )
 
 
 class GroupPrices(Block):
@@ -159,21 +115,14 @@ class Search(Block):
     seed: int = Field(default=0, strict=True, ge=0, lt=2**32)
 
 
-Values = Annotated[
-    Annotated[list[Any], Field(min_length=1, max_length=MAX_VALUES), Tag("list")]
-    | Annotated[Range, Tag("range")],
-    Discriminator(lambda value: "list" if isinstance(value, list) else "range"),
-]
-
-
 class PlanConfig(Block):
     """Decisions span the points, one for each of their combinations and variants of the scenario."""
 
     decisions: dict[str, Values] = Field(
         default_factory=dict, description="a path of the scenario and its values: " + RANGE
     )
-    objectives: list[Objective] = Field(default=["time"], min_length=1)
-    weights: dict[Objective, Annotated[float, Field(gt=0)]] = Field(
+    objectives: list[ObjectiveName] = Field(default=["time"], min_length=1)
+    weights: dict[ObjectiveName, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="how much an objective counts in the recommendation; 1 by default"
     )
     constraints: Constraints = Field(default_factory=Constraints)
@@ -192,20 +141,22 @@ class PlanConfig(Block):
 
     @field_validator("objectives")
     @classmethod
-    def _each_once(cls, objectives: list[Objective]) -> list[Objective]:
+    def _each_once(cls, objectives: list[ObjectiveName]) -> list[ObjectiveName]:
         if len(set(objectives)) < len(objectives):
             raise refusal("an objective twice", "each once", "use 'weights' to let one count for more")
         return objectives
 
     @model_validator(mode="after")
-    def _adds_up(self) -> PlanConfig:
-        wants_money = "cost" in self.objectives or self.constraints.budget is not None
-        if wants_money and not any(self.price_list().values()):
-            raise refusal("no price, but 'cost' or 'budget'", "'prices:' with one above zero at least")
+    def _weighted(self) -> PlanConfig:
         missing = [name for name in self.weights if name not in self.objectives]
         if missing:
             raise refusal(f"a weight for '{missing[0]}'", f"weights for {', '.join(self.objectives)}")
         return self
+
+    def criteria(self) -> Iterator[Objective | Constraint]:
+        """Yield every objective and every constraint that is set."""
+        yield from (OBJECTIVES[name] for name in self.objectives)
+        yield from (constraint(path)[0] for path in self.constraints.limits())
 
     def price_list(self) -> dict[str, float]:
         """Return every price by its path below `plan.prices`, those of groups included."""
@@ -222,13 +173,3 @@ class PlanConfig(Block):
         """Return the values of a decision, in order."""
         choice = self.decisions[path]
         return choice.values if isinstance(choice, Range) else list(choice)
-
-
-def number_of(value: Any) -> tuple[float, str] | None:
-    """Return number and unit of 3, 0.5 or "10 Mbit/s"; None where it is none."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return split(str(value))
-    except NoQuantity:
-        return None

@@ -20,13 +20,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sflsim.clock.server import ServerConfig
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import Problem, ScenarioError
 from sflsim.fields import PERIOD, Fraction, Period
 from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
 from sflsim.mistakes import raise_problems, refusal
 from sflsim.registry import OneOf, Trust, algorithms, config_of, trusted, trusting
+from sflsim.scenario import plan_rules
 from sflsim.scenario.coercions import coercions
 from sflsim.scenario.expand import expands, resolve
 from sflsim.scenario.own_catalog import OwnCatalog, read_catalog
@@ -197,23 +198,11 @@ class Scenario(Part):
         raise_problems(() if sweep is None else sweep_problems(sweep))
         return sweep
 
-    @field_validator("plan")
-    @classmethod
-    def _priced(cls, plan: PlanConfig | None, info: ValidationInfo) -> PlanConfig | None:
-        fleet = info.data.get("fleet")
-        if plan is not None and fleet is not None:
-            known = fleet.group_names()
-            named = {"prices": list(plan.prices.groups), "constraints": list(plan.constraints.groups)}
-            wrong = [(block, name) for block, own in named.items() for name in own if name not in known]
-            allowed = ", ".join(known)
-            raise_problems(
-                (
-                    (block, "groups", name),
-                    Problem("", f"the group {name!r}", allowed, did_you_mean(name, known)),
-                )
-                for block, name in wrong
-            )
-        return plan
+    @model_validator(mode="after")
+    def _plan_fits(self) -> Self:
+        if self.plan is not None:
+            raise_problems(plan_rules.conflicts(self.plan, self, self.plan.decisions))
+        return self
 
     @property
     def trusted(self) -> bool:

@@ -14,17 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.formatting import byte_unit, in_one_unit, joule_unit, number_text, shorten, time_unit
+from sflsim.formatting import UNIT_OF, in_one_unit, number_text, shorten
 from sflsim.planner.plan import Plan
+from sflsim.scenario.plan_criteria import OBJECTIVES
 from sflsim.terminal.progress import LINE_EVERY_S
 
 SHOWN = 12
 WIDTH = 24
-UNITS = {
-    "time": ("time_s", time_unit),
-    "energy": ("energy_j", joule_unit),
-    "bytes": ("bytes_per_client", byte_unit),
-}
 
 
 def format_pareto(plan: Plan) -> Table | None:
@@ -32,10 +28,8 @@ def format_pareto(plan: Plan) -> Table | None:
     rows = plan.pareto.sort_values("recommended", ascending=False, kind="stable").head(SHOWN)
     if rows.empty:
         return None
-    names = [str(name) for name in rows.columns]
-    choices = names[names.index("point") + 1 : names.index("time_s")]
     paths = [] if plan.scenario.plan is None else list(plan.scenario.plan.decisions)
-    decided = [name for name in choices if plan.points[name].nunique(dropna=False) > 1]
+    decided = [name for name in plan.manifest["decided"] if plan.points[name].nunique(dropna=False) > 1]
     shown = [name for name in decided if name in ("variant", *paths)]
     columns = {name: [_text(value) for value in rows[name]] for name in shown}
     for objective in plan.manifest["objectives"]:
@@ -81,10 +75,11 @@ def plan_shown(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 def _amounts(plan: Plan, rows: pd.DataFrame, objective: str) -> dict[str, list[str]]:
-    if objective == "cost":
-        return {f"cost ({plan.manifest['currency']})": [number_text(value) for value in rows["cost"]]}
-    column, unit_of = UNITS[objective]
-    return dict([in_one_unit(objective, rows[column], unit_of)])
+    declared = OBJECTIVES[objective]
+    amounts = rows[declared.column]
+    if declared.unit == "money":
+        return {f"{objective} ({plan.manifest['currency']})": [number_text(amount) for amount in amounts]}
+    return dict([in_one_unit(objective, amounts, UNIT_OF[declared.unit])])
 
 
 def _text(value: object) -> str:

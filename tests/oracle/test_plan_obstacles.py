@@ -12,7 +12,7 @@ import sflsim
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Objectives
 from sflsim.planner.plan import plan
-from sflsim.planner.search import exact, nearest
+from sflsim.planner.search import nearest, search
 from sflsim.planner.space import Point, Space
 from sflsim.planner.text.infeasible import attainable, explained, obstacles
 
@@ -27,7 +27,7 @@ DECISIONS = {"server.compute": ["10 GFLOP/s", "1 TFLOP/s"], "fleet.participants"
 
 
 def scenario(
-    constraints: dict[str, Any], target: float, variants: list[dict[str, Any]] = VARIANTS
+    constraints: dict[str, Any], target: float, variants: list[dict[str, Any]] = VARIANTS, **search: int
 ) -> sflsim.Scenario:
     """Return a scenario whose plan spans 12 points of two seeds."""
     block = {
@@ -35,6 +35,7 @@ def scenario(
         "objectives": ["time"],
         "prices": {"tflops_hour": TFLOPS_HOUR},
         "constraints": constraints,
+        "search": search,
     }
     return planned(block, variants=variants, seeds=[0, 1], target_accuracy=target)
 
@@ -82,9 +83,9 @@ def test_what_is_in_the_way_is_what_brute_force_finds(
     base = scenario({"deadline": f"{deadline_s} s", "budget": budget}, target)
     assert base.plan is not None
     space, evaluator = Space(base, base.plan), Evaluator(Objectives(base.plan, target), base.seeds)
-    exact(space, evaluator, None)
+    search(space, evaluator)
     points = evaluator.timed
-    closest = nearest(points, evaluator, None)
+    closest = nearest(evaluator)
     brute = {one.number: truth(one, simulated[one.number], deadline_s, budget, target) for one in points}
     assert all(brute.values())  # nothing is feasible
     for point in points:
@@ -123,11 +124,11 @@ def test_a_lower_target_that_is_named_is_feasible() -> None:
 
 def test_nothing_trained_is_nothing_claimed() -> None:
     """Without a training it is not said that nothing is feasible, nor that one constraint is all there is."""
-    base = scenario({"deadline": "15 s", "budget": 3e-4}, 0.45)
+    base = scenario({"deadline": "15 s", "budget": 3e-4}, 0.45, trainings=0)
     assert base.plan is not None
     space, evaluator = Space(base, base.plan), Evaluator(Objectives(base.plan, 0.45), base.seeds)
-    exact(space, evaluator, 0)
-    text = "\n".join(explained(evaluator, nearest(evaluator.timed, evaluator, 0)))
+    search(space, evaluator)
+    text = "\n".join(explained(evaluator, nearest(evaluator)))
     assert "Nothing is known to be feasible: 0 of 12 points break a constraint" in text
     assert all(attainable(point, evaluator) == 0.0 for point in evaluator.timed)
     assert "It was not trained to the end, and may break more." in text

@@ -17,7 +17,7 @@ from sflsim.fields import Fraction, Power
 from sflsim.fleet.distributions.amounts import Amount, AmountOf
 from sflsim.planner.space import size_of
 from sflsim.retime.scaling import scaled
-from sflsim.scenario.plan_block import number_of
+from sflsim.scenario.plan_values import number_of
 from sflsim.units import BASE_UNITS, NoQuantity, measure, parse, split
 
 ACCEPTED = [

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sflsim.planner.evaluator import Evaluator
-from sflsim.planner.objectives import scalarize
-from sflsim.planner.pareto import stacked
-from sflsim.planner.selection import weights_of
-from sflsim.planner.space import Point, Space, size_of, text_of
-from sflsim.planner.text.wording import WORDS, amounts, change_text, limit_words, listed
+from sflsim.planner.pareto import scalarize, stacked
+from sflsim.planner.space import Point, Space
+from sflsim.planner.text.wording import amounts, change_text, limit_words, listed
+from sflsim.planner.values import size_of, text_of
 
 SAME = 0.02
 """A change of less than this share is nothing."""
@@ -74,21 +73,21 @@ class Alternatives:
             return f"{name}: always breaks {listed(violated, 'or')}."
         if not exact:
             return self._given_up(name, feasible)
-        columns = len(self.evaluator.objectives.plan.objectives)
+        columns = len(self.evaluator.plan.objectives)
         values = stacked([estimate(point).values for point in exact], columns)
-        score = scalarize(values, weights_of(self.evaluator.objectives), best=estimate(self.point).values)
+        score = scalarize(values, self.evaluator.objectives.weights, best=estimate(self.point).values)
         best = exact[int(score.argmin())]
         chosen = self.point.fields["algorithm"]
         return f"{name} instead of {chosen}, at its best with {best.label}: {self._effect(best)}."
 
     def _given_up(self, name: str, points: Sequence[Point]) -> str:
         """Say what the best of some inexact points takes at least, beside the recommended one."""
-        plan, estimate = self.evaluator.objectives.plan, self.evaluator.estimate
+        plan, estimate = self.evaluator.plan, self.evaluator.estimate
         bounds = stacked([estimate(point).values for point in points], len(plan.objectives))
-        score = scalarize(bounds, weights_of(self.evaluator.objectives), best=estimate(self.point).values)
+        score = scalarize(bounds, self.evaluator.objectives.weights, best=estimate(self.point).values)
         best = points[int(score.argmin())]
         needs, takes = (
-            amounts(estimate(point).facts, plan.objectives, plan.prices.currency)
+            amounts(estimate(point).facts, self.evaluator.objectives.minimised, plan.prices.currency)
             for point in (best, self.point)
         )
         front = self.evaluator.front
@@ -146,10 +145,10 @@ class Alternatives:
         mine, theirs = self.evaluator.estimate(self.point), self.evaluator.estimate(other)
         if theirs.violations:
             return f"breaks {listed(limit_words(name) for name in theirs.violations)} with the rest unchanged"
-        names = self.evaluator.objectives.plan.objectives
+        minimised = self.evaluator.objectives.minimised
         parts = [
-            f"{WORDS[name]} {change_text(after / before if before else 1.0)}"
-            for name, before, after in zip(names, mine.values, theirs.values, strict=True)
+            f"{one.words} {change_text(after / before if before else 1.0)}"
+            for one, before, after in zip(minimised, mine.values, theirs.values, strict=True)
         ]
         if theirs.exact:
             return ", ".join(parts)

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sflsim.formatting import counted, number_text, seconds_text, target_text
+from sflsim.formatting import counted, target_text
 from sflsim.planner.evaluator import Evaluator
-from sflsim.planner.objectives import Estimate, split
+from sflsim.planner.objectives import Estimate
 from sflsim.planner.space import Point
-from sflsim.planner.text.wording import amounts, limit_text, limit_words, listed
-
-GROWING = ("deadline", "budget", "bytes_per_client", "bytes_per_client_and_month")
-"""Constraints on what more rounds only add to."""
+from sflsim.planner.text.wording import limit_text, limit_words, listed
+from sflsim.scenario.plan_criteria import constraint
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def _obstacle(name: str, estimates: Sequence[tuple[Point, Estimate]]) -> Obstacl
 def attainable(point: Point, evaluator: Evaluator) -> float:
     """Return a target that all runs of a point are known to reach with every constraint kept; 0: none."""
     timings = evaluator.timings[point.number]
-    kept = np.flatnonzero(evaluator.objectives.ahead(evaluator.tables[point.number], timings)[1] == 0.0)
+    kept = np.flatnonzero(evaluator.expectation(point).violation == 0.0)
     if not len(kept):
         return 0.0
     seen = [
@@ -112,11 +110,11 @@ def _or_less(one: Obstacle) -> str:
 
 def _lower_target(points: Sequence[Point], evaluator: Evaluator) -> Iterator[str]:
     """Yield the highest target known to be feasible, if there is any."""
-    if evaluator.objectives.target is None:
+    if evaluator.target is None:
         return
     best = max(points, key=lambda point: attainable(point, evaluator))
     reached = attainable(best, evaluator)
-    if 0.0 < reached < evaluator.objectives.target:
+    if 0.0 < reached < evaluator.target:
         yield f"A target of {_floored(reached)} would be feasible, with {best.label}."
 
 
@@ -127,29 +125,22 @@ def _floored(accuracy: float) -> str:
 def _needs(evaluator: Evaluator, point: Point) -> Iterator[str]:
     """Yield what would have to give for a point to be feasible, the worst first."""
     estimate = evaluator.estimate(point)
-    plan, facts = evaluator.objectives.plan, estimate.facts
-    rules, least = (
-        plan.constraints,
-        "at least " if not estimate.exact or "target" in estimate.violations else "",
-    )
-    for name, violation in sorted(estimate.violations.items(), key=lambda item: -item[1]):
-        if name == "target":
+    least = "at least " if not estimate.exact or "target" in estimate.violations else ""
+    share = evaluator.plan.constraints.probability
+    for path, violation in sorted(estimate.violations.items(), key=lambda item: -item[1]):
+        if path == "target":
             yield f"{_missed(evaluator, point)}: {_remedy(evaluator, point)}."
-        elif name == "deadline" and rules.deadline:
-            limit = seconds_text(rules.deadline.within)
-            needed = seconds_text(rules.deadline.within * (1 + violation))
-            share = rules.deadline.probability
-            seeds = "" if share == 1 else f" in {target_text(share)} of the seeds"
-            yield f"It needs {least}{needed}{seeds}; the deadline is {limit}."
-        elif name == "device_memory":
-            yield f"Its training takes {1 + violation:.3g} times the memory of a device."
-        elif name == "budget":
-            money = amounts(facts, ["cost"], plan.prices.currency)
-            yield f"It costs {least}{money}; the budget is {number_text(rules.budget or 0.0)}."
-        else:
-            needed, limit = (limit_text(name, one, plan.prices.currency) for one in estimate.limited[name])
-            words = limit_words(name)
-            yield f"{words[0].upper()}{words[1:]}: {least}{needed}, where {limit} are allowed."
+            continue
+        words, currency = limit_words(path), evaluator.plan.prices.currency
+        taken, limit = (limit_text(path, amount, currency) for amount in estimate.limited[path])
+        yield constraint(path)[0].sentence.format(
+            Words=f"{words[0].upper()}{words[1:]}",
+            least=least,
+            taken=taken,
+            limit=limit,
+            times=f"{1 + violation:.3g}",
+            seeds="" if share == 1 else f" in {target_text(share)} of the seeds",
+        )
     if not estimate.exact:
         yield "It was not trained to the end, and may break more."
 
@@ -157,7 +148,7 @@ def _needs(evaluator: Evaluator, point: Point) -> Iterator[str]:
 def _missed(evaluator: Evaluator, point: Point) -> str:
     """Return how many seeds reach the target, and how far the worst of the others comes."""
     reaches = evaluator.reaches(evaluator.timings[point.number])
-    target = target_text(evaluator.objectives.target or 1.0)
+    target = target_text(evaluator.target or 1.0)
     worst = target_text(round(min(one.best for one in reaches if not one.reached), 3))
     if len(reaches) == 1:
         return f"It does not reach {target}, and comes to {worst} at best"
@@ -168,9 +159,8 @@ def _missed(evaluator: Evaluator, point: Point) -> str:
 
 def _remedy(evaluator: Evaluator, point: Point) -> str:
     """Return what may help a point that misses the target."""
-    violated = [
-        limit_words(name) for name in evaluator.estimate(point).violations if split(name)[1] in GROWING
-    ]
+    violations = evaluator.estimate(point).violations
+    violated = [limit_words(path) for path in violations if path != "target" and constraint(path)[0].grows]
     reached = attainable(point, evaluator)
     lower = f"lower the target (to {_floored(reached)} it keeps every constraint)" if reached else ""
     if violated:

@@ -10,13 +10,15 @@ import pandas as pd
 from sflsim.explainer.bottleneck import bottleneck, describe
 from sflsim.formatting import counted, mean_text, target_text
 from sflsim.planner.evaluator import Evaluator
-from sflsim.planner.selection import Selection, weights_of
-from sflsim.planner.space import VARIANT, Point, Space, text_of
+from sflsim.planner.selection import Selection
+from sflsim.planner.space import VARIANT, Point, Space
 from sflsim.planner.spread import chance_better, chance_kept, deviation
 from sflsim.planner.text.alternatives import SAME, Alternatives
 from sflsim.planner.text.infeasible import explained
-from sflsim.planner.text.wording import WORDS, amounts, change_text, limit_text, limit_words, listed
+from sflsim.planner.text.wording import amounts, change_text, limit_text, limit_words, listed
+from sflsim.planner.values import text_of
 from sflsim.retime.scaling import less_is_better
+from sflsim.scenario.plan_criteria import OBJECTIVES
 
 DOUBT, RIVALS = 0.05, 3
 """From which probability on another point is named as the better choice, and how many of them."""
@@ -30,7 +32,7 @@ def explain(
     lines = explained(evaluator, nearest) if chosen is None else _recommended(evaluator, selection)
     about = chosen or nearest
     if about is not None:
-        found = bottleneck(about.scenario, evaluator.timings_of(about.scenario, keep=True))
+        found = bottleneck(about.scenario, evaluator.timer.with_outcomes(about.scenario, evaluator.target))
         binding = ([describe(found)] if found else []) + list(_helps(table))
         lines += _section("What binds there:", binding)
     if chosen is not None:
@@ -38,7 +40,7 @@ def explain(
         lines += _section("Each decision, all else as recommended:", decisions)
         lines += _section("Margin to each limit:", list(_margins(evaluator, chosen)))
         lines += _section("How sure that is:", list(_sure(table, selection, evaluator)))
-    if evaluator.objectives.target is None:
+    if evaluator.target is None:
         lines += ["", "No target accuracy: points are compared by what equal numbers of rounds take."]
     return "\n".join([*lines, "", _effort(space, evaluator)])
 
@@ -62,23 +64,24 @@ def _effort(space: Space, evaluator: Evaluator) -> str:
 
 
 def _recommended(evaluator: Evaluator, selection: Selection) -> list[str]:
-    point, plan, target = selection.pareto[0], evaluator.objectives.plan, evaluator.objectives.target
+    point, target = selection.pareto[0], evaluator.target
     estimate = evaluator.estimate(point)
-    names = list(dict.fromkeys([*plan.objectives, "time"]))
+    minimised = evaluator.objectives.minimised
+    told = dict.fromkeys([*minimised, OBJECTIVES["time"]])
     what = "Its rounds take" if target is None else f"To {target_text(target)} accuracy it takes"
     seeds = f"means over {len(evaluator.seeds)} seeds" if len(evaluator.seeds) > 1 else "one seed"
     lines = [
         f"Recommended: {point.label}",
-        f"  {what} {amounts(estimate.facts, names, plan.prices.currency)}, "
+        f"  {what} {amounts(estimate.facts, told, evaluator.plan.prices.currency)}, "
         f"in {mean_text(estimate.facts['rounds'])} rounds ({seeds}).",
     ]
     if len(selection.pareto) == 1:
         return [*lines, "  No other feasible point is better in anything that counts."]
     ratios = []
-    for column, name in enumerate(plan.objectives):
+    for column, one in enumerate(minimised):
         best = min(evaluator.estimate(other).values[column] for other in selection.pareto)
         ratio = estimate.values[column] / best if best else 1.0
-        ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {WORDS[name]}")
+        ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {one.words}")
     others = f"the best balance of {len(selection.pareto)} points that nothing beats"
     return [*lines, f"  It has {listed(ratios)}: {others}."]
 
@@ -118,7 +121,7 @@ def _other(evaluator: Evaluator, chosen: Point, number: int) -> str:
 
 def _margins(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
     """Yield how far the recommended point is below each limit."""
-    estimate, currency = evaluator.estimate(chosen), evaluator.objectives.plan.prices.currency
+    estimate, currency = evaluator.estimate(chosen), evaluator.plan.prices.currency
     for name, (found, limit) in estimate.limited.items():
         if name == "device_memory" and not found:  # no device's memory is known
             continue
@@ -139,11 +142,12 @@ def _spread(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
         return
     spread = deviation(mine.times_s)
     if not math.isnan(spread):
-        share = percent(spread / mine.facts["time"]) if mine.facts["time"] else percent(0.0)
+        mean_s = mine.facts[OBJECTIVES["time"].column]
+        share = percent(spread / mean_s) if mean_s else percent(0.0)
         yield f"Its time has a standard deviation of {share} over {seeds} seeds."
     exact = [(point, evaluator.estimate(point)) for point in evaluator.timed if point.number != chosen.number]
     chances = [
-        (chance_better(mine, one, weights_of(evaluator.objectives)), point)
+        (chance_better(mine, one, evaluator.objectives.weights), point)
         for point, one in exact
         if one.exact and one.feasible
     ]
@@ -177,7 +181,7 @@ def _sure(table: pd.DataFrame, selection: Selection, evaluator: Evaluator) -> It
     if selection.open:
         might = f"{counted(len(selection.open), 'point')} might still be better"
         yield f"{might}; only what was expected to win was trained to the end."
-    deadline, seeds = evaluator.objectives.plan.constraints.deadline, len(evaluator.seeds)
+    deadline, seeds = evaluator.plan.constraints.deadline, len(evaluator.seeds)
     if deadline and deadline.probability < 1 and seeds * (1 - deadline.probability) < 1 - 1e-9:
         share = target_text(deadline.probability)
         yield f"{share} of {counted(seeds, 'seed')} are all of them: more 'seeds' would say more."

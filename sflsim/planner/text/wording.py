@@ -4,46 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sflsim.formatting import bytes_text, in_unit, joule_unit, number_text, seconds_text
-from sflsim.planner.objectives import split
-
-WORDS = {"time": "time", "cost": "cost", "energy": "client energy", "bytes": "bytes per client"}
-LIMITS = {
-    "target": "the target accuracy",
-    "deadline": "the deadline",
-    "device_memory": "the memory of the devices",
-    "server_memory": "the memory of the server",
-    "bytes_per_client": "the bytes per client",
-    "bytes_per_client_and_month": "the bytes per client and month",
-    "budget": "the budget",
-}
+from sflsim.formatting import UNIT_OF, in_unit, number_text
+from sflsim.scenario.plan_criteria import Objective, constraint
 
 
-def limit_words(name: str) -> str:
+def limit_words(path: str) -> str:
     """Return a constraint in words, its group with it."""
-    group, rule = split(name)
-    return LIMITS[rule] + (f" of group {group}" if group else "")
+    if path == "target":
+        return "the target accuracy"
+    limited, group = constraint(path)
+    return limited.words + (f" of group {group}" if group else "")
 
 
-def limit_text(name: str, amount: float, currency: str) -> str:
+def limit_text(path: str, amount: float, currency: str) -> str:
     """Return what a constraint limits, or its limit: "21.0 min", "1.50 GiB"."""
-    rule = split(name)[1]
-    if rule == "deadline":
-        return seconds_text(amount)
-    if rule == "budget":
-        return f"{number_text(amount)} {currency}"
-    return f"{100 * amount:.3g} %" if name == "device_memory" else bytes_text(amount)
+    return amount_text(amount, constraint(path)[0].unit, currency)
 
 
-def amounts(facts: Mapping[str, float], names: Iterable[str], currency: str) -> str:
+def amounts(facts: Mapping[str, float], objectives: Iterable[Objective], currency: str) -> str:
     """Return the objectives of a point: "1.20 h, 3.40 EUR"."""
-    texts = {
-        "time": seconds_text(facts["time"]),
-        "cost": f"{number_text(facts['cost'])} {currency}",
-        "energy": in_unit(facts["energy"], joule_unit) + " of client energy",
-        "bytes": bytes_text(facts["bytes"]) + " per client",
-    }
-    return ", ".join(texts[name] for name in names)
+    return ", ".join(
+        one.amount.format(amount_text(facts[one.column], one.unit, currency)) for one in objectives
+    )
+
+
+def amount_text(amount: float, unit: str, currency: str) -> str:
+    """Return an amount in a unit that reads well: 1536 byte as "1.50 KiB"."""
+    if unit == "share":
+        return f"{100 * amount:.3g} %"
+    return f"{number_text(amount)} {currency}" if unit == "money" else in_unit(amount, UNIT_OF[unit])
 
 
 def change_text(ratio: float) -> str:

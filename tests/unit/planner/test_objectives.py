@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
+from handmade import scenario, timing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sflsim.planner.objectives import Estimate, Objectives, reach
+from sflsim.planner.objectives import Estimate, Objectives
+from sflsim.planner.progress import time_to_target
 from sflsim.retime.timing import Known, Timing
 from sflsim.scenario.plan_block import PlanConfig
 
 BLOCK = PlanConfig.model_validate({"decisions": {"server.slots": [1, 2]}, "objectives": ["time"]})
 
 
-def timing(seed: int) -> Timing:
+SCENARIO = scenario()
+
+
+def run(seed: int) -> Timing:
     """Return a run of three evaluations, called s0, s1 and s2 under seed s."""
-    each, groups = np.arange(3.0), np.zeros((3, 1))
-    keys = tuple(f"{seed}{row}" for row in range(3))
-    return Timing(seed, keys, np.arange(3), each, each, groups, groups, groups, 0.5, 1.0, 1.0)
+    return timing(seed, [f"{seed}{row}" for row in range(3)])
+
+
+def estimated(known: Known, timings: list[Timing], block: PlanConfig, target: float | None) -> Estimate:
+    objectives = Objectives(block, target)
+    tables = [objectives.table(SCENARIO, one) for one in timings]
+    return objectives.estimate(tables, timings, [time_to_target(one, known, target) for one in timings])
 
 
 @pytest.mark.parametrize(
@@ -35,33 +43,25 @@ def timing(seed: int) -> Timing:
 )
 def test_accuracy_is_that_of_the_seeds_that_were_trained(known: Known, expected: float) -> None:
     """A seed of which nothing is known does not count as one at zero; one that diverged does."""
-    objectives, timings = Objectives(BLOCK, 0.8), [timing(0), timing(1)]
-    tables = [dict.fromkeys(("time", "cost", "energy", "bytes", "busiest"), one.time_s) for one in timings]
-    reaches = [reach(one, known, 0.8) for one in timings]
-    assert objectives.estimate(tables, timings, reaches).facts["accuracy"] == pytest.approx(
-        expected, nan_ok=True
-    )
+    facts = estimated(known, [run(0), run(1)], BLOCK, 0.8).facts
+    assert facts["accuracy"] == pytest.approx(expected, nan_ok=True)
 
 
 def test_without_a_target_no_accuracy_is_claimed() -> None:
     """Nothing was trained then."""
-    objectives, one = Objectives(BLOCK, None), timing(0)
-    table = dict.fromkeys(("time", "cost", "energy", "bytes", "busiest"), one.time_s)
-    assert math.isnan(objectives.estimate([table], [one], [reach(one, {}, None)]).facts["accuracy"])
+    assert math.isnan(estimated({}, [run(0)], BLOCK, None).facts["accuracy"])
 
 
-def judged(known: Known, timings: list[Timing], **constraints: object) -> Estimate:
+def limited(known: Known, timings: list[Timing], **constraints: object) -> Estimate:
     block = PlanConfig.model_validate({"objectives": ["time"], "constraints": constraints})
-    objectives, reaches = Objectives(block, 0.8), [reach(one, known, 0.8) for one in timings]
-    tables = [dict.fromkeys(("time", "cost", "energy", "bytes", "busiest"), one.time_s) for one in timings]
-    return objectives.estimate(tables, timings, reaches)
+    return estimated(known, timings, block, 0.8)
 
 
 def test_a_missed_target_does_not_hide_the_deadline() -> None:
     """A run that takes 2 s without coming to its target is not nearer to a deadline of 500 ms for that."""
     known = {"00": (0.1, 2.0), "01": (0.5, 1.0), "02": (0.78, 1.0)}
-    violation = judged(known, [timing(0)], deadline="500 ms").violations
-    assert violation == pytest.approx({"deadline": 3.0, "target": 0.8 / 0.78 - 1})
+    violations = limited(known, [run(0)], deadline="500 ms").violations
+    assert violations == pytest.approx({"deadline": 3.0, "target": 0.8 / 0.78 - 1})
 
 
 @given(
@@ -69,14 +69,14 @@ def test_a_missed_target_does_not_hide_the_deadline() -> None:
     order=st.permutations(range(9)),
     probability=st.sampled_from([0.3, 0.6, 1.0]),
 )
-def test_no_excess_shrinks_as_more_becomes_known(
+def test_no_violation_shrinks_as_more_becomes_known(
     accuracies: list[float], order: list[int], probability: float
 ) -> None:
     """So the search for the nearest point, by least violation, may stop at the first that is exact."""
-    timings, known = [timing(seed) for seed in range(3)], dict[str, tuple[float, float]]()
+    timings, known = [run(seed) for seed in range(3)], dict[str, tuple[float, float]]()
     deadline, before = {"within": "500 ms", "probability": probability}, dict[str, float]()
     for place in order:
         known[f"{place // 3}{place % 3}"] = (accuracies[place], 1.0)
-        after = judged(known, timings, deadline=deadline).violations
+        after = limited(known, timings, deadline=deadline).violations
         assert all(after[name] >= violation for name, violation in before.items())
         before = after

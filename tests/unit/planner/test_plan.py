@@ -18,7 +18,8 @@ from sflsim.errors import RunError, ScenarioError
 from sflsim.planner.pareto import front, hypervolume
 from sflsim.planner.plan import Plan, plan
 from sflsim.planner.text.wording import change_text, listed
-from sflsim.scenario.plan_block import PlanConfig, Range
+from sflsim.scenario.plan_block import PlanConfig
+from sflsim.scenario.plan_values import Range
 from sflsim.scenario.schema import Scenario
 
 SLOTS = {"server.slots": [1, 2]}
