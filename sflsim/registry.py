@@ -208,6 +208,19 @@ def register_distribution(distribution: Component) -> Component:
     return _register("distributions", distribution)
 
 
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """Forget afterwards what is registered meanwhile, and what installed packages offer meanwhile."""
+    before = {group: list(components) for group, components in _registered.items()}
+    _installed.cache_clear()
+    try:
+        yield
+    finally:
+        _registered.clear()
+        _registered.update(before)
+        _installed.cache_clear()
+
+
 def algorithm_of(config: BaseModel) -> type[Any]:
     """Return the algorithm whose Config this is: one of a package only where that is imported already."""
     kind = type(config)

@@ -1,7 +1,8 @@
 """No module touches another's private names: a name that begins with `_` is used where it was made.
 
-Read from the source, without running it. An object's own class, and the module in which that class
-stands, may use its private names.
+Read from the source, without running it; tests are no exception, nor what they put in the place of
+something (`setattr`, `mock.patch`). An object's own class, and the module in which that class stands,
+may use its private names.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ LIBRARIES = {
     "_parameters": "torch: a module's own parameters, to be replaced in place",
     "_backward_hooks": "torch: has no public question for hooks",
     "_backward_pre_hooks": "torch: has no public question for hooks",
+    "_post_accumulate_grad_hooks": "torch: has no public question for hooks",
     "_forward_hooks": "torch: has no public question for hooks",
     "_forward_pre_hooks": "torch: has no public question for hooks",
     "_addmm_activation": "torch: an operator's name",
     "_local_scalar_dense": "torch: an operator's name",
+    "_scaled_dot_product_flash_attention": "torch: an operator's name",
+    "_scaled_dot_product_efficient_attention": "torch: an operator's name",
+    "_scaled_dot_product_flash_attention_for_cpu": "torch: an operator's name",
     "_foreach_add_": "torch: its optimizers' operator on many tensors at once",
     "_foreach_copy_": "torch: as `_foreach_add_`",
     "_BatchNorm": "torch: the class of all batch norms",
@@ -33,6 +38,8 @@ LIBRARIES = {
     "_attn_implementation": "transformers: the attention kernel of a configuration",
 }
 """What outside libraries keep private and the code needs all the same."""
+SOON_GONE = {"_pool"}  # of a sweep's test, until pools are handed in
+REPLACING = ("setattr", "getattr", "patch", "patch.object")
 
 
 def private_accesses(source: str) -> Iterator[tuple[int, str, str]]:
@@ -44,9 +51,17 @@ def private_accesses(source: str) -> Iterator[tuple[int, str, str]]:
             names = [node.attr]
         elif isinstance(node, ast.ImportFrom):
             names = [one.name for one in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(REPLACING):
+            names = [text.rpartition(".")[2] for text in _texts(node)]
         else:
             continue
         yield from ((node.lineno, ast.unparse(node), name) for name in names if _private(name, own))
+
+
+def _texts(node: ast.Call) -> list[str]:
+    """The texts among the first two arguments: what `setattr(of, "name")` or `patch("of.name")` replaces."""
+    constants = (argument.value for argument in node.args[:2] if isinstance(argument, ast.Constant))
+    return [text for text in constants if isinstance(text, str)]
 
 
 def _made(node: ast.AST) -> Iterator[str]:
@@ -71,10 +86,9 @@ def _private(name: str, own: set[str]) -> bool:
 
 @cache
 def accesses() -> list[tuple[str, str]]:
-    """Return those of the package, the benchmarks and the analyses: place and expression, name."""
-    paths = [
-        path for folder in ("sflsim", "benchmarks", "analysis") for path in (ROOT / folder).rglob("*.py")
-    ]
+    """Return those of the package, the benchmarks, the analyses and the tests: place and expression, name."""
+    folders = ("sflsim", "benchmarks", "analysis", "tests")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return [
         (f"{path.relative_to(ROOT)}:{line}: {text}", name)
         for path in sorted(paths)
@@ -83,15 +97,24 @@ def accesses() -> list[tuple[str, str]]:
 
 
 def test_no_private_name_of_another_module_is_touched() -> None:
-    found = [place for place, name in accesses() if name not in LIBRARIES]
+    found = [place for place, name in accesses() if name not in {*LIBRARIES, *SOON_GONE}]
     assert not found, "\n".join(found)
 
 
 def test_every_exception_is_used() -> None:
-    assert {name for _, name in accesses()} == set(LIBRARIES)
+    assert {name for _, name in accesses()} - SOON_GONE == set(LIBRARIES)
 
 
-@pytest.mark.parametrize("line", ["other._name", "a.b()._name = 1", "from sflsim.clock import _name"])
+ACCESSES = [
+    "other._name",
+    "a.b()._name = 1",
+    "from sflsim.clock import _name",
+    "patch.setattr(other, '_name', 1)",
+    "patch.setattr('sflsim.clock._name', 1)",
+]
+
+
+@pytest.mark.parametrize("line", ACCESSES)
 def test_a_private_access_is_found(line: str) -> None:
     assert [name for _, _, name in private_accesses(f"def f(other, a):\n    {line}\n")] == ["_name"]
 

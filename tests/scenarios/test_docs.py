@@ -43,15 +43,15 @@ def blocks(page: Path) -> list[Block]:
 
 
 @pytest.fixture
-def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that looks like a clone; scenarios read in it are cut short, what is registered goes again."""
     for name in ("scenarios", "analysis"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.setattr(sflsim, "load_scenario", shortened(load_scenario), raising=False)
     monkeypatch.setattr(sflsim, "parse_scenario", shortened(parse_scenario), raising=False)
-    return tmp_path
+    with registry.forgetting():
+        yield tmp_path
 
 
 def shortened(read: Callable[..., Any]) -> Callable[..., Any]:

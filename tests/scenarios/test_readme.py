@@ -70,14 +70,12 @@ def test_the_added_algorithm_learns(at_root: Path, monkeypatch: pytest.MonkeyPat
     source = at_root / "momentum.py"
     snippets = [block for block in blocks("python", ALGORITHMS) if "register_algorithm" in block]
     source.write_text("".join(block.split("\nchanges = ")[0] for block in snippets))
-    monkeypatch.setattr(registry, "_registered", {})
+    changes = ["variants=[splitfed-v1, splitfed-momentum]", "stop.rounds=30", "seeds=[0]"]
     monkeypatch.syspath_prepend(at_root)
-    importlib.import_module("momentum")
-    scenario = sflsim.load_scenario(
-        "scenarios/quickstart.yaml",
-        ["variants=[splitfed-v1, splitfed-momentum]", "stop.rounds=30", "seeds=[0]"],
-    )
-    accuracy = sflsim.simulate(scenario).summary().set_index("variant")["accuracy_mean"]
+    with registry.forgetting():
+        importlib.import_module("momentum")
+        scenario = sflsim.load_scenario("scenarios/quickstart.yaml", changes)
+        accuracy = sflsim.simulate(scenario).summary().set_index("variant")["accuracy_mean"]
     assert accuracy["splitfed-momentum"] > accuracy["splitfed-v1"] > 0.2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -21,11 +22,17 @@ from sflsim.session import Options, Session
 VARIED = {"up": "16 byte/s", "down": {"kind": "uniform", "low": "8 byte/s", "high": "9 byte/s"}}
 
 
-@pytest.fixture
-def ends() -> Iterator[tuple[Wire, Wire]]:
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         one = socket.create_connection(listening.getsockname())
         other, _ = listening.accept()
+    return one, other
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Wire, Wire]]:
+    one, other = connected()
     pair = Wire(one), Wire(other)
     yield pair
     for wire in pair:
@@ -62,9 +69,11 @@ def test_the_link_is_as_slow_as_it_is_told(ends: tuple[Wire, Wire]) -> None:
 
 def test_what_is_no_message_is_refused(ends: tuple[Wire, Wire]) -> None:
     """Neither memory for absurd lengths, nor types that were not agreed on, nor silence instead of an end."""
-    ends[0]._socket.sendall(LENGTHS.pack(1 << 31, 0))
-    with pytest.raises(SflsimError, match="no message"):
-        ends[1].receive()
+    stranger, listening = connected()
+    wire = Wire(listening)
+    stranger.sendall(LENGTHS.pack(1 << 31, 0))
+    with stranger, closing(wire), pytest.raises(SflsimError, match="no message"):
+        wire.receive()
     ends[1].send("other")
     with pytest.raises(SflsimError, match="expected 'model', got 'other'"):
         ends[0].receive("model")

@@ -184,13 +184,22 @@ def test_everybody_is_drawn_as_often_as_they_are_there() -> None:
     assert chi_square < 29 + SIGMAS * math.sqrt(2 * 29)
 
 
-def test_a_large_fleet_is_asked_only_as_far_as_needed() -> None:
+def test_a_large_fleet_is_queried_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 10^6 devices a draw makes about participants / share timelines; a closed group none at all."""
+    made: list[str] = []
+    for kind in (MarkovAvailable, DailyAvailable):
+
+        def counted(config: Any, seed: int, name: str, timeline: Any = kind.timeline) -> Timeline:
+            made.append(name)
+            return timeline(config, seed, name)
+
+        monkeypatch.setattr(kind, "timeline", counted)
     availability = fleet_of(10**6, {"kind": "markov", "on": "1 h", "off": "3 h"})
     chosen, _ = availability.draw(1, 100, 0.0)
     assert len(chosen) == 100
-    assert 250 < len(availability._timelines) < 700  # 400 expected; standard deviation 35
+    assert 250 < len(made) < 700  # 400 expected; standard deviation 35
+    made.clear()
 
     asleep = fleet_of(10**6, {"kind": "daily", "from": "22:00", "to": "06:00", "jitter": "1 h"})
     assert asleep.draw(1, 100, 12 * HOUR_S) == ([], 21 * HOUR_S)
-    assert not asleep._timelines
+    assert not made

@@ -21,16 +21,23 @@ class Linear(BaseModel):
     bias: bool = True
 
 
+class Old(BaseModel):
+    """A partition as it was written for an older version."""
+
+    kind: Literal["old"] = "old"
+
+    def deal(self, labels: Any, clients: int, seed: int) -> list[Any]:
+        return []
+
+
 MODEL: TypeAdapter[Any] = TypeAdapter(Annotated[Any, registry.OneOf(registry.models)])
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     """Leave the registry as it was."""
-    registry._installed.cache_clear()
-    yield
-    registry._registered.clear()
-    registry._installed.cache_clear()
+    with registry.forgetting():
+        yield
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
@@ -112,14 +119,8 @@ def test_no_name() -> None:
 def test_partition_of_an_older_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """A partition with a method deal is refused with the new name, registered or installed."""
 
-    class Old(BaseModel):
-        kind: Literal["old"] = "old"
-
-        def deal(self, labels: Any, clients: int, seed: int) -> list[Any]:
-            return []
-
     with pytest.raises(SflsimError, match=r"Old has a method deal\(.*rename it partition\("):
         registry.register_partition(Old)
-    monkeypatch.setattr(registry, "_built_in", lambda group: (Old,))
-    with pytest.raises(SflsimError, match=r"rename it partition\("):
+    offer(monkeypatch, EntryPoint("old", f"{__name__}:Old", "sflsim.partitions"))
+    with registry.trusting(), pytest.raises(SflsimError, match=r"rename it partition\("):
         registry.partitions()

@@ -53,28 +53,27 @@ GROUP = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of a run, a sweep and a plan, made where all three were registered."""
     place = tmp_path_factory.mktemp("made")
-    before = {group: list(components) for group, components in registry._registered.items()}
-    for register, component in (
-        (sflsim.register_algorithm, Ours),
-        (sflsim.register_model, Net),
-        (sflsim.register_distribution, Wait),
-    ):
-        register(component)
-    content = data(variants=[{"algorithm": "ours"}, {"algorithm": "splitfed-v2"}], target_accuracy="50%")
-    content["workload"] = {**content["workload"], "model": {"kind": "our-net", "hidden": [8]}}
-    content["fleet"] = {"clients": 3, "groups": [GROUP], "straggler": {"kind": "our-wait", "mean": "1 s"}}
-    content["server"] = {**content.get("server", {}), "slots": 2}
-    scenario = read(content)
-    run = simulate(scenario, timing_only=True)
-    run.save(place / "run", plots=False)
-    sflsim.sweep(scenario, SLOTS, timing_only=True).save(place / "sweep")
-    del content["target_accuracy"]
-    sflsim.plan(read({**content, "plan": {"decisions": SLOTS, "objectives": ["time"]}})).save(place / "plan")
-    (place / "summary.csv").write_text(run.summary().to_csv(index=False))
-    (place / "batteries").write_text("\n".join(run.empty_batteries()))
-    run.trace(place / "trace.json")
-    registry._registered.clear()
-    registry._registered.update(before)
+    with registry.forgetting():
+        for register, component in (
+            (sflsim.register_algorithm, Ours),
+            (sflsim.register_model, Net),
+            (sflsim.register_distribution, Wait),
+        ):
+            register(component)
+        content = data(variants=[{"algorithm": "ours"}, {"algorithm": "splitfed-v2"}], target_accuracy="50%")
+        content["workload"] = {**content["workload"], "model": {"kind": "our-net", "hidden": [8]}}
+        content["fleet"] = {"clients": 3, "groups": [GROUP], "straggler": {"kind": "our-wait", "mean": "1 s"}}
+        content["server"] = {**content.get("server", {}), "slots": 2}
+        scenario = read(content)
+        run = simulate(scenario, timing_only=True)
+        run.save(place / "run", plots=False)
+        sflsim.sweep(scenario, SLOTS, timing_only=True).save(place / "sweep")
+        del content["target_accuracy"]
+        content["plan"] = {"decisions": SLOTS, "objectives": ["time"]}
+        sflsim.plan(read(content)).save(place / "plan")
+        (place / "summary.csv").write_text(run.summary().to_csv(index=False))
+        (place / "batteries").write_text("\n".join(run.empty_batteries()))
+        run.trace(place / "trace.json")
     return place
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -263,13 +264,17 @@ def test_select_among_the_available() -> None:
 
 
 def test_a_fleet_of_a_million_makes_only_its_participants() -> None:
-    """Nothing is made for the others, and a device forgotten is made again equal."""
+    """The others take no memory: a million objects would take 50 MB at the very least."""
+    tracemalloc.start()
     fleet = build_fleet(config(10**6, PI, NANO, participants=100), 0)
     chosen = fleet.select(0, 100)
     for index in chosen:
         fleet.device(index)
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
 
-    assert len(chosen) == 100 == len(fleet._devices)
+    assert len(chosen) == 100
+    assert kept_bytes < 1e6
     assert fleet.device(999_999).name == "jetson-nano-299999"
 
 
@@ -278,8 +283,9 @@ def test_devices_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sflsim.fleet.population.DEVICE_CACHE_SIZE", 2)
     fleet = build_fleet(config(5, RANDOM_PI), 0)
     before = draws(fleet, 0)
-    for index in range(5):
-        fleet.device(index)
+    first, *_, fourth, fifth = [fleet.device(index) for index in range(5)]
 
-    assert list(fleet._devices) == [3, 4]
+    assert fleet.device(4) is fifth
+    assert fleet.device(3) is fourth
+    assert fleet.device(0) is not first
     assert draws(fleet, 0) == before

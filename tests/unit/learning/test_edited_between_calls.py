@@ -15,7 +15,6 @@ import pytest
 import transformers
 
 import sflsim
-from sflsim import registry
 from sflsim.errors import ScenarioError
 from sflsim.learning import stamps, user_code
 from sflsim.learning.data.text import load_tokenizer
@@ -84,7 +83,7 @@ def fresh(scenario: Path, cache: Path | None = None) -> list[float]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Any:
-    path, trust = list(sys.path), list(getattr(registry, "_trust", []))
+    path = list(sys.path)
     (tmp_path / "parts").mkdir()
     (tmp_path / "network.py").write_text(NETWORK)
     (tmp_path / "parts" / "__init__.py").write_text("")
@@ -99,8 +98,6 @@ def folder(tmp_path: Path) -> Any:
         name for name in sys.modules if name == "sflsim_scenario_network" or name.split(".")[0] == "parts"
     ]:
         del sys.modules[name]
-    if trust:
-        registry._trust[:] = trust
 
 
 EDITS = {

@@ -27,7 +27,7 @@ from sflsim.record import tables
 from sflsim.report import html_gantt
 from sflsim.report.html_curves import curves
 from sflsim.report.html_fleet import fleet
-from sflsim.report.html_points import _given_up, _plain_table, plan_report, sweep_report
+from sflsim.report.html_points import plan_report, sweep_report
 from sflsim.report.html_run import run_report
 
 pytest.importorskip("plotly")
@@ -251,18 +251,31 @@ def test_names_stay_text_in_sweeps_and_plans() -> None:
         assert EVIL in json.dumps(elements.data)
 
 
-def test_what_was_given_up_is_counted_by_reason() -> None:
+@pytest.mark.parametrize(
+    ("violated", "counted"),
+    [
+        (["budget", "", "deadline, budget"], ["3 given up", "2 break a constraint", "1 cannot win"]),
+        ([""], ["1 given up", "1 cannot win"]),
+        (None, ["3 given up", "3 cannot win"]),
+    ],
+)
+def test_what_was_given_up_is_counted_by_reason(violated: list[str] | None, counted: list[str]) -> None:
     """Points that break a constraint are not told to be beaten."""
-    both = pd.DataFrame({"violated": ["budget", "", "deadline, budget"]})
+    count = 3 if violated is None else len(violated)
+    points = pd.DataFrame({"point": range(count), "time_s": 1.0, "pareto": False, "exact": False})
+    points = points if violated is None else points.assign(violated=violated)
+    page = "".join(Elements(plan_report(points, decisions=[], objectives=["time_s"], name="p")).text)
 
-    assert _given_up(both) == "3 given up early: 2 break a constraint already, 1 cannot win"
-    assert _given_up(both[["violated"]].iloc[1:2]) == "1 given up early: 1 cannot win"
-    assert _given_up(both.drop(columns="violated")) == "3 given up early: 3 cannot win"
+    assert [words for words in counted if words not in page] == []
+    assert page.count("cannot win") == 1
+    assert ("break a constraint" in page) == (len(counted) == 3)
 
 
 def test_long_texts_of_a_plain_table_get_a_wide_column() -> None:
     """And only those; figures stay to the right."""
-    html = _plain_table(pd.DataFrame({"name": ["a"], "note": ["word " * 10], "ratio": [1.5]}))
+    points = pd.DataFrame({"point": [0], "time_s": [1.0], "pareto": [True], "recommended": [True]})
+    more = pd.DataFrame({"name": ["a"], "note": ["word " * 10], "ratio": [1.5]})
+    html = plan_report(points, decisions=[], objectives=["time_s"], name="p", tables={"More": more})
 
     assert '<td>a</td><td class="long">word ' in html
     assert '<td class="figure">1.5</td>' in html

@@ -62,7 +62,7 @@ class Late(MLP):
     shortcuts: int = 0
 
 
-def test_mistakes_are_explained_by_what_is_registered_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_explained_by_what_is_registered_now() -> None:
     """The schema that is kept for explanations is made anew where there is another component."""
 
     def mistake(model: dict[str, Any]) -> str:
@@ -70,11 +70,11 @@ def test_mistakes_are_explained_by_what_is_registered_now(monkeypatch: pytest.Mo
             read(data(workload={"model": model}))
         return str(caught.value)
 
-    monkeypatch.setattr(registry, "_registered", {})
     assert "did you mean 'hidden'?" in mistake({"kind": "mlp", "hiden": [8]})
     assert "'late'" in mistake({"kind": "late"})
-    registry.register_model(Late)
-    assert "did you mean 'shortcuts'?" in mistake({"kind": "late", "shortcut": 1})
+    with registry.forgetting():
+        registry.register_model(Late)
+        assert "did you mean 'shortcuts'?" in mistake({"kind": "late", "shortcut": 1})
 
 
 def test_what_a_name_may_be_is_said() -> None:

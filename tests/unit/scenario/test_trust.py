@@ -67,8 +67,8 @@ plan: {decisions: {server.slots: [1, 2]}, objectives: [time]}
 def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "network.py").write_text(NETWORK)
     (tmp_path / "own.yaml").write_text(SCENARIO)
-    yield tmp_path
-    registry._installed.cache_clear()
+    with registry.forgetting():
+        yield tmp_path
     sys.modules.pop("sflsim_scenario_network", None)
 
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sflsim.errors import RunError, ScenarioError
-from sflsim.experiment import folders
 from sflsim.learning.data.tables import TableSource
+from sflsim.readers.columnar import read_frame
 from sflsim.record import tables
 
 TEXTS = [f"text number {number}" for number in range(1000)]
@@ -133,7 +133,7 @@ def test_a_folders_name_is_no_column(tmp_path: Path) -> None:
 
     frame = pd.DataFrame({"tau": [1, 2]})
     tables.write_table(frame, file.parent / "sweep.parquet")
-    pd.testing.assert_frame_equal(folders._table(file.parent / "sweep.parquet", "sweep"), frame)
+    pd.testing.assert_frame_equal(read_frame(file.parent / "sweep.parquet"), frame)
 
 
 def test_a_damaged_table_of_a_run_is_told(tmp_path: Path) -> None:
@@ -159,5 +159,5 @@ def test_pandas_own_notes_are_kept(tmp_path: Path) -> None:
     )
     file = tmp_path / "points.parquet"
     tables.write_table(frame, file)
-    pd.testing.assert_frame_equal(folders._table(file, "plan"), pd.read_parquet(file))
+    pd.testing.assert_frame_equal(read_frame(file), pd.read_parquet(file))
     assert json.loads(pq.read_schema(file).metadata[b"pandas"])["columns"][0]["name"] == "word"

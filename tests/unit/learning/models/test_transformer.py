@@ -98,7 +98,8 @@ def inputs_of(name: str) -> tuple[Tensor, dict[str, Tensor]]:
 def whole_of(model: Transformer) -> nn.Module:
     """Return the library's own model with the weights that `build` draws under the same seed."""
     torch.manual_seed(11)
-    return transformers.AutoModel.from_config(model._settings()).eval()
+    config = transformers.AutoConfig.for_model(**(model.config or {}))
+    return transformers.AutoModel.from_config(config, attn_implementation=model.attention).eval()
 
 
 def shape_of(name: str) -> tuple[int, ...]:
@@ -345,9 +346,9 @@ class Words(BaseModel):
 
 @pytest.fixture
 def _words() -> Iterator[None]:
-    sflsim.register_dataset(Words)
-    yield
-    registry._registered["datasets"].remove(Words)
+    with registry.forgetting():
+        sflsim.register_dataset(Words)
+        yield
 
 
 def scenario_of(variants: list[Any], model: Transformer, **more: Any) -> sflsim.Scenario:
