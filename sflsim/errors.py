@@ -53,6 +53,13 @@ class ScenarioError(SflsimError):
         return "\n".join(str(problem) for problem in self.problems)
 
 
+def refused(
+    path: str, found: object, allowed: str, remedy: str = "", file: str = "", line: int | None = None
+) -> ScenarioError:
+    """Return the error of one `Problem`."""
+    return ScenarioError(Problem(path, str(found), allowed, remedy, file, line))
+
+
 class RunError(SflsimError):
     """A run folder cannot be read or written."""
 

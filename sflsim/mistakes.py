@@ -28,7 +28,7 @@ def mistake(reason: str, found: Any, allowed: str, remedy: str = "") -> Pydantic
     )
 
 
-def refusal(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
+def wrong_value(found: str, allowed: str, remedy: str = "") -> PydanticCustomError:
     """Return a mistake that what was found says by itself."""
     return mistake("", found, allowed, remedy)
 
@@ -46,5 +46,5 @@ def mistakes(found: Iterable[tuple[Place, PydanticCustomError]]) -> ValidationEr
 
 def raise_problems(found: Iterable[tuple[Place, Problem]]) -> None:
     """Raise one error that reports each problem at its place, if there is any."""
-    if errors := [(place, refusal(one.found, one.allowed, one.remedy)) for place, one in found]:
+    if errors := [(place, wrong_value(one.found, one.allowed, one.remedy)) for place, one in found]:
         raise mistakes(errors)

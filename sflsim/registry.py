@@ -24,7 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from sflsim.errors import SflsimError, did_you_mean
 from sflsim.fields import FieldFormat
-from sflsim.mistakes import mistakes, refusal
+from sflsim.mistakes import mistakes, wrong_value
 
 Component = TypeVar("Component", bound=type[Any])
 
@@ -328,7 +328,7 @@ class OneOf(FieldFormat):
         if isinstance(value, str):
             return self._config(configs, value, {}, (), info)
         if not isinstance(value, Mapping):
-            raise refusal(repr(value), self._allowed(configs))
+            raise wrong_value(repr(value), self._allowed(configs))
         name = value.get(self.tag)
         rest = {key: item for key, item in value.items() if key != self.tag}
         return self._config(configs, name, rest, (self.tag,), info)
@@ -346,7 +346,7 @@ class OneOf(FieldFormat):
             remedy = f"'{near[0]}' may be meant as '{self.tag}'" if near else did_you_mean(str(name), configs)
             if isinstance(name, str) and name in offered() and not trusted():
                 remedy = f"the installed {offered()[name].value.partition(':')[0]} offers it: {UNTRUSTED}"
-            error = refusal("nothing" if name is None else repr(name), ", ".join(configs), remedy)
+            error = wrong_value("nothing" if name is None else repr(name), ", ".join(configs), remedy)
             raise mistakes([(where, error)])
         return configs[name].model_validate({self.tag: name, **rest}, context=info and info.context)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Literal
 
 from sflsim.algorithms.fedavg import Averaging, FedAvgConfig
+from sflsim.errors import refused
 from sflsim.learning.costs import Costs
-from sflsim.simulation.base import refuse
 
 
 class FedLora(Averaging):
@@ -26,7 +26,7 @@ class FedLora(Averaging):
         """Refuse a model without adapters, and arguments that the optimizer does not take."""
         if not costs.client_frozen_bytes + costs.server_frozen_bytes:
             remedy = "add e.g. 'adapters: {rank: 8, alpha: 16}' to it, or use fedavg, which trains all of it"
-            raise refuse(
+            raise refused(
                 "workload.model", "a model without adapters", "one with adapters for fedlora", remedy
             )
         super().check(costs)

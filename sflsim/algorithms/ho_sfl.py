@@ -25,11 +25,12 @@ from pydantic import Field
 from sflsim.algorithms.common.first_order import check_optimizer
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
+from sflsim.errors import refused
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.optimizers import NAMES, PER_TENSOR, Optimizer, OptimizerConfig
 from sflsim.learning.zeroth_order import Direction, Directions, one_sided
-from sflsim.simulation.base import Weighting, refuse
+from sflsim.simulation.base import Weighting
 from sflsim.simulation.simulation import Lane, Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
@@ -148,10 +149,10 @@ class HoSfl(Synchronous):
         if name in PER_TENSOR:
             remedy = f"{name} sums over whole tensors, in an order that differs by device: replays differ"
             allowed = ", ".join(one for one in NAMES if one not in PER_TENSOR)
-            raise refuse("client_optimizer.name", name, allowed, remedy)
+            raise refused("client_optimizer.name", name, allowed, remedy)
         if self.config.client_optimizer.clip is not None:
             remedy = "a norm adds up whole tensors, in an order that differs by device: replays differ"
-            raise refuse("client_optimizer.clip", self.config.client_optimizer.clip, "none", remedy)
+            raise refused("client_optimizer.clip", self.config.client_optimizer.clip, "none", remedy)
         check_optimizer("client_optimizer", self.config.client_optimizer)
         check_optimizer("server_optimizer", self.config.server_optimizer)
 

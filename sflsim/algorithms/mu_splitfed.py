@@ -23,11 +23,12 @@ from sflsim.algorithms.common.replicas import ServerReplicas
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.clock.server import Job
+from sflsim.errors import refused
 from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.zeroth_order import Direction, descend_, rate, two_sided
-from sflsim.simulation.base import Count, Weighting, refuse
+from sflsim.simulation.base import Count, Weighting
 from sflsim.simulation.simulation import Lane, Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
@@ -169,7 +170,7 @@ class MuSplitFed(ServerReplicas):
             remedy = (
                 "give tau a number, or use over_selection: an adaptive tau waits for the slowest embeddings"
             )
-            raise refuse("deadline", "a deadline with tau: adaptive", "a deadline with a fixed tau", remedy)
+            raise refused("deadline", "a deadline with tau: adaptive", "a deadline with a fixed tau", remedy)
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""

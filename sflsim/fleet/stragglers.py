@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import refused
 from sflsim.fleet.distributions.base import DistributionConfig, Draws, as_mapping, one_kind
 from sflsim.mistakes import mistake, mistakes
 from sflsim.streams import Stream
@@ -172,13 +172,11 @@ class Slowdown:
         if self._redraw == "client":
             return 0
         if exchange >= MAX_EXCHANGES:
-            raise ScenarioError(
-                Problem(
-                    "fleet.straggler.redraw",
-                    f"exchange {exchange} of one round",
-                    f"up to {MAX_EXCHANGES} exchanges per round with redraw: exchange",
-                    "use 'redraw: round'",
-                )
+            raise refused(
+                "fleet.straggler.redraw",
+                f"exchange {exchange} of one round",
+                f"up to {MAX_EXCHANGES} exchanges per round with redraw: exchange",
+                "use 'redraw: round'",
             )
         return round * MAX_EXCHANGES + exchange
 

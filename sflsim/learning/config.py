@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import refused
 from sflsim.learning.costs import CostOverrides
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 from sflsim.registry import OneOf, datasets, models, partitions
 
 
@@ -34,7 +34,7 @@ class Workload(BaseModel):
         is_text = getattr(self.dataset, "sample_dtype", "float32") == "int64"
         if is_text and not hasattr(self.model, "vocabulary"):
             found = f"{self.model.kind}, which takes numbers, with the text of {self.dataset.kind}"
-            raise refusal(found, "a model of text, e.g. transformer")
+            raise wrong_value(found, "a model of text, e.g. transformer")
         return self
 
     def check_vocabulary(self) -> None:
@@ -48,4 +48,4 @@ class Workload(BaseModel):
         if found is not None and known is not None and found > known:
             remedy = "name the model's own tokenizer, or set vocab_size in the model's config"
             allowed = f"at most {known}, which the model knows"
-            raise ScenarioError(Problem("workload.dataset.tokenizer", f"{found} tokens", allowed, remedy))
+            raise refused("workload.dataset.tokenizer", f"{found} tokens", allowed, remedy)

@@ -66,7 +66,7 @@ class OptimizerConfig(BaseModel):
 
         return misfits(getattr(torch.optim, self.name), self.arguments)
 
-    def refusal(self) -> str:
+    def wrong_value(self) -> str:
         """Return why torch refuses these values, found by a trial step on a matrix and a vector; else ""."""
         import torch
 

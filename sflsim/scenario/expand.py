@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from sflsim.formatting import shorten
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 from sflsim.registry import algorithms, config_of
 from sflsim.scenario.yaml_lines import join
 
@@ -63,7 +63,7 @@ def resolve(variants: Sequence[Any]) -> tuple[list[Any], dict[str, str]]:
     origins: dict[str, str] = {}
     if (count := sum(map(_count, variants))) > MAX_VARIANTS:
         found = f"{count} variants, lists written out"
-        raise refusal(found, f"at most {MAX_VARIANTS}", "shorten the lists")
+        raise wrong_value(found, f"at most {MAX_VARIANTS}", "shorten the lists")
     for written, variant in enumerate(variants):
         for one in _expand(written, variant):
             path, origin = f"variants[{len(resolved)}]", f"variants[{written}]"

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import Problem, ScenarioError, refused
 from sflsim.registry import trusting
 from sflsim.scenario import overrides as sets
 from sflsim.scenario.json_schemas import schema_of
@@ -64,7 +64,7 @@ def _parsed(text: str, file: str, overrides: Sequence[str], folder: Path, trust:
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else shown(document.data)
         remedy = "start from one of the files in scenarios/"
-        raise ScenarioError(Problem("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1))
+        raise refused("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1)
     overridden = sets.apply(overrides, document)
     return _validated(document.data, Source(file, document.lines, overridden, folder=folder), trust)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.formatting import shorten
 from sflsim.scenario.yaml_lines import Document, join, read_yaml
 
@@ -27,9 +27,9 @@ class Override:
     steps: tuple[str, ...]
     value: Any
 
-    def refuse(self, path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
+    def refused(self, path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
         """Return the error that this override cannot be followed beyond `path`."""
-        return ScenarioError(Problem(path, found, allowed, remedy, self.file))
+        return refused(path, found, allowed, remedy, self.file)
 
 
 def parse_override(text: str) -> Override:
@@ -40,7 +40,7 @@ def parse_override(text: str) -> Override:
     """
     steps, rest = read_path(text)
     if not steps or not rest.startswith("="):
-        raise ScenarioError(Problem("", repr(shorten(text)), FORM, "", "--set"))
+        raise refused("", repr(shorten(text)), FORM, "", "--set")
     file = f"--set {shorten(text)}"
     try:
         return Override(file, steps, read_yaml(rest[1:], file).data)

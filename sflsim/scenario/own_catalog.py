@@ -16,7 +16,7 @@ from pydantic import GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.fleet.catalog import ENTRY_NAME, Cataloged, Table, entries
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.links.links import LinkConfig
@@ -63,7 +63,7 @@ def read_catalog(given: Any, folder: Path, place: str = "catalog") -> CatalogCon
         elif isinstance(one, Mapping):
             known = _checked(one, folder, where, known)
         else:
-            raise ScenarioError(Problem(where, shown(one), TAKES))
+            raise refused(where, shown(one), TAKES)
     return known.read_from(Origin(given, folder))
 
 
@@ -90,7 +90,7 @@ def _read_file(name: str, folder: Path, where: str, before: CatalogConfig) -> Ca
     document = read_yaml(text, str(path))
     if document.data is None:
         allowed = "a mapping with 'devices', 'links' or both"
-        raise ScenarioError(Problem("", "an empty file", allowed, "", str(path), 1))
+        raise refused("", "an empty file", allowed, "", str(path), 1)
     try:
         return _checked(document.data, path.parent, "", before)
     except ScenarioError as error:

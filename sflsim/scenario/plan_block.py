@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 from sflsim.scenario.plan_criteria import (
     CONSTRAINTS,
     GROUP_CONSTRAINTS,
@@ -136,21 +136,23 @@ class PlanConfig(Block):
         if isinstance(value, dict):
             wrong = [key for key, one in value.items() if not isinstance(one, (list, dict, Range))]
             if wrong:
-                raise refusal(f"{wrong[0]}: {value[wrong[0]]!r}", RANGE, "write [...] around a single value")
+                raise wrong_value(
+                    f"{wrong[0]}: {value[wrong[0]]!r}", RANGE, "write [...] around a single value"
+                )
         return value
 
     @field_validator("objectives")
     @classmethod
     def _each_once(cls, objectives: list[ObjectiveName]) -> list[ObjectiveName]:
         if len(set(objectives)) < len(objectives):
-            raise refusal("an objective twice", "each once", "use 'weights' to let one count for more")
+            raise wrong_value("an objective twice", "each once", "use 'weights' to let one count for more")
         return objectives
 
     @model_validator(mode="after")
     def _weighted(self) -> PlanConfig:
         missing = [name for name in self.weights if name not in self.objectives]
         if missing:
-            raise refusal(f"a weight for '{missing[0]}'", f"weights for {', '.join(self.objectives)}")
+            raise wrong_value(f"a weight for '{missing[0]}'", f"weights for {', '.join(self.objectives)}")
         return self
 
     def criteria(self) -> Iterator[Objective | Constraint]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from pydantic_core import PydanticCustomError
 
 from sflsim.fields import PERIOD, Fraction, Period
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 from sflsim.units import NoQuantity, split
 
 Price = Annotated[float, Field(ge=0, le=1e15)]
@@ -41,13 +41,15 @@ class Range(Block):
     def _readable(self) -> Range:
         low, high = number_of(self.from_), number_of(self.to)
         if low is None or high is None or low[1] != high[1]:
-            raise refusal(f"from {self.from_} to {self.to}", "two numbers with the same unit, or with none")
+            raise wrong_value(
+                f"from {self.from_} to {self.to}", "two numbers with the same unit, or with none"
+            )
         if not low[0] < high[0] or (self.scale == "log" and low[0] <= 0):
-            raise refusal(
+            raise wrong_value(
                 f"from {self.from_} to {self.to}", "'from' below 'to', and above zero on a log scale"
             )
         if self._whole and self.steps is None and high[0] - low[0] >= MAX_VALUES:
-            raise refusal(f"{high[0] - low[0] + 1:.0f} values", f"at most {MAX_VALUES}", "give 'steps'")
+            raise wrong_value(f"{high[0] - low[0] + 1:.0f} values", f"at most {MAX_VALUES}", "give 'steps'")
         return self
 
     @property
@@ -86,7 +88,7 @@ class Deadline(Block):
             PERIOD.read(value)
         except PydanticCustomError:
             remedy = "the probability is the share of the seeds that reach the target in time"
-            raise refusal(repr(value), DEADLINE, remedy) from None
+            raise wrong_value(repr(value), DEADLINE, remedy) from None
         return {"within": value}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import ScenarioError, refused
 from sflsim.fields import Percent, allowed_by
 from sflsim.scenario.loading import parse_saved
 from sflsim.scenario.schema import Scenario
@@ -65,7 +65,7 @@ class Saved:
         return self.text
 
     def _wrong(self, path: str, found: Any, allowed: str, line: int | None) -> ScenarioError:
-        return ScenarioError(Problem(path, shown(found), allowed, "", self.file, line))
+        return refused(path, shown(found), allowed, "", self.file, line)
 
 
 def read_saved(folder: Path, *, trust: bool = False) -> Saved:

@@ -25,7 +25,7 @@ from sflsim.fields import PERIOD, Fraction, Period
 from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
-from sflsim.mistakes import raise_problems, refusal
+from sflsim.mistakes import raise_problems, wrong_value
 from sflsim.registry import OneOf, Trust, algorithms, config_of, trusted, trusting
 from sflsim.scenario import plan_rules
 from sflsim.scenario.coercions import coercions
@@ -60,7 +60,7 @@ class Stop(Part):
     def _ends(self) -> Stop:
         if self.rounds is None and self.time is None:
             found = "no 'rounds' and no 'time'"
-            raise refusal(found, "at least one of them", "add e.g. 'rounds: 300' or 'time: 2 h'")
+            raise wrong_value(found, "at least one of them", "add e.g. 'rounds: 300' or 'time: 2 h'")
         return self
 
 
@@ -79,9 +79,9 @@ class Evaluate(Part):
             every_s = PERIOD.read(value)
         except PydanticCustomError as error:
             remedy = f"did you mean '{value} rounds'?" if isinstance(value, int) and value > 0 else ""
-            raise refusal(repr(value), EVERY, remedy) from error
+            raise wrong_value(repr(value), EVERY, remedy) from error
         if every_s < SHORTEST_PERIOD_S:
-            raise refusal(repr(value), f"{SHORTEST_PERIOD_S} s or more, or a number of rounds")
+            raise wrong_value(repr(value), f"{SHORTEST_PERIOD_S} s or more, or a number of rounds")
         return PERIOD.write(every_s)
 
     @property
@@ -183,7 +183,7 @@ class Scenario(Part):
     @classmethod
     def _text(cls, description: str) -> str:
         if wrong := CONTROL.search(description) or SURROGATE.search(description):
-            raise refusal(f"the character U+{ord(wrong[0]):04X}", "text, without control characters")
+            raise wrong_value(f"the character U+{ord(wrong[0]):04X}", "text, without control characters")
         return description
 
     @field_validator("seeds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import did_you_mean, refused
 
 MAX_BYTES = 2**20
 
@@ -25,18 +25,16 @@ def read_text(path: Path) -> str:
             if isinstance(error, FileNotFoundError)
             else f"a file that cannot be read ({reason})"
         )
-        raise ScenarioError(Problem("", found, "a YAML file", _near(path), str(path))) from error
+        raise refused("", found, "a YAML file", _near(path), str(path)) from error
     if len(data) > MAX_BYTES:
         found = f"a file of more than {MAX_BYTES // 2**20} MiB"
-        raise ScenarioError(Problem("", found, "a smaller file", "put long lists into a CSV file", str(path)))
+        raise refused("", found, "a smaller file", "put long lists into a CSV file", str(path))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         found = f"bytes that are no text in UTF-8 (byte {error.start})"
-        raise ScenarioError(
-            Problem("", found, "a YAML file in UTF-8", "save it as UTF-8", str(path), line)
-        ) from error
+        raise refused("", found, "a YAML file in UTF-8", "save it as UTF-8", str(path), line) from error
 
 
 def _near(path: Path) -> str:

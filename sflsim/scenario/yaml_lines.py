@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import Problem, ScenarioError, refused
 from sflsim.formatting import shorten
 
 MAX_DEPTH = 32
@@ -71,7 +71,7 @@ def read_yaml(text: str, file: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         found = f"the character U+{error.character:04X}, which no text holds"
-        raise ScenarioError(Problem("", found, "text", "remove it", file, line)) from error
+        raise refused("", found, "text", "remove it", file, line) from error
     except yaml.YAMLError as error:
         raise ScenarioError(_no_yaml(" ".join(str(error).split()), file, None)) from error
     except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF" that is no character

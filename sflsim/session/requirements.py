@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.fleet.population import Fleet
 from sflsim.formatting import bytes_text
 from sflsim.learning.config import Workload
@@ -16,7 +16,7 @@ from sflsim.learning.models.base import trains_all
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
-from sflsim.simulation.base import Algorithm, PerClientCut, refuse
+from sflsim.simulation.base import Algorithm, PerClientCut
 from sflsim.simulation.cuts import CutByDevice, OneCut
 
 DIGITS = 4
@@ -48,7 +48,7 @@ class Requirements:
         algorithm = self.algorithm(number)
         if isinstance(config.cut, PerClientCut) and algorithm.per_client_cuts:
             found = f"a cut for each client with {config.algorithm}"
-            raise refuse("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
+            raise refused("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
         algorithm.check(self.costs(self.cut(number)))
         fleet = self.scenario.fleet
         self._check_memory(number)
@@ -125,7 +125,7 @@ class Requirements:
         if memory_bytes < least_bytes:
             allowed = f"{bytes_text(least_bytes, DIGITS)} or more, for the models of {config.name}"
             remedy = "cut later, so that the server holds less, or take an algorithm with one server model"
-            raise refuse("server.memory", bytes_text(memory_bytes, DIGITS), allowed, remedy)
+            raise refused("server.memory", bytes_text(memory_bytes, DIGITS), allowed, remedy)
 
     def cuts(self, number: int, fleet: Fleet) -> OneCut | CutByDevice:
         """Return where variant `number` cuts the network for the devices of a fleet."""
@@ -154,7 +154,7 @@ class Requirements:
         allowed = f"1 to {len(names) - 1}, or one of {', '.join(names[:-1])}"
         remedy = did_you_mean(cut, names[:-1]) if isinstance(cut, str) else ""
         remedy = remedy or "the server keeps at least the last block, the client at least the first"
-        raise ScenarioError(Problem(path, repr(cut), allowed, remedy))
+        raise refused(path, repr(cut), allowed, remedy)
 
     def costs(self, cut: int) -> Costs:
         """Return the costs of a cut: derived from the model, then overridden as the scenario says."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sflsim.clock.client_totals import ClientTotals
 from sflsim.clock.engine import rare_garbage_collection
 from sflsim.clock.spans import Recorder
-from sflsim.errors import Diverged, Problem, ScenarioError
+from sflsim.errors import Diverged, Problem, ScenarioError, refused
 from sflsim.fleet.population import build_fleet
 from sflsim.fleet.sampling import fleet_availability
 from sflsim.learning.data.digits import Digits
@@ -268,7 +268,7 @@ def _column(dataset: Any, name: str) -> Any:
     """Return the values of a data set's column beside the labels."""
     if not hasattr(dataset, "training_column"):
         allowed = "a data set with columns, e.g. of kind huggingface"
-        raise ScenarioError(Problem("workload.partition.by", f"{name!r} of {dataset.kind}", allowed))
+        raise refused("workload.partition.by", f"{name!r} of {dataset.kind}", allowed)
     return dataset.training_column(name)
 
 

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
-from sflsim.errors import Problem, ScenarioError
 from sflsim.learning.costs import Costs
-from sflsim.mistakes import mistake, refusal
+from sflsim.mistakes import mistake, wrong_value
 from sflsim.simulation.simulation import Simulation
 
 Weighting = Literal["samples", "uniform"]
@@ -56,7 +55,7 @@ class AlgorithmConfig(BaseModel):
     def _has_a_state_to_keep(cls, given: Any) -> Any:
         if isinstance(given, dict) and "keep_state" in given and "keep_state" not in cls.model_fields:
             allowed = "keep_state where clients' optimizers start afresh in each round"
-            raise refusal(f"keep_state for {given.get('algorithm')}", allowed, cls.why_no_state)
+            raise wrong_value(f"keep_state for {given.get('algorithm')}", allowed, cls.why_no_state)
         return given
 
     @field_validator("name")
@@ -122,8 +121,3 @@ class Algorithm(ABC):
 
     def check_fleet(self, *, participants: int, clients: int, rounds: int | None) -> None:  # noqa: B027
         """Refuse a Config that does not fit the fleet, or the rounds to run (raises ScenarioError)."""
-
-
-def refuse(path: str, found: object, allowed: str, remedy: str = "") -> ScenarioError:
-    """Return the error for a Config that does not fit; `path` starts at the variant or at the root."""
-    return ScenarioError(Problem(path, str(found), allowed, remedy))

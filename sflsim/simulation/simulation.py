@@ -16,7 +16,7 @@ from sflsim.clock.agenda import EVALUATION, STOP
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.clock.spans import Recorder
-from sflsim.errors import Diverged, Problem, ScenarioError
+from sflsim.errors import Diverged, refused
 from sflsim.learning.graph.lineage import Handle, MathFunction
 from sflsim.rows import Evaluation
 from sflsim.simulation.deployment import Deployment
@@ -128,13 +128,13 @@ class Simulation(TimePlane):
         now = self.env.now
         if not math.isfinite(now):
             found = "work that takes infinitely long"
-            raise ScenarioError(Problem("workload.costs", found, "costs and rates that give finite times"))
+            raise refused("workload.costs", found, "costs and rates that give finite times")
         if now > self._progress[0]:
             self._progress = (now, self.round)
         elif self.rules.stop_rounds is None and self.round - self._progress[1] >= MAX_ZERO_TIME_ROUNDS:
             found = f"no 'rounds', and {MAX_ZERO_TIME_ROUNDS} rounds in a row that take no time"
             remedy = "add e.g. 'rounds: 300', or check the costs and rates"
-            raise ScenarioError(Problem("stop", found, "a stop that comes", remedy))
+            raise refused("stop", found, "a stop that comes", remedy)
 
     def refresh(self, model: Handle, steps: int) -> None:
         """Publish a newer model within a round; it is evaluated from now on."""

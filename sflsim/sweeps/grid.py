@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import Problem, ScenarioError, refused
 from sflsim.formatting import shorten
 from sflsim.scenario.fixed_costs import fixed_costs
 from sflsim.scenario.loading import vary
@@ -58,7 +58,7 @@ def merged(scenario: Scenario, over: Over | None) -> dict[str, list[Any]]:
             "a block 'sweep:' in the scenario, or --over PATH=V1,V2,...",
         )
         remedy = "e.g. sweep: {fleet.straggler.mean: [1 s, 2 s]}"
-        raise scenario.located(ScenarioError(Problem("sweep", found, allowed, remedy)))
+        raise scenario.located(refused("sweep", found, allowed, remedy))
     wrong = [replace(one, path=path_of(place), file="--over") for place, one in sweep_problems(both)]
     if wrong:
         raise ScenarioError(wrong)

@@ -17,7 +17,7 @@ from pydantic import Field
 from sflsim.algorithms.common.kept import KeptStates, StateConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import Problem, ScenarioError, refused
 from sflsim.learning.costs import Costs
 from sflsim.learning.optimizers import PER_TENSOR, Optimizer, OptimizerConfig
 from sflsim.simulation.base import Algorithm
@@ -196,7 +196,7 @@ def check_optimizer(field: str, config: OptimizerConfig) -> None:
         )
     if wrong := config.misfits():
         raise ScenarioError([replace(one, path=f"{field}.{one.path}") for one in wrong])
-    reason = config.refusal()
+    reason = config.wrong_value()
     if reason:
         given = ", ".join(f"{name} {value!r}" for name, value in config.plain().items())
-        raise ScenarioError(Problem(field, given, f"what torch.optim.{config.name} takes", reason))
+        raise refused(field, given, f"what torch.optim.{config.name} takes", reason)

@@ -24,12 +24,13 @@ from pydantic import Field
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
+from sflsim.errors import refused
 from sflsim.learning.calls import BatchName, weighted_mean
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Handle, MathFunction
 from sflsim.learning.label_statistics import Covariance, LabelStatistics, missing_labels
 from sflsim.simulation.asynchronous import Asynchronous
-from sflsim.simulation.base import AlgorithmConfig, Count, Weighting, refuse
+from sflsim.simulation.base import AlgorithmConfig, Count, Weighting
 from sflsim.simulation.simulation import Lane, Simulation
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Buffers(Asynchronous):
         if q_s > most:
             found = f"{q_s} arrivals in a full activation buffer (Q_s)"
             remedy = "the server would never take a step; lower q_s, or raise stop.rounds or local_iterations"
-            raise refuse("q_s", found, f"at most the {most} arrivals that {rounds} rounds bring", remedy)
+            raise refused("q_s", found, f"at most the {most} arrivals that {rounds} rounds bring", remedy)
 
 
 def mean_part(task: Task, lanes: list[Lane], *, weighting: str) -> list[Model]:

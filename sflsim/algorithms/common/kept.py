@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from sflsim.errors import refused
 from sflsim.learning.graph.lineage import Handle
-from sflsim.simulation.base import AlgorithmConfig, PerClientCut, refuse
+from sflsim.simulation.base import AlgorithmConfig, PerClientCut
 from sflsim.simulation.simulation import Lane
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def check_replicas(config: StateConfig) -> None:
     """Refuse to average the states of replicas that begin at different layers."""
     if config.keep_state and isinstance(config.cut, PerClientCut):
         remedy = "replicas of different layers have no common state of the optimizer; give one cut"
-        raise refuse("keep_state", "keep_state with a cut for each client", "keep_state with one cut", remedy)
+        raise refused(
+            "keep_state", "keep_state with a cut for each client", "keep_state with one cut", remedy
+        )
 
 
 def steps_before(lane: Lane) -> int:

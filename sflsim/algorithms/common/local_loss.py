@@ -22,11 +22,12 @@ from sflsim.algorithms.common.first_order import check_optimizer, gradients_of
 from sflsim.algorithms.common.kept import KeptStates, StateConfig, resume, steps_before, with_states
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
+from sflsim.errors import refused
 from sflsim.learning.calls import in_groups, weighted_mean
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Handle
 from sflsim.learning.optimizers import Optimizer, OptimizerConfig
-from sflsim.simulation.base import Count, Weighting, refuse
+from sflsim.simulation.base import Count, Weighting
 from sflsim.simulation.simulation import Lane, Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
@@ -140,7 +141,7 @@ class LocalLoss(Synchronous):
         size = self.config.local_iterations
         if self.config.q > size:
             remedy = "raise local_iterations: each round counts its batches anew, so none would be sent"
-            raise refuse("q", self.config.q, f"1 to local_iterations ({size})", remedy)
+            raise refused("q", self.config.q, f"1 to local_iterations ({size})", remedy)
 
 
 def is_sent(exchange: int, q: int) -> bool:

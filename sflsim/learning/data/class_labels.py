@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.errors import ScenarioError
-from sflsim.learning.data.source import TRAIN, Labels, refused
+from sflsim.errors import ScenarioError, refused
+from sflsim.learning.data.source import TRAIN, Labels
 from sflsim.readers.table import NUMBER
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sflsim.errors import refused
 from sflsim.learning.data.partition import Indices
-from sflsim.learning.data.source import missing_extra, refused
-from sflsim.mistakes import refusal
+from sflsim.learning.data.source import missing_extra
+from sflsim.mistakes import wrong_value
 from sflsim.streams import generator, seed_of
 
 Values = npt.NDArray[Any]
@@ -219,7 +220,7 @@ class Sizes(FlowerPartition):
     @model_validator(mode="after")
     def _some_each(self) -> Sizes:
         if min(self.sizes) < 1:
-            raise refusal(f"a size of {min(self.sizes)}", "1 or more")
+            raise wrong_value(f"a size of {min(self.sizes)}", "1 or more")
         return self
 
     def parameters(self, samples: int, clients: int) -> dict[str, Any]:

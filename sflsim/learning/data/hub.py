@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sflsim.learning.data.source import missing_extra, refused
+from sflsim.errors import refused
+from sflsim.learning.data.source import missing_extra
 from sflsim.readers.columnar import validated
 
 if TYPE_CHECKING:

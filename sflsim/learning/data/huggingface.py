@@ -15,19 +15,11 @@ from sflsim.learning.data.hub import hub_tables
 from sflsim.learning.data.image_folder import ImageFolder, Picture
 from sflsim.learning.data.images import image_data
 from sflsim.learning.data.pixels import Augment
-from sflsim.learning.data.source import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Labels,
-    Source,
-    SplitData,
-    unreadable,
-)
+from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, Source, SplitData, unreadable
 from sflsim.learning.data.table_files import local_tables
 from sflsim.learning.data.tables import TableSource, column_names
 from sflsim.learning.data.text import TOKENIZER, text_data, vocabulary_of
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 
 USUAL = {"image": ("image", "img"), "text": ("text", "sentence"), "label": ("label", "labels", "fine_label")}
 
@@ -46,7 +38,7 @@ class Columns(BaseModel):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if self.image is not None and self.text is not None:
-            raise refusal("both image and text", "one of them")
+            raise wrong_value("both image and text", "one of them")
         return self
 
 

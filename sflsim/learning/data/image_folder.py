@@ -15,7 +15,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, NoColumns, refused, unreadable
+from sflsim.errors import refused
+from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, NoColumns, unreadable
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,20 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from sflsim.errors import refused
 from sflsim.learning.data.base import Data
 from sflsim.learning.data.hub import hub_tables
 from sflsim.learning.data.image_folder import ImageFolder, Picture
 from sflsim.learning.data.pixels import Augment, Pixels
-from sflsim.learning.data.source import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Labels,
-    Source,
-    SplitData,
-    refused,
-    unreadable,
-)
+from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, Source, SplitData, unreadable
 from sflsim.learning.data.table_files import local_tables
 from sflsim.learning.data.tables import TableSource, column_names
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import refused
 from sflsim.streams import generator
 
 Indices = npt.NDArray[np.int64]
@@ -52,13 +52,11 @@ class Dirichlet(BaseModel):
             shares = self._attempt(labels, clients, generator(seed, "partition", "dirichlet", attempt))
             if min(len(share) for share in shares) >= self.min_samples:
                 return [np.sort(share) for share in shares]
-        raise ScenarioError(
-            Problem(
-                "workload.partition",
-                f"alpha {self.alpha} for {clients} clients and {len(labels)} samples",
-                f"a split that gives every client at least {self.min_samples} samples",
-                "none came up in 1000 draws: raise alpha, or lower fleet.clients or min_samples",
-            )
+        raise refused(
+            "workload.partition",
+            f"alpha {self.alpha} for {clients} clients and {len(labels)} samples",
+            f"a split that gives every client at least {self.min_samples} samples",
+            "none came up in 1000 draws: raise alpha, or lower fleet.clients or min_samples",
         )
 
     def _attempt(self, labels: Indices, clients: int, rng: np.random.Generator) -> list[Indices]:
@@ -74,11 +72,9 @@ class Dirichlet(BaseModel):
 
 def _enough(samples: int, clients: int, each: int) -> None:
     if samples < clients * each:
-        raise ScenarioError(
-            Problem(
-                "fleet.clients",
-                str(clients),
-                f"at most {samples // each} for {samples} training samples",
-                "give fewer clients or a larger data set",
-            )
+        raise refused(
+            "fleet.clients",
+            str(clients),
+            f"at most {samples // each} for {samples} training samples",
+            "give fewer clients or a larger data set",
         )

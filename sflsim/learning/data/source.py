@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from sflsim.errors import Problem, ScenarioError, SflsimError
+from sflsim.errors import ScenarioError, SflsimError, refused
 from sflsim.fields import Fraction
 from sflsim.learning.data.base import Data
 from sflsim.learning.stamps import stamp_of
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 from sflsim.streams import generator
 
 Labels = npt.NDArray[np.int64]
@@ -88,7 +88,7 @@ class SplitData(BaseModel):
     def _leaves_some(cls, share: float | None) -> float | None:
         """Refuse a share that leaves next to nothing to train on."""
         if share is not None and share > 0.9:
-            raise refusal(f"{share:.0%}", "at most 90%")
+            raise wrong_value(f"{share:.0%}", "at most 90%")
         return share
 
     @property
@@ -206,11 +206,6 @@ def _some(indices: Labels, limit: int | None, purpose: str) -> Labels:
     if limit is None or limit >= len(indices):
         return indices
     return np.sort(generator("data", "limit", purpose).permutation(indices)[:limit])
-
-
-def refused(path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
-    """Return the error of data that cannot be used."""
-    return ScenarioError(Problem(path, found, allowed, remedy))
 
 
 def unreadable(file: Path, found: str, allowed: str, remedy: str = "") -> ScenarioError:

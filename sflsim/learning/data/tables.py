@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sflsim.errors import refused
 from sflsim.learning.data.class_labels import ClassLabels, LabelColumn, read_labels
 from sflsim.learning.data.image_folder import Picture
-from sflsim.learning.data.source import TRAIN, Labels, refused
+from sflsim.learning.data.source import TRAIN, Labels
 from sflsim.learning.data.table_files import place_of, read_file
 from sflsim.readers.table import NUMBER
 

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from sflsim.errors import refused
 from sflsim.learning.data.base import Data
 from sflsim.learning.data.hub import hub_tables, reachable
 from sflsim.learning.data.images import hashed
 from sflsim.learning.data.originals import GlueTables
-from sflsim.learning.data.source import Labels, Source, SplitData, missing_extra, refused, unreadable
+from sflsim.learning.data.source import Labels, Source, SplitData, missing_extra, unreadable
 from sflsim.learning.data.table_files import local_tables
 from sflsim.learning.data.tables import TableSource
 from sflsim.learning.stamps import stamp_of

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import refused
 
 
 class ModelConfig(BaseModel):
@@ -60,5 +60,5 @@ def image_shape(sample_shape: tuple[int, ...], kind: str, least: int = 1) -> tup
     """
     if len(sample_shape) != 3 or min(sample_shape[1:]) < least:
         allowed = f"images of {least}x{least} pixels or more for {kind}, e.g. cifar-10"
-        raise ScenarioError(Problem("workload.dataset", f"samples of shape {sample_shape}", allowed))
+        raise refused("workload.dataset", f"samples of shape {sample_shape}", allowed)
     return sample_shape[0], sample_shape[1], sample_shape[2]

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import Problem, ScenarioError, refused
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits, unknown
 from sflsim.learning.user_code import imported, version_of
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 from sflsim.registry import UNTRUSTED, Trust, trusted
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ class TorchModule(ModelConfig):
         """Return the place of a file as an absolute path; refuse code at once where trust is denied."""
         place, colon, function = module.rpartition(":")
         if not (colon and place and function.isidentifier()):
-            raise refusal(repr(module), "'package.module:function' or 'file.py:function'")
+            raise wrong_value(repr(module), "'package.module:function' or 'file.py:function'")
         context = info.context if isinstance(info.context, dict) else {}
         if context.get("trust") is False:
-            raise refusal(repr(module), TRUSTED_CODE, UNTRUSTED)
+            raise wrong_value(repr(module), TRUSTED_CODE, UNTRUSTED)
         if not place.endswith(".py"):
             return module
         path = (Path(context.get("base_dir") or ".") / place).resolve()
         if trusted() and not path.is_file():
-            raise refusal(f"no file {place}", "a Python file, beside the scenario or by its path")
+            raise wrong_value(f"no file {place}", "a Python file, beside the scenario or by its path")
         return f"{path}:{function}"
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ class TorchModule(ModelConfig):
             ScenarioError: there is none, or nobody trusts it.
         """
         if not self.trusted:
-            raise ScenarioError(Problem("workload.model.module", repr(self.module), TRUSTED_CODE, UNTRUSTED))
+            raise refused("workload.model.module", repr(self.module), TRUSTED_CODE, UNTRUSTED)
         return _function(self.module)
 
     def _made(self) -> Blocks:
@@ -159,7 +159,7 @@ class TorchModule(ModelConfig):
             raise ScenarioError([replace(one, path=f"{place}.{one.path}") for one in wrong])
 
     def _problem(self, found: str, allowed: str) -> ScenarioError:
-        return ScenarioError(Problem("workload.model.module", found, allowed))
+        return refused("workload.model.module", found, allowed)
 
 
 @lru_cache(maxsize=64)
@@ -200,6 +200,6 @@ def _function(place: str) -> Callable[..., Any]:
     function = getattr(found, name, None)
     if not callable(function):
         allowed = ", ".join(key for key, one in vars(found).items() if callable(one) and key[:1] != "_")
-        raise ScenarioError(Problem("workload.model.module", f"no function {name!r} in {module}", allowed))
+        raise refused("workload.model.module", f"no function {name!r} in {module}", allowed)
     found_function: Callable[..., Any] = function
     return found_function

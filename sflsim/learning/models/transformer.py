@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
+from sflsim.errors import ScenarioError, SflsimError, did_you_mean, refused
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits
 from sflsim.learning.stamps import stamp_of
-from sflsim.mistakes import refusal
+from sflsim.mistakes import wrong_value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,11 +77,11 @@ class Transformer(ModelConfig):
     def _one_source(self) -> Self:
         if (self.name is None) == (self.config is None):
             found = "both name and config" if self.name else "neither name nor config"
-            raise refusal(found, "one of them", "e.g. 'config: {model_type: opt, hidden_size: 64}'")
+            raise wrong_value(found, "one of them", "e.g. 'config: {model_type: opt, hidden_size: 64}'")
         if self.labels is not None and self.name is None:
-            raise refusal("labels with a config", "labels with a name", "random weights know no words")
+            raise wrong_value("labels with a config", "labels with a name", "random weights know no words")
         if self.config is not None and not isinstance(self.config.get("model_type"), str):
-            raise refusal("a config without model_type", "e.g. model_type: opt, gpt2, llama, bert, vit")
+            raise wrong_value("a config without model_type", "e.g. model_type: opt, gpt2, llama, bert, vit")
         return self
 
     @property
@@ -124,7 +124,7 @@ class Transformer(ModelConfig):
         except Exception as error:  # whatever another version of the library does
             version = _transformers().__version__
             found = f"{settings.model_type} of transformers {version}, which cannot be cut: {error}"
-            raise _problem("workload.model", found, "the version that sflsim was tested with") from error
+            raise refused("workload.model", found, "the version that sflsim was tested with") from error
         return list(zip(self.block_names, blocks, strict=True))
 
     def _fits(self, settings: Any, sample_shape: tuple[int, ...], is_text: bool) -> None:
@@ -133,16 +133,16 @@ class Transformer(ModelConfig):
             longest = int(getattr(settings, "max_position_embeddings", None) or sample_shape[-1])
             if len(sample_shape) != 2 or sample_shape[0] != 2:
                 allowed = "a data set of text (token ids and mask), e.g. sst-2"
-                raise _problem("workload.dataset", f"samples of shape {sample_shape}", allowed)
+                raise refused("workload.dataset", f"samples of shape {sample_shape}", allowed)
             if sample_shape[1] > longest:
                 found = f"{sample_shape[1]} tokens"
-                raise _problem("workload.dataset", found, f"at most {longest} for this model")
+                raise refused("workload.dataset", found, f"at most {longest} for this model")
             return
         side = settings.image_size if isinstance(settings.image_size, int) else settings.image_size[0]
         wanted = (settings.num_channels, side, side)
         if tuple(sample_shape) != wanted:
             remedy = "give image_size and num_channels in the config"
-            raise _problem("workload.model", f"a model for images of {wanted}", f"{sample_shape}", remedy)
+            raise refused("workload.model", f"a model for images of {wanted}", f"{sample_shape}", remedy)
 
     def _settings(self) -> Any:
         """Return the library's own config of the model."""
@@ -181,7 +181,7 @@ def _for_model(changes: dict[str, Any]) -> Any:
     for key in changes:
         if key not in taken:
             remedy = did_you_mean(key, taken)
-            raise _problem("workload.model.config", f"the unknown key {key!r}", ", ".join(taken), remedy)
+            raise refused("workload.model.config", f"the unknown key {key!r}", ", ".join(taken), remedy)
     names = {plain.attribute_map.get(key, key): key for key in changes}
     given = {name: changes[key] for name, key in names.items()}
     if wrong := misfits(type(plain), given, plain.to_dict()):
@@ -190,7 +190,7 @@ def _for_model(changes: dict[str, Any]) -> Any:
     try:
         return auto_config.for_model(kind, **changes)
     except Exception as error:
-        raise _problem("workload.model.config", repr(changes), f"what {kind} takes", str(error)) from error
+        raise refused("workload.model.config", repr(changes), f"what {kind} takes", str(error)) from error
 
 
 def _from_name(name: str) -> Any:
@@ -202,7 +202,7 @@ def _from_name(name: str) -> Any:
 def _check_supported(kind: str, path: str) -> None:
     if kind not in SUPPORTED:
         found = f"the architecture {kind!r}, which is not supported"
-        raise _problem(path, found, ", ".join(SUPPORTED), did_you_mean(kind, SUPPORTED))
+        raise refused(path, found, ", ".join(SUPPORTED), did_you_mean(kind, SUPPORTED))
 
 
 def _base_model(settings: Any) -> nn.Module:
@@ -227,7 +227,7 @@ def _loaded(name: str, settings: Any) -> nn.Module:
 def _label_rows(name: str, base: Any, labels: tuple[str, ...], classes: int) -> Any:
     """Return the rows [K, H] of the embedding that belong to the first token of each label."""
     if len(labels) != classes:
-        raise _problem("workload.model.labels", f"{len(labels)} words", f"{classes}, one per class")
+        raise refused("workload.model.labels", f"{len(labels)} words", f"{classes}, one per class")
     tokenizer = _got(name, lambda **options: _transformers().AutoTokenizer.from_pretrained(name, **options))
     tokens = [tokenizer(label, add_special_tokens=False)["input_ids"][0] for label in labels]
     return base.get_input_embeddings().weight[tokens]
@@ -241,7 +241,7 @@ def _got(name: str, load: Callable[..., Any]) -> Any:
     except Exception as error:
         if Path(name).is_dir():
             allowed = "a folder with config.json and model.safetensors (and a tokenizer, for labels)"
-            raise _problem("workload.model.name", repr(name), allowed, str(error).split("\n")[0]) from error
+            raise refused("workload.model.name", repr(name), allowed, str(error).split("\n")[0]) from error
     try:
         socket.getaddrinfo(HUB, 443)
         return load(**{**options, "local_files_only": False})
@@ -253,13 +253,9 @@ def _got(name: str, load: Callable[..., Any]) -> Any:
         found = f"{name!r}, which is neither a folder nor in the cache, and the hub cannot be reached"
         if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
             found = f"{name!r}: {str(error).splitlines()[0]}"
-        raise _problem("workload.model.name", found, "a folder, or a model of the hub", remedy) from error
+        raise refused("workload.model.name", found, "a folder, or a model of the hub", remedy) from error
 
 
 def _width(settings: Any) -> int:
     """Return the length of the vectors that the model's tail puts out."""
     return int(getattr(settings, "word_embed_proj_dim", None) or settings.hidden_size)
-
-
-def _problem(path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
-    return ScenarioError(Problem(path, found, allowed, remedy))

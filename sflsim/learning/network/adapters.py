@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from sflsim.errors import Problem, ScenarioError, SflsimError, did_you_mean
+from sflsim.errors import SflsimError, did_you_mean, refused
 from sflsim.learning.network.lora import Adapters
 
 ATTENTION = ("q_proj", "v_proj", "query", "value", "c_attn", "qkv_proj", "query_key_value")
@@ -46,9 +46,7 @@ def _targets(holder: nn.Module, wanted: tuple[str, ...] | None) -> list[str]:
         return found or layers
     endings = sorted({name.rpartition(".")[2] for name in layers})
     remedy = did_you_mean(wanted[0], endings)
-    raise ScenarioError(
-        Problem("workload.model.adapters.targets", repr(list(wanted)), ", ".join(endings), remedy)
-    )
+    raise refused("workload.model.adapters.targets", repr(list(wanted)), ", ".join(endings), remedy)
 
 
 def _is_linear(module: nn.Module) -> bool:

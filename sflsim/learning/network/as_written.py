@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import refused
 from sflsim.learning.network.modes import knows_mode
 from sflsim.learning.network.split import Part
 
@@ -29,6 +30,7 @@ CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4, "equal_nan": True}
 Blocks = Sequence[tuple[str, nn.Module]]
 ONE_TENSOR = "one tensor of numbers [samples, ...]"
 FUNCTION = "a function of its input and parameters"
+_refused = partial(refused, "workload.model")
 
 
 def check_as_written(blocks: Blocks, x: Tensor) -> None:
@@ -281,7 +283,3 @@ def _shown(out: Any) -> str:
     if isinstance(out, Tensor):
         return f"{out.dtype} of shape {tuple(out.shape)} for {SAMPLES} samples"
     return f"a {type(out).__name__}"
-
-
-def _refused(found: str, allowed: str, remedy: str = "") -> ScenarioError:
-    return ScenarioError(Problem("workload.model", found, allowed, remedy))

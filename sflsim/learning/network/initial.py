@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import did_you_mean, refused
 
 COUNTERS = "num_batches_tracked"  # batch norm's, which a fixed momentum has no use for
 SHOWN = 5
@@ -61,9 +61,7 @@ def _load(own: dict[str, Tensor], path: str, strict: bool) -> None:
         kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
         found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names)
         remedy = "weights_strict: false takes what fits" if fitting else ""
-        raise ScenarioError(
-            Problem("workload.model.weights", found, f"the model's tensors: {_some(list(own))}", remedy)
-        )
+        raise refused("workload.model.weights", found, f"the model's tensors: {_some(list(own))}", remedy)
     with torch.no_grad():
         for name in fitting:
             own[name].copy_(given[name])
@@ -77,7 +75,7 @@ def _read(path: str) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
     except Exception as error:
         found = f"{path}: {str(error).splitlines()[0]}"
-        raise ScenarioError(Problem("workload.model.weights", found, "a safetensors file")) from error
+        raise refused("workload.model.weights", found, "a safetensors file") from error
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTERS)}
 
 
@@ -93,9 +91,7 @@ def _freeze(blocks: Sequence[tuple[str, nn.Module]], unnamed: Sequence[str], pat
         if not matching:
             remedy = did_you_mean(pattern, parameters)
             found = f"{pattern!r}, which matches no parameter"
-            raise ScenarioError(
-                Problem("workload.model.freeze", found, f"patterns of {_some(list(parameters))}", remedy)
-            )
+            raise refused("workload.model.freeze", found, f"patterns of {_some(list(parameters))}", remedy)
         for name in matching:
             parameters[name].requires_grad_(False)
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import refused
 from sflsim.streams import Key, seed_of
 
 
@@ -113,7 +113,7 @@ class BatchNorm(nn.Module):
             remedy = (
                 "running statistics are averaged between clients that have seen different numbers of batches"
             )
-            raise ScenarioError(Problem("workload.model", found, "batch norm with a fixed momentum", remedy))
+            raise refused("workload.model", found, "batch norm with a fixed momentum", remedy)
         self.name = name
         self.eps = like.eps
         self.momentum = like.momentum or 0.0
@@ -137,7 +137,7 @@ class BatchNorm(nn.Module):
         count = x.numel() // x.shape[1]
         if count == 1:
             found = f"a batch of 1, which leaves batch norm {self.name} one number per channel"
-            raise ScenarioError(Problem("workload.batch_size", found, "2 or more"))
+            raise refused("workload.batch_size", found, "2 or more")
         if now is not None and isinstance(now.lane, int):
             return F.batch_norm(x, mean, var, self.weight, self.bias, True, self.momentum, self.eps)  # type: ignore[arg-type]
         if now is not None and mean is not None:
@@ -178,7 +178,7 @@ def _replacement(name: str, module: nn.Module) -> nn.Module:
     """Return what stands in a layer's place; itself for most."""
     if isinstance(module, nn.SyncBatchNorm | nn.AlphaDropout | nn.FeatureAlphaDropout):
         found = f"{name}: {type(module).__name__}"
-        raise ScenarioError(Problem("workload.model", found, "BatchNorm1d to 3d, Dropout, Dropout1d to 3d"))
+        raise refused("workload.model", found, "BatchNorm1d to 3d, Dropout, Dropout1d to 3d")
     if not knows_mode(module):
         return module
     if isinstance(module, _BatchNorm):
