@@ -150,13 +150,11 @@ def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
             out = part.apply(parameters, x, Training(0, [[()]]))
         wanted = [tensor for tensor in (*parameters, x) if tensor.requires_grad]
         with FlopCounter() as backward:
-            gradients = (
-                torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True) if wanted else ()
-            )
-    step_bytes = storages.peak([one for one in gradients if one is not None]).total_bytes + _bytes(x)
-    return Trained(
-        out, forward.get_total_flops(), backward.get_total_flops(), sum(saved.values()), step_bytes
-    )
+            if wanted:
+                torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True)
+        step_bytes = storages.peak_bytes + _bytes(x)
+    flop = forward.get_total_flops(), backward.get_total_flops()
+    return Trained(out, *flop, sum(saved.values()), step_bytes)
 
 
 def _batch(sample: Tensor, batch_size: int) -> Tensor:
