@@ -51,10 +51,8 @@ class FlowerPartition(BaseModel):
         shares = self._shares(values[order], arguments, clients)
         smallest = min(map(len, shares))
         if smallest == 0:
-            found, remedy = (
-                f"a client without samples among {clients}",
-                "give fewer clients, or other parameters",
-            )
+            found = f"a client without samples among {clients}"
+            remedy = "give fewer clients, or other parameters"
             raise refused(PATH, found, "one sample or more for each", remedy)
         return [np.sort(order[share]) for share in shares]
 
@@ -198,9 +196,8 @@ class NaturalId(FlowerPartition):
         """Return the sample indices of every client; clients stand in the order of their values."""
         known = np.unique(values)
         if len(known) < clients or (len(known) > clients and self.others == "refuse"):
-            allowed = (
-                f"{'at most ' if self.others == 'leave-out' else ''}{len(known)}, the values of {self.by!r}"
-            )
+            most = "at most " if self.others == "leave-out" else ""
+            allowed = f"{most}{len(known)}, the values of {self.by!r}"
             remedy = "" if len(known) < clients else "or set 'others: leave-out' to draw some of them"
             raise refused("fleet.clients", str(clients), allowed, remedy)
         chosen = np.sort(generator(seed, PATH, "natural-id").permutation(len(known))[:clients])
