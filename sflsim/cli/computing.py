@@ -54,7 +54,7 @@ def run(
         from sflsim.experiment.simulate import simulate
         from sflsim.metrics.summary import derived_costs, early_ends
         from sflsim.scenario.loading import load_scenario
-        from sflsim.terminal.progress import shown
+        from sflsim.terminal.progress import run_shown
         from sflsim.terminal.summary import format_summary
 
         wanted = read_share(target)
@@ -64,7 +64,7 @@ def run(
         claim = stack.enter_context(new_folder(folder, loaded.name))
         for line in left_out(loaded):
             err.print(line)
-        with shown(err) as progress:
+        with run_shown(err) as progress:
             result = simulate(
                 loaded,
                 workers=workers,
@@ -118,7 +118,8 @@ def sweep(
         from sflsim.scenario.loading import load_scenario
         from sflsim.scenario.sweep_block import read_over
         from sflsim.sweeps.sweep import sweep as run_sweep
-        from sflsim.terminal.sweep import format_sweep, sweep_shown
+        from sflsim.terminal.progress import sweep_shown
+        from sflsim.terminal.sweep import format_sweep
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         values = read_over(over or [])
@@ -201,7 +202,8 @@ def plan(
     with errors(), ExitStack() as stack:
         from sflsim.planner.plan import plan as make_plan
         from sflsim.scenario.loading import load_scenario
-        from sflsim.terminal.plan import format_pareto, pareto_caption, plan_shown
+        from sflsim.terminal.plan import format_pareto, pareto_caption
+        from sflsim.terminal.progress import plan_shown
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         claim = stack.enter_context(new_folder(folder, f"{loaded.name}-plan"))

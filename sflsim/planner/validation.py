@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.planner.space import Axis, Space
 from sflsim.scenario import plan_rules
 from sflsim.scenario.fixed_costs import cut_apart, fixed_costs
@@ -22,7 +22,7 @@ def checked_space(scenario: Scenario) -> Space:
         if scenario.plan is None:
             remedy = "e.g. plan: {decisions: {server.slots: [1, 2, 4]}, objectives: [time]}"
             allowed = "a mapping: decisions, objectives, constraints"
-            raise ScenarioError(Problem("plan", "nothing", allowed, remedy))
+            raise refused("plan", "nothing", allowed, remedy)
         plan_rules.check(scenario.plan, scenario, scenario.plan.decisions)
     except ScenarioError as error:
         raise scenario.located(error) from None

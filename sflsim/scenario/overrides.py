@@ -27,7 +27,7 @@ class Override:
     steps: tuple[str, ...]
     value: Any
 
-    def refused(self, path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
+    def refuse(self, path: str, found: str, allowed: str, remedy: str = "") -> ScenarioError:
         """Return the error that this override cannot be followed beyond `path`."""
         return refused(path, found, allowed, remedy, self.file)
 

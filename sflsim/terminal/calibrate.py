@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich import box
 from rich.table import Table
 
 from sflsim.diagnostics.calibrate import Calibration
 from sflsim.errors import SflsimError
 from sflsim.formatting import counted
+from sflsim.terminal.tables import new_table
 
 
 def read_threads(text: str) -> list[int]:
@@ -40,12 +40,9 @@ def new_file(path: Path) -> Path:
 def format_calibration(calibration: Calibration) -> Iterator[Table]:
     """Yield one table for each number of threads: median, quartiles and effective rate of every part."""
     for threads in calibration.threads:
-        table = Table(title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-        for heading in ("part", "work"):
-            table.add_column(heading, no_wrap=heading == "work")
-        for heading in ("median", "quartiles", "rate"):
-            table.add_column(heading, no_wrap=True)
-        table.title = f"{calibration.scenario} with {counted(threads, 'thread')}"
+        table = new_table(f"{calibration.scenario} with {counted(threads, 'thread')}")
+        for heading in ("part", "work", "median", "quartiles", "rate"):
+            table.add_column(heading, no_wrap=heading != "part")
         last = ""
         for one in calibration.measured:
             if one.threads != threads:

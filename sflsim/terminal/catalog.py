@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import get_args
 
 from rich.table import Table
-from rich.text import Text
 
 from sflsim.fleet import catalog
 from sflsim.fleet.own_catalog import CatalogConfig
+from sflsim.terminal.tables import add_rows
 
 
 def format_catalog(own: CatalogConfig | None = None) -> Iterator[Table]:
@@ -30,5 +30,5 @@ def format_catalog(own: CatalogConfig | None = None) -> Iterator[Table]:
 def _add(table: Table, entry: catalog.Entry, name: str) -> None:
     for number, figure in enumerate(entry.figures):
         cells = ("" if number else name, figure.key, str(figure.value), figure.status, figure.source)
-        table.add_row(*map(Text, cells))  # text of the user's, not rich's markup
+        add_rows(table, [cells])
     table.add_section()

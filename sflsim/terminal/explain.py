@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 
 from sflsim.errors import SflsimError
 from sflsim.explainer.explain import Explanation
 from sflsim.formatting import NONE, number_text, seconds_text
+from sflsim.terminal.tables import add_columns, new_table
 
 SLOWEST = 5
 """Clients that are shown for each variant."""
@@ -56,9 +56,8 @@ def read_rounds(text: str | None) -> tuple[int, int] | None:
 
 def _table(*columns: str, title: str, words: int = 1) -> Table:
     """Return an empty table whose first `words` columns hold words, the others numbers."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < words else "right")
+    table = new_table(title)
+    add_columns(table, columns[:words], columns[words:])
     return table
 
 
@@ -66,12 +65,8 @@ def _shares(rows: pd.DataFrame, has_rounds: bool) -> Table:
     title = "on the critical path" if has_rounds else "what the contributions' time goes to"
     table = _table("where", "activity", "time", "share", title=title, words=2)
     for row in rows.to_dict("records"):
-        table.add_row(
-            str(row["where"]),
-            str(row["activity"]),
-            seconds_text(row["seconds"]),
-            f"{100 * row['share']:.1f} %",
-        )
+        share = f"{100 * row['share']:.1f} %"
+        table.add_row(str(row["where"]), str(row["activity"]), seconds_text(row["seconds"]), share)
     return table
 
 
@@ -93,10 +88,7 @@ def _what_if(rows: pd.DataFrame) -> Table:
     columns += ["to the target", "saved"] if with_target else []
     table = _table(*columns, title=f"now: {seconds_text(first['time_s'])}")
     if not rows["same_learning"].all():
-        table.caption, table.caption_justify = (
-            "* other timing, other learning: equal rounds are compared",
-            "left",
-        )
+        table.caption = "* other timing, other learning: equal rounds are compared"
     for row in rows.to_dict("records"):
         cells = [
             f"{row['change']}{'' if row['same_learning'] else ' *'}",

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 
 from sflsim.diagnostics.memory import Memory
 from sflsim.formatting import bytes_text
+from sflsim.terminal.tables import add_columns, new_table
 
 SHORT = {
     "client_parameters_bytes": "client weights",
@@ -26,6 +26,7 @@ NEEDED = {
     "server_bytes": "server, all",
     "server_least_bytes": "server, least",
 }
+PADDING = (0, 1, 0, 0)
 
 
 def format_memory(memory: Memory) -> Iterator[Table]:
@@ -34,7 +35,8 @@ def format_memory(memory: Memory) -> Iterator[Table]:
     title = f"what a client holds, batch {first.batch_size}, {first.precision}"
     if memory.overridden:
         title += ", costs as given in the scenario"
-    cuts = _table(title, ["cut"], list(SHORT.values()))
+    cuts = new_table(title, padding=PADDING)
+    add_columns(cuts, ["cut"], SHORT.values(), overflow="fold")
     for _, row in memory.cuts.iterrows():
         cuts.add_row(f"{row.cut} {row.last_block}", *(bytes_text(row[name]) for name in SHORT))
     yield cuts
@@ -45,8 +47,8 @@ def _needs(memory: Memory) -> Table:
     """Return the table of the variants' peaks; the caption says what the server's mean."""
     limited, some_small = memory.server_bytes is not None, bool(memory.needs["too_small"].any())
     optional = [*(["served at once"] if limited else []), *(["too small"] if some_small else [])]
-    table = _table("peaks", ["variant", "cut"], [*NEEDED.values(), *optional])
-    table.caption, table.caption_justify = _about_server(memory), "left"
+    table = new_table("peaks", _about_server(memory), padding=PADDING)
+    add_columns(table, ["variant", "cut"], [*NEEDED.values(), *optional], overflow="fold")
     for name, rows in memory.needs.groupby("variant", sort=False):
         for place, (_, row) in enumerate(rows.iterrows()):
             table.add_row(
@@ -56,18 +58,6 @@ def _needs(memory: Memory) -> Table:
                 *([_served(row, memory.server_bytes)] if limited else []),
                 *([f"✗ {row.too_small}" if row.too_small else ""] if some_small else []),
             )
-    return table
-
-
-def _table(title: str, words: list[str], numbers: list[str]) -> Table:
-    """Return an empty table; columns of numbers are wrapped between words alone, nothing is cut off."""
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
-    )
-    for name in words:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", overflow="fold")
     return table
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import pandas as pd
-from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sflsim.formatting import UNIT_OF, in_one_unit, number_text, shorten
 from sflsim.planner.plan import Plan
 from sflsim.scenario.plan_criteria import OBJECTIVES
-from sflsim.terminal.progress import LINE_EVERY_S
+from sflsim.terminal.tables import add_rows, new_table, over_lines
 
 SHOWN = 12
 WIDTH = 24
@@ -34,14 +29,14 @@ def format_pareto(plan: Plan) -> Table | None:
     columns = {name: [_text(value) for value in rows[name]] for name in shown}
     for objective in plan.manifest["objectives"]:
         columns |= _amounts(plan, rows, objective)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    table = new_table(padding=(0, 1))
     table.add_column("")
     for name in columns:
         side: Literal["left", "right"] = "left" if name in shown else "right"
         head = over_lines(name) if name in paths else name.replace(" ", "\n")
         table.add_column(Text(head), justify=side, vertical="bottom", no_wrap=True)
-    for mark, *cells in zip(rows["recommended"], *columns.values(), strict=True):
-        table.add_row("*" if mark else "", *map(Text, cells))
+    marks = ["*" if mark else "" for mark in rows["recommended"]]
+    add_rows(table, zip(marks, *columns.values(), strict=True))
     return table
 
 
@@ -49,29 +44,6 @@ def pareto_caption(plan: Plan) -> Text:
     """Return the line below the table: what its mark means, and how many points it leaves out."""
     more = len(plan.pareto) - SHOWN
     return Text("* recommended" + (f"; {more} more in points.parquet" if more > 0 else ""), style="italic")
-
-
-def over_lines(path: str) -> str:
-    """Return a path over several lines, one for each of its steps, as the heading of a column."""
-    return path.replace(".", ".\n").replace("[", "\n[")
-
-
-@contextmanager
-def plan_shown(console: Console) -> Iterator[Callable[[str], None]]:
-    """Yield a progress callback that keeps one line on a terminal, and prints one now and then elsewhere."""
-    if console.is_terminal:
-        with console.status("planning") as status:
-            yield lambda text: status.update(Text(text))
-        return
-    last_s = time.monotonic()
-
-    def line(text: str) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= LINE_EVERY_S:
-            last_s = time.monotonic()
-            console.print(text, highlight=False, markup=False)
-
-    yield line
 
 
 def _amounts(plan: Plan, rows: pd.DataFrame, objective: str) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The live progress of a simulation: bars on a terminal, plain lines elsewhere."""
+"""The live progress of a run, a sweep or a plan: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,81 +10,113 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from sflsim.experiment.simulate import Progress
 from sflsim.formatting import seconds_text
+from sflsim.sweeps.sweep import SweepProgress
 
 LINE_EVERY_S = 5.0
 
 
-@contextmanager
-def shown(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Yield a progress callback that draws on `console` until the block ends."""
-    if not console.is_terminal:
-        yield _Lines(console)
-        return
-    bars = Bars(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}", markup=False),
-        console=console,
-        transient=True,
-    )
-    with bars:
-        yield _Bars(bars)
-
-
-class _Estimate:
-    """Real time left, from the share of all work done so far."""
-
-    def __init__(self) -> None:
-        self._shares: dict[tuple[str, int], float] = {}
-
-    def left(self, step: Progress) -> str:
-        self._shares[step.variant, step.seed] = step.share
-        done = sum(self._shares.values()) / step.runs
-        return seconds_text(step.real_s * (1 - done) / done) if done > 0 else "?"
-
-
-class _Bars:
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._tasks: dict[tuple[str, int], TaskID] = {}
-        self._estimate = _Estimate()
-        self._all = bars.add_task("all runs", total=1.0, facts="")
-
-    def __call__(self, step: Progress) -> None:
-        key = (step.variant, step.seed)
-        if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(f"{step.variant} seed {step.seed}", total=1.0, facts="")
-        self._bars.update(self._tasks[key], completed=step.share, facts=_facts(step))
-        if step.status != "running":
-            self._bars.update(self._tasks[key], visible=False)
-        left = self._estimate.left(step)
-        facts = f"{step.runs_done} of {step.runs} done, about {left} left"
-        self._bars.update(self._all, completed=step.runs_done / step.runs, facts=facts)
-
-
 class _Lines:
+    """Prints a line now and then, and whenever it is the last of something."""
+
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._estimate = _Estimate()
         self._next_s = time.monotonic() + LINE_EVERY_S
 
-    def __call__(self, step: Progress) -> None:
-        left = self._estimate.left(step)
-        if step.status == "running" and time.monotonic() < self._next_s:
-            return
-        self._next_s = time.monotonic() + LINE_EVERY_S
+    def __call__(self, text: str, last: bool = False) -> None:
+        if last or time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + LINE_EVERY_S
+            self._console.print(text, highlight=False, markup=False)
+
+
+def _bars(console: Console) -> Bars:
+    """Return bars with a description on the left and facts on the right."""
+    name, facts = (
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[facts]}", markup=False),
+    )
+    return Bars(name, BarColumn(bar_width=24), facts, console=console, transient=True)
+
+
+@contextmanager
+def run_shown(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Yield the progress callback of a run; it draws on `console` until the block ends."""
+    shares: dict[tuple[str, int], float] = {}
+
+    def left(step: Progress) -> str:
+        """Return the real time left, from the share of all work done so far."""
+        shares[step.variant, step.seed] = step.share
+        done = sum(shares.values()) / step.runs
+        return seconds_text(step.real_s * (1 - done) / done) if done > 0 else "?"
+
+    if console.is_terminal:
+        with _bars(console) as bars:
+            yield _run_bars(bars, left)
+        return
+    print_line = _Lines(console)
+
+    def show(step: Progress) -> None:
         state = "" if step.status in ("running", "completed") else f" {step.status};"
-        self._console.print(
-            f"[{step.runs_done}/{step.runs}] {step.variant} seed {step.seed}:{state} {_facts(step)}; "
-            f"{left} left",
-            highlight=False,
-            markup=False,
-        )
+        about = f"[{step.runs_done}/{step.runs}] {step.variant} seed {step.seed}:{state}"
+        print_line(f"{about} {_run_facts(step)}; {left(step)} left", last=step.status != "running")
+
+    yield show
 
 
-def _facts(step: Progress) -> str:
+def _run_bars(bars: Bars, left: Callable[[Progress], str]) -> Callable[[Progress], None]:
+    """Return what draws a bar for all runs and one for each that is computed."""
+    tasks: dict[tuple[str, int], TaskID] = {}
+    whole = bars.add_task("all runs", total=1.0, facts="")
+
+    def show(step: Progress) -> None:
+        key = (step.variant, step.seed)
+        if key not in tasks:
+            tasks[key] = bars.add_task(f"{step.variant} seed {step.seed}", total=1.0, facts="")
+        running = step.status == "running"
+        bars.update(tasks[key], completed=step.share, facts=_run_facts(step), visible=running)
+        facts = f"{step.runs_done} of {step.runs} done, about {left(step)} left"
+        bars.update(whole, completed=step.runs_done / step.runs, facts=facts)
+
+    return show
+
+
+def _run_facts(step: Progress) -> str:
     accuracy = "" if math.isnan(step.accuracy) else f", accuracy {step.accuracy:.1%}"
     return f"round {step.round}, simulated {seconds_text(step.time_s)}{accuracy}"
+
+
+@contextmanager
+def sweep_shown(console: Console) -> Iterator[Callable[[SweepProgress], None]]:
+    """Yield the progress callback of a sweep."""
+    if console.is_terminal:
+        with _bars(console) as bars:
+            task = bars.add_task("sweep", total=1.0, facts="starting")
+            yield lambda step: bars.update(
+                task, completed=step.runs_done / step.runs, facts=_sweep_facts(step)
+            )
+        return
+    print_line = _Lines(console)
+    yield lambda step: print_line(_sweep_facts(step), last=step.runs_done >= step.runs)
+
+
+def _sweep_facts(step: SweepProgress) -> str:
+    extra = f", {step.broken} broken" if step.broken else ""
+    extra += f", {step.workers_lost} workers lost" if step.workers_lost else ""
+    left = "?" if math.isnan(step.left_s) else seconds_text(step.left_s)
+    return (
+        f"{step.points_done} of {step.points} points, {step.runs_done} of {step.runs} runs; "
+        f"{step.trainings} trained, {step.shared} shared{extra}; about {left} left"
+    )
+
+
+@contextmanager
+def plan_shown(console: Console) -> Iterator[Callable[[str], None]]:
+    """Yield the progress callback of a plan."""
+    if console.is_terminal:
+        with console.status("planning") as status:
+            yield lambda text: status.update(Text(text))
+        return
+    yield _Lines(console)

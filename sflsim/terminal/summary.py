@@ -6,9 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from sflsim.formatting import (
     accuracy_text,
@@ -20,6 +18,7 @@ from sflsim.formatting import (
     target_text,
     time_unit,
 )
+from sflsim.terminal.tables import add_rows, new_table
 
 LINE = 80
 """Characters that a terminal has at least."""
@@ -68,13 +67,7 @@ def format_summary(summary: pd.DataFrame) -> Table:
     for column, header, unit_of in shown:
         header, texts = in_one_unit(header, summary[column], unit_of)
         columns[header] = texts
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        caption=_caption(summary, target, told=metered),
-        caption_justify="left",
-        show_edge=False,
-    )
+    table = new_table(caption=_caption(summary, target, told=metered), padding=0)
     # Only names wrap, so that eleven columns stay readable in a terminal of 80 characters.
     for header in columns:
         if header == "variant":
@@ -84,8 +77,7 @@ def format_summary(summary: pd.DataFrame) -> Table:
             table.add_column(header, overflow="fold", vertical="bottom", min_width=least)
         else:
             table.add_column(header.replace(" ", "\n"), justify="right", no_wrap=True)
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, cells))  # names of the user's, not rich's markup
+    add_rows(table, zip(*columns.values(), strict=True))
     return table
 
 

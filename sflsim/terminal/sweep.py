@@ -1,64 +1,20 @@
-"""A sweep on a terminal: its progress while it is computed, its table when it is done."""
+"""A sweep as a table for the terminal."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.formatting import NONE, byte_unit, in_one_unit, seconds_text, target_text, time_unit
-from sflsim.sweeps.sweep import Sweep, SweepProgress
-from sflsim.terminal.plan import over_lines
-from sflsim.terminal.progress import LINE_EVERY_S
+from sflsim.formatting import NONE, byte_unit, in_one_unit, target_text, time_unit
+from sflsim.sweeps.sweep import Sweep
+from sflsim.terminal.tables import add_rows, new_table, over_lines
 
 ROWS_SHOWN = 60
-
-
-@contextmanager
-def sweep_shown(console: Console) -> Iterator[Callable[[SweepProgress], None]]:
-    """Yield a progress callback that draws on `console` until the block ends."""
-    if not console.is_terminal:
-        yield _Lines(console)
-        return
-    columns = (TextColumn("sweep"), BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
-    with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("starting", total=1.0)
-
-        def show(step: SweepProgress) -> None:
-            bars.update(task, completed=step.runs_done / step.runs, description=_facts(step))
-
-        yield show
-
-
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._next_s = 0.0
-
-    def __call__(self, step: SweepProgress) -> None:
-        if step.runs_done < step.runs and time.monotonic() < self._next_s:
-            return
-        self._next_s = time.monotonic() + LINE_EVERY_S
-        self._console.print(_facts(step), highlight=False, markup=False)
-
-
-def _facts(step: SweepProgress) -> str:
-    extra = f", {step.broken} broken" if step.broken else ""
-    extra += f", {step.workers_lost} workers lost" if step.workers_lost else ""
-    left = "?" if math.isnan(step.left_s) else seconds_text(step.left_s)
-    return (
-        f"{step.points_done} of {step.points} points, {step.runs_done} of {step.runs} runs; "
-        f"{step.trainings} trained, {step.shared} shared{extra}; about {left} left"
-    )
 
 
 def format_sweep(sweep: Sweep, console: Console) -> Iterator[Table | Text]:
@@ -75,7 +31,7 @@ def format_sweep(sweep: Sweep, console: Console) -> Iterator[Table | Text]:
 
 def _table(columns: Mapping[str, Sequence[str]], swept: Mapping[str, str]) -> Table:
     """Return a table of texts; `swept` gives the heading of each path, of which no line is broken."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table = new_table(padding=0)
     for header in columns:
         if header in ("variant", *swept):
             text = Text(swept.get(header, header))  # Text: paths have brackets, which are no markup
@@ -83,8 +39,7 @@ def _table(columns: Mapping[str, Sequence[str]], swept: Mapping[str, str]) -> Ta
             table.add_column(text, overflow="fold", vertical="bottom", min_width=widest)
         else:
             table.add_column(Text(header.replace(" ", "\n")), justify="right", no_wrap=True)
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, cells))
+    add_rows(table, zip(*columns.values(), strict=True))
     return table
 
 
