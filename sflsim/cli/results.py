@@ -20,10 +20,10 @@ def plot(
     """Draw the pictures of a run again, from its tables alone."""
     with errors():
         from sflsim.experiment.run import Run
-        from sflsim.record.tables import own_folder
+        from sflsim.record.tables import subfolder_of
 
         run = Run.load(folder, trust=trust)
-        for path in run.plot(to or own_folder(folder, "plots"), read_share(target)):
+        for path in run.plot(to or subfolder_of(folder, "plots"), read_share(target)):
             out.print(path, soft_wrap=True)
         for line in run.not_drawn():
             err.print(line)

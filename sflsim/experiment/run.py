@@ -21,7 +21,7 @@ from sflsim.metrics.tables import measured, why_no_spans
 from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim, claimed, written
-from sflsim.record.trace import MODERATE, chosen, write_trace
+from sflsim.record.trace import DEFAULT_TRACE_SPANS, selected_spans, write_trace
 from sflsim.rows import ClientWork, RunRow
 from sflsim.scenario.files import contents
 from sflsim.scenario.saved import Saved, checked, read_saved
@@ -131,7 +131,7 @@ class Run:
             RunError: nothing of the kind was recorded, or the file cannot be written.
         """
         self.need_spans("a trace")
-        self._write_trace(chosen(self.spans, variant, seed, rounds), Path(file))
+        self._write_trace(selected_spans(self.spans, variant, seed, rounds), Path(file))
         return Path(file)
 
     def _write_trace(self, spans: pd.DataFrame, path: Path) -> None:
@@ -193,12 +193,12 @@ class Run:
             RunError: plots/ in it is a link.
         """
         failures: list[str] = []
-        folder, plots = Path(folder), tables.own_folder(Path(folder), "plots")
+        folder, plots = Path(folder), tables.subfolder_of(Path(folder), "plots")
         try:
             self._plot(plots, None, failures)
         except Exception as error:  # in what all pictures share
             failures.append(f"{plots}: cannot be drawn ({type(error).__name__}: {error})")
-        if 0 < len(self.spans) <= MODERATE:
+        if 0 < len(self.spans) <= DEFAULT_TRACE_SPANS:
             try:
                 self._write_trace(self.spans, folder / "trace.json")
             except RunError as error:

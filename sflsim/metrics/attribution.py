@@ -1,13 +1,12 @@
-"""Where a participant's time goes: every instant of its round is given to exactly one cause.
+"""Attribution of a participant's time: each instant of its round has exactly one category.
 
-A participant's round lasts from the start of its first span to the end of its last. A radio works
-beside the processor and the server beside both, so spans overlap; an instant that several cover goes
-to the first of: compute > slowdown > uplink > downlink > latency > server > wait. An instant that none
-covers is `other`. So overlapped communication and overlapped server steps cost nothing, which is what
-overlapping is for. A multiplicative slowdown stretches compute and counts as compute.
+A participant's round lasts from the start of its first span to the end of its last. Processor, radio and
+server work in parallel, so spans overlap. An instant covered by several spans goes to the first of: compute,
+slowdown, uplink, downlink, latency, server, wait. An instant that no span covers is `other`. So overlapped
+communication and overlapped server steps cost no time. A multiplicative slowdown counts as compute.
 
-Where nobody waits for others, a client's contribution stands in the place of its round, and its time
-goes to what is on its path, as in `sflsim explain` (see critical_path).
+For an asynchronous algorithm, the time of each contribution is attributed along its path instead (see
+`critical_path`).
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from sflsim.metrics.critical_path import contribution_path
 from sflsim.metrics.tables import variants_of
 
 CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "other")
-
-
 CATEGORY_OF = {
     "compute": "compute",
     "slowdown": "slowdown",
@@ -33,25 +30,23 @@ CATEGORY_OF = {
     "queue": "server",
     "wait": "wait",
 }
-
-
 KEYS = ["variant", "seed", "round", "client"]
 
 
 def attribute(spans: pd.DataFrame | None) -> pd.DataFrame:
     """Return one row per participant and round: `KEYS`, the seconds of each of `CATEGORIES`, its weight.
 
-    The categories of a row add up to the length of the participant's round. Server spans without a
-    client, and spans without an end, belong to nobody and are left out.
+    The categories of a row add up to the length of the participant's round. Server spans without a client
+    and spans without an end are left out.
     """
     work = participant_spans(spans)
-    roundless = work["variant"].isin(contributions(spans)["variant"].unique())
-    parts = [_of_rounds(work[~roundless]), _of_contributions(work[roundless], spans)]
+    asynchronous = work["variant"].isin(contributions(spans)["variant"].unique())
+    parts = [_of_rounds(work[~asynchronous]), _of_contributions(work[asynchronous], spans)]
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def _of_rounds(work: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the participants of rounds."""
+    """Return the rows of participants in rounds."""
     groups = work.groupby(KEYS, sort=False, observed=True)
     owner = np.asarray(groups.ngroup(), dtype=np.int64)
     rank = work["activity"].map(CATEGORY_OF).fillna("other").map(CATEGORIES.index).to_numpy(dtype=np.int64)
@@ -62,7 +57,7 @@ def _of_rounds(work: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_contributions(work: pd.DataFrame, spans: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the rows of contributions: what the client did or waited for on its path through each."""
+    """Return the rows of contributions: the seconds of each category on their paths."""
     path = contribution_path(spans, work["variant"].unique())
     path = path.assign(
         seconds=path["end_s"] - path["start_s"],
@@ -81,10 +76,10 @@ def _sweep(
     end_s: npt.NDArray[np.float64],
     owners: int,
 ) -> npt.NDArray[np.float64]:
-    """Return seconds (owners, categories): walk over all starts and ends, owner by owner, in time order.
+    """Return seconds [owners, categories] by a sweep over all starts and ends, owner by owner, by time.
 
-    Between two neighbouring edges the lowest rank that is open gets the time. Every owner closes what
-    it opened, so one running count over all owners serves each of them.
+    Between two neighbouring edges, the open span of the lowest rank gets the time. Each owner closes the
+    spans that it opens, so one running count over all owners is enough.
     """
     edge_s, edge_owner = np.concatenate([start_s, end_s]), np.concatenate([owner, owner])
     edge_rank, change = np.concatenate([rank, rank]), np.repeat(np.array([1, -1], dtype=np.int64), len(owner))
@@ -107,12 +102,12 @@ def where_time_goes(spans: pd.DataFrame | None, share: bool = False) -> pd.DataF
     With `share` each row is divided by its sum.
     """
     rows = attribute(spans)
-    weighed = rows[list(CATEGORIES)].mul(rows["weight"], axis=0)
-    means = weighed.groupby(rows["variant"], sort=False, observed=True).mean()
+    weighted = rows[list(CATEGORIES)].mul(rows["weight"], axis=0)
+    means = weighted.groupby(rows["variant"], sort=False, observed=True).mean()
     means = means.reindex(variants_of(spans)).dropna(how="all")
     return means.div(means.sum(axis=1).replace(0.0, np.nan), axis=0).fillna(0.0) if share else means
 
 
 def of_whom(spans: pd.DataFrame | None) -> str:
-    """Return whose time is shown: there are rounds, contributions, or both."""
+    """Return whose time is attributed: a participant's round, or also contributions."""
     return "a participant's round" + (" or contribution" if len(contributions(spans)) else "")

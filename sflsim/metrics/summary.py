@@ -1,4 +1,4 @@
-"""One row per variant: what accuracy it reached and at what cost."""
+"""The summary: one row per variant, with its accuracy and its costs."""
 
 from __future__ import annotations
 
@@ -51,12 +51,11 @@ def summarize(
     """Return one row per variant, in scenario order, with the columns `SUMMARY_COLUMNS`.
 
     `accuracy_mean` and `accuracy_std` (sample standard deviation, NaN for one seed) are over the last
-    evaluation of every seed but those that diverged: these have no final accuracy. `rounds` to
-    `energy_j` are means over the seeds that reached `target`, at their first evaluation at or above it,
-    NaN where none did. Without a target, or when nothing was trained, they are means over all seeds that
-    did not diverge at the end of the run, and `target` and `seeds_reached` have no value. `dropped`
-    participations and what they did for nothing
-    (seconds at the device, bytes) are means over all seeds, of the whole run.
+    evaluations of the seeds that did not diverge. `rounds` to `energy_j` are means over the seeds that
+    reached `target`, at their first evaluation at or above it; NaN if none did. Without a target or without
+    training, they are means over the seeds that did not diverge, at the end of the run, and `target` and
+    `seeds_reached` have no value. `dropped`, `wasted_s` (seconds of clients) and `wasted_bytes` are means
+    over all seeds, of the whole run.
     """
     runs = with_columns(runs, RUN_COLUMNS)
     accuracies = measured(evaluations)
@@ -69,20 +68,20 @@ def summarize(
         costs = first_at_target(evaluations, target)
     rows = []
     for variant in variants_of(runs, with_columns(evaluations, EVALUATION_COLUMNS)):
-        own, own_costs = runs[runs["variant"] == variant], costs[costs["variant"] == variant]
+        of_variant, its_costs = runs[runs["variant"] == variant], costs[costs["variant"] == variant]
         accuracy = final.loc[final["variant"] == variant, "accuracy"].astype(float)
         rows.append(
             {
                 "variant": variant,
-                "status": status_of(own["status"]),
-                "seeds": len(own) or len(accuracy),
+                "status": status_of(of_variant["status"]),
+                "seeds": len(of_variant) or len(accuracy),
                 "accuracy_mean": accuracy.mean(),
                 "accuracy_std": accuracy.std(ddof=1),
                 "target": math.nan if target is None else target,
-                "seeds_reached": pd.NA if target is None else len(own_costs),
-                **{name: own_costs[column].astype(float).mean() for name, column in COSTS.items()},
-                "peak_memory_bytes": own["client_memory_bytes"].astype(float).max(),
-                **{name: own[name].astype(float).mean() for name in WASTE},
+                "seeds_reached": pd.NA if target is None else len(its_costs),
+                **{name: its_costs[column].astype(float).mean() for name, column in COSTS.items()},
+                "peak_memory_bytes": of_variant["client_memory_bytes"].astype(float).max(),
+                **{name: of_variant[name].astype(float).mean() for name in WASTE},
             }
         )
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(
@@ -97,9 +96,9 @@ def _not_diverged(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _whole_runs(evaluations: pd.DataFrame | None, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return what each run cost: rounds, time and server from `runs`, the rest from its last evaluation.
+    """Return the costs of whole runs: rounds, time and server from `runs`, the rest from the last evaluation.
 
-    An evaluation that lies before the run's last round says nothing of the whole run.
+    The rest is NaN if the last evaluation precedes the run's last round.
     """
     last = last_evaluations(with_columns(evaluations, EVALUATION_COLUMNS))
     if runs.empty:
@@ -126,7 +125,7 @@ def status_of(statuses: pd.Series[str]) -> str:
 
 
 def early_ends(runs: pd.DataFrame) -> list[str]:
-    """Return a line for each run that stalled or diverged: which, when, and why or what to turn."""
+    """Return a line for each run that stalled or diverged, with the reason."""
     early = runs[runs["status"].isin(["stalled", "diverged"])]
     return [
         f"{row['variant']} seed {row['seed']} {row['status']} {row['reason']}"
@@ -135,7 +134,7 @@ def early_ends(runs: pd.DataFrame) -> list[str]:
 
 
 def derived_costs(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a line on the costs that a run of the clock alone had to ask the model for, if there are any."""
+    """Return a line on the costs that a timing-only run derived from the model, if any."""
     keys = manifest.get("derived_costs", [])
     if not keys:
         return []

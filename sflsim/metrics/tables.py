@@ -1,4 +1,4 @@
-"""What the report reads of a run's tables: columns that exist, variants in order."""
+"""Reading a run's tables: columns that exist, variants in order, chosen evaluations."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ NO_SPANS = (
 
 
 def why_no_spans(manifest: Mapping[str, Any]) -> str:
-    """Return why the table of spans of a run is empty, and what would fill it."""
+    """Return why the table of spans of a run is empty, and the remedy."""
     return NO_SPANS if manifest.get("spans") == "none" else "no spans were recorded"
 
 
 def with_columns(table: pd.DataFrame | None, columns: Sequence[str]) -> pd.DataFrame:
-    """Return `table` with exactly `columns`; those that it lacks hold no value."""
+    """Return `table` with exactly `columns`; missing ones are NaN."""
     return (pd.DataFrame() if table is None else table).reindex(columns=list(columns))
 
 
 def measured(evaluations: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the evaluations that have an accuracy: none of a timing-only run."""
+    """Return the evaluations that have an accuracy; a timing-only run has none."""
     table = with_columns(evaluations, EVALUATION_COLUMNS)
     return table[table["accuracy"].notna()]
 

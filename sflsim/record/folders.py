@@ -1,7 +1,7 @@
-"""The folder of a run, a sweep or a plan while it is made: nobody else's, and whole or not there.
+"""Result folders: claimed by one process while they are written, and complete or absent.
 
-Who makes it claims it; what is written stands beside it, in a folder with a hidden name, and is put in
-place when it is whole.
+Files are written to a hidden folder next to the result folder, which is moved into place when it is
+complete.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from sflsim.record.tables import MANIFESTS, is_part, is_unfinished
 
 
 class Claimed(RunError):
-    """A folder that another process is about to write."""
+    """Another process is writing this folder."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder that nobody else writes for now: as its user calls it, and where links lead."""
+    """A folder claimed by this process: as its user wrote it, and with links resolved."""
 
     folder: Path
-    place: Path
+    resolved: Path
 
 
 @contextmanager
 def claimed(folder: str | Path | Claim) -> Iterator[Claim]:
-    """Claim a folder, which need not be there, until the block ends; one that is a claim already is kept.
+    """Claim a folder, which may not exist yet, until the block ends; a `Claim` is passed through.
 
     Raises:
         Claimed: another process has claimed it.
@@ -43,12 +43,12 @@ def claimed(folder: str | Path | Claim) -> Iterator[Claim]:
     if isinstance(folder, Claim):
         yield folder
         return
-    place = Path(os.path.realpath(folder))
-    made = [parent for parent in place.parents if not parent.exists()]
+    resolved = Path(os.path.realpath(folder))
+    new_parents = [parent for parent in resolved.parents if not parent.exists()]
     try:
-        lock, handle = _taken(place)
+        lock, handle = _locked(resolved)
         try:
-            _clear(place)
+            _remove_leftovers(resolved)
         except OSError:
             let_go(lock, handle)
             raise
@@ -58,34 +58,34 @@ def claimed(folder: str | Path | Claim) -> Iterator[Claim]:
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: cannot be written ({error})") from error
     try:
-        yield Claim(Path(folder), place)
+        yield Claim(Path(folder), resolved)
     finally:
         let_go(lock, handle)
-        for parent in made:  # those that are empty: the folder has not come to be
+        for parent in new_parents:  # those still empty: the folder was not made
             with suppress(OSError):
                 parent.rmdir()
 
 
 @contextmanager
 def written(claim: Claim) -> Iterator[Path]:
-    """Yield an empty folder; what the block writes there is put in place as a whole when it ends well.
+    """Yield an empty folder, which becomes the claimed folder when the block ends without an error.
 
-    In a folder that is there already, which may be a mount or somebody's working directory, files are
-    replaced one by one; it has no manifest meanwhile, and what else is in it stays.
+    In an existing folder (it may be a mount or a working directory), files are replaced one by one: it has
+    no manifest meanwhile, and its other files stay.
 
     Raises:
         RunError: it cannot be written.
     """
-    place, token = claim.place, secrets.token_hex(4)
-    there = place.exists()
-    part = place / f".{token}.part" if there else place.parent / f".{place.name}.{token}.part"
+    folder, token = claim.resolved, secrets.token_hex(4)
+    exists = folder.exists()
+    part = folder / f".{token}.part" if exists else folder.parent / f".{folder.name}.{token}.part"
     try:
         part.mkdir()
         yield part
-        if there:
-            _replace(part, place)
+        if exists:
+            _move_files(part, folder)
         else:
-            os.rename(part, place)
+            os.rename(part, folder)
     except OSError as error:
         raise RunError(f"{claim.folder}: cannot be written ({error})") from error
     finally:
@@ -93,44 +93,44 @@ def written(claim: Claim) -> Iterator[Path]:
 
 
 def is_taken(folder: Path) -> bool:
-    """Tell whether a folder is there with more in it than what a kill has left."""
+    """Tell whether a folder exists and holds more than the leftovers of a killed process."""
     return folder.exists() and not (folder.is_dir() and is_unfinished(folder))
 
 
-def _taken(place: Path) -> tuple[Path, int]:
-    """Return the lock of a folder: a file beside it, or in it where nothing can be written beside it."""
-    beside = place.parent / f".{place.name}.claim"
+def _locked(folder: Path) -> tuple[Path, int]:
+    """Return the lock file of a folder: next to it, or inside if its parent cannot be written."""
+    sibling = folder.parent / f".{folder.name}.claim"
     for _ in range(100):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return beside, take(beside, wait=False)
-        except FileNotFoundError:  # another has just removed the empty parent
+            return sibling, take(sibling, wait=False)
+        except FileNotFoundError:  # another process has just removed the empty parent
             continue
         except BlockingIOError:
             raise
         except OSError:
-            if not place.is_dir():
+            if not folder.is_dir():
                 raise
-            inside = place / ".claim"
+            inside = folder / ".claim"
             return inside, take(inside, wait=False)
-    raise FileNotFoundError(beside)
+    raise FileNotFoundError(sibling)
 
 
-def _clear(place: Path) -> None:
-    """Remove what killed processes have left; who holds the claim is the only one alive."""
-    own = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]+\.part")
-    beside = [path for path in place.parent.iterdir() if own.fullmatch(path.name)]
-    inside = [path for path in place.iterdir() if is_part(path.name)] if place.is_dir() else []
-    for path in [*beside, *inside]:
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left; no other process holds the claim."""
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]+\.part")
+    siblings = [path for path in folder.parent.iterdir() if pattern.fullmatch(path.name)]
+    inside = [path for path in folder.iterdir() if is_part(path.name)] if folder.is_dir() else []
+    for path in [*siblings, *inside]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
 
-def _replace(part: Path, place: Path) -> None:
-    """Move all files, the manifest last."""
+def _move_files(part: Path, folder: Path) -> None:
+    """Move all files into a folder, the manifest last."""
     for manifest in MANIFESTS:
-        (place / manifest).unlink(missing_ok=True)
+        (folder / manifest).unlink(missing_ok=True)
     for path in sorted(part.iterdir(), key=lambda path: path.name in MANIFESTS):
-        os.replace(path, place / path.name)
+        os.replace(path, folder / path.name)

@@ -1,6 +1,6 @@
-"""The tables of a run: their columns, how they are made from what a simulation recorded, their files.
+"""The tables of a run: their columns, how they are made from recorded rows, and their files.
 
-All are tidy: one row per span, evaluation, client or (variant, seed), as `sflsim.rows` defines them.
+Each table has one row per span, evaluation, client or (variant, seed), as `sflsim.rows` defines them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS = {str: "str", int: "int64", float: "float64"}
 
 
 def columns_of(row: type[NamedTuple]) -> dict[str, str]:
-    """Return the columns of the table that such rows make, each with its type."""
+    """Return the columns of a table of these rows, each with its type."""
     fields = {"variant": str, "seed": int, **get_type_hints(row)}
     return {name: KINDS[kind] for name, kind in fields.items()}
 
@@ -42,7 +42,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
 SAVED = (*COLUMNS, "sweep", "points", "sensitivity", "use")
 """Tables that the folders of runs, sweeps and plans hold; "use" in those of earlier versions."""
 MANIFESTS = ("run.json", "sweep.json", "plan.json")
-"""Written last: a folder with one is whole."""
+"""Written last: a folder with a manifest is complete."""
 LATER = {
     "clients": ("up_bytes_per_s", "down_bytes_per_s", "idle_j"),
     "runs": ("server_memory_bytes", "left_out"),
@@ -57,13 +57,13 @@ RENAMED_TABLES = {"link_throughput": "use"}
 def table(name: str, rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
     """Return the table called `name` with the given rows, typed."""
     rows = list(rows)
-    return typed(name, {column: [row[place] for row in rows] for place, column in enumerate(COLUMNS[name])})
+    return typed(name, {column: [row[index] for row in rows] for index, column in enumerate(COLUMNS[name])})
 
 
 def of_rows(
     name: str, variant: str, seed: int, rows: Sequence[tuple[Any, ...]], **instead: Any
 ) -> pd.DataFrame:
-    """Return the table called `name` of one run's rows; columns given `instead` are not taken from them."""
+    """Return the table called `name` of one run's rows; `instead` has columns that replace theirs."""
     columns = {"variant": [variant] * len(rows), "seed": [seed] * len(rows), **instead}
     for column in COLUMNS[name]:
         if column not in columns:
@@ -72,7 +72,7 @@ def of_rows(
 
 
 def typed(name: str, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """Return the table called `name` of its columns; each is made in its own type at once, which is cheap."""
+    """Return the table called `name` of its columns; each is made in its final type, which is fast."""
     made = {
         column: pd.array(columns[column], dtype="str") if kind == "str" else np.array(columns[column], kind)
         for column, kind in COLUMNS[name].items()
@@ -81,7 +81,7 @@ def typed(name: str, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 
 
 def arrivals(spans: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the end of every span, of a message that of its latency: the row right after it."""
+    """Return the end of each span in s; of a message, the end of its latency, which is the next row."""
     end_s = spans["end_s"].to_numpy(dtype=np.float64, copy=True)
     travels = np.flatnonzero(spans["activity"].to_numpy() == "latency")
     travels = travels[travels > 0]
@@ -90,13 +90,13 @@ def arrivals(spans: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def joined(name: str, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return one table of several, in order; empty with all columns where there are none."""
+    """Return one table of several, in order; an empty one, with all columns, of none."""
     return pd.concat(parts, ignore_index=True) if parts else table(name, [])
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table whole or not at all; equal tables give equal bytes."""
-    write_whole(path, lambda part: frame.to_parquet(part, index=False, compression="zstd"))
+    """Write a table atomically; equal tables give equal bytes."""
+    write_atomically(path, lambda part: frame.to_parquet(part, index=False, compression="zstd"))
 
 
 def read_table(name: str, folder: Path) -> pd.DataFrame:
@@ -129,34 +129,34 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file atomically."""
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False)
-    write_whole(path, lambda part: Path(part).write_text(text + "\n", encoding="utf-8"))
+    write_atomically(path, lambda part: Path(part).write_text(text + "\n", encoding="utf-8"))
 
 
 def write_text(text: str, file: str | Path) -> Path:
-    """Write a text file whole or not at all, its folder first where there is none; return its path."""
+    """Write a text file atomically, and make its folder if necessary; return its path."""
     path = Path(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be made ({error})") from error
-    write_whole(path, lambda part: Path(part).write_text(text, encoding="utf-8", newline="\n"))
+    write_atomically(path, lambda part: Path(part).write_text(text, encoding="utf-8", newline="\n"))
     return path
 
 
-def write_whole(path: Path, write: Any) -> None:
-    """Let `write` fill a file beside `path`, then put it in place of `path` in one step.
+def write_atomically(path: Path, write: Any) -> None:
+    """Write a file atomically: `write` fills a temporary file, which then replaces `path`.
 
     Raises:
-        RunError: the disk is full or cannot be written; what was at `path` is as it was.
+        RunError: the disk is full or cannot be written; `path` is unchanged.
     """
     part = ""
     try:
         handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         write(part)
-        with open(part, "rb") as written:  # on the disk before its name is: a power cut leaves no half
+        with open(part, "rb") as written:  # before it is renamed, so a power cut leaves no incomplete file
             os.fsync(written.fileno())
         os.chmod(part, 0o644)
         os.replace(part, path)
@@ -167,26 +167,26 @@ def write_whole(path: Path, write: Any) -> None:
             Path(part).unlink(missing_ok=True)
 
 
-def own_folder(folder: Path, name: str) -> Path:
-    """Return a folder's own folder `name`; what is written there lands there, wherever the folder is from.
+def subfolder_of(folder: Path, name: str) -> Path:
+    """Return the subfolder `name`, which is no link.
 
     Raises:
         RunError: it is a link, which may lead anywhere.
     """
-    place = folder / name
-    if place.is_symlink():
-        raise RunError(f"{place}: is a link; nothing is written through it, remove it first")
-    return place
+    subfolder = folder / name
+    if subfolder.is_symlink():
+        raise RunError(f"{subfolder}: is a link; nothing is written through it, remove it first")
+    return subfolder
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but what a killed `save` has left: our files, and no manifest."""
+    """Tell whether a folder holds only leftovers of a killed `save`: files of ours without a manifest."""
     ours = {"scenario.yaml", "trace.json", "plots", "sweep.csv", *(f"{name}.parquet" for name in SAVED)}
     names = {path.name for path in folder.iterdir()}
     return all(name in ours or name == ".claim" or is_part(name) for name in names)
 
 
 def is_part(name: str) -> bool:
-    """Tell whether a name is that of a file or folder that was not finished."""
+    """Tell whether this is the name of an unfinished file or folder."""
     known = r"\.(?:(scenario\.yaml|[a-z]+\.json|sweep\.csv|[a-z]+\.parquet)\..+|[0-9a-f]+\.part)"
     return re.fullmatch(known, name) is not None

@@ -19,17 +19,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sflsim.errors import RunError
-from sflsim.record.tables import arrivals, write_whole
+from sflsim.record.tables import arrivals, write_atomically
 from sflsim.rows import Span
 
-MODERATE = 50_000
+DEFAULT_TRACE_SPANS = 50_000
 """Spans up to which a run writes its trace by default, about 15 MB."""
 TRACKS = {name: name for name in ("uplink", "downlink", "latency", "queue", "contribution")}
 """Kind of track by activity; the actor does all others one at a time, on its main track."""
-MAIN = ""
 SLICE, FLOW, COUNTER = range(3)
 """Kinds of events, in their order within one instant."""
 Event = dict[str, Any]
+Timed = tuple[int, int, int, Event]
+"""Time in ns, kind, track and content of an event."""
 
 
 class Slice(NamedTuple):
@@ -43,17 +44,17 @@ class Slice(NamedTuple):
 
 
 def write_trace(spans: pd.DataFrame, throughput: pd.DataFrame, slots: int, path: Path) -> None:
-    """Write the trace of spans and of the throughput of shared links meanwhile, whole or not at all.
+    """Write the trace of spans and of the throughput of shared links, atomically.
 
     `slots` is the number of server slots. Equal tables give equal bytes.
 
     Raises:
         RunError: the file cannot be written.
     """
-    write_whole(path, lambda part: _write(_events(spans, throughput, slots), Path(part)))
+    write_atomically(path, lambda part: _write(_events(spans, throughput, slots), Path(part)))
 
 
-def chosen(
+def selected_spans(
     spans: pd.DataFrame, variant: str | None, seed: int | None, rounds: tuple[int, int] | None
 ) -> pd.DataFrame:
     """Return the spans of one variant, one seed, rounds from - to; None means all.
@@ -91,34 +92,31 @@ def _events(spans: pd.DataFrame, throughput: pd.DataFrame, slots: int) -> Iterat
         for pid, ((variant, seed), rows) in enumerate(spans.groupby(["variant", "seed"], sort=False), 1)
     ]
     for pid, variant, seed, names, _ in processes:
-        yield _named(pid, 0, "process_name", {"name": f"{variant}, seed {seed}"})
-        yield _named(pid, 0, "process_sort_index", {"sort_index": pid})
+        yield _metadata(pid, 0, "process_name", name=f"{variant}, seed {seed}")
+        yield _metadata(pid, 0, "process_sort_index", sort_index=pid)
         for tid, track in enumerate(names, 1):
-            yield _named(pid, tid, "thread_name", {"name": track})
-            yield _named(pid, tid, "thread_sort_index", {"sort_index": tid})
+            yield _metadata(pid, tid, "thread_name", name=track)
+            yield _metadata(pid, tid, "thread_sort_index", sort_index=tid)
     flows = 0
     for pid, variant, seed, _, tracked in processes:
         arrows = list(_flows(tracked, flows))
         flows += len(arrows) // 2
         slices = [slice for slice, _ in tracked]
         rows = throughput[(throughput["variant"] == variant) & (throughput["seed"] == seed)]
-        timed = [
-            *_slice_events(tracked), *arrows, *_counters(slices, slots), *_throughputs(rows, slices)
-        ]  # fmt: skip
-        timed.sort(key=lambda event: event[:3])
+        counters = [*_counters(slices, slots), *_throughputs(rows, slices)]
+        timed = sorted([*_slice_events(tracked), *arrows, *counters], key=lambda event: event[:3])
         for at_ns, _, _, event in timed:
             yield _json({**event, "pid": pid}, at_ns)
 
 
 def _slices(spans: pd.DataFrame) -> list[Slice]:
-    arrivals_s = arrivals(spans).tolist()
     spans = spans.assign(actor=spans["actor"].where(spans["activity"] != "contribution", spans["client"]))
     listed = map(Span._make, spans[list(Span._fields)].itertuples(index=False, name=None))
-    rows = [
+    slices = (
         Slice(span, round(span.start_s * 1e9), round(span.end_s * 1e9), round(arrival_s * 1e9))
-        for span, arrival_s in zip(listed, arrivals_s, strict=True)
-    ]
-    return sorted(rows, key=lambda each: (each.start_ns, -each.end_ns))
+        for span, arrival_s in zip(listed, arrivals(spans).tolist(), strict=True)
+    )
+    return sorted(slices, key=lambda each: (each.start_ns, -each.end_ns))
 
 
 def _tracked(slices: list[Slice]) -> tuple[list[str], list[tuple[Slice, int]]]:
@@ -126,7 +124,7 @@ def _tracked(slices: list[Slice]) -> tuple[list[str], list[tuple[Slice, int]]]:
     ends_ns: dict[tuple[str, str], list[int]] = defaultdict(list)  # of the last slice on each track
     tracks = []
     for slice in slices:
-        kind = slice.span.actor, TRACKS.get(slice.span.activity, MAIN)
+        kind = slice.span.actor, TRACKS.get(slice.span.activity, "")
         ends = ends_ns[kind]
         index = next((index for index, end_ns in enumerate(ends) if end_ns <= slice.start_ns), len(ends))
         ends[index : index + 1] = [slice.end_ns]
@@ -147,7 +145,7 @@ def _order(track: tuple[str, str, int]) -> tuple[Any, ...]:
     return (not actor.startswith("server"), *counted, kind, index)
 
 
-def _slice_events(tracked: list[tuple[Slice, int]]) -> Iterator[tuple[int, int, int, Event]]:
+def _slice_events(tracked: list[tuple[Slice, int]]) -> Iterator[Timed]:
     for slice, tid in tracked:
         args: Event = {"round": slice.span.round, "outcome": slice.span.outcome}
         if slice.span.client != slice.span.actor:
@@ -161,8 +159,8 @@ def _slice_events(tracked: list[tuple[Slice, int]]) -> Iterator[tuple[int, int, 
         yield slice.start_ns, SLICE, tid, event
 
 
-def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, int, int, Event]]:
-    """Yield the two ends of every arrow, each within its slice; a slice of zero length has nslice.
+def _flows(tracked: list[tuple[Slice, int]], number: int) -> Iterator[Timed]:
+    """Yield the two ends of every arrow, numbered from `number` on; a slice of zero length has no arrow.
 
     A message brought the job that began to queue, or to be served, in the instant of its arrival.
     """
@@ -179,7 +177,6 @@ def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, 
             queued[client, slice.end_ns] = slice.start_ns
         elif activity == "serve":
             jobs.append((slice, tid))
-    number = begun
     for job, tid in jobs:
         arrival_ns = queued.get((job.span.client, job.start_ns), job.start_ns)
         pairs = (
@@ -194,7 +191,7 @@ def _flows(tracked: list[tuple[Slice, int]], begun: int) -> Iterator[tuple[int, 
                 yield target[0].start_ns, FLOW, target[1], {**both, "ph": "f", "bp": "e", "tid": target[1]}
 
 
-def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, int, Event]]:
+def _counters(slices: Iterable[Slice], slots: int) -> Iterator[Timed]:
     """Yield the busy slots, the jobs in service and the bytes under way, at each change."""
     busy: dict[int, int] = defaultdict(int)
     moved: dict[str, dict[int, list[float]]] = {"up": defaultdict(list), "down": defaultdict(list)}
@@ -218,13 +215,12 @@ def _counters(slices: Iterable[Slice], slots: int) -> Iterator[tuple[int, int, i
             yield at_ns, COUNTER, 0, _counter(f"bytes on their way {direction}", {"bytes": amount})
 
 
-def _throughputs(throughput: pd.DataFrame, slices: Sequence[Slice]) -> Iterator[tuple[int, int, int, Event]]:
+def _throughputs(throughput: pd.DataFrame, slices: Sequence[Slice]) -> Iterator[Timed]:
     """Yield the throughput of each shared link at each change, from the first slice to the last."""
     start_ns, end_ns = min(slice.start_ns for slice in slices), max(slice.end_ns for slice in slices)
     steps: dict[str, dict[int, float]] = defaultdict(dict)
-    columns = (throughput["link"], throughput["time_s"], throughput["bytes_per_s"])
-    for link, time_s, bytes_per_s in zip(*columns, strict=True):
-        steps[link][min(max(round(time_s * 1e9), start_ns), end_ns)] = bytes_per_s
+    for row in throughput.itertuples():
+        steps[row.link][min(max(round(row.time_s * 1e9), start_ns), end_ns)] = row.bytes_per_s
     for link, values in steps.items():
         for at_ns, bytes_per_s in {**values, end_ns: 0.0}.items():
             yield at_ns, COUNTER, 0, _counter(f"throughput of {link}", {"bytes/s": bytes_per_s})
@@ -234,9 +230,8 @@ def _running(changes: dict[int, list[float]]) -> Iterator[tuple[int, float]]:
     """Yield the running sum; it is exactly 0 when nothing is under way."""
     amount, messages = 0.0, 0
     for at_ns in sorted(changes):
-        amount += sum(changes[at_ns])
         messages += sum(1 if change > 0 else -1 for change in changes[at_ns] if change)
-        amount = amount if messages else 0.0
+        amount = amount + sum(changes[at_ns]) if messages else 0.0
         yield at_ns, amount
 
 
@@ -244,8 +239,8 @@ def _counter(name: str, args: Event) -> Event:
     return {"name": name, "ph": "C", "tid": 0, "args": args}
 
 
-def _named(pid: int, tid: int, name: str, args: Event) -> str:
-    return _json({"name": name, "ph": "M", "pid": pid, "tid": tid, "args": args}, 0)
+def _metadata(pid: int, tid: int, kind: str, **args: str | int) -> str:
+    return _json({"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": args}, 0)
 
 
 def _json(event: Event, at_ns: int) -> str:
