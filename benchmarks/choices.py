@@ -1,8 +1,9 @@
 """What each choice of how to compute brings: the same calls with it and without it.
 
 Ratio: time with / time without, so below one it pays. Those that do not pay are not made; they are kept here,
-so that the next machine can be asked again. Stacked lanes, channels last and inference mode are what sflsim
-does by its fixed rules (`Task.lanes_at_once`, `learning/split.py`, `learning/zeroth_order.py`).
+so that they can be measured again on the next machine. Stacked participants, channels last and inference mode
+are what sflsim does by its fixed rules (`Task.participants_at_once`, `learning/network/split.py`,
+`learning/zeroth_order.py`).
 Run: `python benchmarks/choices.py [--quick]`.
 """
 
@@ -38,11 +39,11 @@ def session(dataset: str, model: str, clients: int, variant: str, rounds: int) -
 def stacked(of: Session) -> tuple[Side, Side]:
     """Return (all participants at once, one after the other)."""
 
-    def lanes(number: int) -> object:
-        with mock.patch.object(Task, "lanes_at_once", number):
+    def participants(number: int) -> object:
+        with mock.patch.object(Task, "participants_at_once", number):
             return through_sflsim(of)
 
-    return partial(lanes, 1 << 16), partial(lanes, 1)
+    return partial(participants, 1 << 16), partial(participants, 1)
 
 
 def channels_last(of: Session) -> tuple[Side, Side]:
@@ -70,10 +71,10 @@ def threads(of: Session, number: int) -> tuple[Side, Side]:
     return partial(on, number), partial(on, 1)
 
 
-def both_signs(model: str, shape: tuple[int, ...], lanes: int) -> tuple[Side, Side]:
-    """Return the two perturbed forward passes (at once as twice the lanes, one after the other)."""
+def both_signs(model: str, shape: tuple[int, ...], participants: int) -> tuple[Side, Side]:
+    """Return the two perturbed forward passes (at once as twice the participants, one after the other)."""
     part = Part(models()[model]().build(shape, 10))
-    flat, x = part.initial()[None].repeat(lanes, 1), torch.randn(lanes, 32, *shape)
+    flat, x = part.initial()[None].repeat(participants, 1), torch.randn(participants, 32, *shape)
     u = torch.randn_like(flat)
 
     def passes(moved: Tensor, inputs: Tensor) -> None:
@@ -107,9 +108,9 @@ def main() -> None:
         ("inference mode, MU-SplitFed, MLP, 1 client", inference(session("digits", "mlp", 1, MU, 4 * few))),
         ("inference mode, MU-SplitFed, MLP, 10 clients", inference(session("digits", "mlp", 10, MU, few))),
         ("inference mode, MU-SplitFed, CNN 1x8x8", inference(session("digits", "cnn", 4, MU, 5))),
-        ("both signs at once, MLP, 1 lane", both_signs("mlp", (1, 8, 8), 1)),
-        ("both signs at once, MLP, 50 lanes", both_signs("mlp", (1, 8, 8), 50)),
-        ("both signs at once, CNN 3x32x32, 1 lane", both_signs("cnn", (3, 32, 32), 1)),
+        ("both signs at once, MLP, 1 participant", both_signs("mlp", (1, 8, 8), 1)),
+        ("both signs at once, MLP, 50 participants", both_signs("mlp", (1, 8, 8), 50)),
+        ("both signs at once, CNN 3x32x32, 1 participant", both_signs("cnn", (3, 32, 32), 1)),
         ("two threads, MLP, 10 clients", threads(session("digits", "mlp", 10, V1, few), 2)),
         ("two threads, AlexNet", threads(session("colours", "alexnet", 2, GENTLE_V1, 5), 2)),
     ]

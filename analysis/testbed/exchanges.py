@@ -104,11 +104,11 @@ def mu_server(peer: Peer, model: Model) -> Model:
     x_s = model["server"][None].clone()  # [1, n_s]
 
     def step(z: Tensor, y: Tensor, batch: tuple[int, int]) -> None:
-        lane = {"batch": batch, "tau": config.tau}
+        args = {"batch": batch, "tau": config.tau}
         settings = {name: getattr(config, name) for name in ("lam", "direction", "perturbations")}
         eta_s = rate(config.eta_s, ETA_S, BOUND, task.server.dimension)
         with torch.no_grad():
-            server_steps(task, [lane], x_s, z, y, eta_s=eta_s, **settings)
+            server_steps(task, [args], x_s, z, y, eta_s=eta_s, **settings)
 
     def slopes_of(pairs: list[tuple[Tensor, Tensor]], y: Tensor) -> Tensor:
         with torch.no_grad():

@@ -85,9 +85,9 @@ def _rounds(
             asked = [peers[index] for index in setting.fleet.select(round, participants)]
             take_part = partial(_take_part, model=model, round=round, together=threading.Barrier(len(asked)))
             trained = list(threads.map(take_part, asked))
-            lane = {"model": model, "models": trained, "clients": [peer.index for peer in asked]}
+            args = {"model": model, "models": trained, "clients": [peer.index for peer in asked]}
             eta = getattr(config, "eta_g", 1.0)
-            model = average(task, [lane], weighting=config.weighting, eta=eta)[0]
+            model = average(task, [args], weighting=config.weighting, eta=eta)[0]
             learned.append((round, *evaluate(task, [{"model": model}])[0]))
     return learned
 

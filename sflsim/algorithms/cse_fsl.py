@@ -1,8 +1,7 @@
 """CSE-FSL: split federated learning on local losses, with backpropagation at the client.
 
 The round is that of `local_loss`: an auxiliary head at the client, activations up every q batches,
-no gradient down. Per iteration a client computes the forward and the backward passes of its part
-and of the head.
+no gradient down. Costs per iteration: the forward and backward passes of the client part and the head.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sflsim.algorithms.common.local_loss import LocalLoss, LocalLossConfig, train_with
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.learning.graph.lineage import Args, Handle
+from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,18 +27,18 @@ class CseFsl(LocalLoss):
     """Local losses, first-order client steps."""
 
     class Config(LocalLossConfig):
-        """Nothing of its own."""
+        """The fields of `LocalLossConfig`."""
 
         algorithm: Literal["cse-fsl"] = "cse-fsl"
 
     def step_flop(self, costs: Costs) -> float:
-        """Return the FLOPs of the head, forward and backward, and of the part's backward pass."""
+        """Return the FLOP of the head, forward and backward, and of the part's backward pass."""
         head_flop = costs.auxiliary_forward_flop + costs.auxiliary_backward_flop
         return head_flop + costs.client_backward_flop
 
-    def train_locally(self, sim: Simulation, lanes: list[Lane], **shared: Any) -> list[Handle]:
-        """Name first-order training."""
-        return sim.learn(train, lanes, **shared)
+    def train_locally(self, sim: Simulation, arguments: list[Args], **shared: Any) -> list[Handle]:
+        """Record first-order training."""
+        return sim.learn(train, arguments, **shared)
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: it trains part and head by backpropagation."""
@@ -47,7 +46,7 @@ class CseFsl(LocalLoss):
         return costs.first_order_memory_bytes(states) + (2 + states) * costs.auxiliary_model_bytes
 
 
-def train(task: Task, lanes: list[Lane], **settings: Any) -> list[Model]:
+def train(task: Task, arguments: list[Args], **settings: Any) -> list[Model]:
     """Train client parts and heads on the heads' mean cross entropy."""
     import torch
 
@@ -60,4 +59,4 @@ def train(task: Task, lanes: list[Lane], **settings: Any) -> list[Model]:
         losses = task.loss(task.auxiliary.forward(leaves[size:], z, training), y)  # [C]
         return z.detach(), torch.autograd.grad(losses.sum(), both.parameters(leaves))
 
-    return train_with(task, lanes, step, **settings)
+    return train_with(task, arguments, step, **settings)

@@ -1,8 +1,8 @@
 """FedLoRA: FedAvg of low-rank adapters; the base of the model is frozen and never sent.
 
-The clients hold the whole model; only its adapters are trained, sent and averaged (A and B each by
-itself). Everything else is FedAvg. Per participation: the adapters down and up, E times the forward
-and backward passes of the whole model.
+The clients hold the whole model; only its adapters are trained, sent and averaged (A and B
+separately). Everything else is FedAvg. Costs per participation: the adapters down and up, E times the
+forward and backward passes of the whole model.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The frozen-client control: only the server part learns, from the untrained client part's activations.
 
-SplitFed V1 without cut gradients and without client parts on the wire: x_c stays what it was, so
-whatever an algorithm with clients that learn is better by, its clients have learned. Without it
-nobody can tell for a zeroth-order client. Every client holds x_c from the start and never waits
-for the server. Per iteration: client forward, up |z| + |y|, server forward and backward (counted
-with the gradient of z, which nobody needs).
+This is SplitFed V1 without cut gradients and without messages that hold client parts: x_c never
+changes. The accuracy by which another algorithm exceeds it is what that algorithm's clients have
+learned. Every client holds x_c from the start and never waits for the server. Costs per iteration:
+client forward, up |z| + |y|, server forward and backward (including the gradient of z, which is not used).
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.learning.calls import add_deltas, by_cut, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import OptimizerConfig
 from sflsim.simulation.base import Weighting
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
 if TYPE_CHECKING:
@@ -36,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class FrozenClient(ServerReplicas):
-    """A server part that learns on the activations of clients that do not."""
+    """A server part that learns on the activations of clients that do not learn."""
 
     class Config(StateConfig, SynchronousConfig):
         """The server's optimizer starts afresh in every round, on every replica.
 
-        With `keep_state` its states are averaged as the replicas are, and go on from the mean.
+        With `keep_state` its states are averaged as the replicas are, and resume from the mean.
         """
 
         algorithm: Literal["frozen-client"] = "frozen-client"
@@ -66,25 +65,26 @@ class FrozenClient(ServerReplicas):
         return {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
 
     def _serve(self, sim: Simulation, client: Client, arrival: Event, exchange: int) -> Protocol:
-        """Step the participant's one replica, which takes one batch at a time."""
+        """Step the participant's replica, which takes one batch at a time."""
         yield arrival
         step_flop = client.costs.server_forward_flop + client.costs.server_backward_flop
         last = exchange + 1 == self.config.local_iterations
         yield sim.server.serve(step_flop, client.name, client.round, f"replica of {client.name}", last)
 
-    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+    def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Average the server replicas; the client part keeps every bit."""
-        samples = [sim.samples(lane["client"]) if self.config.weighting == "samples" else 1 for lane in lanes]
+        clients = [contribution["client"] for contribution in contributions]
+        samples = [sim.samples(client) if self.config.weighting == "samples" else 1 for client in clients]
         optimizer = self.config.server_optimizer.plain()
-        kept = self.config.keep_state
-        shared = {"server_optimizer": optimizer, **({"keep_state": True} if kept else {})}
-        moves = {
+        keep = self.config.keep_state
+        shared = {"server_optimizer": optimizer, **({"keep_state": True} if keep else {})}
+        args = {
             "model": model,
-            "models": sim.learn(train, lanes, **shared),
-            "starts": [model] * len(lanes),
+            "models": sim.learn(train, contributions, **shared),
+            "starts": [model] * len(contributions),
             "weights": [size / sum(samples) for size in samples],
         }
-        return sim.learn(add_deltas, [moves], **({"states": "server_optimizer"} if kept else {}))[0]
+        return sim.learn(add_deltas, [args], **({"states": "server_optimizer"} if keep else {}))[0]
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""
@@ -97,24 +97,28 @@ class FrozenClient(ServerReplicas):
 
 
 def train(
-    task: Task, lanes: list[Lane], *, server_optimizer: dict[str, Any], keep_state: bool = False
+    task: Task, arguments: list[Args], *, server_optimizer: dict[str, Any], keep_state: bool = False
 ) -> list[Model]:
-    """Train server replicas from `start` over `batches` (the same number in each lane)."""
-    return by_cut(task, lanes, lambda task, lanes: _train(task, lanes, server_optimizer, keep_state))
+    """Train server replicas from `start` over `batches` (the same number for each participant)."""
+    return by_cut(
+        task, arguments, lambda task, arguments: _train(task, arguments, server_optimizer, keep_state)
+    )
 
 
-def _train(task: Task, lanes: list[Lane], server_optimizer: dict[str, Any], keep_state: bool) -> list[Model]:
+def _train(
+    task: Task, arguments: list[Args], server_optimizer: dict[str, Any], keep_state: bool
+) -> list[Model]:
     import torch
 
-    x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
+    x_c, x_s = stack(arguments, "start", "client"), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
 
     def activations(names: Sequence[BatchName]) -> tuple[Tensor, Tensor]:
         x, y = task.batch(names)
         with torch.no_grad():
             return task.activation(x_c, x), y
 
-    names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
-    before = [lane["start"] for lane in lanes]
+    names = list(zip(*(args["batches"] for args in arguments), strict=True))
+    before = [args["start"] for args in arguments]
     optimizer = train_part(task, task.server, x_s, names, map(activations, names), server_optimizer, before)
-    models = [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+    models = [{"client": x_c[i], "server": x_s[i]} for i in range(len(arguments))]
     return with_states(models, keep_state, server_optimizer=optimizer)

@@ -1,10 +1,10 @@
 """GAS (AAAI 2025, arXiv 2409.01251): asynchronous split learning with generated activations.
 
-Active clients work on their own clocks. On each arrival the server returns the cut gradient of the
-logit-adjusted cross entropy at its current parameters, and the client steps at once; the server
-itself steps only when the activation buffer is full, with plain cross entropy on what is in it and
-what it generates (see gas_buffers). Per iteration: client forward, up |z| + |y|, server forward and
-backward, down |z|, client backward; per E iterations the client part down and up.
+Active clients do not wait for each other. For each batch the server returns the cut gradient of the
+logit-adjusted cross entropy at its current parameters, and the client steps at once. The server
+steps only when the activation buffer is full, with plain cross entropy on the buffered and the
+generated activations (see `gas_buffers`). Costs per iteration: client forward, up |z| + |y|, server
+forward and backward, down |z|, client backward; per E iterations the client part down and up.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from sflsim.algorithms.common.kept import KeptStates, StateConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle, MathFunction
+from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.label_statistics import Covariance
 from sflsim.learning.optimizers import Clip, Optimizer, OptimizerConfig
 from sflsim.mistakes import mistake
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,9 +40,11 @@ if TYPE_CHECKING:
 
 
 class Clipped(OptimizerConfig):
-    """An optimizer that clips unless told otherwise: the paper's settings."""
+    """An optimizer that clips by default, as in the paper."""
 
-    clip: Clip | None = Field(default=10.0, description="longest gradient of the part, in L2; null: any")
+    clip: Clip | None = Field(
+        default=10.0, description="largest L2 norm of the part's gradient; null: no limit"
+    )
 
 
 SGD = Clipped.model_validate({"name": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4})
@@ -52,9 +54,9 @@ class Gas(Buffers):
     """Generative activation-aided asynchronous split federated learning."""
 
     class Config(StateConfig, BuffersConfig):
-        """A client's optimizer starts afresh when it takes the global part; the server's goes on.
+        """A client's optimizer starts afresh from the global part; the server's keeps its state.
 
-        With `keep_state` the client's goes on from the client's last contribution.
+        With `keep_state` the client's resumes from the client's last contribution.
         """
 
         algorithm: Literal["gas"] = "gas"
@@ -63,7 +65,7 @@ class Gas(Buffers):
 
         @model_validator(mode="before")
         @classmethod
-        def _clip_is_the_optimizers(cls, given: Any) -> Any:
+        def _clip_belongs_to_optimizers(cls, given: Any) -> Any:
             if isinstance(given, dict) and "clip" in given:
                 clip, allowed = given["clip"], "clip as a key of client_optimizer and of server_optimizer"
                 remedy = f"write 'client_optimizer: {{clip: {clip}, ...}}', and the server's"
@@ -76,30 +78,30 @@ class Gas(Buffers):
         super().__init__(config)
         self.kept = KeptStates(config)
 
-    def kept_state(self, client: Client) -> Lane:
-        """Return where the client's last contribution has left its optimizer."""
+    def kept_state(self, client: Client) -> Args:
+        """Return the arguments of the state after the client's last contribution."""
         return self.kept.of(client.index)
 
-    def keep_state(self, client: Client, own: Handle) -> None:
-        """Let the client's next contribution go on from this one's state."""
-        self.kept.keep([{"client": client.index, "batches": [own]}], [own])
+    def keep_state(self, client: Client, client_model: Handle) -> None:
+        """Let the client's next contribution resume from this one's state."""
+        self.kept.keep([{"client": client.index, "batches": [client_model]}], [client_model])
 
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
         """Train the client part on one batch with the server's cut gradient."""
         yield from exchange_gradients(sim, client, SERVER_MODEL, arrived)
 
-    def exchange_of(self) -> tuple[MathFunction, Lane]:
+    def exchange_math(self) -> tuple[MathFunction, Args]:
         """Return the math of one exchange and its settings."""
         optimizer = self.config.client_optimizer.plain()
         adjust = self.config.logit_adjustment
         return exchange, {"optimizer": optimizer, "logit_adjustment": adjust}
 
-    def step_of(self) -> tuple[MathFunction, Lane]:
+    def step_math(self) -> tuple[MathFunction, Args]:
         """Return the math of one server step and its settings."""
         return step, {"optimizer": self.config.server_optimizer.plain()}
 
     def step_flop(self, costs: Costs) -> float:
-        """Return what one batch in a server step costs."""
+        """Return the FLOP of one batch in a server step."""
         return costs.server_forward_flop + costs.server_backward_flop
 
     def client_memory_bytes(self, costs: Costs) -> float:
@@ -113,25 +115,25 @@ class Gas(Buffers):
 
 
 def exchange(
-    task: Task, lanes: list[Lane], *, optimizer: dict[str, Any], logit_adjustment: bool
+    task: Task, arguments: list[Args], *, optimizer: dict[str, Any], logit_adjustment: bool
 ) -> list[Model]:
     """Return each client part and its optimizer's state after one step, with the activation it sent."""
-    return [_exchange(task, lane, optimizer, logit_adjustment) for lane in lanes]
+    return [_exchange(task, args, optimizer, logit_adjustment) for args in arguments]
 
 
-def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], adjust: bool) -> Model:
+def _exchange(task: Task, args: Args, optimizer: dict[str, Any], adjust: bool) -> Model:
     import torch
 
-    x, y = task.batch([lane["batch"]])  # [1, B, ...], [1, B]
-    x_c = lane["own"]["client"][None].clone()  # [1, d_c]
-    x_s = lane["server"]["server"][None].clone()  # its running statistics move with its own steps alone
-    client, training = task.client.leaves(x_c), task.training([lane["batch"]])
+    x, y = task.batch([args["batch"]])  # [1, B, ...], [1, B]
+    x_c = args["client_model"]["client"][None].clone()  # [1, d_c]
+    x_s = args["server"]["server"][None].clone()  # only the server's steps move its running statistics
+    client, training = task.client.leaves(x_c), task.training([args["batch"]])
     z = task.client.forward(client, x, training)
     received = z.detach().requires_grad_()
     logits = task.server.forward(task.server.views(x_s), received, training)
-    adjusted = logits + adjustment(task, lane["batch"][0], adjust)
+    adjusted = logits + adjustment(task, args["batch"][0], adjust)
     (cut_gradient,) = torch.autograd.grad(task.loss(adjusted, y), received)
-    state = lane.get("state", {}) if lane["fresh"] else lane["own"]
+    state = args.get("state", {}) if args["fresh"] else args["client_model"]
     trained = task.client.parameters(client)
     gradients = torch.autograd.grad(z, trained, cut_gradient) if trained else ()
     after = _stepped(Optimizer(trained, 1, optimizer), gradients, state)
@@ -140,34 +142,34 @@ def _exchange(task: Task, lane: Lane, optimizer: dict[str, Any], adjust: bool) -
 
 def step(
     task: Task,
-    lanes: list[Lane],
+    arguments: list[Args],
     *,
     optimizer: dict[str, Any],
     covariance: Covariance,
     generate: bool,
 ) -> list[Model]:
     """Return the server part, its optimizer's state and the statistics after one step on a full buffer."""
-    return [_step(task, lane, optimizer, covariance, generate) for lane in lanes]
+    return [_step(task, args, optimizer, covariance, generate) for args in arguments]
 
 
 def _step(
     task: Task,
-    lane: Lane,
+    args: Args,
     optimizer: dict[str, Any],
     covariance: Covariance,
     generate: bool,
 ) -> Model:
-    z, y, statistics = server_batch(task, lane, covariance=covariance, generate=generate)
-    x_s = lane["server"]["server"][None].clone()  # [1, n_s]
-    server, training = task.server.leaves(x_s), task.training([("gas", lane["number"])])
+    z, y, statistics = server_batch(task, args, covariance=covariance, generate=generate)
+    x_s = args["server"]["server"][None].clone()  # [1, n_s]
+    server, training = task.server.leaves(x_s), task.training([("gas", args["step"])])
     trained = task.server.parameters(server)
     gradients = gradients_of(task.loss(task.server.forward(server, z, training), y).sum(), trained)
-    after = _stepped(Optimizer(trained, 1, optimizer), gradients, lane["server"])
+    after = _stepped(Optimizer(trained, 1, optimizer), gradients, args["server"])
     return {"server": x_s[0], **after, **statistics}
 
 
 def _stepped(optimizer: Optimizer, gradients: tuple[Tensor, ...], state: Model) -> dict[str, Tensor]:
-    """Take one step from an optimizer's state; return the state after it."""
+    """Take one step from an optimizer's `state`; return the state after it."""
     optimizer.restore("optimizer", state)
     optimizer.step(gradients)
     return optimizer.state("optimizer")

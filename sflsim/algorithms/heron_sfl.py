@@ -1,8 +1,8 @@
 """HERON-SFL (arXiv 2601.09076): local losses with zeroth-order steps at the client.
 
 The round is that of `local_loss`, as in CSE-FSL; the server is first-order. Client part and head
-step together along g = 1/P sum_p (F(x + mu u_p) - F(x)) / mu u_p, F the head's loss. Per iteration a
-client computes 1 + P forward passes of its part and of the head, and no backward pass.
+step together along g = 1/P sum_p (F(x + mu u_p) - F(x)) / mu u_p, F being the head's loss. Costs per
+iteration: 1 + P forward passes of the client part and of the head, and no backward pass.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pydantic import Field
 
 from sflsim.algorithms.common.local_loss import LocalLoss, LocalLossConfig, train_with
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import OptimizerConfig
 from sflsim.learning.zeroth_order import Direction, one_sided
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class HeronSfl(LocalLoss):
     """Local losses, zeroth-order client steps."""
 
     class Config(LocalLossConfig):
-        """The estimate goes through the client's optimizer like a gradient."""
+        """The client's optimizer takes the estimate as its gradient."""
 
         algorithm: Literal["heron-sfl"] = "heron-sfl"
         client_optimizer: OptimizerConfig = OptimizerConfig(lr=0.005)
@@ -45,15 +45,15 @@ class HeronSfl(LocalLoss):
         )
 
     def step_flop(self, costs: Costs) -> float:
-        """Return the FLOPs of the head's forward pass and of P further forward passes of both."""
+        """Return the FLOP of the head's forward pass and of P further forward passes of both."""
         both_flop = costs.client_forward_flop + costs.auxiliary_forward_flop
         perturbations: int = self.config.perturbations
         return costs.auxiliary_forward_flop + perturbations * both_flop
 
-    def train_locally(self, sim: Simulation, lanes: list[Lane], **shared: Any) -> list[Handle]:
-        """Name zeroth-order training."""
-        own = {name: getattr(self.config, name) for name in ("perturbations", "mu", "direction")}
-        return sim.learn(train, lanes, **shared, **own)
+    def train_locally(self, sim: Simulation, arguments: list[Args], **shared: Any) -> list[Handle]:
+        """Record zeroth-order training."""
+        settings = {name: getattr(self.config, name) for name in ("perturbations", "mu", "direction")}
+        return sim.learn(train, arguments, **shared, **settings)
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only, and the optimizer's state."""
@@ -63,7 +63,7 @@ class HeronSfl(LocalLoss):
 
 
 def train(
-    task: Task, lanes: list[Lane], *, perturbations: int, mu: float, direction: Direction, **settings: Any
+    task: Task, arguments: list[Args], *, perturbations: int, mu: float, direction: Direction, **settings: Any
 ) -> list[Model]:
     """Train client parts and heads on one-sided estimates of the heads' mean cross entropy."""
     import torch
@@ -86,4 +86,4 @@ def train(
         return z, both.parameters(both.views(g_CD))
 
     with torch.no_grad():
-        return train_with(task, lanes, step, **settings)
+        return train_with(task, arguments, step, **settings)

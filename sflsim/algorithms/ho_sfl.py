@@ -1,18 +1,18 @@
 """HO-SFL (ICML 2026, arXiv 2603.14773): first-order server, zeroth-order clients, scalars only.
 
-The server's multiplier is the cut gradient lam_m = dF/dz_m; with it frozen a client minimises
-<lam_m, f_c(x_c)>. A round is one step, of three dependent exchanges: seeds down, activations up;
-cut gradient down, P scalars up; when the scalars of all are in, their means down. With these every
+The server's multiplier is the cut gradient lam_m = dF/dz_m; with it fixed, a client minimises
+<lam_m, f_c(x_c)>. A round is one step in three dependent exchanges: seeds down, activations up;
+cut gradient down, P scalars up; then, when all scalars have arrived, their means down. From these every
 client rebuilds g = 1/(P mu) sum_p vbar_p u_p and takes the same optimizer step, so all hold the
-same x_c and no parameters are ever sent. Who sat out gets the missed seeds and means with the next
-seeds and replays them, optimizer state included.
+same x_c and no parameters are sent. A client that missed rounds gets their seeds and means with the
+next seeds and replays them, optimizer state included.
 
-Per exchange: client (1 + P) forwards; up |z| + |y| + 4P, down |z| + 4P (seeds) + 4P (means) + 8P
-per missed round; server forward and backward. A seed counts as a scalar; drawing directions and
-stepping parameters are no matrix products and cost no FLOP here as everywhere.
+Costs per exchange: client (1 + P) forwards; up |z| + |y| + 4P, down |z| + 4P (seeds) + 4P (means) + 8P
+per missed round; server forward and backward. A seed counts as a scalar. Drawing directions and
+stepping parameters are no matrix products and cost no FLOP, as everywhere.
 
 A participant that is dropped (over-selection, or a deadline for its scalars) counts in neither
-mean, hears of no means and has missed the round: it replays it when it is asked next.
+mean, receives no means and has missed the round.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import refused
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import NAMES, PER_TENSOR, Optimizer, OptimizerConfig
 from sflsim.learning.zeroth_order import Direction, Directions, one_sided
 from sflsim.simulation.base import Weighting
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
 if TYPE_CHECKING:
@@ -42,24 +42,22 @@ if TYPE_CHECKING:
     from sflsim.learning.network.split import Part
     from sflsim.learning.task import Task
 
-SAMPLES_AT_ONCE = 4096  # bounds the memory of a round; participants share their parts, so batches are joined
+MAX_JOINED_SAMPLES = 4096  # bounds memory; all participants hold the same parts, so batches are joined
 
 
 class HoSfl(Synchronous):
     """Split federated learning whose clients exchange scalars."""
 
     class Config(SynchronousConfig):
-        """The symbols of the paper; defaults are its settings for vision. Optimizer states last for ever.
+        """The symbols of the paper; defaults are its settings for vision. Optimizers keep their states.
 
-        The client's optimizer must replay to the same bits on any device: those that treat every
-        number alike do, in float arithmetic that is the same everywhere; one that sums over
-        whole tensors (Adafactor) does so in an order that differs by device.
+        The client's optimizer must replay to the same bits on any device. Elementwise optimizers do,
+        as float arithmetic is the same everywhere. One that sums over whole tensors (Adafactor) does
+        not, as the order of the sum differs by device.
         """
 
         algorithm: Literal["ho-sfl"] = "ho-sfl"
-        why_no_state: ClassVar[str] = (
-            "both its optimizers' states always go on from round to round; drop the key"
-        )
+        why_no_state: ClassVar[str] = "both its optimizers always keep their states; drop the key"
         perturbations: int = Field(default=5, ge=1, le=4096, description="shared seeds of each step (P)")
         mu: float = Field(default=1e-3, gt=0, description="size of the perturbation")
         direction: Direction = Field(
@@ -75,18 +73,18 @@ class HoSfl(Synchronous):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self._known: dict[int, int] = {}  # client -> last round whose seeds and means were sent to it
-        self._catching_up: dict[int, int] = {}  # client -> what it knew before those under way to it
+        self._last_synced_round: dict[int, int] = {}  # by client; its seeds and means have been sent
+        self._before_replay: dict[int, int] = {}  # last synced round before the message under way, by client
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
-        """Catch up, send z, get the cut gradient, send a scalar for every seed."""
+        """Replay missed rounds, send z, get the cut gradient, send a scalar for every seed."""
         costs, perturbations, batch = client.costs, self.config.perturbations, client.next_batch()
         scalars_bytes = perturbations * costs.scalar_bytes
-        known = self._catching_up[client.index] = self._known.get(client.index, 0)
-        missed = client.round - 1 - known
-        self._known[client.index] = client.round - 1
+        synced = self._before_replay[client.index] = self._last_synced_round.get(client.index, 0)
+        missed = client.round - 1 - synced
+        self._last_synced_round[client.index] = client.round - 1
         yield client.send_down(scalars_bytes + missed * 2 * scalars_bytes)
-        del self._catching_up[client.index]
+        del self._before_replay[client.index]
         yield client.forward(costs.client_forward_flop)
         yield client.send_up(costs.activation_bytes + costs.labels_bytes)
         gradient_flop = costs.server_forward_flop + costs.server_backward_flop
@@ -97,43 +95,46 @@ class HoSfl(Synchronous):
         return {"client": client.index, "batch": batch}
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
-        """Forget what a client was being sent when it dropped out; cancel its jobs at the server."""
+        """Cancel the client's jobs; missed rounds that it has not received in full stay missed."""
         super().on_drop_out(sim, client)
-        if client.index in self._catching_up:
-            self._known[client.index] = self._catching_up.pop(client.index)
+        if client.index in self._before_replay:
+            self._last_synced_round[client.index] = self._before_replay.pop(client.index)
 
-    def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
-        """Broadcast the mean scalars; the round ends when all connected clients have them."""
-        clients = [sim.client(lane["client"]) for lane in lanes]
+    def after_barrier(self, sim: Simulation, contributions: list[Args]) -> Protocol:
+        """Broadcast the mean scalars; the round ends when all connected participants have them."""
+        clients = [sim.client(contribution["client"]) for contribution in contributions]
         clients = [client for client in clients if sim.is_connected(client)]
         may_drop_out = not sim.always_available
-        heard = [sim.process(self._hear(sim, client), client if may_drop_out else None) for client in clients]
-        yield sim.all_of(heard)
-        for client, at in zip(clients, heard, strict=True):
-            if at.value is not None:
-                client.record_wait(cast(float, at.value))
+        receptions = [
+            sim.process(self._receive_broadcast(sim, client), client if may_drop_out else None)
+            for client in clients
+        ]
+        yield sim.all_of(receptions)
+        for client, received_s in zip(clients, receptions, strict=True):
+            if received_s.value is not None:
+                client.record_wait(cast(float, received_s.value))
                 sim.complete(client)
 
-    def _hear(self, sim: Simulation, client: Client) -> Protocol:
+    def _receive_broadcast(self, sim: Simulation, client: Client) -> Protocol:
         yield client.send_down(self.config.perturbations * client.costs.scalar_bytes)
-        self._known[client.index] = client.round
+        self._last_synced_round[client.index] = client.round
         return sim.env.now
 
-    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
-        """Let the server step on the mean gradient and every client on the mean scalars."""
-        config, round = self.config, sim.round + 1
+    def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
+        """Step the server on the mean gradient and every client on the mean scalars."""
+        config = self.config
         shared = {name: getattr(config, name) for name in ("perturbations", "mu", "direction")}
-        together = {"model": model, "round": round, "participants": lanes}
-        told = sim.learn(exchange, [together], weighting=config.weighting, **shared)[0]
+        args = {"model": model, "round": sim.round + 1, "participants": contributions}
+        aggregate = sim.learn(exchange, [args], weighting=config.weighting, **shared)[0]
         return sim.learn(
             step,
-            [{"model": model, "round": round, "told": told}],
+            [{"model": model, "round": sim.round + 1, "aggregate": aggregate}],
             client_optimizer=config.client_optimizer.plain(),
             server_optimizer=config.server_optimizer.plain(),
             **shared,
         )[0]
 
-    def round_steps(self, lanes: list[Lane]) -> int:
+    def round_steps(self, contributions: list[Args]) -> int:
         """Return 1: the server steps once, from the mean gradient."""
         return 1
 
@@ -148,10 +149,10 @@ class HoSfl(Synchronous):
         name = self.config.client_optimizer.name
         if name in PER_TENSOR:
             remedy = f"{name} sums over whole tensors, in an order that differs by device: replays differ"
-            allowed = ", ".join(one for one in NAMES if one not in PER_TENSOR)
+            allowed = ", ".join(other for other in NAMES if other not in PER_TENSOR)
             raise refused("client_optimizer.name", name, allowed, remedy)
         if self.config.client_optimizer.clip is not None:
-            remedy = "a norm adds up whole tensors, in an order that differs by device: replays differ"
+            remedy = "a norm sums over whole tensors, in an order that differs by device: replays differ"
             raise refused("client_optimizer.clip", self.config.client_optimizer.clip, "none", remedy)
         check_optimizer("client_optimizer", self.config.client_optimizer)
         check_optimizer("server_optimizer", self.config.server_optimizer)
@@ -161,45 +162,45 @@ Difference = Callable[["Callable[[Tensor], Tensor]", "Tensor", "Tensor", Directi
 
 
 def exchange(
-    task: Task, lanes: list[Lane], *, perturbations: int, mu: float, direction: Direction, weighting: str
+    task: Task, arguments: list[Args], *, perturbations: int, mu: float, direction: Direction, weighting: str
 ) -> list[Model]:
-    """Return what a round's participants make: the mean scalars [P], and the server's mean gradient [d_s]."""
+    """Return the aggregate of a round: the mean scalars [P] and the server's mean gradient [d_s]."""
     results = []
-    for lane in lanes:
-        u = shared_directions(task, lane["round"], perturbations, direction)
-        results.append(_exchange(task, lane, u, mu, weighting))
+    for args in arguments:
+        u = shared_directions(task, args["round"], perturbations, direction)
+        results.append(_exchange(task, args, u, mu, weighting))
     return results
 
 
 def shared_directions(task: Task, round: int, perturbations: int, direction: Direction) -> list[Directions]:
-    """Return the directions in x_c of a round's P seeds."""
+    """Return the directions in x_c that a round's P seeds give."""
     return [task.directions([("ho-sfl", round, p)], task.client, direction) for p in range(perturbations)]
 
 
-def _exchange(task: Task, lane: Lane, u: list[Directions], mu: float, weighting: str) -> Model:
-    """Steps 1 to 3 and the means of one round; all participants hold the same parts."""
+def _exchange(task: Task, args: Args, u: list[Directions], mu: float, weighting: str) -> Model:
+    """Make steps 1 to 3 and the means of one round; all participants hold the same parts."""
     import torch
 
-    model, participants = lane["model"], lane["participants"]
+    model, participants = args["model"], args["participants"]
     samples = [
         1 if weighting == "uniform" else task.samples(participant["client"]) for participant in participants
     ]
     scalars, gradient = torch.zeros(len(u), device=task.device), torch.zeros_like(model["server"])
-    statistics, alone = torch.zeros_like(model["server"]), task.server.has_statistics
-    # batch norm sees each participant's batch by itself; the statistics are averaged like the gradients
-    at_once = 1 if alone else max(1, SAMPLES_AT_ONCE // task.batch_size)
+    statistics, separate = torch.zeros_like(model["server"]), task.server.has_statistics
+    # batch norm needs each participant's batch separately; the statistics are averaged like the gradients
+    at_once = 1 if separate else max(1, MAX_JOINED_SAMPLES // task.batch_size)
     for start in range(0, len(participants), at_once):
-        some = slice(start, start + at_once)
-        names = [tuple(participant["batch"]) for participant in participants[some]]
+        chunk = slice(start, start + at_once)
+        names = [tuple(participant["batch"]) for participant in participants[chunk]]
         x, y = task.batch(names)
-        shares = torch.tensor(samples[some], device=task.device) / sum(samples)  # [M]
-        moving = {**model, "server": model["server"].clone()} if alone else model
-        v, g = mean_exchange(task, moving, x, y, shares, u, mu, training=task.training_joined(names))
+        weights = torch.tensor(samples[chunk], device=task.device) / sum(samples)  # [M]
+        moving = {**model, "server": model["server"].clone()} if separate else model
+        v, g = mean_exchange(task, moving, x, y, weights, u, mu, training=task.training_joined(names))
         scalars += v
         gradient += g
-        if alone:
-            statistics += shares.sum() * moving["server"]
-    return {"scalars": scalars, "gradient": gradient, **({"statistics": statistics} if alone else {})}
+        if separate:
+            statistics += weights.sum() * moving["server"]
+    return {"scalars": scalars, "gradient": gradient, **({"statistics": statistics} if separate else {})}
 
 
 def mean_exchange(
@@ -207,16 +208,16 @@ def mean_exchange(
     model: Model,
     x: Tensor,
     y: Tensor,
-    shares: Tensor,
+    weights: Tensor,
     u: list[Directions],
     mu: float,
     difference: Difference = one_sided,
     training: Training | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return vbar [P] and the server's gradient [n_s], each sum_m share_m times participant m's.
+    """Return vbar [P] and the server's gradient [n_s], each the weighted sum over M participants.
 
-    For inputs [M, B, ...] and labels [M, B]. The gradient of sum_m share_m F_m by z_m is
-    share_m lam_m, so its products with the differences of z add up to vbar. `difference` gives
+    For inputs [M, B, ...], labels [M, B] and weights [M]. The gradient of sum_m w_m F_m with respect to
+    z_m is w_m lam_m, so its products with the differences of z add up to vbar. `difference` gives
     f(x_c + mu u) - f(x_c). With `training` the server's running statistics move, in place.
     """
     import torch
@@ -227,12 +228,13 @@ def mean_exchange(
         z = task.activation(x_c, joined)
     received = z.detach().requires_grad_()
     logits = task.server.forward(server, received, training)[0].unflatten(0, y.shape)
-    mean_loss = (shares * task.loss(logits, y)).sum()
+    mean_loss = (weights * task.loss(logits, y)).sum()
     trained = task.server.parameters(server)
     cut_gradient, *gradients = torch.autograd.grad(mean_loss, [received, *trained])
     gradient = torch.zeros_like(model["server"])
-    for place, one in zip(task.server.parameters(task.server.views(gradient[None])), gradients, strict=True):
-        place.copy_(one)
+    views = task.server.parameters(task.server.views(gradient[None]))
+    for view, parameter_gradient in zip(views, gradients, strict=True):
+        view.copy_(parameter_gradient)
     with torch.no_grad():
         scalars = [
             (cut_gradient * difference(lambda x_c: task.activation(x_c, joined), z, x_c, u_p, mu)).sum()
@@ -243,7 +245,7 @@ def mean_exchange(
 
 def step(
     task: Task,
-    lanes: list[Lane],
+    arguments: list[Args],
     *,
     perturbations: int,
     mu: float,
@@ -253,22 +255,21 @@ def step(
 ) -> list[Model]:
     """Return both parts after the server's step and the step that every client takes, states included."""
     results = []
-    for lane in lanes:
-        model, told = lane["model"], lane["told"]
-        u = shared_directions(task, lane["round"], perturbations, direction)
-        g = rebuilt(told["scalars"], u, mu, model["client"])
+    for args in arguments:
+        model, aggregate = args["model"], args["aggregate"]
+        u = shared_directions(task, args["round"], perturbations, direction)
+        g = rebuilt(aggregate["scalars"], u, mu, model["client"])
         results.append(
             {
                 **_stepped(task.client, "client", model, g, client_optimizer),
-                **_stepped(task.server, "server", model, told["gradient"], server_optimizer),
+                **_stepped(task.server, "server", model, aggregate["gradient"], server_optimizer),
             }
         )
-        if "statistics" in told:
-            server = results[-1]["server"][None]
-            for own, mean in zip(
-                task.server.statistics(server), task.server.statistics(told["statistics"][None]), strict=True
-            ):
-                own.copy_(mean)
+        if "statistics" in aggregate:
+            statistics = task.server.statistics(results[-1]["server"][None])
+            means = task.server.statistics(aggregate["statistics"][None])
+            for statistic, mean in zip(statistics, means, strict=True):
+                statistic.copy_(mean)
     return results
 
 
@@ -283,7 +284,7 @@ def rebuilt(scalars: Tensor, u: list[Directions], mu: float, like: Tensor) -> Te
 
 
 def _stepped(part: Part, name: str, model: Model, gradient: Tensor, settings: dict[str, Any]) -> Model:
-    """Return the part called `name` after one optimizer step along `gradient` [n], with the state."""
+    """Return the part `name` after one optimizer step along `gradient` [n], with the state."""
     x = model[name][None].clone()
     optimizer = Optimizer(part.parameters(part.leaves(x)), 1, settings)
     optimizer.restore(f"{name}_optimizer", model)

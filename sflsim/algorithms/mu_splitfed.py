@@ -1,16 +1,16 @@
 """MU-SplitFed (NeurIPS 2025, arXiv 2510.21155): zeroth-order on both sides, tau server steps.
 
 Each participant sends the activation z of a batch and those of its perturbed parts, z+ and z-.
-From the moment z is in, the server makes tau zeroth-order steps on the participant's replica,
-while the client still computes and sends; then one scalar tells the client how to step. Per
-exchange: client 3 forwards (1 + 2P), up 3|z| + |y|, down one scalar per perturbation; server 2 tau P
+When z has arrived, the server makes tau zeroth-order steps on the participant's replica, while the
+client still computes and sends. Then one scalar determines the client's step. Costs per exchange:
+client 1 + 2P forwards, up (1 + 2P)|z| + |y|, down one scalar per perturbation; server 2 tau P
 forwards for its steps and 2P for the scalars. Per round: the client part down and up.
 
-Learning rates: the paper's eta_s = 0.01 and eta_c = 0.005 with one direction a step (P = 1) diverge here
-where the part has more than some 10,000 parameters: the bundled cnn on digits (d_s = 13,546) with tau 6,
-on Fashion-MNIST (105,706) from tau 2 on, within 200 rounds of the paper's eta_g = 0.3. So they are the
-defaults up to d = 50 / eta, and 50 / d beyond. The bound was chosen by whether training gave values that are
-finite, with tau from 1 to 8 and adaptive; no accuracy was looked at for it.
+Learning rates: the paper's eta_s = 0.01 and eta_c = 0.005 with P = 1 diverge here if the part has more
+than about 10,000 parameters: the bundled cnn on digits (d_s = 13,546) with tau 6, and on Fashion-MNIST
+(d_s = 105,706) from tau 2 on, within 200 rounds at the paper's eta_g = 0.3. So they are the defaults up to
+d = 50 / eta; beyond, the default is 50 / d. The bound was chosen by whether values stay finite with tau
+from 1 to 8 and adaptive, without looking at any accuracy.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from sflsim.clock.server import Job
 from sflsim.errors import refused
 from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.zeroth_order import Direction, descend_, rate, two_sided
 from sflsim.simulation.base import Count, Weighting
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
-ETA_S, ETA_C, BOUND = 0.01, 0.005, 50.0
+ETA_S, ETA_C = 0.01, 0.005
+MAX_RATE_TIMES_DIMENSION = 50.0
 
 
 class ZerothOrderConfig(SynchronousConfig):
-    """The symbols of the paper but tau; defaults are its settings, but for learning rates of large parts."""
+    """The symbols of the paper without tau; defaults are its settings, but for rates of large parts."""
 
     eta_s: float | None = Field(
         default=None,
@@ -62,7 +63,8 @@ class ZerothOrderConfig(SynchronousConfig):
     )
     perturbations: int = Field(default=1, ge=1, le=4096, description="estimates averaged in each step (P)")
     client_feedback: Literal["separate", "joint"] = Field(
-        default="separate", description="'joint' perturbs the server part too and lets it take that step"
+        default="separate",
+        description="'joint' perturbs the server part as well, which then takes that step, too",
     )
     weighting: Weighting = Field(default="uniform", description="how participants count in the averages")
 
@@ -71,27 +73,27 @@ class MuSplitFed(ServerReplicas):
     """Unbalanced zeroth-order split federated learning."""
 
     class Config(ZerothOrderConfig):
-        """How many steps the server takes for one of the client."""
+        """The number of server steps per client step."""
 
         algorithm: Literal["mu-splitfed"] = "mu-splitfed"
         tau: Count | Literal["adaptive"] = Field(
             default=1,
-            description="server steps per exchange; 'adaptive' steps until the slowest embeddings are in",
+            description="server steps per exchange; 'adaptive': until the slowest embeddings have arrived",
         )
         tau_max: Count = Field(default=64, description="upper bound of an adaptive tau")
 
     per_client_cuts = ""
     when_diverged = "lower eta_g or eta_s, or take a smaller tau (tau_max where it is adaptive)"
 
-    _missing: int
-    _to_come: set[int]
-    _further: dict[int, Job]
+    _awaited: int  # participants whose embeddings the round waits for
+    _outstanding: set[int]  # selected clients whose embeddings have not arrived
+    _adaptive_steps: dict[int, Job]  # the step after the first that each replica is at or queues for
 
     def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
-        """Count the participants whose embeddings are to come."""
-        self._missing = wanted
-        self._to_come = {client.index for client in asked}
-        self._further = {}
+        """Wait for the embeddings of as many participants as count."""
+        self._awaited = wanted
+        self._outstanding = {client.index for client in asked}
+        self._adaptive_steps = {}
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull the client part, send z, z+ and z-, wait for the scalar, step, send the client part back."""
@@ -105,7 +107,7 @@ class MuSplitFed(ServerReplicas):
             yield client.forward(costs.client_forward_flop)
             embeddings.append(client.send_up(costs.activation_bytes))
         yield from sim.wait_for(embeddings)
-        self._embeddings_in(sim, client)
+        self._embeddings_arrived(sim, client)
         tau: int = yield steps
         yield sim.server.serve(
             2 * config.perturbations * costs.server_forward_flop, client.name, client.round, last=True
@@ -114,58 +116,59 @@ class MuSplitFed(ServerReplicas):
         yield client.push(costs.client_model_bytes)
         return {"start": model, "client": client.index, "cut": client.cut, "batch": batch, "tau": tau}
 
-    def _embeddings_in(self, sim: Simulation, client: Client) -> None:
+    def _embeddings_arrived(self, sim: Simulation, client: Client) -> None:
         """Count one participant's embeddings; after the slowest's, no further adaptive step starts."""
-        self._to_come.discard(client.index)
-        self._await(sim, self._missing - 1)
+        self._outstanding.discard(client.index)
+        self._await(sim, self._awaited - 1)
 
-    def _await(self, sim: Simulation, missing: int) -> None:
-        """Let the round wait for `missing` more embeddings."""
-        before, self._missing = self._missing, missing
-        if before > 0 and missing == 0:
-            for step in self._further.values():
+    def _await(self, sim: Simulation, count: int) -> None:
+        """Wait for the embeddings of `count` more participants; at 0, cancel adaptive steps that queue."""
+        before, self._awaited = self._awaited, count
+        if before > 0 and count == 0:
+            for step in self._adaptive_steps.values():
                 sim.server.cancel(step)
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
-        """Stop waiting for the client's embeddings; cancel its jobs at the server."""
+        """Stop waiting for the embeddings of a client that disconnects, and cancel its jobs."""
         super().on_drop_out(sim, client)
-        self._to_come.discard(client.index)
-        self._await(sim, min(self._missing, len(self._to_come)))
+        self._outstanding.discard(client.index)
+        self._await(sim, min(self._awaited, len(self._outstanding)))
 
     def _serve_steps(self, sim: Simulation, client: Client, arrival: Event) -> Protocol:
-        """Step the participant's replica from the moment z is in; return how often (tau)."""
+        """Step the participant's replica once z has arrived; return the number of steps (tau)."""
         step_flop = 2 * self.config.perturbations * client.costs.server_forward_flop
         yield arrival
         if self.config.tau != "adaptive":
             yield sim.server.serve(self.config.tau * step_flop, client.name, client.round)
             return self.config.tau
         tau = 0
-        while not tau or (self._missing > 0 and tau < self.config.tau_max):
+        while not tau or (self._awaited > 0 and tau < self.config.tau_max):
             step = sim.server.serve(step_flop, client.name, client.round)
             if tau:
-                self._further[client.index] = step
+                self._adaptive_steps[client.index] = step
             yield step
             if step.cancelled:
                 break
             tau += 1
         return tau
 
-    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+    def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Move both parts by eta_g towards the mean of the participants'."""
-        trained = sim.learn(exchange, lanes, **self._settings())
-        together = {"model": model, "models": trained, "clients": [lane["client"] for lane in lanes]}
-        return sim.learn(average, [together], weighting=self.config.weighting, eta=self.config.eta_g)[0]
+        trained = sim.learn(exchange, contributions, **self._settings())
+        clients = [contribution["client"] for contribution in contributions]
+        args = {"model": model, "models": trained, "clients": clients}
+        return sim.learn(average, [args], weighting=self.config.weighting, eta=self.config.eta_g)[0]
 
     def _settings(self) -> dict[str, Any]:
         names = ("eta_s", "eta_c", "lam", "direction", "perturbations", "client_feedback")
         return {name: getattr(self.config, name) for name in names}
 
-    def server_steps(self, lane: Lane) -> int:
+    def server_steps(self, contribution: Args) -> int:
         """Return the participant's tau."""
-        return int(lane["tau"])
+        return int(contribution["tau"])
 
     def check(self, costs: Costs) -> None:
-        """Refuse a deadline beside an adaptive tau: each would wait for the other."""
+        """Refuse a deadline with an adaptive tau: each would wait for the other."""
         if self.config.deadline is not None and self.config.tau == "adaptive":
             remedy = (
                 "give tau a number, or use over_selection: an adaptive tau waits for the slowest embeddings"
@@ -177,14 +180,14 @@ class MuSplitFed(ServerReplicas):
         return costs.zeroth_order_memory_bytes()
 
 
-def exchange(task: Task, lanes: list[Lane], **settings: Any) -> list[Model]:
+def exchange(task: Task, arguments: list[Args], **settings: Any) -> list[Model]:
     """Return both parts of every participant after one exchange (steps 1 to 4)."""
-    return by_cut(task, lanes, lambda task, lanes: _exchange(task, lanes, **settings))
+    return by_cut(task, arguments, lambda task, arguments: _exchange(task, arguments, **settings))
 
 
 def _exchange(
     task: Task,
-    lanes: list[Lane],
+    arguments: list[Args],
     *,
     eta_s: float | None,
     eta_c: float | None,
@@ -195,11 +198,11 @@ def _exchange(
 ) -> list[Model]:
     import torch
 
-    eta_s = rate(eta_s, ETA_S, BOUND, task.server.dimension)
-    eta_c = rate(eta_c, ETA_C, BOUND, task.client.dimension)
-    names = [tuple(lane["batch"]) for lane in lanes]
+    eta_s = rate(eta_s, ETA_S, MAX_RATE_TIMES_DIMENSION, task.server.dimension)
+    eta_c = rate(eta_c, ETA_C, MAX_RATE_TIMES_DIMENSION, task.client.dimension)
+    names = [tuple(args["batch"]) for args in arguments]
     x, y = task.batch(names)
-    x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
+    x_c, x_s = stack(arguments, "start", "client"), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
 
     def draws(part: Any, *purpose: str | int) -> list[Any]:
         keys = [[("mu-splitfed", *purpose, *name, p) for name in names] for p in range(perturbations)]
@@ -208,7 +211,7 @@ def _exchange(
     with torch.no_grad():
         z = task.activation(x_c, x)  # [C, B, ...]
         server_steps(
-            task, lanes, x_s, z, y, eta_s=eta_s, lam=lam, direction=direction, perturbations=perturbations
+            task, arguments, x_s, z, y, eta_s=eta_s, lam=lam, direction=direction, perturbations=perturbations
         )
         u_c = draws(task.client, "client")
         u_s = draws(task.server, "joint") if client_feedback == "joint" else []
@@ -228,12 +231,12 @@ def _exchange(
             u.add_(x_c, slope * (-eta_c / perturbations))
         for u, slope in zip(u_s, slopes, strict=bool(u_s)):
             u.add_(x_s, slope * (-eta_s / perturbations))
-    return [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+    return [{"client": x_c[i], "server": x_s[i]} for i in range(len(arguments))]
 
 
 def server_steps(
     task: Task,
-    lanes: list[Lane],
+    arguments: list[Args],
     x_s: Tensor,
     z: Tensor,
     y: Tensor,
@@ -243,17 +246,17 @@ def server_steps(
     direction: Direction,
     perturbations: int,
 ) -> None:
-    """Step every replica [C, d_s] tau times in place, on the same unperturbed z; tau may differ by lane."""
-    for step in range(max(lane["tau"] for lane in lanes)):
-        live = [number for number, lane in enumerate(lanes) if step < lane["tau"]]
+    """Step each replica [C, d_s] tau times in place, on the unperturbed z; tau may differ by participant."""
+    for step in range(max(args["tau"] for args in arguments)):
+        live = [i for i, args in enumerate(arguments) if step < args["tau"]]
         keys = [
-            [("mu-splitfed", "server", *lanes[number]["batch"], step, p) for number in live]
+            [("mu-splitfed", "server", *arguments[i]["batch"], step, p) for i in live]
             for p in range(perturbations)
         ]
         u = [task.directions(of_p, task.server, direction) for of_p in keys]
-        if len(live) == len(lanes):
+        if len(live) == len(arguments):
             descend_(lambda x_s: task.server_loss(x_s, z, y), x_s, u, lam, eta_s)
             continue
-        some_x, some_z, some_y = x_s[live], z[live], y[live]
-        descend_(lambda x_s, z=some_z, y=some_y: task.server_loss(x_s, z, y), some_x, u, lam, eta_s)  # type: ignore[misc]
-        x_s[live] = some_x
+        live_x, live_z, live_y = x_s[live], z[live], y[live]
+        descend_(lambda x_s, z=live_z, y=live_y: task.server_loss(x_s, z, y), live_x, u, lam, eta_s)  # type: ignore[misc]
+        x_s[live] = live_x

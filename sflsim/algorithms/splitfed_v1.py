@@ -1,8 +1,8 @@
 """SplitFed V1 (Thapa et al., AAAI 2022, arXiv 2004.12088): a server replica for every client.
 
-All participants train in parallel; each has a server replica of its own, stepped on each batch.
-At the round's end the replicas are averaged on the Split Server, the client parts on the Fed
-Server. Costs are those of the first-order exchange.
+All participants train in parallel; each has its own server replica, stepped on each batch. At the
+round's end the replicas are averaged on the Split Server and the client parts on the Fed Server.
+Costs are those of the first-order exchange.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average, by_cut, in_groups, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import Weighting
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
     """SplitFed with one server replica per participant."""
 
     class Config(FirstOrderConfig, SynchronousConfig):
-        """Both optimizers start afresh in every round, or go on with `keep_state`.
+        """Both optimizers start afresh in every round, unless `keep_state` is set.
 
-        Then each client keeps the state of its own, and the states of the replicas are averaged as the
-        replicas are: the next round's all go on from the mean.
+        Then each client keeps its own state, and the states of the replicas are averaged as the
+        replicas are: all replicas of the next round resume from the mean.
         """
 
         algorithm: Literal["splitfed-v1"] = "splitfed-v1"
@@ -46,15 +46,16 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with a server replica."""
         batches = yield from self.take_turn(sim, client)
-        lane = {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
-        return lane | self.kept.of(client.index)
+        args = {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
+        return args | self.kept.of(client.index)
 
-    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
+    def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Average the client parts and the server replicas."""
-        trained = sim.learn(train, lanes, **self.optimizers(), **self.kept.shared)
-        self.kept.keep(lanes, trained)
-        together = {"model": model, "models": trained, "clients": [lane["client"] for lane in lanes]}
-        return sim.learn(average, [together], weighting=self.config.weighting, **self.kept.of_replicas)[0]
+        trained = sim.learn(train, contributions, **self.optimizers(), **self.kept.shared)
+        self.kept.keep(contributions, trained)
+        clients = [contribution["client"] for contribution in contributions]
+        args = {"model": model, "models": trained, "clients": clients}
+        return sim.learn(average, [args], weighting=self.config.weighting, **self.kept.of_replicas)[0]
 
     def check(self, costs: Costs) -> None:
         """Refuse arguments that an optimizer does not take, and states that cannot be averaged."""
@@ -64,33 +65,33 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
 
 def train(
     task: Task,
-    lanes: list[Lane],
+    arguments: list[Args],
     *,
     client_optimizer: dict[str, Any],
     server_optimizer: dict[str, Any],
     keep_state: bool = False,
 ) -> list[Model]:
-    """Train client parts and server replicas from `start` over `batches` (the same number in each lane)."""
+    """Train client parts and server replicas from `start` over `batches`, equally many for each."""
 
-    def train_there(task: Task, lanes: list[Lane]) -> list[Model]:
+    def train_at_cut(task: Task, arguments: list[Args]) -> list[Model]:
         settings = (client_optimizer, server_optimizer, keep_state)
-        return in_groups(lanes, steps_before, lambda lanes: _train(task, lanes, *settings))
+        return in_groups(arguments, steps_before, lambda arguments: _train(task, arguments, *settings))
 
-    return by_cut(task, lanes, train_there)
+    return by_cut(task, arguments, train_at_cut)
 
 
 def _train(
     task: Task,
-    lanes: list[Lane],
+    arguments: list[Args],
     client_optimizer: dict[str, Any],
     server_optimizer: dict[str, Any],
     keep_state: bool,
 ) -> list[Model]:
-    x_c, x_s = stack(lanes, "start", "client"), stack(lanes, "start", "server")  # [C, d_c], [C, d_s]
+    x_c, x_s = stack(arguments, "start", "client"), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
-    resume(lanes, client_optimizer=steps.client_optimizer)
-    steps.server_optimizer.resume("server_optimizer", [lane["start"] for lane in lanes])
-    for names in zip(*(lane["batches"] for lane in lanes), strict=True):
+    resume(arguments, client_optimizer=steps.client_optimizer)
+    steps.server_optimizer.resume("server_optimizer", [args["start"] for args in arguments])
+    for names in zip(*(args["batches"] for args in arguments), strict=True):
         steps.exchange(names)
-    models = [{"client": x_c[lane], "server": x_s[lane]} for lane in range(len(lanes))]
+    models = [{"client": x_c[i], "server": x_s[i]} for i in range(len(arguments))]
     return with_states(models, keep_state, **steps.optimizers)

@@ -1,8 +1,8 @@
 """SplitFed V2 (Thapa et al., AAAI 2022, arXiv 2004.12088): one server model for all clients.
 
-The server's model takes a step on each batch in the order in which the batches arrive, so the
-timing changes the learning. The client parts are averaged at the round's end. Costs are those
-of SplitFed V1; the steps of the one server model cannot run side by side, whatever the slots.
+The server's model takes a step on each batch in the order of arrival, so timing changes the learning.
+The client parts are averaged at the round's end. Costs are those of SplitFed V1; the steps of the one
+server model never run in parallel, whatever the number of slots.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrder
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import weighted_mean
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import Weighting
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     """SplitFed with one server model, stepped in the order of arrival."""
 
     class Config(FirstOrderConfig, SynchronousConfig):
-        """Client optimizers start afresh in every round, or with `keep_state` go on for each client.
+        """Client optimizers start afresh in every round, unless `keep_state` is set.
 
-        The server's goes on in any case, as its model does.
+        The server's optimizer always keeps its state, as its model does.
         """
 
         algorithm: Literal["splitfed-v2"] = "splitfed-v2"
@@ -42,58 +42,59 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     per_client_cuts = "its one server model begins at one layer"
 
     def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
-        """Let the one server model go on from the last round's."""
+        """Start from the server model of the last round."""
         self._server = model
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with the shared server model."""
-        own, fresh = model, True
+        client_model, fresh = model, True
 
         def arrived(batch: BatchName) -> None:
-            nonlocal own, fresh
-            lane = {"own": own, "server": self._server, "batch": batch, "fresh": fresh}
+            nonlocal client_model, fresh
+            args = {"client_model": client_model, "server": self._server, "batch": batch, "fresh": fresh}
             if fresh:
-                lane |= self.kept.of(client.index)
-            own = self._server = sim.learn(step, [lane], **self.optimizers())[0]
+                args |= self.kept.of(client.index)
+            client_model = self._server = sim.learn(step, [args], **self.optimizers())[0]
             fresh = False
 
         batches = yield from self.take_turn(sim, client, "server model", arrived)
-        return {"client": client.index, "own": own, "batches": batches}
+        return {"client": client.index, "trained": client_model, "batches": batches}
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
-        """Keep what has arrived: the server's model steps on it, whoever it came from."""
+        """Keep the client's batches that have arrived: the server's model has stepped on them."""
 
-    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
-        """Average the client parts; the server model is the last one."""
-        self.kept.keep(lanes, [lane["own"] for lane in lanes])
-        together = {
-            "models": [lane["own"] for lane in lanes],
-            "clients": [lane["client"] for lane in lanes],
+    def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
+        """Average the client parts; the server model is the newest."""
+        trained = [contribution["trained"] for contribution in contributions]
+        self.kept.keep(contributions, trained)
+        args = {
+            "models": trained,
+            "clients": [contribution["client"] for contribution in contributions],
             "server": self._server,
         }
-        return sim.learn(merge, [together], weighting=self.config.weighting)[0]
+        return sim.learn(merge, [args], weighting=self.config.weighting)[0]
 
 
 def step(
-    task: Task, lanes: list[Lane], *, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+    task: Task, arguments: list[Args], *, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
 ) -> list[Model]:
-    """Train one client part (`own`) and the `server` model on one batch, optimizer states included.
+    """Train the parts of `client_model` and `server` on one batch, optimizer states included.
 
-    A `fresh` client's optimizer starts from the lane's state, if it has one.
+    A `fresh` client's optimizer starts from its kept `state`, if there is one.
     """
-    return [_step(task, lane, client_optimizer, server_optimizer) for lane in lanes]
+    return [_step(task, args, client_optimizer, server_optimizer) for args in arguments]
 
 
 def _step(
-    task: Task, lane: Lane, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
+    task: Task, args: Args, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
 ) -> Model:
-    x_c, x_s = lane["own"]["client"][None].clone(), lane["server"]["server"][None].clone()  # [1, d]
+    x_c, x_s = args["client_model"]["client"][None].clone(), args["server"]["server"][None].clone()  # [1, d]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
     steps.client_optimizer.restore(
-        "client_optimizer", lane.get("state", {}) if lane["fresh"] else lane["own"]
+        "client_optimizer", args.get("state", {}) if args["fresh"] else args["client_model"]
     )
-    steps.server_optimizer.restore("server_optimizer", lane["server"])
-    steps.exchange([lane["batch"]])
+    steps.server_optimizer.restore("server_optimizer", args["server"])
+    steps.exchange([args["batch"]])
     return {
         "client": x_c[0],
         "server": x_s[0],
@@ -102,12 +103,12 @@ def _step(
     }
 
 
-def merge(task: Task, lanes: list[Lane], *, weighting: str) -> list[Model]:
+def merge(task: Task, arguments: list[Args], *, weighting: str) -> list[Model]:
     """Return the mean of the clients' parts with the server's part and optimizer state."""
     return [
         {
-            "client": weighted_mean(task, lane["models"], "client", lane["clients"], weighting),
-            **{name: tensor for name, tensor in lane["server"].items() if name.startswith("server")},
+            "client": weighted_mean(task, args["models"], "client", args["clients"], weighting),
+            **{name: tensor for name, tensor in args["server"].items() if name.startswith("server")},
         }
-        for lane in lanes
+        for args in arguments
     ]

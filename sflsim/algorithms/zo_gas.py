@@ -1,19 +1,21 @@
 """GAS in zeroth order, the asynchronous baseline of the MU-SplitFed paper (arXiv 2510.21155).
 
-That paper reports "GAS in ZO" and says nothing of how. Chosen here: GAS with every gradient put in
-place by MU-SplitFed's estimator, and nothing else changed. A client sends z (with labels), z+ and z-
-of x_c +- lam u_c, each the moment it is computed; all are one arrival when the last is in. The server
-returns delta_c = F(x_s; z+) - F(x_s; z-), F the logit-adjusted cross entropy at its current x_s, and
+The paper reports "GAS in ZO" without details. Chosen here: GAS with every gradient replaced by
+MU-SplitFed's estimate. A client sends z (with labels), and z+ and z- of x_c +- lam u_c, each as soon
+as it is computed; the three count as one arrival when the last is in. The server returns
+delta_c = F(x_s; z+) - F(x_s; z-), F being the logit-adjusted cross entropy at its current x_s, and
 the client steps x_c <- x_c - eta_c delta_c / (2 lam) u_c. The unperturbed z goes into the activation
-buffer and makes the statistics; when it is full the server takes one zeroth-order step of eta_s on
-the buffer and what it generates, not tau. Plain steps: no momentum, weight decay or clip. Buffers, E
-and generation default to GAS's, lam and directions to MU-SplitFed's, and so do the rates up to
-d = 10 / eta; beyond, they are 10 / d. MU-SplitFed averages its participants' steps, here each counts in
-full: with 0.01 the mlp on digits (d_s = 4,810) was at 95 % after 160 rounds and gone after 240.
+buffer and the statistics. When the buffer is full, the server takes one zeroth-order step of eta_s
+(not tau) on the buffered and the generated activations. There is no momentum, weight decay or clip.
 
-Per iteration: client 1 + 2P forwards, up (1 + 2P)|z| + |y|, server 2P forwards, down one scalar per
-perturbation; per server step 2P forwards of each batch in it; per E iterations the client part down
-and up.
+Defaults: buffers, E and generation are GAS's; lam and directions are MU-SplitFed's, and so are the
+learning rates up to d = 10 / eta; beyond, they are 10 / d. MU-SplitFed averages its participants'
+steps, but here each step counts in full: with eta_s = 0.01 the mlp on digits (d_s = 4,810) reached
+95 % after 160 rounds and had diverged after 240.
+
+Costs per iteration: client 1 + 2P forwards, up (1 + 2P)|z| + |y|, server 2P forwards, down one scalar
+per perturbation; per server step 2P forwards of each batch in it; per E iterations the client part
+down and up.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ from sflsim.algorithms.common.gas_buffers import (
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import MathFunction
+from sflsim.learning.graph.lineage import Args, MathFunction
 from sflsim.learning.label_statistics import Covariance
 from sflsim.learning.zeroth_order import Direction, descend_, rate
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,14 +46,15 @@ if TYPE_CHECKING:
     from sflsim.learning.calls import Model
     from sflsim.learning.task import Task
 
-ETA_S, ETA_C, BOUND = 0.01, 0.005, 10.0
+ETA_S, ETA_C = 0.01, 0.005
+MAX_RATE_TIMES_DIMENSION = 10.0
 
 
 class ZoGas(Buffers):
     """GAS with zeroth-order steps on both sides."""
 
     class Config(BuffersConfig):
-        """MU-SplitFed's symbols for the steps, and its settings where the part is small enough."""
+        """MU-SplitFed's symbols for the steps, and its learning rates for parts that are small enough."""
 
         algorithm: Literal["zo-gas"] = "zo-gas"
         eta_s: float | None = Field(
@@ -86,12 +89,12 @@ class ZoGas(Buffers):
         yield sim.server.serve(losses_flop, client.name, client.round, SERVER_MODEL)
         yield client.send_down(perturbations * costs.scalar_bytes)
 
-    def exchange_of(self) -> tuple[MathFunction, Lane]:
+    def exchange_math(self) -> tuple[MathFunction, Args]:
         """Return the math of one exchange and its settings."""
         adjust = self.config.logit_adjustment
         return exchange, {"eta_c": self.config.eta_c, "logit_adjustment": adjust, **self._settings()}
 
-    def step_of(self) -> tuple[MathFunction, Lane]:
+    def step_math(self) -> tuple[MathFunction, Args]:
         """Return the math of one server step and its settings."""
         return step, {"eta_s": self.config.eta_s, **self._settings()}
 
@@ -99,7 +102,7 @@ class ZoGas(Buffers):
         return {name: getattr(self.config, name) for name in ("lam", "direction", "perturbations")}
 
     def step_flop(self, costs: Costs) -> float:
-        """Return what one batch in a server step costs."""
+        """Return the FLOP of one batch in a server step."""
         return float(2 * self.config.perturbations) * costs.server_forward_flop
 
     def client_memory_bytes(self, costs: Costs) -> float:
@@ -108,16 +111,16 @@ class ZoGas(Buffers):
 
 
 def exchange(
-    task: Task, lanes: list[Lane], *, eta_c: float | None, logit_adjustment: bool, **settings: Any
+    task: Task, arguments: list[Args], *, eta_c: float | None, logit_adjustment: bool, **settings: Any
 ) -> list[Model]:
     """Return each client part after one step, with the activation it sent."""
-    eta_c = rate(eta_c, ETA_C, BOUND, task.client.dimension)
-    return [_exchange(task, lane, eta_c, logit_adjustment, **settings) for lane in lanes]
+    eta_c = rate(eta_c, ETA_C, MAX_RATE_TIMES_DIMENSION, task.client.dimension)
+    return [_exchange(task, args, eta_c, logit_adjustment, **settings) for args in arguments]
 
 
 def _exchange(
     task: Task,
-    lane: Lane,
+    args: Args,
     eta_c: float,
     adjust: bool,
     *,
@@ -127,11 +130,11 @@ def _exchange(
 ) -> Model:
     import torch
 
-    x, y = task.batch([lane["batch"]])  # [1, B, ...], [1, B]
-    x_c = lane["own"]["client"][None].clone()  # [1, d_c]
-    server = task.server.views(lane["server"]["server"][None])
-    offset = adjustment(task, lane["batch"][0], adjust)
-    keys = [("zo-gas", "client", *lane["batch"], p) for p in range(perturbations)]
+    x, y = task.batch([args["batch"]])  # [1, B, ...], [1, B]
+    x_c = args["client_model"]["client"][None].clone()  # [1, d_c]
+    server = task.server.views(args["server"]["server"][None])
+    offset = adjustment(task, args["batch"][0], adjust)
+    keys = [("zo-gas", "client", *args["batch"], p) for p in range(perturbations)]
     u_c = [task.directions([key], task.client, direction) for key in keys]
 
     def loss(x_c: Tensor) -> Tensor:
@@ -145,7 +148,7 @@ def _exchange(
 
 def step(
     task: Task,
-    lanes: list[Lane],
+    arguments: list[Args],
     *,
     eta_s: float | None,
     lam: float,
@@ -157,12 +160,12 @@ def step(
     """Return the server part and the statistics after one step on a full buffer."""
     import torch
 
-    eta_s = rate(eta_s, ETA_S, BOUND, task.server.dimension)
+    eta_s = rate(eta_s, ETA_S, MAX_RATE_TIMES_DIMENSION, task.server.dimension)
     stepped = []
-    for lane in lanes:
-        z, y, statistics = server_batch(task, lane, covariance=covariance, generate=generate)
-        x_s = lane["server"]["server"][None].clone()  # [1, d_s]
-        keys = [("zo-gas", "server", lane["number"], p) for p in range(perturbations)]
+    for args in arguments:
+        z, y, statistics = server_batch(task, args, covariance=covariance, generate=generate)
+        x_s = args["server"]["server"][None].clone()  # [1, d_s]
+        keys = [("zo-gas", "server", args["step"], p) for p in range(perturbations)]
         u_s = [task.directions([key], task.server, direction) for key in keys]
         with torch.no_grad():
             descend_(lambda x_s, z=z, y=y: task.server_loss(x_s, z, y), x_s, u_s, lam, eta_s)  # type: ignore[misc]

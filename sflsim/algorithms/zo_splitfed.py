@@ -1,7 +1,6 @@
 """ZO SplitFed, the "vanilla SplitFed" of the MU-SplitFed paper: MU-SplitFed with tau = 1.
 
-The server takes one zeroth-order step where MU-SplitFed takes tau; all else, costs included, is
-said there.
+The server takes one zeroth-order step where MU-SplitFed takes tau; see `mu_splitfed` for the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ class ZoSplitFed(MuSplitFed):
     when_diverged = "lower eta_g, eta_s or eta_c"
 
     class Config(ZerothOrderConfig):
-        """The symbols of MU-SplitFed but tau, which is 1."""
+        """The symbols of MU-SplitFed without tau, which is 1."""
 
         algorithm: Literal["zo-splitfed"] = "zo-splitfed"
         tau: ClassVar[int] = 1

@@ -1,7 +1,7 @@
-"""Calls that every algorithm uses: the untrained model, evaluation, averages, stacking lanes.
+"""Calls that every algorithm uses: the untrained model, evaluation, averages, stacking.
 
-Each call maps a `Task` and its lanes to one value per lane, and is pure. Shapes: C lanes, d
-parameters. Torch is imported inside, so that protocols can name the calls without it.
+Each function is pure: it maps a `Task` and the arguments of C participants to C values. d is the number
+of parameters. Torch is imported inside, so that protocols can record calls without it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sflsim.learning.graph.lineage import Lane
+from sflsim.learning.graph.lineage import Args
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,30 +22,30 @@ BatchName = tuple[int, int]
 EVALUATION_BATCH = 1024
 
 
-def stack(lanes: Iterable[Lane], *path: str) -> Tensor:
-    """Return the tensors under `path` of every lane, stacked [C, ...]; a copy, free to be changed."""
+def stack(arguments: Iterable[Args], *path: str) -> Tensor:
+    """Return the tensors under `path` in all `arguments`, stacked [C, ...]; a copy that may be changed."""
     import torch
 
     tensors = []
-    for lane in lanes:
-        value: Any = lane
+    for args in arguments:
+        value: Any = args
         for name in path:
             value = value[name]
         tensors.append(value)
     return torch.stack(tensors)
 
 
-def initial(task: Task, lanes: Sequence[Lane]) -> list[Model]:
+def initial(task: Task, arguments: Sequence[Args]) -> list[Model]:
     """Return the untrained model."""
-    return [task.initial_model() for _ in lanes]
+    return [task.initial_model() for _ in arguments]
 
 
-def evaluate(task: Task, lanes: Sequence[Lane]) -> list[tuple[float, float]]:
-    """Return (accuracy, mean cross entropy) of each lane's `model` on the held-out data.
+def evaluate(task: Task, arguments: Sequence[Args]) -> list[tuple[float, float]]:
+    """Return (accuracy, mean cross entropy) of each `model` on the held-out data.
 
     The second is inf where it is not finite.
     """
-    return [_evaluate(task, lane["model"]) for lane in lanes]
+    return [_evaluate(task, args["model"]) for args in arguments]
 
 
 def _evaluate(task: Task, model: Model) -> tuple[float, float]:
@@ -67,13 +67,15 @@ def _evaluate(task: Task, model: Model) -> tuple[float, float]:
     return right / size, mean if mean < float("inf") else float("inf")
 
 
-def is_finite(task: Task, lanes: Sequence[Lane]) -> list[tuple[float]]:
-    """Return (1.0,) for each lane whose `model` holds finite values alone, else (0.0,)."""
-    return [(float(all(bool(part.isfinite().all()) for part in lane["model"].values())),) for lane in lanes]
+def is_finite(task: Task, arguments: Sequence[Args]) -> list[tuple[float]]:
+    """Return (1.0,) for each `model` with only finite values, else (0.0,)."""
+    return [
+        (float(all(bool(part.isfinite().all()) for part in args["model"].values())),) for args in arguments
+    ]
 
 
 def average(
-    task: Task, lanes: Sequence[Lane], *, weighting: str, eta: float = 1.0, states: str = ""
+    task: Task, arguments: Sequence[Args], *, weighting: str, eta: float = 1.0, states: str = ""
 ) -> list[Model]:
     """Move both parts of `model` by `eta` towards the weighted mean of `models`, those of `clients`.
 
@@ -81,38 +83,38 @@ def average(
     """
     return [
         {
-            **_average(task, lane, weighting, eta),
-            **mean_state(lane["models"], shares(task, lane["clients"], weighting), states),
+            **_average(task, args, weighting, eta),
+            **mean_state(args["models"], client_weights(task, args["clients"], weighting), states),
         }
-        for lane in lanes
+        for args in arguments
     ]
 
 
-def _average(task: Task, lane: Lane, weighting: str, eta: float) -> Model:
-    old, moved = lane["model"], {}
+def _average(task: Task, args: Args, weighting: str, eta: float) -> Model:
+    old, moved = args["model"], {}
     for part in ("client", "server"):
-        mean = weighted_mean(task, lane["models"], part, lane["clients"], weighting)
+        mean = weighted_mean(task, args["models"], part, args["clients"], weighting)
         moved[part] = mean if eta == 1.0 else old[part] + eta * (mean - old[part])
     return moved
 
 
-def add_deltas(task: Task, lanes: Sequence[Lane], *, states: str = "") -> list[Model]:
+def add_deltas(task: Task, arguments: Sequence[Args], *, states: str = "") -> list[Model]:
     """Return `model` + sum_i weights[i] (models[i] - starts[i]) in both parts.
 
-    A parameter that no model has moved keeps every bit. With `states`, the states of an optimizer under
-    that name are averaged by the weights, which then add up to 1.
+    A parameter that is equal in all models and starts keeps every bit. With `states`, the states of an
+    optimizer under that name are averaged by the weights, which then sum to 1.
     """
-    return [_add_deltas(task, lane) | _mean_state_of(task, lane, states) for lane in lanes]
+    return [_add_deltas(task, args) | _mean_state_of(task, args, states) for args in arguments]
 
 
-def _mean_state_of(task: Task, lane: Lane, name: str) -> Model:
+def _mean_state_of(task: Task, args: Args, name: str) -> Model:
     import torch
 
-    return mean_state(lane["models"], torch.tensor(lane["weights"], device=task.device), name)
+    return mean_state(args["models"], torch.tensor(args["weights"], device=task.device), name)
 
 
-def mean_state(models: Sequence[Model], shares: Tensor, name: str) -> Model:
-    """Return the mean state of an optimizer; what counts its steps is the same in all `models`."""
+def mean_state(models: Sequence[Model], weights: Tensor, name: str) -> Model:
+    """Return the mean state of an optimizer; its step counters are the same in all `models`."""
     import torch
 
     from sflsim.learning.optimizers import is_counter
@@ -120,36 +122,36 @@ def mean_state(models: Sequence[Model], shares: Tensor, name: str) -> Model:
     return {
         entry: value
         if is_counter(entry)
-        else torch.tensordot(shares, torch.stack([model[entry] for model in models]), dims=1)
+        else torch.tensordot(weights, torch.stack([model[entry] for model in models]), dims=1)
         for entry, value in models[0].items()
         if name and entry.startswith(f"{name}.")
     }
 
 
-def _add_deltas(task: Task, lane: Lane) -> Model:
+def _add_deltas(task: Task, args: Args) -> Model:
     import torch
 
-    weights = torch.tensor(lane["weights"], device=task.device)
+    weights = torch.tensor(args["weights"], device=task.device)
     moved = {}
     for part in ("client", "server"):
-        deltas = [new[part] - old[part] for new, old in zip(lane["models"], lane["starts"], strict=True)]
-        moved[part] = lane["model"][part] + torch.tensordot(weights, torch.stack(deltas), dims=1)
+        deltas = [new[part] - old[part] for new, old in zip(args["models"], args["starts"], strict=True)]
+        moved[part] = args["model"][part] + torch.tensordot(weights, torch.stack(deltas), dims=1)
     return moved
 
 
 def weighted_mean(
     task: Task, models: Sequence[Model], part: str, clients: Sequence[int], weighting: str
 ) -> Tensor:
-    """Return the mean of one part [d] over `models`, by the clients' samples or alike ("uniform")."""
+    """Return the mean of one part [d] over `models`, weighted by samples or uniformly."""
     import torch
 
-    weights = shares(task, clients, weighting)
+    weights = client_weights(task, clients, weighting)
     mean: Tensor = torch.tensordot(weights, torch.stack([model[part] for model in models]), dims=1)
     return mean
 
 
-def shares(task: Task, clients: Sequence[int], weighting: str) -> Tensor:
-    """Return how much each client counts in a mean, by its samples or alike ("uniform"); the sum is 1."""
+def client_weights(task: Task, clients: Sequence[int], weighting: str) -> Tensor:
+    """Return the weight of each client in a mean, by its samples or "uniform"; the sum is 1."""
     import torch
 
     counts = [1.0 if weighting == "uniform" else float(task.samples(client)) for client in clients]
@@ -157,38 +159,38 @@ def shares(task: Task, clients: Sequence[int], weighting: str) -> Tensor:
 
 
 def in_groups(
-    lanes: Sequence[Lane],
-    group: Callable[[Lane], int],
-    train: Callable[[list[Lane]], list[Model]],
+    arguments: Sequence[Args],
+    group_of: Callable[[Args], int],
+    train: Callable[[list[Args]], list[Model]],
 ) -> list[Model]:
-    """Call `train` once for the lanes of each group; return the results in the order of the lanes."""
+    """Call `train` once for the participants of each group; return the results in the order given."""
     results: dict[int, Model] = {}
-    for number in sorted({group(lane) for lane in lanes}):
-        chosen = [place for place, lane in enumerate(lanes) if group(lane) == number]
-        results.update(zip(chosen, train([lanes[place] for place in chosen]), strict=True))
-    return [results[place] for place in range(len(lanes))]
+    for group in sorted({group_of(args) for args in arguments}):
+        members = [i for i, args in enumerate(arguments) if group_of(args) == group]
+        results.update(zip(members, train([arguments[i] for i in members]), strict=True))
+    return [results[i] for i in range(len(arguments))]
 
 
 def by_cut(
-    task: Task, lanes: Sequence[Lane], train: Callable[[Task, list[Lane]], list[Model]]
+    task: Task, arguments: Sequence[Args], train: Callable[[Task, list[Args]], list[Model]]
 ) -> list[Model]:
-    """Call `train` once for each cut among the lanes, on the task cut there and models cut there.
+    """Call `train` once for each cut among the participants, on the task and the models cut there.
 
-    A lane's `cut` is the number of blocks its client holds; its `start` and the models returned
-    are cut where the task is.
+    A participant's `cut` is the number of blocks its client holds; its `start` and the models returned
+    are cut where `task` is.
     """
 
-    def train_there(lanes: list[Lane]) -> list[Model]:
-        cut = lanes[0]["cut"]
-        there = task if cut == task.cut else task.at(cut)
-        moved = [{**lane, "start": recut(lane["start"], there)} for lane in lanes]
-        return [recut(model, task) for model in train(there, moved)]
+    def train_at_cut(arguments: list[Args]) -> list[Model]:
+        cut = arguments[0]["cut"]
+        task_at_cut = task if cut == task.cut else task.at(cut)
+        recut_arguments = [{**args, "start": recut(args["start"], task_at_cut)} for args in arguments]
+        return [recut(model, task) for model in train(task_at_cut, recut_arguments)]
 
-    return in_groups(lanes, lambda lane: int(lane["cut"]), train_there)
+    return in_groups(arguments, lambda args: int(args["cut"]), train_at_cut)
 
 
 def recut(model: Model, task: Task) -> Model:
-    """Return a model with its two parts as they are where `task` is cut."""
+    """Return a model with its two parts divided where `task` is cut."""
     import torch
 
     size = task.client.size

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from sflsim.learning.calls import evaluate, initial, is_finite
 from sflsim.learning.graph.executor import Executor
-from sflsim.learning.graph.lineage import Call, Handle, Lane, MathFunction, Value
+from sflsim.learning.graph.lineage import Args, Call, Handle, MathFunction, Value
 from sflsim.learning.graph.store import Levels, SharedStore, Store
 from sflsim.learning.task import Task
 
@@ -33,9 +33,9 @@ class Learner:
         """How many calls of each function were computed so far."""
         return self.executor.computed
 
-    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
-        """Name `function` for every lane; nothing is computed yet."""
-        call = Call(self.task.key, function, lanes, shared)
+    def call(self, function: MathFunction, arguments: Sequence[Args], shared: Args) -> list[Handle]:
+        """Record a call of `function`; nothing is computed yet."""
+        call = Call(self.task.key, function, arguments, shared)
         return [
             self._needed.get(own.key) or self._needed.setdefault(own.key, Handle(call, own.index, own.key))
             for own in call.handles

@@ -1,8 +1,8 @@
 """Any torch optimizer by its name, for one participant or for stacked ones. Torch lazily.
 
-Most optimizers treat every number alike, so one of them serves stacked lanes as it serves one;
-those that look at whole tensors (Adafactor) get one instance per lane. Gradients are clipped lane by
-lane.
+Most optimizers are elementwise, so one instance serves stacked participants as it serves one; those
+that look at whole tensors (Adafactor) get one instance per participant. Gradients are clipped per
+participant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = (
 )  # fmt: skip
 PER_TENSOR = {"Adafactor"}
 COUNTERS = {"step", "mu_product", "eta", "mu"}
-"""What a state holds that follows from the number of steps alone: one number for all stacked lanes."""
+"""What a state holds that follows from the number of steps alone: one number for all stacked participants."""
 Clip = Annotated[float, Field(strict=True, gt=0)]
 
 
@@ -99,9 +99,9 @@ def _argument_names(name: str) -> list[str]:
 
 
 class Optimizer:
-    """Steps the leaves of one part for C lanes; `leaves` are [C, *shape], or [*shape] for C = 1."""
+    """Steps the leaves of one part for C participants; `leaves` are [C, *shape], or [*shape] for C = 1."""
 
-    def __init__(self, leaves: Sequence[Tensor], lanes: int, settings: dict[str, Any]) -> None:
+    def __init__(self, leaves: Sequence[Tensor], participants: int, settings: dict[str, Any]) -> None:
         import torch
 
         arguments: dict[str, Any] = {
@@ -109,12 +109,12 @@ class Optimizer:
         }
         name = str(arguments.pop("name"))
         self._clip: float | None = arguments.pop("clip", None)
-        self._lanes = lanes
+        self._participants = participants
         plain = name == "SGD" and arguments.keys() == {"lr"}
         make: Any = PlainSGD if plain else getattr(torch.optim, name)
         self.leaves = list(leaves)
-        if name in PER_TENSOR and lanes > 1:
-            self._groups = [[leaf.detach()[lane] for leaf in leaves] for lane in range(lanes)]
+        if name in PER_TENSOR and participants > 1:
+            self._groups = [[leaf.detach()[i] for leaf in leaves] for i in range(participants)]
             self._split = True
         else:
             self._groups = [self.leaves]
@@ -126,19 +126,19 @@ class Optimizer:
         if not self._optimizers:
             return  # everything is frozen
         if self._clip is not None:
-            gradients = clipped(gradients, self._lanes, self._clip)
-        for lane, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
+            gradients = clipped(gradients, self._participants, self._clip)
+        for i, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
             for leaf, gradient in zip(group, gradients, strict=True):
-                leaf.grad = gradient[lane] if self._split else gradient
+                leaf.grad = gradient[i] if self._split else gradient
             optimizer.step()
 
     def states(self, prefix: str) -> list[dict[str, Tensor]]:
-        """Return each lane's state as tensors named "<prefix>.<parameter>.<entry>"."""
+        """Return each participant's state as tensors named "<prefix>.<parameter>.<entry>"."""
         import torch
 
         if not self._optimizers:
-            return [{} for _ in range(self._lanes)]
-        found = [
+            return [{} for _ in range(self._participants)]
+        states = [
             {
                 f"{prefix}.{index}.{entry}": torch.as_tensor(value)
                 for index, entries in optimizer.state_dict()["state"].items()
@@ -149,44 +149,44 @@ class Optimizer:
         ]
         return [
             {
-                name: self._of_lane(name, value, lane).clone()
-                for name, value in found[lane % len(found)].items()
+                name: self._of_participant(name, value, i).clone()
+                for name, value in states[i % len(states)].items()
             }
-            for lane in range(self._lanes)
+            for i in range(self._participants)
         ]
 
     def resume(self, prefix: str, states: Sequence[dict[str, Tensor]]) -> None:
-        """Take over what `states` returned under the same prefix, of lanes after as many steps."""
+        """Restore what `states` returned under the same prefix; all participants have taken as many steps."""
         names = [name for name in states[0] if name.startswith(f"{prefix}.")]
         if not names:
             return
-        for place, optimizer in enumerate(self._optimizers):
-            of_lanes = [states[place]] if self._split else states
+        for i, optimizer in enumerate(self._optimizers):
+            of_optimizer = [states[i]] if self._split else states
             entries: dict[int, dict[str, Tensor]] = {}
             for name in names:
                 index, entry = name.removeprefix(f"{prefix}.").split(".", 1)
-                entries.setdefault(int(index), {})[entry] = self._of_all(name, of_lanes)
+                entries.setdefault(int(index), {})[entry] = self._of_all(name, of_optimizer)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
 
-    def _of_lane(self, name: str, value: Tensor, lane: int) -> Tensor:
-        """Return one lane's share of what an optimizer keeps for all its lanes."""
-        shared = self._split or self._lanes == 1 or is_counter(name)
-        return value if shared else value[lane]
+    def _of_participant(self, name: str, value: Tensor, i: int) -> Tensor:
+        """Return participant i's entry of an optimizer's state."""
+        shared = self._split or self._participants == 1 or is_counter(name)
+        return value if shared else value[i]
 
     def _of_all(self, name: str, states: Sequence[dict[str, Tensor]]) -> Tensor:
-        """Return what an optimizer keeps for all its lanes."""
+        """Return the entry of an optimizer's state from those of its participants."""
         import torch
 
-        shared = self._split or self._lanes == 1 or is_counter(name)
+        shared = self._split or self._participants == 1 or is_counter(name)
         return states[0][name].clone() if shared else torch.stack([state[name] for state in states])
 
     def state(self, prefix: str) -> dict[str, Tensor]:
-        """Return the state of the one lane (see `states`)."""
+        """Return the state of a single participant (see `states`)."""
         (state,) = self.states(prefix)
         return state
 
     def restore(self, prefix: str, state: dict[str, Tensor]) -> None:
-        """Take over the state of the one lane (see `resume`)."""
+        """Restore the state of a single participant (see `resume`)."""
         self.resume(prefix, [state])
 
 
@@ -195,14 +195,14 @@ def is_counter(name: str) -> bool:
     return name.rpartition(".")[2] in COUNTERS
 
 
-def clipped(gradients: Sequence[Tensor], lanes: int, clip: float) -> list[Tensor]:
-    """Return gradients [C, *shape] (or [*shape] for C = 1), each lane's shortened to `clip` in L2.
+def clipped(gradients: Sequence[Tensor], participants: int, clip: float) -> list[Tensor]:
+    """Return gradients [C, *shape] (or [*shape] for C = 1), each participant's scaled to `clip` in L2.
 
     By the rule of torch.nn.utils.clip_grad_norm_: times clip / (norm + 1e-6) where that is below 1.
     """
     import torch
 
-    flat = [gradient.reshape(lanes, -1) for gradient in gradients]  # [C, d of each]
+    flat = [gradient.reshape(participants, -1) for gradient in gradients]  # [C, d of each]
     norms = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dim=1) for g in flat]), dim=0)
     factors = (clip / (norms + 1e-6)).clamp(max=1.0)  # [C]
     return [

@@ -1,7 +1,7 @@
 """One learning task: data partitioned among clients, a network cut in two, and the verbs of the math.
 
 The functions of the algorithms' math take a `Task` first and see parameters, batches and keys
-through it. Shapes: C lanes (participants computed at once), B samples, d parameters, K classes.
+through it. Shapes: C participants (computed at once), B samples, d parameters, K classes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from sflsim.learning.zeroth_order import Direction, Directions
 from sflsim.streams import generator, seed_of
 
 STACKED_NUMBERS = 1 << 24
-"""On a CPU, lanes are stacked while their parameters together stay below this many numbers."""
+"""On a CPU, participants are stacked while their parameters together stay below this many numbers."""
 STACKED_PIXELS = 64
 """On a CPU, convolutions are stacked for images up to this size: 1.9 times as fast at 8x8 (small CNN,
-10 lanes of 32), as fast or slower from 16x16 on (benchmarks/training.py)."""
+10 participants of 32), as fast or slower from 16x16 on (benchmarks/training.py)."""
 
 
 class Task:
@@ -93,7 +93,7 @@ class Task:
         return self._auxiliary
 
     @property
-    def lanes_at_once(self) -> int:
+    def participants_at_once(self) -> int:
         """How many participants are computed stacked: a fixed rule of the model and the device.
 
         On a CPU stacking pays where it saves calls, in linear layers and in convolutions of small
@@ -115,10 +115,10 @@ class Task:
         """Return inputs [C, B, ...] and labels [C, B] of the batches named (client, number)."""
         indices = np.concatenate([self.indices(client, number) for client, number in names])
         flat = torch.from_numpy(indices).to(self.device)
-        lanes = (len(names), self.batch_size)
+        shape = (len(names), self.batch_size)
         keys = [(self.seed, "augment", *name) for name in names]
         x = self.data.training_inputs(flat, keys)
-        return x.unflatten(0, lanes), self.data.train_y[flat].unflatten(0, lanes)
+        return x.unflatten(0, shape), self.data.train_y[flat].unflatten(0, shape)
 
     def indices(self, client: int, number: int) -> npt.NDArray[np.int64]:
         """Return the samples of a client's batch: its shard, shuffled anew in each epoch, end to end."""
@@ -149,11 +149,11 @@ class Task:
         return Directions(keys, part.dimension, kind, self.device, part.spans)
 
     def training(self, names: Sequence[tuple[str | int, ...]]) -> Training:
-        """Return the mode of a pass in training on these batches, one in each lane."""
+        """Return the mode of a pass in training on these batches, one per participant."""
         return Training(self.seed, [[tuple(name)] for name in names])
 
     def training_joined(self, names: Sequence[tuple[str | int, ...]]) -> Training:
-        """Return the mode of a pass in training on these batches, joined in one lane."""
+        """Return the mode of a pass in training on these batches, joined as one participant's."""
         return Training(self.seed, [[tuple(name) for name in names]])
 
     def activation(self, x_c: Tensor, x: Tensor) -> Tensor:

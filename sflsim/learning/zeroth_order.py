@@ -2,7 +2,7 @@
 
 The estimator of a function f at x is (f(x + lam u) - f(x - lam u)) / (2 lam) * u with u uniform
 on the sphere of radius sqrt(d), or standard Gaussian (shared by MU-SplitFed, arXiv 2510.21155,
-and MeZO). Shapes: C lanes, d parameters.
+and MeZO). Shapes: C participants, d parameters.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def rate(given: float | None, usual: float, bound: float, dimension: int) -> flo
 
 
 class Directions:
-    """One direction for each lane, drawn again from its key whenever it is needed.
+    """One direction for each participant, drawn again from its key whenever it is needed.
 
-    At most `CHUNK` numbers of a lane exist at any time; directions no longer than that are drawn
+    At most `CHUNK` numbers of a participant exist at any time; directions no longer than that are drawn
     once and kept. They are drawn on the CPU, so that every device sees the same ones. `spans` says
     where in a vector the `size` parameters lie, where it holds other numbers too; these keep every bit.
     """
@@ -55,7 +55,7 @@ class Directions:
         self._scales = [] if size <= CHUNK else [self._scale(key) for key in keys]
 
     def add_(self, x_CD: Tensor, factor: float | Tensor) -> None:
-        """Add `factor` times the directions to `x_CD` in place; `factor` is a number, or one per lane [C]."""
+        """Add `factor` times the directions to `x_CD` in place; `factor` is a number or [C]."""
         if self._short is not None:
             for (start, end), first in _spread(self._spans, 0, self.size):
                 moved, u_CD = x_CD[:, start:end], self._short[:, first : first + end - start]
@@ -64,13 +64,13 @@ class Directions:
                 else:
                     moved.addcmul_(u_CD, factor.unsqueeze(1))
             return
-        for lane, key in enumerate(self.keys):
-            scale = (factor if isinstance(factor, float) else float(factor[lane])) * self._scales[lane]
+        for i, key in enumerate(self.keys):
+            scale = (factor if isinstance(factor, float) else float(factor[i])) * self._scales[i]
             place = 0
             for piece in _pieces(key, self.size):
                 for (start, end), first in _spread(self._spans, place, len(piece)):
                     some = piece[first : first + end - start]
-                    x_CD[lane, start:end].add_(some.to(x_CD.device), alpha=scale)
+                    x_CD[i, start:end].add_(some.to(x_CD.device), alpha=scale)
                     del some
                 place += len(piece)
                 del piece  # before the next is drawn
@@ -119,11 +119,11 @@ def _pieces(key: Key, size: int) -> Iterator[Tensor]:
 def two_sided(
     f: Callable[[Tensor], Tensor], x_CD: Tensor, directions: Directions, lam: float
 ) -> tuple[Tensor, Tensor]:
-    """Return f(x + lam u) and f(x - lam u) for every lane; `x_CD` is moved in place and moved back.
+    """Return f(x + lam u) and f(x - lam u) for every participant; `x_CD` is moved in place and moved back.
 
-    `f` maps parameters [C, d] to anything with a lane dimension. Moving back leaves at most the
+    `f` maps parameters [C, d] to anything with a leading dimension C. Moving back leaves at most the
     rounding error of three additions, as on a device that cannot hold a second copy. One after the
-    other: as twice as many lanes they took as long or longer in every network tried.
+    other: as twice as many participants they took as long or longer in every network tried.
     """
     import torch
 
@@ -140,9 +140,9 @@ def two_sided(
 def one_sided(
     f: Callable[[Tensor], Tensor], at_x: Tensor, x_CD: Tensor, directions: Directions, mu: float
 ) -> Tensor:
-    """Return f(x + mu u) - f(x) for every lane, given `at_x` = f(x); `x_CD` keeps every bit.
+    """Return f(x + mu u) - f(x) for every participant, given `at_x` = f(x); `x_CD` keeps every bit.
 
-    `f` maps parameters [C, d] to anything with a lane dimension.
+    `f` maps parameters [C, d] to anything with a leading dimension C.
     """
     import torch
 

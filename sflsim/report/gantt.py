@@ -1,7 +1,7 @@
 """Who computes, sends, waits and serves in the first rounds: a Gantt picture.
 
-A client's row has two lanes, since a radio works beside the processor: above what the processor does,
-below what the radio does. Each slot of the server has a row of its own. Where there are no rounds that
+The upper half of a client's row shows its processor, the lower half its radio, which may work at the same
+time. Each slot of the server has a row of its own. Where there are no rounds that
 clients share, the picture shows a window of time, and a line where the global model was updated.
 """
 
@@ -31,8 +31,8 @@ from sflsim.report.style import (
     wrapped,
 )
 
-# activity: (legend, colour, top and bottom of its lane in a row of height 1)
-LANES = {
+# activity: (legend, colour, top and bottom of its bar in a row of height 1)
+BARS = {
     "wait": ("waiting for stragglers", COLORS["wait"], -0.4, 0.1),
     "server": ("at the server (queue or serve)", "#f6cdb0", -0.4, 0.1),
     "slowdown": ("straggler slowdown", COLORS["slowdown"], -0.4, 0.1),
@@ -77,7 +77,7 @@ def gantt_figure(
     unit, length_s = time_unit(until_s)
     table = table.assign(start=table["start_s"] / length_s, end=table["end_s"] / length_s)
     begin, end = float(table["start"].min()), until_s / length_s
-    drawn = [activity for activity in LANES if _draw_activity(axes, table, activity, rows, end - begin)]
+    drawn = [activity for activity in BARS if _draw_activity(axes, table, activity, rows, end - begin)]
     if updates is None:
         _draw_rounds(axes, table)
     else:
@@ -85,9 +85,7 @@ def gantt_figure(
     _label_axes(axes, rows, f"simulated time ({unit})", note)
     axes.set_xlim(begin, end * 1.002 or 1.0)
     shown = [activity for activity in LEGEND if activity in drawn]
-    legend_below(
-        axes, [Patch(facecolor=LANES[name][1]) for name in shown], [LANES[name][0] for name in shown]
-    )
+    legend_below(axes, [Patch(facecolor=BARS[name][1]) for name in shown], [BARS[name][0] for name in shown])
     return figure
 
 
@@ -152,7 +150,7 @@ def _draw_activity(
 ) -> bool:
     """Draw all spans of one activity as one collection; say whether there were any."""
     own = table[(table["activity"] == activity) & table["row_of"].isin(list(rows))]
-    _, color, top, bottom = LANES[activity]
+    _, color, top, bottom = BARS[activity]
     row = own["row_of"].map(rows).to_numpy(dtype=float)
     start, end = own["start"].to_numpy(dtype=float), own["end"].to_numpy(dtype=float)
     x = np.stack([start, end, end, start], axis=1)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from sflsim.metrics.contributions import CONTRIBUTION, SERVER
 from sflsim.metrics.tables import SPAN_COLUMNS, variants_of, with_columns
-from sflsim.report.gantt import LANES, LEGEND, natural, spread, updates_s, with_rows
+from sflsim.report.gantt import BARS, LEGEND, natural, spread, updates_s, with_rows
 from sflsim.report.html import short
 
 MOST_SPANS = 40_000
@@ -43,7 +43,7 @@ def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) 
     return {
         "activities": [
             {"name": name, "label": label, "color": color, "top": top, "bottom": bottom}
-            for name, (label, color, top, bottom) in LANES.items()
+            for name, (label, color, top, bottom) in BARS.items()
         ],
         "legend": list(LEGEND),
         "runs": runs,
@@ -76,7 +76,7 @@ def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
     slots = [name for name in slots if name != "server"]
     clients = sorted(set(table["row_of"]) - {"", "server", *slots}, key=natural)
     rows = {name: row for row, name in enumerate([*clients, *slots[:MOST_SLOTS]])}
-    table = table[table["row_of"].isin(list(rows)) & table["activity"].isin(list(LANES))]
+    table = table[table["row_of"].isin(list(rows)) & table["activity"].isin(list(BARS))]
     notes = [f"rounds {first[0]} to {first[-1]} of {rounds[-1]}"] if len(first) < len(rounds) else []
     notes += [f"up to {MOST_CLIENTS} of {parted} clients in a round"] if parted > MOST_CLIENTS else []
     notes += [f"{MOST_SLOTS} of {len(slots)} server slots"] if len(slots) > MOST_SLOTS else []
@@ -87,7 +87,7 @@ def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:
         "rounds": [int(number) for number in first],
         "ends_s": None if updates is None else [short(value, 9) for value in _ends_s(own, first)],
         "notes": notes,
-        "activity": table["activity"].map(list(LANES).index).tolist(),
+        "activity": table["activity"].map(list(BARS).index).tolist(),
         "row": table["row_of"].map(rows).tolist(),
         "round": table["round"].tolist(),
         "start_s": [short(value, 9) for value in table["start_s"]],

@@ -33,8 +33,8 @@ ACCURACY = (
     "Drag the dashed line or type a target: the table says what each variant took to reach it."
 )
 GANTT = (
-    "Who computes, sends, waits and serves. A client's row has two lanes, since a radio works beside "
-    "the processor: the processor above, the radio below. A round of an asynchronous algorithm is the time "
+    "Who computes, sends, waits and serves. The upper half of a client's row shows its processor, the lower "
+    "half its radio. A round of an asynchronous algorithm is the time "
     "up to an update of the global model, and all that happens in it."
 )
 TIME = (

@@ -17,7 +17,7 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, refused
-from sflsim.learning.graph.lineage import Handle, MathFunction
+from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.rows import Evaluation
 from sflsim.simulation.deployment import Deployment
 from sflsim.simulation.time_plane import TimePlane
@@ -25,7 +25,6 @@ from sflsim.simulation.time_plane import TimePlane
 if TYPE_CHECKING:
     from sflsim.simulation.base import Algorithm
 
-Lane = dict[str, Any]
 MAX_ZERO_TIME_ROUNDS = 1000
 """Rounds in a row that take no time, after which a run with a stop by time alone is refused."""
 DIVERGED_LOSS_FACTOR = 1000.0
@@ -35,8 +34,8 @@ DIVERGED_LOSS_FACTOR = 1000.0
 class Learning(Port):
     """The port to the learning plane: calls of math functions, evaluations of a model."""
 
-    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
-        """Record a call of a math function for each lane; nothing is computed yet."""
+    def call(self, function: MathFunction, arguments: Sequence[Args], shared: Args) -> list[Handle]:
+        """Record a call of `function` with the arguments of each participant; nothing is computed yet."""
 
     def initial(self) -> Handle:
         """Return the model that every variant starts from."""
@@ -95,9 +94,9 @@ class Simulation(TimePlane):
         self._most_loss = math.inf
         self._progress = (-1.0, 0)  # the last round that took time: its end in s, its number
 
-    def learn(self, function: MathFunction, lanes: Sequence[Lane], **shared: Any) -> list[Handle]:
-        """Record a call of `function` for several lanes at once; return a handle for each."""
-        return self.learning.call(function, lanes, shared)
+    def learn(self, function: MathFunction, arguments: Sequence[Args], **shared: Any) -> list[Handle]:
+        """Record a call of `function` with the arguments of each participant; return a handle for each."""
+        return self.learning.call(function, arguments, shared)
 
     def initial_model(self) -> Handle:
         """Return the initial model, and evaluate it at time 0."""

@@ -16,9 +16,9 @@ from pydantic import Field
 from sflsim.clock.client import Client
 from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol
 from sflsim.fields import Period
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 
 
 class SynchronousConfig(AlgorithmConfig):
@@ -35,8 +35,8 @@ class SynchronousConfig(AlgorithmConfig):
 class Synchronous(Algorithm):
     """A round with a barrier.
 
-    A subclass defines what one participant does (`participate`, a protocol that returns the lane of its
-    math) and how the round's lanes become the next model (`aggregate`).
+    A subclass defines what one participant does (`participate`, a protocol that returns its contribution:
+    arguments for the math) and how the round's contributions become the next model (`aggregate`).
 
     A participant that is dropped (over-selection, deadline) does not count: its present activity ends as
     waste, and nothing follows. A round needs at least one participant: if none has met the deadline, it
@@ -48,18 +48,18 @@ class Synchronous(Algorithm):
         """Run round after round."""
         model = sim.initial_model()
         for round in count(1):
-            lanes: list[Lane] = []
-            while not lanes:
+            contributions: list[Args] = []
+            while not contributions:
                 sampled = yield from sim.select_available(round, self.config.over_selection)
                 self.open_round(sim, model, sampled, min(len(sampled), sim.participants))
                 processes = [self._start(sim, client, model, round) for client in sampled]
                 yield from self._barrier(sim, processes)
-                lanes = self._count(sim, sampled, processes)
-            yield from self.after_barrier(sim, lanes)
+                contributions = self._count(sim, sampled, processes)
+            yield from self.after_barrier(sim, contributions)
             for client in sampled:
                 client.release()
-            steps = self.round_steps(lanes)
-            model = self.aggregate(sim, model, lanes)
+            steps = self.round_steps(contributions)
+            model = self.aggregate(sim, model, contributions)
             sim.finish_round(model, steps)
 
     def _start(self, sim: Simulation, client: Client, model: Handle, round: int) -> Process:
@@ -85,15 +85,15 @@ class Synchronous(Algorithm):
         if not first.triggered:
             yield first
 
-    def _count(self, sim: Simulation, sampled: Sequence[Client], processes: Sequence[Process]) -> list[Lane]:
-        """Return the lanes that count, in the order of the fleet; drop the other participants."""
+    def _count(self, sim: Simulation, sampled: Sequence[Client], processes: Sequence[Process]) -> list[Args]:
+        """Return the contributions that count, in the order of the fleet; drop the other participants."""
         ended = [
-            (client, cast(Lane, process.value))
+            (client, cast(Args, process.value))
             for client, process in zip(sampled, processes, strict=True)
             if process.callbacks is None and process.value is not None
         ]
         ended.sort(key=lambda pair: (pair[0].ended_s, pair[0].index))
-        counted = {client.index: lane for client, lane in ended[: sim.participants]}
+        counted = {client.index: contribution for client, contribution in ended[: sim.participants]}
         for client in sampled:
             if client.index in counted:
                 client.record_wait(client.ended_s)
@@ -105,25 +105,25 @@ class Synchronous(Algorithm):
     def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
         """Prepare what the participants of one round share; `wanted` of those sampled will count."""
 
-    def after_barrier(self, sim: Simulation, lanes: list[Lane]) -> Protocol:
+    def after_barrier(self, sim: Simulation, contributions: list[Args]) -> Protocol:
         """Let the participants that count act together before the round ends (receive a mean, say)."""
         yield from ()
 
     @abstractmethod
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
-        """Take part in a round as `client`, starting from `model`; return the lane of the math."""
+        """Take part in a round as `client`, starting from `model`; return its contribution."""
 
     @abstractmethod
-    def aggregate(self, sim: Simulation, model: Handle, lanes: list[Lane]) -> Handle:
-        """Return the global model that the round's lanes make."""
+    def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
+        """Return the global model made from the round's contributions."""
 
-    def round_steps(self, lanes: list[Lane]) -> int:
+    def round_steps(self, contributions: list[Args]) -> int:
         """Return the number of server steps of a round; called once, before `aggregate`."""
-        return sum(self.server_steps(lane) for lane in lanes)
+        return sum(self.server_steps(contribution) for contribution in contributions)
 
-    def server_steps(self, lane: Lane) -> int:
+    def server_steps(self, contribution: Args) -> int:
         """Return the number of server steps that a participant caused."""
-        return len(lane["batches"])
+        return len(contribution["batches"])
 
 
 def _completed(sim: Simulation, processes: Sequence[Process], needed: int) -> Condition:

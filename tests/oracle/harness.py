@@ -4,8 +4,8 @@
 keys of the directions and the model that came out. A test turns these into the arguments of an
 oracle in `references` (float64, no code of the package's math) and calls `Training.check`.
 
-To add an algorithm: `train({"algorithm": ...})`, take the lanes of its math by the function's name
-(`lanes("train")`: a list per round), build the oracle's arguments from them with `batch`, `normals`
+To add an algorithm: `train({"algorithm": ...})`, take the arguments of its math by the function's name
+(`arguments("train")`: a list per round), build the oracle's arguments from them with `batch`, `normals`
 and `weights`, and `check` the oracle's Result.
 """
 
@@ -22,7 +22,7 @@ from oracle.references import common as ref
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sflsim.learning.graph.lineage import Handle, Lane, MathFunction
+from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.graph.store import Store
 from sflsim.learning.learner import Learner
 from sflsim.learning.network.split import Part
@@ -71,8 +71,8 @@ class Recorded:
 
     round: int
     function: str
-    lanes: list[Lane]
-    shared: Lane
+    arguments: list[Args]
+    shared: Args
     handles: list[Handle]
 
 
@@ -84,9 +84,9 @@ class RecordingLearner(Learner):
         self.calls: list[Recorded] = []
         self.models: list[dict[str, Tensor]] = []
 
-    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
-        handles = super().call(function, lanes, shared)
-        self.calls.append(Recorded(len(self.models) - 1, function.__name__, list(lanes), shared, handles))
+    def call(self, function: MathFunction, arguments: Sequence[Args], shared: Args) -> list[Handle]:
+        handles = super().call(function, arguments, shared)
+        self.calls.append(Recorded(len(self.models) - 1, function.__name__, list(arguments), shared, handles))
         return handles
 
     def evaluate(self, model: Handle) -> tuple[float, float]:
@@ -117,7 +117,7 @@ class RecordingSession(Session):
 
         def recorded_batch(names: Any) -> tuple[Tensor, Tensor]:
             x, y = batch(names)
-            self.batches.update({tuple(name): (x[lane], y[lane]) for lane, name in enumerate(names)})
+            self.batches.update({tuple(name): (x[args], y[args]) for args, name in enumerate(names)})
             return x, y
 
         def recorded_directions(keys: Any, part: Part, kind: Any) -> Any:
@@ -156,10 +156,10 @@ class Training:
         """Return the numbers of the rounds, from 0."""
         return range(self.outcome.rounds)
 
-    def lanes(self, function: str) -> list[list[Lane]]:
-        """Return the lanes of all calls of one function, a list per round."""
+    def arguments(self, function: str) -> list[list[Args]]:
+        """Return the arguments of all calls of one function, a list per round."""
         calls = [call for call in self.session.learner.calls if call.function == function]
-        return [[lane for call in calls if call.round == r for lane in call.lanes] for r in self.rounds]
+        return [[args for call in calls if call.round == r for args in call.arguments] for r in self.rounds]
 
     def batch(self, name: Sequence[int]) -> ref.Batch:
         """Return the inputs and labels of a batch as the package saw them, in float64."""
@@ -167,17 +167,17 @@ class Training:
         return x.double(), y
 
     def local_rounds(self, function: str, weighting: str = "samples") -> ref.Rounds:
-        """Return who trained on which batches in each round, from the lanes of `function`."""
-        lanes = self.lanes(function)
-        participants = [[lane["client"] for lane in of_round] for of_round in lanes]
-        batches = [[self.batches_of(lane) for lane in of_round] for of_round in lanes]
+        """Return who trained on which batches in each round, from the arguments of `function`."""
+        arguments = self.arguments(function)
+        participants = [[args["client"] for args in of_round] for of_round in arguments]
+        batches = [[self.batches_of(args) for args in of_round] for of_round in arguments]
         return ref.Rounds(
             participants, batches, self.weights(participants) if weighting == "samples" else None
         )
 
-    def batches_of(self, lane: Lane) -> list[ref.Batch]:
+    def batches_of(self, args: Args) -> list[ref.Batch]:
         """Return the batches of one participant's local training."""
-        return [self.batch(name) for name in lane["batches"]]
+        return [self.batch(name) for name in args["batches"]]
 
     def weights(self, participants: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the sample counts of the participants of each round."""

@@ -79,7 +79,7 @@ def test_splitfed_v1_with_cuts_per_client() -> None:
     """With the same plain SGD on both sides it does not matter where a participant is cut."""
     settings = {"client_optimizer": SGD, "server_optimizer": SGD, "local_iterations": 2}
     run = train({"algorithm": "splitfed-v1", "cut": CUT_BY_SPEED, **settings}, workload=SKEWED)
-    assert [lane["cut"] for lane in run.lanes("train")[0]] == [1, 2, 2]
+    assert [args["cut"] for args in run.arguments("train")[0]] == [1, 2, 2]
 
     run.check(v1_oracle(run, **settings))
 
@@ -116,14 +116,14 @@ def test_splitfed_v2(optimizers: tuple[dict[str, Any], dict[str, Any]], settings
     """One server model with one lasting optimizer, stepped in the order of arrival, which speeds decide."""
     settings = {"client_optimizer": optimizers[0], "server_optimizer": optimizers[1], **settings}
     run = train({"algorithm": "splitfed-v2", **settings}, workload=SKEWED)
-    order, steps = arrivals(run), run.lanes("step")
+    order, steps = arrivals(run), run.arguments("step")
     assert order[0] != sorted(order[0], key=lambda pair: (pair[1], pair[0]))  # not in the fleet's order
     assert [[client for client, _ in of_round] for of_round in order] == [
-        [lane["batch"][0] for lane in of_round] for of_round in steps
+        [args["batch"][0] for args in of_round] for of_round in steps
     ]
     participants = [[0, 1, 2]] * len(order)
     batches = [
-        [[run.batch(lane["batch"]) for lane in of_round if lane["batch"][0] == client] for client in range(3)]
+        [[run.batch(args["batch"]) for args in of_round if args["batch"][0] == client] for client in range(3)]
         for of_round in steps
     ]
     weights = None if settings.get("weighting") == "uniform" else run.weights(participants)
@@ -139,16 +139,16 @@ def test_splitfed_v2(optimizers: tuple[dict[str, Any], dict[str, Any]], settings
 
 
 def mu_oracle(run: Training, **settings: Any) -> ref.Result:
-    lanes = run.lanes("exchange")
+    arguments = run.arguments("exchange")
 
     def u_c(r: int, m: int, p: int) -> ref.Params:
-        return run.normals(run.x_c, "mu-splitfed", "client", *lanes[r][m]["batch"], p)
+        return run.normals(run.x_c, "mu-splitfed", "client", *arguments[r][m]["batch"], p)
 
     def u_s(r: int, m: int, step: int, p: int) -> ref.Params:
-        lane = lanes[r][m]
-        if step == lane["tau"]:
-            return run.normals(run.x_s, "mu-splitfed", "joint", *lane["batch"], p)
-        return run.normals(run.x_s, "mu-splitfed", "server", *lane["batch"], step, p)
+        args = arguments[r][m]
+        if step == args["tau"]:
+            return run.normals(run.x_s, "mu-splitfed", "joint", *args["batch"], p)
+        return run.normals(run.x_s, "mu-splitfed", "server", *args["batch"], step, p)
 
     return mu_splitfed.reference(
         run.split, mu_rounds(run, **settings), mu_settings(**settings), taus(run), u_c, u_s
@@ -156,9 +156,9 @@ def mu_oracle(run: Training, **settings: Any) -> ref.Result:
 
 
 def mu_rounds(run: Training, **settings: Any) -> ref.Rounds:
-    lanes = run.lanes("exchange")
-    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
-    batches = [[[run.batch(lane["batch"])] for lane in of_round] for of_round in lanes]
+    arguments = run.arguments("exchange")
+    participants = [[args["client"] for args in of_round] for of_round in arguments]
+    batches = [[[run.batch(args["batch"])] for args in of_round] for of_round in arguments]
     weights = run.weights(participants) if settings.get("weighting") == "samples" else None
     return ref.Rounds(participants, batches, weights)
 
@@ -172,7 +172,7 @@ def mu_settings(*, perturbations: int = 1, **settings: Any) -> mu_splitfed.Setti
 
 def taus(run: Training) -> list[list[int]]:
     """The number of server steps of each round's participants."""
-    return [[lane["tau"] for lane in of_round] for of_round in run.lanes("exchange")]
+    return [[args["tau"] for args in of_round] for of_round in run.arguments("exchange")]
 
 
 MU = {"eta_s": 0.02, "eta_c": 0.01, "eta_g": 0.7, "lam": 0.02}
@@ -207,7 +207,7 @@ def test_mu_splitfed_with_stacked_convolutions() -> None:
     """Convolutions of several participants at once equal those of one after another."""
     settings = {**MU, "tau": 2, "client_feedback": "joint"}
     run = train({"algorithm": "mu-splitfed", **settings}, workload=CNN, stacks_images=True)
-    assert run.session.learner.task.lanes_at_once > 1
+    assert run.session.learner.task.participants_at_once > 1
 
     run.check(mu_oracle(run, **settings))
 
@@ -229,11 +229,11 @@ def test_mu_splitfed_with_cuts_per_client() -> None:
     run = train({"algorithm": "mu-splitfed", "cut": CUT_BY_SPEED, **settings})
     result = ref.Result([], [])
     x = [*run.x_c, *run.x_s]
-    for of_round in run.lanes("exchange"):
-        assert [lane["cut"] for lane in of_round] == [1, 2, 2]
+    for of_round in run.arguments("exchange"):
+        assert [args["cut"] for args in of_round] == [1, 2, 2]
         moved = []
-        for lane in of_round:
-            alone = alone_from(x, run, lane)
+        for args in of_round:
+            alone = alone_from(x, run, args)
             moved.append([*alone.x_c, *alone.x_s])
         mean = ref.weighted_mean(moved, None)
         x = ref.axpy(x, MU["eta_g"], ref.axpy(mean, -1.0, x))
@@ -242,15 +242,15 @@ def test_mu_splitfed_with_cuts_per_client() -> None:
     run.check(result)
 
 
-def alone_from(x: ref.Params, run: Training, lane: dict[str, Any]) -> ref.Result:
+def alone_from(x: ref.Params, run: Training, args: dict[str, Any]) -> ref.Result:
     """What one participant of one round makes of `x`, cut where it is."""
-    client, server, count = run.parts_at(lane["cut"])
-    name = lane["batch"]
+    client, server, count = run.parts_at(args["cut"])
+    name = args["batch"]
     return mu_splitfed.reference(
         ref.Split(client, server, x[:count], x[count:]),
-        ref.Rounds([[lane["client"]]], [[[run.batch(name)]]]),
+        ref.Rounds([[args["client"]]], [[[run.batch(name)]]]),
         mu_settings(**{**MU, "eta_g": 1.0}),
-        [[lane["tau"]]],
+        [[args["tau"]]],
         lambda r, m, p: run.normals(x[:count], "mu-splitfed", "client", *name, p),
         lambda r, m, step, p: run.normals(x[count:], "mu-splitfed", "server", *name, step, p),
     )

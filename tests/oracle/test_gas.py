@@ -125,11 +125,11 @@ def course_of(training: harness.Training, messages: int = 1) -> Course:
         assert start_s == part_s, "replaced at once"
         last = sum(time_s <= part_s for time_s, _ in arrivals) - 1
         replacements.setdefault(last, []).append((done, follows))
-    lanes = [call.lanes[0] for call in training.session.learner.calls if call.function == "exchange"]
+    arguments = [call.arguments[0] for call in training.session.learner.calls if call.function == "exchange"]
     batches: dict[int, list[tuple[int, int]]] = {0: [], 1: [], 2: []}
-    for lane in lanes:
-        batches[lane["batch"][0]].append(lane["batch"])
-    assert [lane["batch"][0] for lane in lanes] == [k for _, k in arrivals]
+    for args in arguments:
+        batches[args["batch"][0]].append(args["batch"])
+    assert [args["batch"][0] for args in arguments] == [k for _, k in arrivals]
     return Course(training, batches, [k for _, k in arrivals], replacements, active)
 
 

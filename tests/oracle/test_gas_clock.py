@@ -87,10 +87,10 @@ def contributions(outcome: Outcome, calls: list[Recorded]) -> list[Contribution]
     for call in calls:
         if call.function == "mean_part":
             versions[call.handles[0].key] = len(versions) + 1
-        elif call.function == "exchange" and call.lanes[0]["fresh"]:
-            client = call.lanes[0]["batch"][0]
+        elif call.function == "exchange" and call.arguments[0]["fresh"]:
+            client = call.arguments[0]["batch"][0]
             begun[client] += 1
-            taken[client, begun[client]] = versions.get(call.lanes[0]["own"].key, 0)
+            taken[client, begun[client]] = versions.get(call.arguments[0]["client_model"].key, 0)
     found = [
         Contribution(
             indices[span.client],

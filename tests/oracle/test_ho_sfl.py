@@ -36,13 +36,15 @@ def pairs(clients: int = 3) -> dict[str, Any]:
 
 
 def participants(run: Training) -> list[list[int]]:
-    return [[lane["client"] for lane in of_round[0]["participants"]] for of_round in run.lanes("exchange")]
+    return [
+        [args["client"] for args in of_round[0]["participants"]] for of_round in run.arguments("exchange")
+    ]
 
 
 def oracle(run: Training, **settings: Any) -> ref.Result:
-    together = [of_round[0] for of_round in run.lanes("exchange")]
+    together = [of_round[0] for of_round in run.arguments("exchange")]
     ids = participants(run)
-    batches = [[[run.batch(one["batch"])] for one in lane["participants"]] for lane in together]
+    batches = [[[run.batch(one["batch"])] for one in args["participants"]] for args in together]
     weights = run.weights(ids) if settings.get("weighting") == "samples" else None
     return ho_sfl.reference(
         run.split,
@@ -90,7 +92,7 @@ def test_ho_sfl_with_a_changing_subset() -> None:
 
 def test_large_rounds_are_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many participants are joined in one pass, the means are the same."""
-    monkeypatch.setattr("sflsim.algorithms.ho_sfl.SAMPLES_AT_ONCE", 16)
+    monkeypatch.setattr("sflsim.algorithms.ho_sfl.MAX_JOINED_SAMPLES", 16)
     settings = {**STEPS, "weighting": "samples"}
     run = train({"algorithm": "ho-sfl", **settings}, workload=SKEWED)
 

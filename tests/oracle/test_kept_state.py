@@ -35,7 +35,7 @@ ROUNDS = 5
 SETTINGS = [
     pytest.param(optimizer, workload, id=f"{optimizer['name']} {workload['model']['kind']}")
     for optimizer in (SGD, ADAM)
-    for workload in (harness.MLP, harness.CNN)  # stacked, and one lane after another
+    for workload in (harness.MLP, harness.CNN)  # stacked, and one args after another
 ]
 
 
@@ -106,13 +106,13 @@ def trained(variant: dict[str, Any], workload: dict[str, Any]) -> harness.Traini
 def rounds_of(training: harness.Training, function: str, clients: list[list[int]]) -> Iterator[list[Any]]:
     """Yield for each round (client, weight, its batches) of the participants, as the run had them."""
     weights = training.weights(clients)
-    for r, lanes in enumerate(training.lanes(function)):
-        batches = [[training.batch(name) for name in lane["batches"]] for lane in lanes]
+    for r, arguments in enumerate(training.arguments(function)):
+        batches = [[training.batch(name) for name in args["batches"]] for args in arguments]
         yield list(zip(clients[r], weights[r], batches, strict=True))
 
 
 def clients_of(training: harness.Training, call: str) -> list[list[int]]:
-    return [lanes[0]["clients"] for lanes in training.lanes(call)]
+    return [arguments[0]["clients"] for arguments in training.arguments(call)]
 
 
 @pytest.mark.parametrize(("optimizer", "workload"), SETTINGS)
@@ -174,18 +174,20 @@ def test_cse_fsl(optimizer: dict[str, Any], workload: dict[str, Any]) -> None:
     server = Own(network(task.server.blocks), optimizer)
     current = list(both.parameters())
     size = len(list(both[0].parameters()))
-    merges = training.lanes("merge")
-    for r, participants in enumerate(rounds_of(training, "train", [lanes[0]["clients"] for lanes in merges])):
+    merges = training.arguments("merge")
+    for r, participants in enumerate(
+        rounds_of(training, "train", [arguments[0]["clients"] for arguments in merges])
+    ):
         sent = {}
-        for (k, _, batches), lane in zip(participants, training.lanes("train")[r], strict=True):
+        for (k, _, batches), args in zip(participants, training.arguments("train")[r], strict=True):
             own[k].load(current)
             for number, (x, y) in enumerate(batches):
                 z = own[k].module[0](x)
                 if number % 2 == 1:
-                    sent[tuple(lane["batches"][number])] = (z.detach(), y)
+                    sent[tuple(args["batches"][number])] = (z.detach(), y)
                 nn.functional.cross_entropy(own[k].module[1](z), y).backward()
                 own[k].step()
-        for one in merges[r][0]["arrived"]:
+        for one in merges[r][0]["arrivals"]:
             z, y = sent[tuple(one["batch"])]
             nn.functional.cross_entropy(server.module(z), y).backward()
             server.step()
@@ -224,33 +226,33 @@ def test_a_state_is_that_of_the_clients_last_contribution(algorithm: str) -> Non
     q = {"q": 1} if algorithm in ("cse-fsl", "heron-sfl") else {}
     session = run({**variant, **q, "local_iterations": 2, "keep_state": True})
     assert not any(
-        "state" in lane
+        "state" in args
         for call in run({**variant, **q, "local_iterations": 2}).learner.calls
-        for lane in call.lanes
+        for args in call.arguments
     )
     found = [
-        (lane, handle)
+        (args, handle)
         for call in session.learner.calls
-        for lane, handle in zip(call.lanes, call.handles, strict=True)
-        if "state" in lane
+        for args, handle in zip(call.arguments, call.handles, strict=True)
+        if "state" in args
     ]
     assert len(found) >= 3
-    for lane, handle in found:
-        before, after = session.learner.executor.resolve([lane["state"], handle])
+    for args, handle in found:
+        before, after = session.learner.executor.resolve([args["state"], handle])
         counts = [
             name for name in after if name.endswith(".step") and not name.startswith("server_optimizer")
         ]
         counts = counts or [name for name in after if name.endswith(".step")]
         steps = {float(after[name]) - float(before[name]) for name in counts}
         assert steps == {1.0 if algorithm in ("splitfed-v2", "gas") else 2.0}
-        owner = lambda lane: (lane["batch"] if "batch" in lane else lane["batches"][0])[0]  # noqa: E731
+        owner = lambda args: (args["batch"] if "batch" in args else args["batches"][0])[0]  # noqa: E731
         (made,) = [
             one
             for call in session.learner.calls
-            for one, of in zip(call.lanes, call.handles, strict=True)
-            if of.key == lane["state"].key
+            for one, of in zip(call.arguments, call.handles, strict=True)
+            if of.key == args["state"].key
         ]
-        assert owner(made) == owner(lane)
+        assert owner(made) == owner(args)
 
 
 @pytest.mark.parametrize("algorithm", ["splitfed-v1", "frozen-client"])
@@ -281,16 +283,16 @@ def test_states_outlive_a_small_store(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ["mu-splitfed", "zo-splitfed", "zo-gas", "ho-sfl"])
 def test_algorithms_without_a_state_to_keep_say_so(algorithm: str) -> None:
     """Plain zeroth-order steps have none; HO-SFL's optimizers go on in any case."""
-    with pytest.raises(ValueError, match="always go on" if algorithm == "ho-sfl" else "no optimizer"):
+    with pytest.raises(ValueError, match="always keep" if algorithm == "ho-sfl" else "no optimizer"):
         harness.scenario({"algorithm": algorithm, "keep_state": True})
 
 
-# Clipping, and states of stacked lanes, for every optimizer.
+# Clipping, and states of stacked arguments, for every optimizer.
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_stacked_lanes_are_torchs_optimizers(name: str) -> None:
-    """Three lanes clipped and stepped together, stopped and resumed: each is torch's own optimizer."""
+def test_stacked_participants_are_torchs_optimizers(name: str) -> None:
+    """Three arguments clipped and stepped together, stopped and resumed: each is torch's own optimizer."""
     draws = torch.Generator().manual_seed(3)
     shapes = [(4, 3), (3,), ()]
     start = [torch.randn(3, *shape, generator=draws) for shape in shapes]
@@ -303,16 +305,16 @@ def test_stacked_lanes_are_torchs_optimizers(name: str) -> None:
             second.resume("kept", first.states("kept"))
         (first if number < 2 else second).step(gradient)
 
-    for lane in range(3):
-        own = [tensor[lane].clone().requires_grad_() for tensor in start]
+    for args in range(3):
+        own = [tensor[args].clone().requires_grad_() for tensor in start]
         optimizer = getattr(torch.optim, name)(own, lr=0.01)
         for gradient in gradients:
             for parameter, one in zip(own, gradient, strict=True):
-                parameter.grad = one[lane].clone()
+                parameter.grad = one[args].clone()
             torch.nn.utils.clip_grad_norm_(own, 1.5)
             optimizer.step()
         for leaf, parameter in zip(leaves, own, strict=True):
-            torch.testing.assert_close(leaf[lane], parameter, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(leaf[args], parameter, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("clip", [0, -1, "10", True, float("nan")])

@@ -53,12 +53,12 @@ def arrivals(run: Training) -> list[list[tuple[int, int]]]:
 
 
 def oracle(run: Training, **settings: Any) -> ref.Result:
-    lanes = run.lanes("train")
+    arguments = run.arguments("train")
     head = run.session.learner.task.auxiliary
     module = nn.Sequential(*[block for _, block in head.blocks])
     x_a = [parameter.detach().double() for parameter in module.parameters()]
-    participants = [[0, 1, 2]] * len(lanes)
-    batches = [[run.batches_of(lane) for lane in of_round] for of_round in lanes]
+    participants = [[0, 1, 2]] * len(arguments)
+    batches = [[run.batches_of(args) for args in of_round] for of_round in arguments]
     weights = None if settings.get("weighting") == "uniform" else run.weights(participants)
     inputs = (run.split, cse_fsl.Head(oracle_part(module), x_a), ref.Rounds(participants, batches, weights))
     local = cse_fsl.Settings(
@@ -71,7 +71,7 @@ def oracle(run: Training, **settings: Any) -> ref.Result:
         return cse_fsl.reference(*inputs, local, arrivals(run))
 
     def u(r: int, m: int, i: int, p: int) -> ref.Params:
-        return run.normals([*run.x_c, *x_a], "heron-sfl", *lanes[r][m]["batches"][i], p)
+        return run.normals([*run.x_c, *x_a], "heron-sfl", *arguments[r][m]["batches"][i], p)
 
     zeroth_order = heron_sfl.Settings(
         local, settings["mu"], settings.get("perturbations", 1), settings.get("direction", "sphere")
@@ -114,7 +114,7 @@ def test_local_loss(algorithm: str, settings: dict[str, Any], workload: dict[str
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_one_lane_is_computed_as_stacked_ones(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_participant_is_computed_as_stacked_ones(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stacked = train({"algorithm": algorithm}, server=QUICK).session.learner.models[-1]
     monkeypatch.setattr("sflsim.learning.task.STACKED_NUMBERS", 1)
     looped = train({"algorithm": algorithm}, server=QUICK).session.learner.models[-1]
@@ -168,8 +168,8 @@ def test_no_client_waits_for_the_server() -> None:
 def test_a_late_server_learns_from_what_earlier_rounds_sent(algorithm: str) -> None:
     """What is served after its round still steps the server model, once, in order."""
     run = train({"algorithm": algorithm, "q": 1}, rounds=6, server={"compute": "0.1 MFLOP/s", "slots": 1})
-    served = [[(one["batch"], one["exchange"]) for one in lane["arrived"]]
-              for of_round in run.lanes("merge") for lane in of_round]  # fmt: skip
+    served = [[(one["batch"], one["exchange"]) for one in args["arrivals"]]
+              for of_round in run.arguments("merge") for args in of_round]  # fmt: skip
     spans = [span for span in run.outcome.spans if span.activity == "serve"]
     flat_served = [tuple(name) for of_round in served for name, _ in of_round]
     assert len(flat_served) == len(set(flat_served)) < 6 * 15
@@ -194,7 +194,7 @@ def test_dropped_participants_do_not_count_in_the_averages(
     ]
     fleet = {"clients": 3, "participants": 2 if "over_selection" in straggling else 3, "groups": groups}
     run = train({"algorithm": algorithm, **straggling}, fleet=fleet, server=QUICK)
-    assert [lane["clients"] for of_round in run.lanes("merge") for lane in of_round] == [[1, 2]] * 3
+    assert [args["clients"] for of_round in run.arguments("merge") for args in of_round] == [[1, 2]] * 3
     assert any(span.outcome == "wasted" for span in run.outcome.spans if span.actor == "slow-0")
 
 
@@ -203,7 +203,7 @@ def test_dropped_participants_do_not_count_in_the_averages(
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_q_that_no_round_is_long_enough_for_is_refused(algorithm: str) -> None:
-    with pytest.raises(ScenarioError, match="none would be sent") as error:
+    with pytest.raises(ScenarioError, match="no activation would be sent") as error:
         Session(scenario({"algorithm": algorithm, "local_iterations": 4}), Options()).check()
     assert error.value.problems[0].path == "variants[0].q"
 

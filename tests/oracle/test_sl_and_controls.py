@@ -25,9 +25,9 @@ def test_sl(optimizers: tuple[dict[str, Any], dict[str, Any]], workload: dict[st
         "client_optimizer": optimizers[0], "server_optimizer": optimizers[1], "local_iterations": 2,
     }  # fmt: skip
     run = train({"algorithm": "sl", **settings}, workload=workload)
-    turns = run.lanes("turn")
-    assert [[lane["batches"][0][0] for lane in lanes] for lanes in turns] == [[0, 1, 2]] * 3
-    batches = [[run.batches_of(lane) for lane in of_round] for of_round in turns]
+    turns = run.arguments("turn")
+    assert [[args["batches"][0][0] for args in arguments] for arguments in turns] == [[0, 1, 2]] * 3
+    batches = [[run.batches_of(args) for args in of_round] for of_round in turns]
     both = (oracle_optimizer(optimizer) for optimizer in optimizers)
     result = sl.reference(run.split, ref.Rounds([[0, 1, 2]] * 3, batches), sl.Settings(2, *both))
 
@@ -117,7 +117,7 @@ def test_frozen_clients_may_be_cut_at_different_layers() -> None:
         {"algorithm": "frozen-client", "cut": cut, "server_optimizer": SGD},
         fleet={"clients": 3, "groups": groups},
     )
-    cuts = [lane["cut"] for lane in run.lanes("train")[0]]
+    cuts = [args["cut"] for args in run.arguments("train")[0]]
     assert cuts == [1, 2, 2]
     first, last = run.session.learner.models[0]["client"], run.session.learner.models[-1]["client"]
     held_by_all = sum(p.numel() for p in run.session.learner.task.blocks[0][1].parameters())
@@ -134,16 +134,16 @@ def test_zo_splitfed(workload: dict[str, Any]) -> None:
     """MU-SplitFed with one server step."""
     settings = {"eta_s": 0.02, "eta_c": 0.01, "eta_g": 0.7, "lam": 0.02}
     run = train({"algorithm": "zo-splitfed", **settings}, workload=workload)
-    lanes = run.lanes("exchange")
+    arguments = run.arguments("exchange")
 
     def u_c(r: int, m: int, p: int) -> ref.Params:
-        return run.normals(run.x_c, "mu-splitfed", "client", *lanes[r][m]["batch"], p)
+        return run.normals(run.x_c, "mu-splitfed", "client", *arguments[r][m]["batch"], p)
 
     def u_s(r: int, m: int, step: int, p: int) -> ref.Params:
-        return run.normals(run.x_s, "mu-splitfed", "server", *lanes[r][m]["batch"], step, p)
+        return run.normals(run.x_s, "mu-splitfed", "server", *arguments[r][m]["batch"], step, p)
 
-    participants = [[lane["client"] for lane in of_round] for of_round in lanes]
-    batches = [[[run.batch(lane["batch"])] for lane in of_round] for of_round in lanes]
+    participants = [[args["client"] for args in of_round] for of_round in arguments]
+    batches = [[[run.batch(args["batch"])] for args in of_round] for of_round in arguments]
     rounds = ref.Rounds(participants, batches)
     result = zo_splitfed.reference(run.split, rounds, mu_splitfed.Settings(**settings), u_c, u_s)
 

@@ -29,11 +29,12 @@ EQUAL = {
 def fedavg_oracle(run: Training, optimizer: dict[str, Any], weighting: str = "samples") -> ref.Result:
     """FedAvg on the run's batches; where their numbers differ, the oracle's E must be each one's own."""
     (model, x), opt, result = run.model, oracle_optimizer(optimizer), ref.Result([], [])
-    for lanes in run.lanes("train"):
+    for arguments in run.arguments("train"):
         trained = [
-            ref.local_steps(model, x, run.batches_of(lane), len(lane["batches"]), opt)[0] for lane in lanes
+            ref.local_steps(model, x, run.batches_of(args), len(args["batches"]), opt)[0]
+            for args in arguments
         ]
-        weights = run.weights([[lane["client"] for lane in lanes]])[0]
+        weights = run.weights([[args["client"] for args in arguments]])[0]
         x = ref.weighted_mean(trained, weights if weighting == "samples" else None)
         result.x_c_rounds.append(x)
     return result
@@ -62,15 +63,15 @@ def test_fedavg(optimizer: dict[str, Any], settings: dict[str, Any], workload: d
 
 @pytest.mark.parametrize("epochs", [None, 2])
 def test_fedavg_epochs_have_the_batches_of_each_clients_own_samples(epochs: int | None) -> None:
-    """An epoch is ceil(samples / B) batches, so lanes differ in length; one epoch is the default."""
+    """An epoch is ceil(samples / B) batches, so arguments differ in length; one epoch is the default."""
     settings = {} if epochs is None else {"epochs": epochs}
     run = train({"algorithm": "fedavg", "optimizer": HEAVY, **settings}, workload=SMALL)
     sizes = [len(shard) for shard in run.session.learner.task.shards]
     expected = [(epochs or 1) * -(-size // 64) for size in sizes]
     assert len(set(expected)) > 1
 
-    for lanes in run.lanes("train"):
-        assert expected == [len(lane["batches"]) for lane in lanes]
+    for arguments in run.arguments("train"):
+        assert expected == [len(args["batches"]) for args in arguments]
     run.check(fedavg_oracle(run, HEAVY))
 
 
@@ -114,9 +115,9 @@ def versions(run: Training) -> dict[str, int]:
 def contributions(run: Training) -> ref.Arrivals:
     """What arrived, as (client, version it started from), and its batches."""
     numbers = versions(run)
-    lanes = [lane for of_round in run.lanes("train") for lane in of_round]
-    order = [(lane["client"], numbers[lane["start"].key]) for lane in lanes]
-    return ref.Arrivals(order, [run.batches_of(lane) for lane in lanes])
+    arguments = [args for of_round in run.arguments("train") for args in of_round]
+    order = [(args["client"], numbers[args["start"].key]) for args in arguments]
+    return ref.Arrivals(order, [run.batches_of(args) for args in arguments])
 
 
 def arrivals_in_spans(run: Training, count: int) -> list[int]:

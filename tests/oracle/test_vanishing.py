@@ -124,7 +124,7 @@ def test_a_shared_server_keeps_what_it_has_stepped_on(algorithm: str) -> None:
     assert left.outcome.status == "completed"
     assert 0 in asked_of(left.session)
     means = "mean_part" if "gas" in algorithm else "merge"
-    clients = [list(lane["clients"]) for lanes in left.lanes(means) for lane in lanes]
+    clients = [list(args["clients"]) for arguments in left.arguments(means) for args in arguments]
     assert clients
     assert all(set(one) <= {1, 2} for one in clients)
     last, before = models(left)[-1], models(without(algorithm))[-1]

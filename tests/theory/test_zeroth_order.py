@@ -36,8 +36,8 @@ LAM = 0.05
 
 
 def directions(count: int, size: int, kind: Direction, *key: str | int) -> Directions:
-    """Return `count` lanes of directions under keys of their own."""
-    return Directions([("test", *key, lane) for lane in range(count)], size, kind)
+    """Return `count` participants of directions under keys of their own."""
+    return Directions([("test", *key, i) for i in range(count)], size, kind)
 
 
 def unit(count: int, size: int, kind: Direction, *key: str | int) -> Tensor:
@@ -60,7 +60,7 @@ def estimates(f: Callable[[Tensor], Tensor], x: Tensor, trials: int, n: int, kin
 
 
 def quadratic(x_CD: Tensor) -> Tensor:
-    """x^T A x / 2 + b.x for every lane; its gradient at x is A x + b."""
+    """x^T A x / 2 + b.x for every i; its gradient at x is A x + b."""
     return ((x_CD @ A) * x_CD).sum(dim=1) / 2 + x_CD @ B
 
 
@@ -143,7 +143,7 @@ def test_directions_have_no_preferred_one(kind: Direction) -> None:
 
 
 def test_direction_follows_its_key_alone() -> None:
-    """A lane's direction is that of its key, whatever the other lanes; other keys give others."""
+    """A i's direction is that of its key, whatever the other participants; other keys give others."""
     together = unit(3, 40, "gaussian")
     alone = torch.zeros(1, 40)
     Directions([("test", 1)], 40, "gaussian").add_(alone, 1.0)
@@ -249,13 +249,13 @@ class Draws:
 @pytest.mark.usefixtures("small_chunks")
 def test_memory_of_a_long_direction_is_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the directions and however many, a step never holds more than one chunk of draws."""
-    size, lanes, perturbations = 100 * SMALL, 3, 4
-    x = torch.zeros(lanes, size)
+    size, participants, perturbations = 100 * SMALL, 3, 4
+    x = torch.zeros(participants, size)
     draws = Draws(monkeypatch)
-    u = [directions(lanes, size, "sphere", p) for p in range(perturbations)]
+    u = [directions(participants, size, "sphere", p) for p in range(perturbations)]
     descend_(lambda x_CD: x_CD.sum(dim=1), x, u, LAM, 0.1)
 
-    assert draws.total == 5 * lanes * perturbations * size  # its norm, +, -2, +, the step
+    assert draws.total == 5 * participants * perturbations * size  # its norm, +, -2, +, the step
     assert draws.largest == SMALL
     assert draws.peak == SMALL
 

@@ -1,6 +1,6 @@
-"""The first-order exchange that split learning is built on: protocol and math, said once.
+"""The first-order exchange of split learning: protocol and math.
 
-Activations and labels go up, the cut gradient comes down; each side steps its own part. Per
+Activations and labels go up, the cut gradient comes down; each side steps its own part. Costs per
 iteration: client forward, up |z| + |y|, server forward and backward, down |z|, client backward.
 Per turn of a client: the client part down and up.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class FirstOrderConfig(StateConfig):
-    """How both sides step, and how often a client does so in its turn."""
+    """The optimizers of both sides, and the batches of a client's turn."""
 
     client_optimizer: OptimizerConfig = OptimizerConfig()
     server_optimizer: OptimizerConfig = OptimizerConfig()
@@ -40,7 +40,7 @@ class FirstOrderConfig(StateConfig):
 
 
 class FirstOrderAlgorithm(Algorithm):
-    """What the algorithms with a cut gradient have in common: a client's turn, its memory, checks."""
+    """Base of the algorithms with a cut gradient: a client's turn, its memory, checks."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -55,7 +55,7 @@ class FirstOrderAlgorithm(Algorithm):
     ) -> Protocol:
         """Pull the client part, train it batch by batch, send it back; return the batches' names.
 
-        `exclusive` and `on_arrival` are those of `exchange_gradients`; the latter gets the batch.
+        `exclusive` and `on_arrival` are those of `exchange_gradients`; `on_arrival` takes the batch.
         """
         batches: list[BatchName] = []
         yield client.pull(client.costs.client_model_bytes)
@@ -95,8 +95,8 @@ def exchange_gradients(
 ) -> Protocol:
     """Train one batch with the server: forward, activations up, server step, gradient down, backward.
 
-    `exclusive` names a server model that serves one batch at a time; `on_arrival` is called when
-    the batch takes its place in the server's queue; `last` that it is the client's last of the round.
+    `exclusive` names a server model that serves one batch at a time. `on_arrival` is called when
+    the batch enters the server's queue. `last`: it is the client's last batch of the round.
     """
     costs = client.costs
     yield client.forward(costs.client_forward_flop)
@@ -110,9 +110,9 @@ def exchange_gradients(
 
 
 class FirstOrder:
-    """Client and server parts of C lanes under training, each with its optimizer.
+    """Client and server parts of C participants in training, each with its optimizer.
 
-    `exchange` changes the flat vectors it was made from in place, running statistics among them.
+    `exchange` changes the flat vectors it was made from in place, running statistics included.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class FirstOrder:
 
     @property
     def optimizers(self) -> dict[str, Optimizer]:
-        """Return both by the names of their states."""
+        """Return both optimizers by the names of their states."""
         return {"client_optimizer": self.client_optimizer, "server_optimizer": self.server_optimizer}
 
     def exchange(self, names: Sequence[BatchName]) -> None:
-        """Take one step of both parts on the batches named, one in each lane."""
+        """Take one step of both parts on the named batches, one per participant."""
         task, training = self.task, self.task.training(names)
         x, y = task.batch(names)  # [C, B, ...], [C, B]
         z = task.client.forward(self.client_leaves, x, training)  # [C, B, ...]
@@ -163,27 +163,27 @@ def train_part(
 ) -> Optimizer:
     """Train a part that ends in logits, in place, on inputs [C, B, ...] and labels [C, B] of each batch.
 
-    The optimizer goes on from the lanes' `states` under `name`, if there are any; it is returned.
+    The optimizer, which is returned, resumes from the participants' `states` under `name`, if given.
     """
     trained = part.leaves(flat_CN)
     steps = Optimizer(part.parameters(trained), len(flat_CN), optimizer)
     if states:
         steps.resume(name, states)
-    for of_lanes, (inputs, labels) in zip(names, batches, strict=True):
-        losses = task.loss(part.forward(trained, inputs, task.training(of_lanes)), labels)  # [C]
+    for step_names, (inputs, labels) in zip(names, batches, strict=True):
+        losses = task.loss(part.forward(trained, inputs, task.training(step_names)), labels)  # [C]
         steps.step(gradients_of(losses.sum(), steps.leaves))
     return steps
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the gradient by each parameter; of none at all where everything is frozen."""
+    """Return the gradient of each parameter; an empty tuple if all are frozen."""
     import torch
 
     return torch.autograd.grad(loss, parameters) if parameters else ()
 
 
 def check_optimizer(field: str, config: OptimizerConfig) -> None:
-    """Refuse arguments that torch's optimizer of that name does not take, by name or by value."""
+    """Refuse arguments that torch's optimizer of that name does not take."""
     if config.name not in PER_TENSOR and not config.arguments:
         return  # nothing to refuse, and a timing-only run goes without torch
     unknown, taken = config.unknown_arguments()
@@ -195,7 +195,7 @@ def check_optimizer(field: str, config: OptimizerConfig) -> None:
             ]
         )
     if wrong := config.misfits():
-        raise ScenarioError([replace(one, path=f"{field}.{one.path}") for one in wrong])
+        raise ScenarioError([replace(problem, path=f"{field}.{problem.path}") for problem in wrong])
     reason = config.wrong_value()
     if reason:
         given = ", ".join(f"{name} {value!r}" for name, value in config.plain().items())

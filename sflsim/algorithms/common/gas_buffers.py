@@ -1,16 +1,16 @@
-"""The two buffers of GAS (AAAI 2025, arXiv 2409.01251): what `gas` and `zo-gas` have in common.
+"""The two buffers of GAS (AAAI 2025, arXiv 2409.01251), for `gas` and `zo-gas`.
 
-Every arrival of an activation goes into the activation buffer; at Q_s arrivals the server takes
-one step on all of them, topped up with activations drawn from each label's running Gaussian. A
-client that has made its E iterations sends its part into the model buffer and is replaced at once by
-an idle client drawn at random, never by itself unless there is no other. That one starts from the
-newest global client part, whatever the buffer holds: at Q_c parts their mean becomes the global
-client part, and that is all a full buffer does. Nobody waits, so Q_c may exceed the number of active
-clients. Nothing is discounted for staleness. A round is a full model buffer.
+Every activation that arrives goes into the activation buffer. At Q_s activations the server takes
+one step on all of them and on generated activations, drawn from each label's running Gaussian. A
+client that has made its E iterations sends its part to the model buffer and is replaced at once by
+a random idle client (by itself only if there is no other). The new client starts from the newest
+global client part. At Q_c parts in the model buffer, their mean becomes the global client part; a
+full buffer does nothing else. No client waits, so Q_c may exceed the number of active clients.
+Nothing is discounted for staleness. A round is a full model buffer.
 
-Costs of the server's step: those of the largest batch it can have, Q_s B + (K - 1) B activations for
-K labels (Q_s B without generation), whatever labels are there: time never depends on what is
-learned. Statistics, draws and averages are free, as in the source.
+Costs of the server's step: those of the largest possible batch, Q_s B + (K - 1) B activations for
+K labels (Q_s B without generation), whatever labels it has, since time never depends on what is
+learned. Statistics, draws and averages cost nothing, as in the source.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from sflsim.clock.engine import Protocol
 from sflsim.errors import refused
 from sflsim.learning.calls import BatchName, weighted_mean
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle, MathFunction
+from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.label_statistics import Covariance, LabelStatistics, missing_labels
 from sflsim.simulation.asynchronous import Asynchronous
 from sflsim.simulation.base import AlgorithmConfig, Count, Weighting
-from sflsim.simulation.simulation import Lane, Simulation
+from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,11 +48,12 @@ class BuffersConfig(AlgorithmConfig):
     q_s: Count = Field(default=10, description="arrivals in a full activation buffer (Q_s)")
     q_c: Count = Field(default=10, description="client parts in a full model buffer (Q_c)")
     local_iterations: int = Field(
-        default=20, ge=1, le=4096, description="batches from taking the global client part to sending it (E)"
+        default=20, ge=1, le=4096, description="batches from pulling the global client part to sending it (E)"
     )
-    generate: bool = Field(default=True, description="top the server's batch up with drawn activations")
+    generate: bool = Field(default=True, description="add generated activations to the server's batch")
     covariance: Covariance = Field(
-        default="auto", description="of the drawn activations; 'auto': full for up to 128 numbers per sample"
+        default="auto",
+        description="of the generated activations; 'auto': full for up to 128 numbers per sample",
     )
     logit_adjustment: bool = Field(
         default=True, description="add the log of the client's label frequencies to the logits of its loss"
@@ -63,59 +64,64 @@ class BuffersConfig(AlgorithmConfig):
 class Buffers(Asynchronous):
     """Asynchronous clients, an activation buffer and a model buffer.
 
-    A subclass says how a client spends its turn (`iterate`), and names the math of one exchange
-    (`exchange_of`) and of one server step (`step_of`), each with its settings.
+    A subclass defines one iteration of a client (`iterate`), and returns the math of one exchange
+    (`exchange_math`) and of one server step (`step_math`), each with its settings.
     """
 
     per_client_cuts = "its one server model begins at one layer"
     redraws = False
 
     def open(self, sim: Simulation) -> None:
-        """Begin with empty buffers; both parts of the initial model are the current ones."""
+        """Start with empty buffers and both parts of the initial model."""
         self._client_part = self._server_part = self._stepped = self.model
         self._arrivals: list[Handle] = []
         self._parts: list[tuple[int, Handle]] = []
         self._server_steps = 0
 
     def contribute(self, sim: Simulation, client: Client) -> Protocol:
-        """Take the global client part, make E iterations, send the part."""
-        own, fresh = self._client_part, True
-        function, settings = self.exchange_of()
+        """Pull the global client part, make E iterations, send the part."""
+        client_model, fresh = self._client_part, True
+        function, settings = self.exchange_math()
 
         def arrived(batch: BatchName) -> None:
-            nonlocal own, fresh
-            lane = {"own": own, "server": self._server_part, "batch": batch, "fresh": fresh}
-            lane |= self.kept_state(client) if fresh else {}
-            own, fresh = sim.learn(function, [lane], **settings)[0], False
-            self._buffer_activation(sim, own)
+            nonlocal client_model, fresh
+            args = {
+                "client_model": client_model,
+                "server": self._server_part,
+                "batch": batch,
+                "fresh": fresh,
+            }
+            args |= self.kept_state(client) if fresh else {}
+            client_model, fresh = sim.learn(function, [args], **settings)[0], False
+            self._buffer_activation(sim, client_model)
 
         yield client.pull(client.costs.client_model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             yield from self.iterate(sim, client, partial(arrived, client.next_batch()))
         yield client.push(client.costs.client_model_bytes)
-        self.keep_state(client, own)
-        self._buffer_part(sim, client, own)
+        self.keep_state(client, client_model)
+        self._buffer_part(sim, client, client_model)
 
-    def kept_state(self, client: Client) -> Lane:
-        """Return what a client's first lane says of the state that its optimizer goes on from."""
+    def kept_state(self, client: Client) -> Args:
+        """Return the arguments of the state that a client's optimizer resumes from."""
         return {}
 
-    def keep_state(self, client: Client, own: Handle) -> None:
-        """Take note of where a client's optimizer state is, if it stays with the client."""
+    def keep_state(self, client: Client, client_model: Handle) -> None:
+        """Keep the client's optimizer state, which is in `client_model`, if it stays with the client."""
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
-        """Keep what has arrived: it is in the activation buffer, whoever it came from."""
+        """Keep the client's activations that have arrived in the buffer."""
 
     def _buffer_activation(self, sim: Simulation, arrival: Handle) -> None:
         self._arrivals.append(arrival)
         if len(self._arrivals) < self.config.q_s:
             return
         self._server_steps += 1
-        function, settings = self.step_of()
-        lane = {"server": self._server_part, "arrivals": self._arrivals, "number": self._server_steps}
+        function, settings = self.step_math()
+        args = {"server": self._server_part, "arrivals": self._arrivals, "step": self._server_steps}
         shared = {"covariance": self.config.covariance, "generate": self.config.generate}
-        self._server_part, self._arrivals = sim.learn(function, [lane], **shared, **settings)[0], []
+        self._server_part, self._arrivals = sim.learn(function, [args], **shared, **settings)[0], []
         sim.process(self._serve_step(sim, self._server_part))
 
     def _serve_step(self, sim: Simulation, server_part: Handle) -> Protocol:
@@ -126,13 +132,13 @@ class Buffers(Asynchronous):
         self.model = self._joined(sim)
         sim.refresh(self.model, 1)
 
-    def _buffer_part(self, sim: Simulation, client: Client, own: Handle) -> None:
-        self._parts.append((client.index, own))
+    def _buffer_part(self, sim: Simulation, client: Client, client_model: Handle) -> None:
+        self._parts.append((client.index, client_model))
         if len(self._parts) < self.config.q_c:
             return
         clients, models = zip(*self._parts, strict=True)
-        lane = {"models": list(models), "clients": list(clients)}
-        (self._client_part,) = sim.learn(mean_part, [lane], weighting=self.config.weighting)
+        args = {"models": list(models), "clients": list(clients)}
+        (self._client_part,) = sim.learn(mean_part, [args], weighting=self.config.weighting)
         self._parts = []
         self.publish(sim, self._joined(sim), 0)
 
@@ -141,19 +147,19 @@ class Buffers(Asynchronous):
 
     @abstractmethod
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
-        """Exchange one batch with the server; call `arrived` when it takes its place in the queue."""
+        """Exchange one batch with the server; call `arrived` when it enters the server's queue."""
 
     @abstractmethod
-    def exchange_of(self) -> tuple[MathFunction, Lane]:
+    def exchange_math(self) -> tuple[MathFunction, Args]:
         """Return the math of one exchange and its settings."""
 
     @abstractmethod
-    def step_of(self) -> tuple[MathFunction, Lane]:
+    def step_math(self) -> tuple[MathFunction, Args]:
         """Return the math of one server step and its settings."""
 
     @abstractmethod
     def step_flop(self, costs: Costs) -> float:
-        """Return what one batch in a server step costs."""
+        """Return the FLOP of one batch in a server step."""
 
     def check_fleet(self, *, participants: int, clients: int, rounds: int | None) -> None:
         """Refuse an activation buffer that would never be full."""
@@ -167,21 +173,21 @@ class Buffers(Asynchronous):
             raise refused("q_s", found, f"at most the {most} arrivals that {rounds} rounds bring", remedy)
 
 
-def mean_part(task: Task, lanes: list[Lane], *, weighting: str) -> list[Model]:
+def mean_part(task: Task, arguments: list[Args], *, weighting: str) -> list[Model]:
     """Return the mean of the client parts in a full model buffer."""
     return [
-        {"client": weighted_mean(task, lane["models"], "client", lane["clients"], weighting)}
-        for lane in lanes
+        {"client": weighted_mean(task, args["models"], "client", args["clients"], weighting)}
+        for args in arguments
     ]
 
 
-def joined(task: Task, lanes: list[Lane]) -> list[Model]:
+def joined(task: Task, arguments: list[Args]) -> list[Model]:
     """Return the model of a client part and a server part."""
-    return [{part: lane[part][part] for part in ("client", "server")} for lane in lanes]
+    return [{part: args[part][part] for part in ("client", "server")} for args in arguments]
 
 
 def adjustment(task: Task, client: int, wanted: bool) -> Tensor | float:
-    """Return log(label frequency) [K] of a client's samples: -inf for a label it does not have."""
+    """Return log(label frequency) [K] of a client's samples, -inf for an absent label; 0 if not `wanted`."""
     if not wanted:
         return 0.0
     counts = task.data.train_y[task.shards[client].to(task.device)].bincount(minlength=task.data.classes)
@@ -189,25 +195,25 @@ def adjustment(task: Task, client: int, wanted: bool) -> Tensor | float:
 
 
 def server_batch(
-    task: Task, lane: Lane, *, covariance: Covariance, generate: bool
+    task: Task, args: Args, *, covariance: Covariance, generate: bool
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Return activations [1, N, ...] and labels [1, N] of a server step, and the statistics after it.
 
-    First the statistics take in the buffer; once every label has some, each label with fewer than
-    B activations in the buffer is topped up to B. Drawn activations enter no statistics.
+    First the statistics are updated with the buffer. Once every label has some, each label with fewer
+    than B activations in the buffer gets generated ones up to B; these enter no statistics.
     """
     import torch
 
-    z = torch.cat([arrival["z"] for arrival in lane["arrivals"]])
-    y = torch.cat([arrival["y"] for arrival in lane["arrivals"]])
+    z = torch.cat([arrival["z"] for arrival in args["arrivals"]])
+    y = torch.cat([arrival["y"] for arrival in args["arrivals"]])
     if not generate:
         return z[None], y[None], {}
-    number: int = lane["number"]
-    statistics = LabelStatistics(lane["server"], covariance)
-    statistics.update(z.flatten(1), y, float(number))
+    step: int = args["step"]
+    statistics = LabelStatistics(args["server"], covariance)
+    statistics.update(z.flatten(1), y, float(step))
     missing = missing_labels(y, task.data.classes, task.batch_size)
     if missing and len(statistics.of) == task.data.classes:
-        drawn, labels = statistics.sample(missing, (task.seed, "gas", "activations", number))
+        drawn, labels = statistics.sample(missing, (task.seed, "gas", "activations", step))
         z = torch.cat([z, drawn.to(z).view(-1, *z.shape[1:])])
         y = torch.cat([y, labels])
     return z[None], y[None], statistics.state()

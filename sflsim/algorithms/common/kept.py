@@ -1,14 +1,13 @@
-"""States of optimizers that stay with the clients between their rounds.
+"""Optimizer states that stay with the clients between their rounds.
 
-With `keep_state` a client's optimizer goes on where its last contribution left it (momentum, Adam's
-moments and step count), though the parameters that it starts from are the newest global ones: as if
-each device made its optimizer once and loaded the weights that it pulls into its model; states of
-clients are never averaged or sent. A contribution that does not count (dropped, or cut by absence)
-leaves the state as it was before.
+With `keep_state` a client's optimizer resumes where its last contribution left it (momentum, Adam's
+moments and step count), but from the newest global parameters: as if each device made its optimizer
+once and loaded the weights that it pulls into its model. States of clients are never averaged or
+sent. A contribution that does not count (dropped, or interrupted) leaves the state unchanged.
 
-The server's state goes on with its model: where there is one server model, in any case; where every
-client has a replica, with `keep_state`, averaged as the replicas are. All begin a round with the same
-state and take as many steps.
+The server's state continues with its model. A single server model always keeps its state. Replicas
+keep it with `keep_state`; it is then averaged as the replicas are. All replicas start a round with the
+same state and take the same number of steps.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from sflsim.errors import refused
-from sflsim.learning.graph.lineage import Handle
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import AlgorithmConfig, PerClientCut
-from sflsim.simulation.simulation import Lane
 
 if TYPE_CHECKING:
     from sflsim.learning.calls import Model
@@ -29,50 +27,50 @@ if TYPE_CHECKING:
 
 
 class StateConfig(AlgorithmConfig):
-    """What becomes of the optimizer's state of a client that takes part again."""
+    """Whether optimizers keep their states between rounds."""
 
     keep_state: bool = Field(
         default=False,
         strict=True,
-        description="optimizers go on from where the last round left them; false: they start afresh in each",
+        description="optimizers keep their states between rounds; false: they start afresh in each round",
     )
 
 
 class KeptStates:
-    """Where the state of each client lies: in what its last contribution that counts has made."""
+    """Where the state of each client is: in the model of its last contribution that counts."""
 
     def __init__(self, config: StateConfig) -> None:
-        self._wanted = config.keep_state
+        self._keep = config.keep_state
         self._of: dict[int, tuple[Handle, int]] = {}
 
     @property
-    def of_replicas(self) -> Lane:
-        """Return the argument by which averages are told to take the states of the replicas in."""
-        return {"states": "server_optimizer"} if self._wanted else {}
+    def of_replicas(self) -> Args:
+        """Return the shared argument that makes averages include the states of the replicas."""
+        return {"states": "server_optimizer"} if self._keep else {}
 
     @property
-    def shared(self) -> Lane:
-        """Return the arguments by which the math is told to return states; none where nothing is kept."""
-        return {"keep_state": True} if self._wanted else {}
+    def shared(self) -> Args:
+        """Return the shared argument that makes the math return states; empty if none are kept."""
+        return {"keep_state": True} if self._keep else {}
 
-    def of(self, client: int) -> Lane:
-        """Return what a lane says of the client's state: where it lies, and the steps that made it."""
+    def of(self, client: int) -> Args:
+        """Return the arguments of a client's state: the model that holds it, and the steps that led to it."""
         if client not in self._of:
             return {}
         state, steps = self._of[client]
         return {"state": state, "steps": steps}
 
-    def keep(self, lanes: Iterable[Lane], trained: Iterable[Handle]) -> None:
-        """Take note of what clients have trained, a step on each of their `batches`."""
-        if self._wanted:
-            for lane, handle in zip(lanes, trained, strict=True):
-                _, before = self._of.get(lane["client"], (None, 0))
-                self._of[lane["client"]] = (handle, before + len(lane["batches"]))
+    def keep(self, contributions: Iterable[Args], trained: Iterable[Handle]) -> None:
+        """Keep the states in what clients have `trained`, one step on each of their `batches`."""
+        if self._keep:
+            for contribution, handle in zip(contributions, trained, strict=True):
+                _, before = self._of.get(contribution["client"], (None, 0))
+                self._of[contribution["client"]] = (handle, before + len(contribution["batches"]))
                 handle.held = True
 
 
 def check_replicas(config: StateConfig) -> None:
-    """Refuse to average the states of replicas that begin at different layers."""
+    """Refuse to average the states of replicas that start at different layers."""
     if config.keep_state and isinstance(config.cut, PerClientCut):
         remedy = "replicas of different layers have no common state of the optimizer; give one cut"
         raise refused(
@@ -80,20 +78,20 @@ def check_replicas(config: StateConfig) -> None:
         )
 
 
-def steps_before(lane: Lane) -> int:
-    """Return how many steps made the state that a lane starts from; stacked lanes have as many."""
-    return int(lane.get("steps", 0))
+def steps_before(args: Args) -> int:
+    """Return the number of steps before the participant's state; stacked participants share it."""
+    return int(args.get("steps", 0))
 
 
-def resume(lanes: Sequence[Lane], **optimizers: Optimizer) -> None:
-    """Let each optimizer, by the name of its states, go on from the lanes' states, if they have any."""
-    if lanes and "state" in lanes[0]:
+def resume(arguments: Sequence[Args], **optimizers: Optimizer) -> None:
+    """Restore each optimizer, by the name of its states, from the participants' states, if they have any."""
+    if arguments and "state" in arguments[0]:
         for name, optimizer in optimizers.items():
-            optimizer.resume(name, [lane["state"] for lane in lanes])
+            optimizer.resume(name, [args["state"] for args in arguments])
 
 
 def with_states(models: list[Model], keep_state: bool, **optimizers: Optimizer) -> list[Model]:
-    """Return the lanes' models, with the states of the optimizers if they are to be kept."""
+    """Return the participants' models, with the states of the optimizers if these are kept."""
     if keep_state:
         for name, optimizer in optimizers.items():
             for model, state in zip(models, optimizer.states(name), strict=True):

@@ -1,7 +1,7 @@
-"""Local training of the whole model, as FedAvg, FedAsync and FedBuff have it: protocol and math.
+"""Local training of the whole model, for FedAvg, FedAsync and FedBuff: protocol and math.
 
-Nothing is cut: a client downloads x, takes E first-order steps on its own samples and uploads x.
-Values stay {"client", "server"} like everybody's, the two halves of one flat vector. Per
+The model is not cut: a client downloads x, takes E first-order steps on its own samples and uploads x.
+Values are {"client", "server"} as in all algorithms, the two halves of one flat vector. Costs per
 contribution: |x_c| + |x_s| down and up, E times the forward and backward passes of both halves.
 """
 
@@ -17,7 +17,7 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import in_groups, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Handle, Lane
+from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import OptimizerConfig
 from sflsim.mistakes import mistake
 from sflsim.simulation.base import Algorithm, Count
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 
 class UnsplitConfig(StateConfig):
-    """How long a client trains and with what; its optimizer starts afresh each time it takes the model.
+    """Length and optimizer of a client's training; the optimizer starts afresh in each contribution.
 
-    With `keep_state` it goes on from the client's last contribution.
+    With `keep_state` it resumes from the client's last contribution.
     """
 
     epochs: Count | None = Field(
         default=None,
         description="passes over the client's samples, of ceil(samples / batch size) batches each; "
-        "1 where local_iterations is not given either",
+        "default: 1, unless local_iterations is given",
     )
     local_iterations: Count | None = Field(default=None, description="batches, in place of epochs")
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -51,7 +51,7 @@ class UnsplitConfig(StateConfig):
 
 
 class Unsplit(Algorithm):
-    """What algorithms whose clients train the whole model have in common."""
+    """Base of the algorithms whose clients train the whole model."""
 
     per_client_cuts = "its clients train the whole model"
     unread = (
@@ -67,7 +67,7 @@ class Unsplit(Algorithm):
     def train_locally(self, sim: Simulation, client: Client) -> Protocol:
         """Download the model, train it, upload it; return the names of the batches.
 
-        The training is one computation, and with its two transfers one exchange, whatever E is.
+        The training is one computation and, with its two transfers, one exchange for any E.
         """
         costs = client.costs
         model_bytes = costs.client_model_bytes + costs.server_model_bytes
@@ -79,16 +79,16 @@ class Unsplit(Algorithm):
         yield client.push(model_bytes)
         return batches
 
-    def name_training(self, sim: Simulation, lanes: list[Lane]) -> list[Handle]:
-        """Name the training of several lanes; their optimizers' states stay with the clients."""
-        trained = sim.learn(train, lanes, optimizer=self.config.optimizer.plain(), **self.kept.shared)
-        self.kept.keep(lanes, trained)
+    def record_training(self, sim: Simulation, contributions: list[Args]) -> list[Handle]:
+        """Record the training of several contributions; optimizer states stay with the clients."""
+        trained = sim.learn(train, contributions, optimizer=self.config.optimizer.plain(), **self.kept.shared)
+        self.kept.keep(contributions, trained)
         return trained
 
-    def lane(self, start: Handle, client: Client, batches: list[BatchName]) -> Lane:
-        """Return the lane of one local training."""
-        lane = {"start": start, "client": client.index, "batches": batches}
-        return lane | self.kept.of(client.index)
+    def contribution(self, start: Handle, client: Client, batches: list[BatchName]) -> Args:
+        """Return the arguments of one local training."""
+        args = {"start": start, "client": client.index, "batches": batches}
+        return args | self.kept.of(client.index)
 
     def _iterations(self, sim: Simulation, client: Client) -> int:
         """Return the number of batches (E) of one local training."""
@@ -111,23 +111,25 @@ class Unsplit(Algorithm):
 
 
 def train(
-    task: Task, lanes: list[Lane], *, optimizer: dict[str, Any], keep_state: bool = False
+    task: Task, arguments: list[Args], *, optimizer: dict[str, Any], keep_state: bool = False
 ) -> list[Model]:
-    """Train the whole model from `start` over each lane's own `batches`, however many it has."""
+    """Train the whole model from `start` over `batches`, whose number may differ by participant."""
 
-    def as_long(lanes: list[Lane]) -> list[Model]:
-        return in_groups(lanes, steps_before, lambda lanes: _train(task, lanes, optimizer, keep_state))
+    def of_one_length(arguments: list[Args]) -> list[Model]:
+        return in_groups(
+            arguments, steps_before, lambda arguments: _train(task, arguments, optimizer, keep_state)
+        )
 
-    return in_groups(lanes, lambda lane: len(lane["batches"]), as_long)
+    return in_groups(arguments, lambda args: len(args["batches"]), of_one_length)
 
 
-def _train(task: Task, lanes: list[Lane], optimizer: dict[str, Any], keep_state: bool) -> list[Model]:
+def _train(task: Task, arguments: list[Args], optimizer: dict[str, Any], keep_state: bool) -> list[Model]:
     import torch
 
-    x = torch.cat([stack(lanes, "start", "client"), stack(lanes, "start", "server")], dim=1)  # [C, d]
-    names = list(zip(*(lane["batches"] for lane in lanes), strict=True))
-    states = [lane["state"] for lane in lanes if "state" in lane]
+    x = torch.cat([stack(arguments, "start", "client"), stack(arguments, "start", "server")], dim=1)  # [C, d]
+    names = list(zip(*(args["batches"] for args in arguments), strict=True))
+    states = [args["state"] for args in arguments if "state" in args]
     steps = train_part(task, task.whole, x, names, map(task.batch, names), optimizer, states, "optimizer")
     n_c = task.client.size
-    models = [{"client": x[lane, :n_c], "server": x[lane, n_c:]} for lane in range(len(lanes))]
+    models = [{"client": x[i, :n_c], "server": x[i, n_c:]} for i in range(len(arguments))]
     return with_states(models, keep_state, optimizer=steps)

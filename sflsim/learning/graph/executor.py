@@ -1,7 +1,7 @@
 """Resolves handles: walks back to what is known, then computes what is ready, batch by batch.
 
 The values of a batch of ready calls depend on nothing but the calls, so a batch may be computed
-anywhere and in any order. Within one call the lanes are stacked where the task says that this
+anywhere and in any order. The participants of one call are stacked if the task says that this
 pays (a fixed rule, never a timing), else computed one after another.
 """
 
@@ -22,8 +22,8 @@ class StackingTask(Protocol):
     """The half of a task that the executor needs."""
 
     @property
-    def lanes_at_once(self) -> int:
-        """How many lanes of a call are computed together."""
+    def participants_at_once(self) -> int:
+        """How many participants of a call are computed together."""
 
 
 class Executor:
@@ -58,9 +58,9 @@ class Executor:
 
     def _compute(self, call: Call, values: dict[str, Value]) -> list[Value]:
         self.computed[call.function.__name__] += 1
-        lanes = [substitute(lane, values) for lane in call.lanes]
-        step = self.task.lanes_at_once
-        stacks = [lanes[start : start + step] for start in range(0, len(lanes), step)]
+        arguments = [substitute(args, values) for args in call.arguments]
+        step = self.task.participants_at_once
+        stacks = [arguments[start : start + step] for start in range(0, len(arguments), step)]
         results = [call.function(self.task, stack, **call.shared) for stack in stacks]
         return [own_copy(value) for values in results for value in values]
 

@@ -1,9 +1,9 @@
 """Keyed calls: what is to be computed, named before it is computed, and computed at most once.
 
-A `Call` is a function of the math with its lanes (one per participant) and shared arguments; a
-`Handle` stands for the value of one lane. A handle's key is a hash of everything that may change
+A `Call` is a function of the math with the arguments of each participant and shared arguments. A
+`Handle` stands for the value of one participant. Its key is a hash of everything that may change
 the value: the function and its source, the task (data, model, cut, seed, dtype, torch version),
-the arguments and the keys of the input handles. Lanes called together may be computed stacked,
+the arguments and the keys of the input handles. Participants called together may be computed stacked,
 which changes the last bits, so the key of each covers its companions.
 """
 
@@ -20,7 +20,8 @@ from sflsim.learning import user_code
 from sflsim.learning.graph.own_source import version_of_all, version_of_every_value, version_of_own
 from sflsim.learning.user_code import this_process, version_of
 
-Lane = dict[str, Any]
+Args = dict[str, Any]
+"""The arguments of one participant in a call: plain values and handles, by name."""
 COVERED = ("sflsim", "torch", "pydantic", "builtins", "abc", "typing")
 """Packages whose code is in every key already, or says nothing about a value."""
 Value = Any  # dict[str, Tensor], or a tuple of floats
@@ -52,19 +53,25 @@ class Handle:
 
 
 class Call:
-    """One function applied to several lanes at once; `handles` are the values to come."""
+    """One function applied to several participants at once; `handles` stand for the values."""
 
-    __slots__ = ("function", "handles", "inputs", "key", "lanes", "shared")
+    __slots__ = ("arguments", "function", "handles", "inputs", "key", "shared")
 
-    def __init__(self, task_key: str, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> None:
+    def __init__(
+        self, task_key: str, function: MathFunction, arguments: Sequence[Args], shared: Args
+    ) -> None:
         self.function = function
-        self.lanes: tuple[Lane, ...] = tuple(_internal(lane) for lane in lanes)
+        self.arguments: tuple[Args, ...] = tuple(_internal(args) for args in arguments)
         self.shared = shared
-        self.inputs = tuple({handle.key: handle for lane in self.lanes for handle in _handles(lane)}.values())
+        self.inputs = tuple(
+            {handle.key: handle for args in self.arguments for handle in _handles(args)}.values()
+        )
         name = f"{function.__module__}.{function.__qualname__}"
-        text = repr((task_key, name, source_version(function), _canonical(shared), _canonical(list(lanes))))
+        text = repr(
+            (task_key, name, source_version(function), _canonical(shared), _canonical(list(arguments)))
+        )
         self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        self.handles = tuple(Handle(self, index, f"{self.key}.{index}") for index in range(len(lanes)))
+        self.handles = tuple(Handle(self, index, f"{self.key}.{index}") for index in range(len(arguments)))
 
 
 @cache

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sflsim.learning.calls import initial
-from sflsim.learning.graph.lineage import Call, Handle, Lane, MathFunction
+from sflsim.learning.graph.lineage import Args, Call, Handle, MathFunction
 
 
 class EmptyHandle(Handle):
@@ -29,9 +29,9 @@ class NullLearner:
     def __init__(self) -> None:
         self._nothing = EmptyHandle()
 
-    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
-        """Return an empty handle for every lane."""
-        return [self._nothing] * len(lanes)
+    def call(self, function: MathFunction, arguments: Sequence[Args], shared: Args) -> list[Handle]:
+        """Return an empty handle for every participant."""
+        return [self._nothing] * len(arguments)
 
     def initial(self) -> Handle:
         """Return the empty handle."""
@@ -58,9 +58,9 @@ class NamingLearner(NullLearner):
         self.task_key = task_key
         self.known = {} if known is None else known
 
-    def call(self, function: MathFunction, lanes: Sequence[Lane], shared: Lane) -> list[Handle]:
-        """Name `function` for every lane."""
-        return list(Call(self.task_key, function, lanes, shared).handles)
+    def call(self, function: MathFunction, arguments: Sequence[Args], shared: Args) -> list[Handle]:
+        """Record a call of `function`."""
+        return list(Call(self.task_key, function, arguments, shared).handles)
 
     def initial(self) -> Handle:
         """Return the name of the untrained model."""

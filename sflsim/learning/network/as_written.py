@@ -34,7 +34,7 @@ _refused = partial(refused, "workload.model")
 
 
 def check_as_written(blocks: Blocks, x: Tensor) -> None:
-    """Try the blocks on samples `x` [4, ...]; those that cannot be stacked are marked to run lane by lane.
+    """Try the blocks on samples `x` [4, ...]; those that cannot be stacked are marked to run per participant.
 
     Raises:
         ScenarioError: a block is no such function; it says which, and where its class stands.
@@ -139,7 +139,7 @@ def _check_training(
 
 
 def _check_read(blocks: Blocks, outputs: Sequence[Tensor]) -> None:
-    """Compare what is made of the blocks with them: outputs, gradients, and lanes one by one and stacked."""
+    """Compare layers with the blocks they stand for: outputs, gradients, single and stacked participants."""
     x = outputs[0]
     out = x
     for _, block in blocks:

@@ -26,7 +26,7 @@ from sflsim.streams import Key, seed_of
 
 @dataclass(frozen=True)
 class Training:
-    """A forward pass in training: the names of the batches in each lane, joined in this order along B."""
+    """A forward pass in training: the names of each participant's batches, joined in this order along B."""
 
     seed: int
     batches: Sequence[Sequence[Key]]
@@ -34,10 +34,10 @@ class Training:
 
 @dataclass
 class _Pass:
-    """A layer's pass under way: `lane` is a number, or a tensor under vmap."""
+    """A layer's pass under way: `participant` is an index, or a tensor under vmap."""
 
     training: Training
-    lane: int | Tensor
+    participant: int | Tensor
     uses: Counter[str] = field(default_factory=Counter)
 
 
@@ -45,9 +45,9 @@ _pass: ContextVar[_Pass | None] = ContextVar("_pass", default=None)
 
 
 @contextmanager
-def in_training(training: Training | None, lane: int | Tensor) -> Iterator[None]:
-    """Let the layers called meanwhile compute as `training` says, for one lane."""
-    token = _pass.set(None if training is None else _Pass(training, lane))
+def in_training(training: Training | None, participant: int | Tensor) -> Iterator[None]:
+    """Let the layers called meanwhile compute as `training` says, for one participant."""
+    token = _pass.set(None if training is None else _Pass(training, participant))
     try:
         yield
     finally:
@@ -77,23 +77,23 @@ class Dropout(nn.Module):
         return x * self._mask(now, x) * (1.0 / (1.0 - self.p))
 
     def _mask(self, now: _Pass, x: Tensor) -> Tensor:
-        """Return what is kept, for the lane that is computed."""
+        """Return the mask of the participant that is computed."""
         shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if self.channels else tuple(x.shape)
         use = now.uses[self.name]
         now.uses[self.name] += 1
         if x.device.type == "meta":
             return torch.empty(shape, dtype=torch.bool, device="meta")
-        if isinstance(now.lane, int):
-            return self._kept(now.training, now.lane, shape, use).to(x.device)
-        lanes = range(len(now.training.batches))
-        masks = torch.stack([self._kept(now.training, lane, shape, use) for lane in lanes])
-        return masks.to(x.device).index_select(0, now.lane[None])[0]
+        if isinstance(now.participant, int):
+            return self._kept(now.training, now.participant, shape, use).to(x.device)
+        participants = range(len(now.training.batches))
+        masks = torch.stack([self._kept(now.training, i, shape, use) for i in participants])
+        return masks.to(x.device).index_select(0, now.participant[None])[0]
 
-    def _kept(self, training: Training, lane: int, shape: tuple[int, ...], use: int) -> Tensor:
-        """Return one lane's mask; a layer's second use in a pass has one of its own."""
-        names = training.batches[lane]
+    def _kept(self, training: Training, participant: int, shape: tuple[int, ...], use: int) -> Tensor:
+        """Return one participant's mask; a layer's second use in a pass has one of its own."""
+        names = training.batches[participant]
         size, rest = divmod(shape[0], len(names))
-        assert not rest, "batches joined in a lane are of one size"
+        assert not rest, "joined batches are of one size"
         again = (use,) if use else ()
         keys = [(training.seed, "dropout", self.name, *name, *again) for name in names]
         draws = [
@@ -138,7 +138,7 @@ class BatchNorm(nn.Module):
         if count == 1:
             found = f"a batch of 1, which leaves batch norm {self.name} one number per channel"
             raise refused("workload.batch_size", found, "2 or more")
-        if now is not None and isinstance(now.lane, int):
+        if now is not None and isinstance(now.participant, int):
             return F.batch_norm(x, mean, var, self.weight, self.bias, True, self.momentum, self.eps)  # type: ignore[arg-type]
         if now is not None and mean is not None:
             self._move(x.detach(), count)

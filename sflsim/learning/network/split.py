@@ -5,9 +5,8 @@ flat vector, so that zeroth-order math and averages read like the papers; the bl
 it. Weights of convolutions lie in it with their channels last, as images do, so that no pass has to
 turn either around. Batch norm's running statistics lie in the vector too, behind the parameters of
 their layer: they are cut, sent and averaged like these, but neither optimizers nor directions touch
-them. Every tensor
-has a leading lane dimension: C participants computed at once, each with weights of its own. Shapes:
-C lanes, B samples, n numbers in a vector, d of them parameters.
+them. The leading dimension of every tensor is the participants computed at once, each with its own
+weights. Shapes: C participants, B samples, n numbers in a vector, d of them parameters.
 """
 
 from __future__ import annotations
@@ -104,12 +103,14 @@ class Part:
 
     def views(self, flat_CN: Tensor) -> list[Tensor]:
         """Return all tensors as views of the flat vectors [C, n]: [C, *shape], or [*shape] for C = 1."""
-        lanes = flat_CN.shape[0]
-        if lanes == 1:
+        participants = flat_CN.shape[0]
+        if participants == 1:
             pieces = flat_CN[0].split(self.sizes)
             return [_view(piece, (), shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
         pieces = flat_CN.split(self.sizes, dim=1)
-        return [_view(piece, (lanes,), shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+        return [
+            _view(piece, (participants,), shape) for piece, shape in zip(pieces, self.shapes, strict=True)
+        ]
 
     def leaves(self, flat_CN: Tensor) -> list[Tensor]:
         """Return views that share the memory of `flat_CN`: parameters as leaves of autograd, the rest plain.
@@ -143,7 +144,7 @@ class Part:
         return x_CB
 
     def mark_unstackable(self, x_B: Tensor) -> None:
-        """Have layers that stacking fails on, or changes, run lane by lane; tried on input [B, ...]."""
+        """Have layers that stacking fails on, or changes, run per participant; tried on input [B, ...]."""
         views = self.views(self.initial()[None])
         with torch.no_grad():
             for layer in self._layers:
@@ -172,12 +173,12 @@ def _laid_out(tensor: Tensor) -> Tensor:
     return tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor
 
 
-def _view(piece: Tensor, lanes: tuple[int, ...], shape: torch.Size) -> Tensor:
-    """Return a stretch of the vector as a tensor [*lanes, *shape]; see `_laid_out`."""
+def _view(piece: Tensor, leading: tuple[int, ...], shape: torch.Size) -> Tensor:
+    """Return a stretch of the vector as a tensor [*leading, *shape]; see `_laid_out`."""
     if len(shape) != 4:
-        return piece.view(*lanes, *shape)
+        return piece.view(*leading, *shape)
     out, into, rows, columns = shape
-    return piece.view(*lanes, out, rows, columns, into).movedim(-1, -3)
+    return piece.view(*leading, out, rows, columns, into).movedim(-1, -3)
 
 
 def cut_blocks(blocks: Sequence[tuple[str, nn.Module]], cut: int) -> tuple[Part, Part]:
@@ -260,7 +261,7 @@ def _single(layer: Layer, tensors: Sequence[Tensor], x: Tensor) -> Tensor:
 
 def _stacked(layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None) -> Tensor:
     """Apply a layer with tensors [C, ...] to [C, B, ...]."""
-    module, lanes = layer.module, x.shape[0]
+    module, participants = layer.module, x.shape[0]
     if not tensors and (training is None or not layer.has_modes) and getattr(module, "stackable", True):
         return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
     is_plain = type(module) is nn.Linear and "forward" not in vars(module)
@@ -269,20 +270,21 @@ def _stacked(layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Train
             return torch.baddbmm(tensors[1].unsqueeze(1), x, tensors[0].mT)
         return torch.bmm(x, tensors[0].mT)
     if not getattr(module, "stackable", True):
-        return torch.stack([_in_lane(layer, tensors, x, training, lane) for lane in range(lanes)])
+        return torch.stack([_of_participant(layer, tensors, x, training, i) for i in range(participants)])
 
-    def one(tensors: Any, x: Tensor, lane: Tensor) -> Tensor:
-        with in_training(training, lane):
+    def single(tensors: Any, x: Tensor, participant: Tensor) -> Tensor:
+        with in_training(training, participant):
             return _single(layer, tensors, x)
 
-    # masks come from generators of their own; "same": vmap would draw anew for each lane otherwise
-    stacked: Tensor = vmap(one, randomness="same")(list(tensors), x, torch.arange(lanes, device=x.device))
+    # masks come from their own generators; otherwise vmap would draw again for each participant
+    indices = torch.arange(participants, device=x.device)
+    stacked: Tensor = vmap(single, randomness="same")(list(tensors), x, indices)
     return stacked
 
 
-def _in_lane(
-    layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None, lane: int
+def _of_participant(
+    layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None, i: int
 ) -> Tensor:
-    """Apply a layer that cannot be stacked to one lane."""
-    with in_training(training, lane):
-        return _single(layer, [tensor[lane] for tensor in tensors], x[lane])
+    """Apply a layer that cannot be stacked to participant i."""
+    with in_training(training, i):
+        return _single(layer, [tensor[i] for tensor in tensors], x[i])

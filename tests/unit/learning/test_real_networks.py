@@ -1,4 +1,4 @@
-"""Batch norm, dropout, residual networks: in parts and in lanes what plain torch makes of the whole.
+"""Batch norm, dropout, residual networks: in parts and in participants what plain torch makes of the whole.
 
 The oracles are torch's own modules in training mode and torch.optim; of the package they share the keys
 of the masks alone.
@@ -192,7 +192,7 @@ def test_outputs_and_gradients_are_those_of_the_unsplit_network(model: Any, shap
         assert_same(torch.cat([gradient.flatten() for gradient in gradients]), wanted)
 
 
-# Lanes.
+# Participants.
 
 
 class Composite(nn.Module):
@@ -207,7 +207,7 @@ class Composite(nn.Module):
 
 
 class Alone(Composite):
-    """The same, lane by lane."""
+    """The same, one by one."""
 
     stackable = False
 
@@ -232,7 +232,7 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
         (3, 5, 5),
     ),
     "composite": (Composite(), (3, 4, 4)),
-    "composite, lane by lane": (Alone(), (3, 4, 4)),
+    "composite, one by one": (Alone(), (3, 4, 4)),
 }
 
 
@@ -248,7 +248,7 @@ def passed(part: Part, flat_CN: Tensor, x: Tensor, training: Training | None) ->
 
 @pytest.mark.parametrize("mode", ["training", "in use"])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_stacked_lanes_are_looped_lanes(kind: str, mode: str) -> None:
+def test_stacked_participants_are_looped_participants(kind: str, mode: str) -> None:
     """Three participants at once: output, gradients and running statistics are those of each alone."""
     layer, shape = LAYERS[kind]
     part = Part([("layer", copy.deepcopy(layer).double())])
@@ -257,11 +257,11 @@ def test_stacked_lanes_are_looped_lanes(kind: str, mode: str) -> None:
 
     stacked = passed(part, flat, x, Training(9, names) if mode == "training" else None)
 
-    for lane in range(3):
-        training = Training(9, [names[lane]]) if mode == "training" else None
-        alone = passed(part, flat[lane : lane + 1], x[lane : lane + 1], training)
+    for i in range(3):
+        training = Training(9, [names[i]]) if mode == "training" else None
+        alone = passed(part, flat[i : i + 1], x[i : i + 1], training)
         for of_all, of_one in zip(stacked, alone, strict=True):
-            assert_same(of_all[lane : lane + 1], of_one, rtol=1e-9, atol=1e-11)
+            assert_same(of_all[i : i + 1], of_one, rtol=1e-9, atol=1e-11)
     has_moved = not torch.equal(stacked[-1], flat)
     assert has_moved == (part.has_statistics and mode == "training")
 
@@ -279,7 +279,7 @@ def test_running_statistics_are_torchs() -> None:
 
 
 def test_masks_differ_by_batch_and_layer_and_are_joined_along_the_batch() -> None:
-    """Another batch, layer or seed: another mask; two batches in one lane: their two masks."""
+    """Another batch, layer or seed: another mask; two batches in one i: their two masks."""
     part, x = Part([("a", nn.Dropout(0.5)), ("b", nn.Dropout(0.5))]), torch.ones(64, 8)
     one, other = (part.apply([], x, Training(0, [[(0, number)]])) for number in (1, 2))
     joined = part.apply([], torch.ones(128, 8), Training(0, [[(0, 1), (0, 2)]]))
@@ -315,7 +315,7 @@ FIRST_ORDER_CLIENTS = {"fedavg", "fedasync", "fedbuff", "sl", "splitfed-v1", "sp
 FIRST_ORDER_SERVERS = FIRST_ORDER_CLIENTS | {"ho-sfl", "heron-sfl", "frozen-client"}
 
 
-def trained(algorithm: str, lanes: int) -> RecordingSession:
+def trained(algorithm: str, participants: int) -> RecordingSession:
     variant: dict[str, Any] = {"algorithm": algorithm}
     rates = {name for name in config_of(algorithms()[algorithm]).model_fields if name.endswith("optimizer")}
     variant |= {name: {"lr": 0.01} for name in rates}
@@ -326,7 +326,7 @@ def trained(algorithm: str, lanes: int) -> RecordingSession:
     if algorithm in ("fedavg", "fedasync", "fedbuff"):
         variant |= {"local_iterations": 2}
     session = RecordingSession(scenario(variant, workload={**WORKLOAD, "batch_size": 12, "cut": 4}, rounds=2))
-    with mock.patch.object(Task, "lanes_at_once", lanes):
+    with mock.patch.object(Task, "participants_at_once", participants):
         outcome = session.run(0, 0, lambda row: None)
     assert outcome.status == "completed"
     return session
@@ -350,10 +350,10 @@ def test_every_algorithm_trains_a_residual_network(algorithm: str) -> None:
 def test_averages_take_running_statistics_in() -> None:
     """Three clients, one batch each: the mean model's running means are the mean of the clients'."""
     session = trained("splitfed-v1", 1)
-    (lanes,) = [call for call in session.learner.calls if call.function == "train" and call.round == 0]
-    parts = session.learner.executor.resolve(lanes.handles)
+    (call,) = [call for call in session.learner.calls if call.function == "train" and call.round == 0]
+    parts = session.learner.executor.resolve(call.handles)
     task, mean = session.learner.task, session.learner.models[1]
-    shares = [len(task.shards[lane["client"]]) for lane in lanes.lanes]
+    shares = [len(task.shards[args["client"]]) for args in call.arguments]
     for part in ("client", "server"):
         own: Part = getattr(task, part)
         wanted = sum(s * torch.cat(own.statistics(p[part][None])) for s, p in zip(shares, parts, strict=True))

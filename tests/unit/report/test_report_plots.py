@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from sflsim.report.accuracy import accuracy_band, accuracy_figure, time_to_accuracy_figure
-from sflsim.report.gantt import LANES, gantt_figure
+from sflsim.report.gantt import BARS, gantt_figure
 from sflsim.report.plots import plot_all
 from sflsim.report.style import look, safe_name, save_png, wrapped
 
@@ -175,8 +175,8 @@ def test_gantt_shows_the_first_rounds_of_those_who_took_part() -> None:
     assert [text.get_text() for text in axes.texts] == ["round 0", "round 1", "round 2"]
     assert [line.get_xdata()[0] for line in axes.lines[:3]] == [10.0, 20.0, 30.0]
     assert axes.get_xlabel() == "simulated time (s)"
-    absent = {LANES[name][0] for name in ("slowdown", "downlink", "latency")}
-    assert {lane[0] for lane in LANES.values()} - absent == set(legend_of(figure))
+    absent = {BARS[name][0] for name in ("slowdown", "downlink", "latency")}
+    assert {bar[0] for bar in BARS.values()} - absent == set(legend_of(figure))
 
 
 def test_gantt_of_many_clients_shows_a_spread_and_says_so() -> None:

@@ -21,7 +21,7 @@ from sflsim.formatting import time_unit
 from sflsim.metrics.attribution import CATEGORIES, where_time_goes
 from sflsim.metrics.contributions import contributions
 from sflsim.metrics.critical_path import critical_path
-from sflsim.report.gantt import LANES, gantt_figure
+from sflsim.report.gantt import BARS, gantt_figure
 from sflsim.report.html_gantt import gantt
 
 BUFFERED: dict[str, Any] = {"algorithm": "fedbuff", "b": 3}
@@ -82,7 +82,7 @@ def test_the_picture_shows_all_of_a_window_and_the_updates_in_it(run: Run) -> No
     until_s = 3 * float((made["end_s"] - made["start_s"]).mean())
     _, length_s = time_unit(until_s)
     assert axes.get_xlim()[1] * length_s == pytest.approx(1.002 * until_s)
-    inside = run.spans[(run.spans["start_s"] <= until_s) & run.spans["activity"].isin(list(LANES))]
+    inside = run.spans[(run.spans["start_s"] <= until_s) & run.spans["activity"].isin(list(BARS))]
     bars = [one for one in axes.collections if isinstance(one, PolyCollection)]
     drawn = sum(len(one.get_paths()) for one in bars if one.get_label() != "server")
     assert drawn == len(inside)

@@ -193,10 +193,10 @@ def test_batches_are_named_not_drawn() -> None:
     names = [(0, 40), (1, 0), (2, 17), (0, 0)]
     x, y = learned.batch(names)
 
-    for lane, name in reversed(list(enumerate(names))):
+    for i, name in reversed(list(enumerate(names))):
         alone_x, alone_y = again.batch([name])
-        assert torch.equal(x[lane], alone_x[0])
-        assert torch.equal(y[lane], alone_y[0])
+        assert torch.equal(x[i], alone_x[0])
+        assert torch.equal(y[i], alone_y[0])
 
 
 # Optimizers by name.

@@ -22,7 +22,7 @@ from sflsim.learning.calls import average, initial
 from sflsim.learning.graph import lineage, own_source
 from sflsim.learning.graph.executor import Executor
 from sflsim.learning.graph.fingerprint import of_code
-from sflsim.learning.graph.lineage import Call, Handle, Lane
+from sflsim.learning.graph.lineage import Args, Call, Handle
 from sflsim.learning.graph.store import MemoryStore
 from sflsim.learning.learner import Learner
 from sflsim.learning.models.mlp import MLP
@@ -33,23 +33,23 @@ V2 = {"algorithm": "splitfed-v2", "local_iterations": 2}
 MU = {"algorithm": "mu-splitfed", "tau": 2}
 
 
-def add(task: Any, lanes: Sequence[Lane], *, plus: float) -> list[Any]:
+def add(task: Any, arguments: Sequence[Args], *, plus: float) -> list[Any]:
     """A piece of math on numbers: the sum of `of`, and `plus`."""
-    return [{"sum": torch.tensor(sum(float(of["sum"]) for of in lane["of"]) + plus)} for lane in lanes]
+    return [{"sum": torch.tensor(sum(float(of["sum"]) for of in args["of"]) + plus)} for args in arguments]
 
 
-def other(task: Any, lanes: Sequence[Lane], *, plus: float) -> list[Any]:
-    return add(task, lanes, plus=plus)
+def other(task: Any, arguments: Sequence[Args], *, plus: float) -> list[Any]:
+    return add(task, arguments, plus=plus)
 
 
 class Numbers:
     """The least task that an executor takes."""
 
-    lanes_at_once = 1
+    participants_at_once = 1
 
 
-def call(*lanes: Sequence[Handle], plus: float = 1.0) -> list[Handle]:
-    return list(Call("task", add, [{"of": list(of)} for of in lanes], {"plus": plus}).handles)
+def call(*arguments: Sequence[Handle], plus: float = 1.0) -> list[Handle]:
+    return list(Call("task", add, [{"of": list(of)} for of in arguments], {"plus": plus}).handles)
 
 
 class Watched(Executor):
@@ -69,19 +69,19 @@ class Watched(Executor):
 
 # Keys.
 
-LANE: Lane = {"client": 1, "batches": [(1, 0), (1, 1)], "rate": 0.1, "name": "a", "flag": True, "none": None}
-SHARED: Lane = {"optimizer": {"name": "SGD", "lr": 0.1}, "lam": 0.5}
+ARGS: Args = {"client": 1, "batches": [(1, 0), (1, 1)], "rate": 0.1, "name": "a", "flag": True, "none": None}
+SHARED: Args = {"optimizer": {"name": "SGD", "lr": 0.1}, "lam": 0.5}
 
 
-def key(lane: Lane = LANE, shared: Lane = SHARED, task: str = "task", function: Any = add) -> str:
+def key(args: Args = ARGS, shared: Args = SHARED, task: str = "task", function: Any = add) -> str:
     start = Call(task, initial, [{}], {}).handles[0]
-    return Call(task, function, [{"start": start, **lane}], shared).handles[0].key
+    return Call(task, function, [{"start": start, **args}], shared).handles[0].key
 
 
 def test_equal_calls_have_equal_keys() -> None:
     """The order in which arguments are named does not matter, nor whether a list came as a tuple."""
-    assert key(dict(reversed(LANE.items()))) == key()
-    assert key({**LANE, "batches": ((1, 0), (1, 1))}) == key()
+    assert key(dict(reversed(ARGS.items()))) == key()
+    assert key({**ARGS, "batches": ((1, 0), (1, 1))}) == key()
 
 
 @pytest.mark.parametrize(
@@ -93,21 +93,21 @@ def test_equal_calls_have_equal_keys() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_every_lane_argument_counts(change: Lane) -> None:
+def test_every_argument_of_a_participant_counts(change: Args) -> None:
     """Any other value, and any other type of value, gives another key."""
-    assert key({**LANE, **change}) != key()
+    assert key({**ARGS, **change}) != key()
 
 
 @pytest.mark.parametrize(
     "change", [{"lam": 0.25}, {"optimizer": {"name": "SGD", "lr": 0.2}}, {"optimizer": {"name": "SGD"}}]
 )
-def test_every_shared_argument_counts(change: Lane) -> None:
+def test_every_shared_argument_counts(change: Args) -> None:
     """Settings count at any depth."""
     assert key(shared={**SHARED, **change}) != key()
 
 
 def test_inputs_companions_places_function_and_task_count() -> None:
-    """Another input handle, another lane beside it, another place, function or task: another key."""
+    """Another input handle, another args beside it, another place, function or task: another key."""
     one, two = call([], []), call([], plus=2.0)
     keys = [
         call([one[0]])[0].key,
@@ -187,11 +187,11 @@ def test_source_of_the_functions_module_counts(tmp_path: Path, monkeypatch: pyte
     """A changed line anywhere in the module of a third party's function changes its keys."""
     monkeypatch.syspath_prepend(str(tmp_path))
     file = tmp_path / "their_algorithm.py"
-    file.write_text("RATE = 1\ndef math(task, lanes):\n    return [RATE for _ in lanes]\n")
+    file.write_text("RATE = 1\ndef math(task, arguments):\n    return [RATE for _ in arguments]\n")
     module = importlib.import_module("their_algorithm")
     before = key(function=module.math)
     assert key(function=importlib.reload(module).math) == before
-    file.write_text("RATE = 2.5\ndef math(task, lanes):\n    return [RATE for _ in lanes]\n")
+    file.write_text("RATE = 2.5\ndef math(task, arguments):\n    return [RATE for _ in arguments]\n")
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
 
     assert key(function=importlib.reload(module).math) != before
@@ -303,7 +303,7 @@ def test_keys_rest_on_the_math_alone(tmp_path: Path) -> None:
     package = tmp_path / "sflsim"
     shutil.copytree(Path(sflsim.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text("")  # a light start
-    (tmp_path / "theirs.py").write_text("class Layer: ...\ndef math(task, lanes): ...\n")
+    (tmp_path / "theirs.py").write_text("class Layer: ...\ndef math(task, arguments): ...\n")
     done = subprocess.run(
         [sys.executable, "-Bc", VERSIONS, json.dumps(list(RESTS_ON))],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -502,8 +502,8 @@ def test_work_that_counts_for_nothing_is_never_computed() -> None:
     function = next(c for c in functions(session) if c.__name__ == "train")
     shared = next(c.shared for c in session.learner.calls if c.function == "train")
     start = learner.initial()
-    lanes = [{"start": start, "client": m, "cut": 1, "batches": [(m, 0)]} for m in range(3)]
-    trained = [learner.call(function, [lane], shared)[0] for lane in lanes]
+    arguments = [{"start": start, "client": m, "cut": 1, "batches": [(m, 0)]} for m in range(3)]
+    trained = [learner.call(function, [args], shared)[0] for args in arguments]
     together = {"model": start, "models": trained[:2], "clients": [0, 1]}
     learner.executor.resolve(learner.call(average, [together], {"weighting": "uniform"}))
 

@@ -182,21 +182,21 @@ def forward_and_backward(part: Part, flat_CD: Tensor, x_CB: Tensor) -> tuple[Ten
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_stacked_lanes_are_looped_lanes(kind: str) -> None:
-    """Three participants at once: each lane's output and gradients are those of the layer alone."""
+def test_stacked_participants_are_looped_participants(kind: str) -> None:
+    """Three participants at once: each i's output and gradients are those of the layer alone."""
     layer, shape = LAYERS[kind]
     part = Part([("layer", layer)])
     flat, x = normal(3, part.dimension, seed=2).double(), normal(3, 4, *shape, seed=1).double()
 
     stacked = forward_and_backward(part, flat, x)
 
-    for lane in range(3):
-        alone = forward_and_backward(part, flat[lane : lane + 1], x[lane : lane + 1])
+    for i in range(3):
+        alone = forward_and_backward(part, flat[i : i + 1], x[i : i + 1])
         for of_all, of_one in zip(stacked, alone, strict=True):
-            torch.testing.assert_close(of_all[lane : lane + 1], of_one, rtol=1e-10, atol=1e-12)
+            torch.testing.assert_close(of_all[i : i + 1], of_one, rtol=1e-10, atol=1e-12)
 
 
-def test_stacked_lanes_of_an_embedding() -> None:
+def test_stacked_participants_of_an_embedding() -> None:
     """Whole numbers go in: the fallback serves any layer that vmap serves."""
     part = Part([("tokens", nn.Embedding(7, 4)), ("linear", nn.Linear(4, 2))])
     flat, x = (
@@ -210,7 +210,7 @@ def test_stacked_lanes_of_an_embedding() -> None:
     assert_same(out, torch.stack(looped))
 
 
-# Optimizers over lanes.
+# Optimizers over participants.
 
 SHAPES = ((4, 3), (5, 4))  # matrices, since Muon takes no other parameters
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -234,8 +234,8 @@ def optimize(name: str, flat_CD: Tensor, gradients: Sequence[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_stacked_lanes_are_optimized_each_on_its_own(name: str) -> None:
-    """Every optimizer, those that look at whole tensors too, steps stacked lanes as it steps one."""
+def test_stacked_participants_are_optimized_each_on_its_own(name: str) -> None:
+    """Every optimizer, those that look at whole tensors too, steps stacked participants as it steps one."""
     d = sum(rows * columns for rows, columns in SHAPES)
     x, gradients = normal(3, d), [normal(3, d, seed=seed) * 10.0 ** -(seed % 3) for seed in range(1, 6)]
 

@@ -320,7 +320,7 @@ READ: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", READ)
 def test_what_is_read_computes_as_written(kind: str) -> None:
-    """Three lanes stacked: outputs in use as the module's own."""
+    """Three participants stacked: outputs in use as the module's own."""
     layer = READ[kind]()
     layer(torch.randn(4, 6))  # lazy ones get their parameters as they do when a model is built
     blocks = checked(blocks_with(layer))
