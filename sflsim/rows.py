@@ -150,3 +150,5 @@ class TimedRun:
     memory_bytes: tuple[float, ...]
     """By group: the most that the training takes on one of its devices; 0 where it does not train."""
     server_memory_bytes: float
+    server_busy_s: npt.NDArray[np.float64]
+    """Seconds of slots."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sflsim.clock.engine import NORMAL, Activity, Environment
 from sflsim.clock.replica_slots import ReplicaSlots
 from sflsim.clock.spans import Recorder, Totals
-from sflsim.fields import COMPUTE, Bytes, ServerCompute
+from sflsim.fields import COMPUTE, Bytes, Power, ServerCompute
 from sflsim.fleet.links.links import LinkConfig, SharedLink
 from sflsim.rows import Span
 
@@ -46,6 +46,9 @@ class ServerConfig(BaseModel):
     memory: Bytes | None = Field(
         default=None,
         description="for the models it holds: where not every participant's replica fits, some wait",
+    )
+    power: Power | None = Field(
+        default=None, description="drawn by a slot while it serves: for 'server_energy' in a plan"
     )
     link: SharedLink = Field(
         default_factory=lambda: LinkConfig.model_validate({"up": "unlimited", "down": "unlimited"}),

@@ -99,6 +99,7 @@ def _timing(outcome: Outcome, run: _Run, groups: Sequence[str], keep: bool) -> T
         busiest_bytes=busiest,
         memory_share=max(ratios, default=0.0),
         server_memory_bytes=outcome.server_memory_bytes,
+        server_busy_s=np.array([row.server_busy_s for row in outcome.evaluations], dtype=np.float64),
         memory_bytes=tuple(
             max((one.peak_memory_bytes for one in outcome.clients if one.group == group), default=0.0)
             for group in groups

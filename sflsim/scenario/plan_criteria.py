@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.fields import Bytes
+from sflsim.fields import Bytes, Energy
 from sflsim.rows import TimedRun
 from sflsim.scenario.plan_values import DEADLINE, Deadline, Price
 
@@ -125,9 +125,18 @@ def _throughout(run: TimedRun, amount: float) -> Numbers:
     return np.full(len(run.time_s), amount)
 
 
+def _server_energy(plan: PlanConfig, scenario: Scenario, run: TimedRun) -> Numbers:
+    """Return the joules of the server's slots while they serve."""
+    return run.server_busy_s * (scenario.server.power or 0.0)
+
+
 PRICES = Need(
     "price", "'prices:' with one above zero at least", lambda plan, scenario: any(plan.price_list().values())
 )
+SERVER_POWER = Need(
+    "server.power", "e.g. 'server: {power: 300 W}', of a slot while it serves",
+    lambda plan, scenario: scenario.server.power is not None, field="server.power",
+)  # fmt: skip
 OBJECTIVES = {
     one.name: one
     for one in (
@@ -138,6 +147,10 @@ OBJECTIVES = {
             lambda plan, scenario, run: run.energy_j, amount="{} of client energy",
         ),
         Objective("bytes", "bytes_per_client", "bytes per client", "byte", _bytes, amount="{} per client"),
+        Objective(
+            "server_energy", "server_energy_j", "server energy", "J", _server_energy,
+            amount="{} of server energy", need=SERVER_POWER,
+        ),
     )
 }  # fmt: skip
 _BYTES_PER_CLIENT = Constraint(
@@ -174,6 +187,11 @@ CONSTRAINTS = {
             "deadline", "the deadline", "s", Deadline, lambda plan, scenario, run, group: run.time_s,
             description=DEADLINE, over_seeds="probability",
             sentence="It needs {least}{taken}{seeds}; the deadline is {limit}.",
+        ),
+        Constraint(
+            "server_energy", "the server's energy", "J", Energy,
+            lambda plan, scenario, run, group: _server_energy(plan, scenario, run),
+            description="of one run, drawn while serving", over_seeds="mean", need=SERVER_POWER,
         ),
     )
 }  # fmt: skip

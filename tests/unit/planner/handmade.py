@@ -32,6 +32,7 @@ def timing(
         "memory_share": 0.5,
         "memory_bytes": (1.0,),
         "server_memory_bytes": 1.0,
+        "server_busy_s": np.zeros(len(keys)),
     }
     times_s = rounds * each_s
     return Timing(seed=seed, keys=tuple(keys), rounds=rounds, time_s=times_s, **(settings | figures))
