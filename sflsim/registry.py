@@ -10,21 +10,17 @@ own Python is imported, only for a scenario that was read with trust; it carries
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, GetJsonSchemaHandler, ValidationInfo
-from pydantic.json_schema import JsonSchemaValue
+from pydantic import BaseModel
 
-from sflsim.errors import SflsimError, did_you_mean
-from sflsim.fields import FieldFormat
-from sflsim.mistakes import mistakes, wrong_value
+from sflsim.errors import SflsimError
+from sflsim.trust import trusted
 
 Component = TypeVar("Component", bound=type[Any])
 
@@ -96,76 +92,11 @@ BUILT_IN = {
 """The components of the package, named as entry points name those of others: "module:class"."""
 
 _registered: dict[str, list[type[Any]]] = {}  # group -> classes, in order; filled by register_* alone
-_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
-
-
-@dataclass(frozen=True)
-class Trust:
-    """Whether what holds this may run code that it names; `module` is the code, where it is one alone.
-
-    It goes along with copies, and stays behind where its holder is pickled. All are equal: it is no part of
-    what a scenario says.
-    """
-
-    given: bool = field(default=False, compare=False)
-    module: str = field(default="", compare=False)
-
-    def __reduce__(self) -> tuple[type[Trust], tuple[()]]:
-        return Trust, ()
-
-    def __copy__(self) -> Trust:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Trust:
-        return self
-
-
-@contextmanager
-def trusting(given: bool = True) -> Iterator[None]:
-    """Let the scenario that is read meanwhile name code of installed packages, and of its own; or not."""
-    before = _trusted.set(given)
-    try:
-        yield
-    finally:
-        _trusted.reset(before)
-
-
-def trusted() -> bool:
-    """Tell whether the scenario that is being read may name code that is run."""
-    return _trusted.get()
 
 
 def offered() -> dict[str, EntryPoint]:
     """Return the components that installed packages offer, by name; none is loaded."""
     return {point.name: point for group in BUILT_IN for point in entry_points(group=f"sflsim.{group}")}
-
-
-def algorithms() -> dict[str, type[Any]]:
-    """Return every algorithm (a class with a nested Config) by the name that a variant gives."""
-    return _by_name("algorithms")
-
-
-def models() -> dict[str, type[Any]]:
-    """Return every model (a Config) by its kind."""
-    return _by_name("models")
-
-
-def datasets() -> dict[str, type[Any]]:
-    """Return every dataset (a Config) by its kind."""
-    return _by_name("datasets")
-
-
-def partitions() -> dict[str, type[Any]]:
-    """Return every way to partition the samples among the clients (a Config) by its kind."""
-    found = _by_name("partitions")
-    for kind in found.values():
-        _refuse_old_names(kind)
-    return found
-
-
-def distributions() -> dict[str, type[Any]]:
-    """Return every random distribution (a Config) by its kind."""
-    return _by_name("distributions")
 
 
 def everything() -> tuple[type[Any], ...]:
@@ -190,17 +121,7 @@ def register_dataset(dataset: Component) -> Component:
 
 def register_partition(partition: Component) -> Component:
     """Add a partition to this process and return it."""
-    _refuse_old_names(partition)
     return _register("partitions", partition)
-
-
-def _refuse_old_names(partition: type[Any]) -> None:
-    """Refuse a partition that was written for a version whose method had another name."""
-    if hasattr(partition, "deal") and not hasattr(partition, "partition"):
-        raise SflsimError(
-            f"the partition {partition.__module__}.{partition.__qualname__} has a method "
-            "deal(labels, clients, seed): rename it partition(labels, clients, seed)"
-        )
 
 
 def register_distribution(distribution: Component) -> Component:
@@ -261,6 +182,7 @@ def _by_name(group: str) -> dict[str, Any]:
     installed = _installed(group) if trusted() else ()
     for component in (*_built_in(group), *installed, *_registered.get(group, ())):
         name = name_of(component)
+        _refuse_old_names(component)
         if found.setdefault(name, component) is not component:
             raise SflsimError(
                 f"two {group} are called {name!r}: {found[name].__module__} and {component.__module__}; "
@@ -269,8 +191,30 @@ def _by_name(group: str) -> dict[str, Any]:
     return found
 
 
+algorithms = partial(_by_name, "algorithms")
+"""Every algorithm (a class with a nested Config) by the name that a variant gives."""
+models = partial(_by_name, "models")
+"""Every model (a Config) by its kind."""
+datasets = partial(_by_name, "datasets")
+"""Every data set (a Config) by its kind."""
+partitions = partial(_by_name, "partitions")
+"""Every way to partition the samples among the clients (a Config) by its kind."""
+distributions = partial(_by_name, "distributions")
+"""Every random distribution (a Config) by its kind."""
+
+
+def _refuse_old_names(component: type[Any]) -> None:
+    """Refuse a partition that was written for a version whose method had another name."""
+    if hasattr(component, "deal") and not hasattr(component, "partition"):
+        raise SflsimError(
+            f"the partition {component.__module__}.{component.__qualname__} has a method "
+            "deal(labels, clients, seed): rename it partition(labels, clients, seed)"
+        )
+
+
 def _register(group: str, component: Component) -> Component:
     """Keep `component`; one of the same name and place (a cell run again) takes over."""
+    _refuse_old_names(component)
     known = _registered.setdefault(group, [])
     name, place = name_of(component), (component.__module__, component.__qualname__)
     known[:] = [one for one in known if name_of(one) != name or (one.__module__, one.__qualname__) != place]
@@ -302,64 +246,3 @@ def _installed(group: str) -> tuple[type[Any], ...]:
             raise SflsimError(f"the entry point {point.name!r} of sflsim.{group} offers {name!r}")
         components.append(component)
     return tuple(components)
-
-
-UNTRUSTED = (
-    "its code is run only with --trust (in Python: load_scenario(..., trust=True), or scenario.with_trust())"
-)
-
-
-@dataclass(frozen=True)
-class OneOf(FieldFormat):
-    """A field that holds the Config of one registered component.
-
-    `Annotated[Any, OneOf(models)]` reads {kind: mlp, ...}, the shorthand 'mlp', or a Config
-    itself; `tag` is the key that names the component. Errors carry no tag in their path.
-    """
-
-    components: Callable[[], Mapping[str, type[Any]]]
-    tag: str = "kind"
-
-    def read(self, value: Any, info: ValidationInfo | None = None) -> BaseModel:
-        """Return the Config that `value` describes."""
-        configs = {name: config_of(component) for name, component in self.components().items()}
-        if isinstance(value, BaseModel) and type(value) in configs.values():
-            return value
-        if isinstance(value, str):
-            return self._config(configs, value, {}, (), info)
-        if not isinstance(value, Mapping):
-            raise wrong_value(repr(value), self._allowed(configs))
-        name = value.get(self.tag)
-        rest = {key: item for key, item in value.items() if key != self.tag}
-        return self._config(configs, name, rest, (self.tag,), info)
-
-    def _config(
-        self,
-        configs: dict[str, type[BaseModel]],
-        name: Any,
-        rest: dict[Any, Any],
-        where: tuple[str, ...],
-        info: ValidationInfo | None,
-    ) -> BaseModel:
-        if not isinstance(name, str) or name not in configs:
-            near = [key for key in rest if did_you_mean(str(key), [self.tag])] if name is None else []
-            remedy = f"'{near[0]}' may be meant as '{self.tag}'" if near else did_you_mean(str(name), configs)
-            if isinstance(name, str) and name in offered() and not trusted():
-                remedy = f"the installed {offered()[name].value.partition(':')[0]} offers it: {UNTRUSTED}"
-            error = wrong_value("nothing" if name is None else repr(name), ", ".join(configs), remedy)
-            raise mistakes([(where, error)])
-        return configs[name].model_validate({self.tag: name, **rest}, context=info and info.context)
-
-    def _allowed(self, configs: Iterable[str]) -> str:
-        return f"one of {', '.join(configs)}, or a mapping with the key '{self.tag}'"
-
-    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return that it is a component's name, or a mapping that names it."""
-        configs = {name: config_of(component) for name, component in self.components().items()}
-        choices = [handler(config.__pydantic_core_schema__) for config in configs.values()]
-        return {
-            "anyOf": [
-                {"type": "string", "enum": list(configs)},
-                {"type": "object", "required": [self.tag], "oneOf": choices},
-            ]
-        }

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sflsim.component_fields import OneOf
 from sflsim.errors import refused
 from sflsim.learning.costs import CostOverrides
 from sflsim.mistakes import wrong_value
-from sflsim.registry import OneOf, datasets, models, partitions
+from sflsim.registry import datasets, models, partitions
 
 
 class Workload(BaseModel):

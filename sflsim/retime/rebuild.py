@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from sflsim.errors import ScenarioError
-from sflsim.registry import trusting
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.translate import problems_of
+from sflsim.trust import trusting
 
 
 def rebuilt(scenario: Scenario, data: dict[str, Any]) -> Scenario:

@@ -16,11 +16,11 @@ from sflsim.errors import ScenarioError
 from sflsim.fleet.distributions.empirical import Empirical
 from sflsim.fleet.own_catalog import Origin
 from sflsim.fleet.traces import TraceConfig
-from sflsim.registry import trusting
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.own_catalog import read_catalog
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.translate import problems_of
+from sflsim.trust import trusting
 
 
 def reread(scenario: Scenario) -> Scenario:

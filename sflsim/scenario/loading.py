@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from sflsim.errors import Problem, ScenarioError, refused
-from sflsim.registry import trusting
 from sflsim.scenario import overrides as sets
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
@@ -20,6 +19,7 @@ from sflsim.scenario.source import Source
 from sflsim.scenario.text_files import read_text
 from sflsim.scenario.translate import problems_of, shown
 from sflsim.scenario.yaml_lines import Document, read_yaml
+from sflsim.trust import trusting
 
 
 def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Scenario:

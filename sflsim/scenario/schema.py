@@ -20,13 +20,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sflsim.clock.server import ServerConfig
+from sflsim.component_fields import OneOf
 from sflsim.errors import Problem, ScenarioError
 from sflsim.fields import PERIOD, Fraction, Period
 from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
 from sflsim.learning.config import Workload
 from sflsim.mistakes import raise_problems, wrong_value
-from sflsim.registry import OneOf, Trust, algorithms, config_of, trusted, trusting
+from sflsim.registry import algorithms, config_of
 from sflsim.scenario import plan_rules
 from sflsim.scenario.coercions import coercions
 from sflsim.scenario.expand import expands, resolve
@@ -36,6 +37,7 @@ from sflsim.scenario.source import Source
 from sflsim.scenario.sweep_block import sweep_problems
 from sflsim.scenario.yaml_lines import CONTROL, SURROGATE, write_yaml
 from sflsim.simulation.base import AlgorithmConfig
+from sflsim.trust import Trust, trusted, trusting
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 ROUNDS = re.compile(r"([0-9]{1,9}) *rounds?", re.ASCII)

@@ -18,7 +18,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sflsim"
 
-BASE = {"errors", "units", "fields", "formatting", "streams", "mistakes", "readers", "rows"}
+BASE = {"errors", "trust", "units", "fields", "formatting", "streams", "mistakes", "readers", "rows"}
 PLANES = {"clock", "learning", "fleet"}
 TABLES = {"record", "metrics", "report"}
 RUNS = {"provenance", "record", "registry", "scenario", "session", "experiment"}
@@ -27,6 +27,7 @@ USES = {"sweeps", "planner", "explainer", "diagnostics"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "units": set(),
+    "trust": set(),
     "formatting": set(),
     "fields": {"mistakes", "units"},
     "streams": set(),
@@ -35,14 +36,15 @@ ARROWS: dict[str, set[str]] = {
     "rows": set(),
     "claims": set(),
     "provenance": set(),
-    "registry": {"errors", "mistakes", "fields"},
+    "registry": {"errors", "trust"},
+    "component_fields": {"errors", "fields", "mistakes", "registry", "trust"},
     "workers": {"errors"},
-    "fleet": {*BASE, "registry"},
+    "fleet": {*BASE, "component_fields", "registry"},
     "clock": {*BASE, "fleet"},
-    "learning": {*BASE, "registry", "claims"},
+    "learning": {*BASE, "component_fields", "registry", "claims"},
     "simulation": {*BASE, *PLANES},
     "algorithms": {*BASE, *PLANES, "simulation"},
-    "scenario": {*BASE, *PLANES, "registry", "simulation"},
+    "scenario": {*BASE, *PLANES, "component_fields", "registry", "simulation"},
     "record": {"errors", "claims", "readers", "rows"},
     "metrics": {"record"},
     "report": {"errors", "formatting", "provenance", "metrics"},

@@ -10,7 +10,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from sflsim import registry
+from sflsim.component_fields import OneOf
 from sflsim.errors import SflsimError
+from sflsim.trust import trusting
 
 
 class Linear(BaseModel):
@@ -30,7 +32,7 @@ class Old(BaseModel):
         return []
 
 
-MODEL: TypeAdapter[Any] = TypeAdapter(Annotated[Any, registry.OneOf(registry.models)])
+MODEL: TypeAdapter[Any] = TypeAdapter(Annotated[Any, OneOf(registry.models)])
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +74,7 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError) as caught:
         MODEL.validate_python("linear")
     assert f"{__name__} offers it: its code is run only with --trust" in str(caught.value.errors()[0]["ctx"])
-    with registry.trusting():
+    with trusting():
         assert "linear" in registry.models()
         assert "linear" not in registry.datasets()
         assert MODEL.validate_python("linear") == Linear()
@@ -90,7 +92,7 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_package(monkeypatch: pytest.MonkeyPatch, point: EntryPoint, reason: str) -> None:
     """A package that offers something unusable is named."""
     offer(monkeypatch, point)
-    with registry.trusting(), pytest.raises(SflsimError, match=reason):
+    with trusting(), pytest.raises(SflsimError, match=reason):
         registry.models()
 
 
@@ -122,5 +124,5 @@ def test_partition_of_an_older_version(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SflsimError, match=r"Old has a method deal\(.*rename it partition\("):
         registry.register_partition(Old)
     offer(monkeypatch, EntryPoint("old", f"{__name__}:Old", "sflsim.partitions"))
-    with registry.trusting(), pytest.raises(SflsimError, match=r"rename it partition\("):
+    with trusting(), pytest.raises(SflsimError, match=r"rename it partition\("):
         registry.partitions()

@@ -12,13 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from sflsim.component_fields import OneOf
 from sflsim.fields import PERIOD, Period
 from sflsim.fleet.availability.on_off import ALWAYS, DAY_S, Daily, OnOffProcess, Timeline, Traced
 from sflsim.fleet.distributions.empirical import measured
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.traces import Point, TraceConfig, check_times
 from sflsim.mistakes import mistake, mistake_at, mistakes
-from sflsim.registry import OneOf
 from sflsim.streams import Stream, generator
 
 CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})", re.ASCII)

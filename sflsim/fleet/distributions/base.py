@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 
 from sflsim import registry
+from sflsim.component_fields import OneOf
 from sflsim.errors import SflsimError
 from sflsim.fields import FieldFormat, Quantity
 from sflsim.fleet.distributions.amounts import Amount, allowed_in
@@ -120,14 +121,12 @@ def as_mapping(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, DistributionConfig) else value
 
 
-def one_kind(family: type[DistributionConfig]) -> registry.OneOf:
+def one_kind(family: type[DistributionConfig]) -> OneOf:
     """Return the annotation of a field that holds one distribution of `family`."""
-    return registry.OneOf(partial(kinds_of, family))
+    return OneOf(partial(kinds_of, family))
 
 
-Distribution = Annotated[
-    DistributionConfig, registry.OneOf(registry.distributions), BeforeValidator(as_mapping)
-]
+Distribution = Annotated[DistributionConfig, OneOf(registry.distributions), BeforeValidator(as_mapping)]
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class Drawable(FieldFormat):
     def read(self, value: Any, info: ValidationInfo | None = None) -> float | BaseModel:
         """Return the float or the distribution that `value` describes."""
         if isinstance(value, (Mapping, BaseModel)):
-            return registry.OneOf(self.kinds).read(as_mapping(value), info)
+            return OneOf(self.kinds).read(as_mapping(value), info)
         if self.unlimited and (value == "unlimited" or value == math.inf):
             return math.inf
         return self.quantity.read(value)

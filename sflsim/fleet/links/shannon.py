@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 
-from sflsim import registry
+from sflsim.component_fields import OneOf
 from sflsim.fields import BANDWIDTH, DISTANCE, FieldFormat, Frequency, Loss, Noise, TransmitPower
 from sflsim.fleet.distributions.base import DistributionConfig, Drawable
 from sflsim.fleet.links.links import Delivery, Link, LinkConfig, RateConfig, drawn
@@ -110,7 +110,7 @@ class OneLink(FieldFormat):
         if isinstance(value, (LinkConfig, ShannonConfig)):
             return value
         if isinstance(value, Mapping) and "kind" in value:
-            return registry.OneOf(lambda: {"shannon": ShannonConfig}).read(value, info)
+            return OneOf(lambda: {"shannon": ShannonConfig}).read(value, info)
         return LinkConfig.model_validate(value, context=info and info.context)
 
     def write(self, value: BaseModel) -> Any:

@@ -19,7 +19,7 @@ from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits, unknown
 from sflsim.learning.user_code import imported, version_of
 from sflsim.mistakes import wrong_value
-from sflsim.registry import UNTRUSTED, Trust, trusted
+from sflsim.trust import UNTRUSTED, Trust, trusted
 
 if TYPE_CHECKING:
     from torch import nn
