@@ -117,7 +117,7 @@ class RecordingSession(Session):
 
         def recorded_batch(names: Any) -> tuple[Tensor, Tensor]:
             x, y = batch(names)
-            self.batches.update({tuple(name): (x[args], y[args]) for args, name in enumerate(names)})
+            self.batches.update({tuple(name): (x[i], y[i]) for i, name in enumerate(names)})
             return x, y
 
         def recorded_directions(keys: Any, part: Part, kind: Any) -> Any:

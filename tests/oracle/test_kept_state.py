@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from oracle import harness
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from sflsim.errors import ScenarioError
@@ -282,12 +283,14 @@ def test_states_outlive_a_small_store(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ["mu-splitfed", "zo-splitfed", "zo-gas", "ho-sfl"])
 def test_algorithms_without_a_state_to_keep_say_so(algorithm: str) -> None:
-    """Plain zeroth-order steps have none; HO-SFL's optimizers go on in any case."""
-    with pytest.raises(ValueError, match="always keep" if algorithm == "ho-sfl" else "no optimizer"):
+    """Plain zeroth-order steps have none; HO-SFL's optimizers always keep theirs."""
+    with pytest.raises(ValidationError) as caught:
         harness.scenario({"algorithm": algorithm, "keep_state": True})
+    remedy = caught.value.errors()[0]["ctx"]["remedy"]
+    assert ("always keep" if algorithm == "ho-sfl" else "no optimizer") in remedy
 
 
-# Clipping, and states of stacked arguments, for every optimizer.
+# Clipping, and states of stacked participants, for every optimizer.
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -305,16 +308,16 @@ def test_stacked_participants_are_torchs_optimizers(name: str) -> None:
             second.resume("kept", first.states("kept"))
         (first if number < 2 else second).step(gradient)
 
-    for args in range(3):
-        own = [tensor[args].clone().requires_grad_() for tensor in start]
+    for i in range(3):
+        own = [tensor[i].clone().requires_grad_() for tensor in start]
         optimizer = getattr(torch.optim, name)(own, lr=0.01)
         for gradient in gradients:
             for parameter, one in zip(own, gradient, strict=True):
-                parameter.grad = one[args].clone()
+                parameter.grad = one[i].clone()
             torch.nn.utils.clip_grad_norm_(own, 1.5)
             optimizer.step()
         for leaf, parameter in zip(leaves, own, strict=True):
-            torch.testing.assert_close(leaf[args], parameter, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(leaf[i], parameter, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("clip", [0, -1, "10", True, float("nan")])
@@ -330,8 +333,9 @@ def test_gas_clips_at_10_by_its_optimizers_key() -> None:
         variant = harness.scenario({"algorithm": "gas", "q_c": 2, "server_optimizer": given}).variants[0]
         assert variant.server_optimizer.clip == clip
         assert variant.server_optimizer.plain().get("clip") == clip
-    with pytest.raises(ValueError, match="client_optimizer"):
+    with pytest.raises(ValidationError) as caught:
         harness.scenario({"algorithm": "gas", "clip": 5})
+    assert "client_optimizer" in caught.value.errors()[0]["ctx"]["remedy"]
 
 
 def test_ho_sfl_refuses_a_clip_that_would_not_replay() -> None:

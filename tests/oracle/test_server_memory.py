@@ -100,7 +100,7 @@ def test_dropped_participants_give_their_places_back() -> None:
 def test_refused_where_not_one_replica_fits() -> None:
     with pytest.raises(ScenarioError, match=r"server\.memory") as caught:
         timed({"algorithm": "splitfed-v1"}, {"memory": "95 byte"})
-    assert "96 byte or more" in str(caught.value)
+    assert "allowed: 96.00 B or more" in str(caught.value)
 
 
 def test_refused_where_the_one_server_model_does_not_fit() -> None:
