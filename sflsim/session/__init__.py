@@ -1,7 +1,4 @@
-"""One process's share of an experiment: the task, the store and the simulation of one variant.
-
-Scenario -> (variant, seed) -> `Outcome`.
-"""
+"""The runs of one scenario in one process: (variant, seed) -> `Outcome`."""
 
 from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome

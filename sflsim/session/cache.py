@@ -1,21 +1,21 @@
-"""What sessions of similar scenarios have in common, made once."""
+"""What sessions of similar scenarios share, made once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
 class SessionCache:
-    """Data, labels, shards, costs and tasks by what each is made from; whoever needs one first makes it."""
+    """Data, labels, shards, costs and tasks, each under a key of all that it is made from."""
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, object] = {}
+        self._values: dict[Hashable, object] = {}
 
-    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """Return what is kept under `key`, made by `make` where there is none yet."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]  # type: ignore[return-value]
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value under `key`; `make` it if there is none yet."""
+        if key not in self._values:
+            self._values[key] = make()
+        return self._values[key]  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""What one variant came to under one seed: what the tables of a run are made of."""
+"""The result of one variant under one seed; the tables of a run are made of these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sflsim.simulation.simulation import Simulation
 
 @dataclass
 class Outcome:
-    """What one variant came to under one seed."""
+    """The result of one variant under one seed."""
 
     variant: str
     seed: int
@@ -34,11 +34,11 @@ class Outcome:
     read: int = 0
     """Values that came from the store on disk."""
     derived: list[str] = field(default_factory=list)
-    """Of a run of the clock alone: costs that were asked for and not given, by their keys."""
+    """In a timing-only run: keys of costs that were needed and not given."""
     spans: list[Span] = field(default_factory=list)
-    """As recorded: the round of an asynchronous client's is its own count of contributions."""
+    """As recorded: for asynchronous clients, `round` is the client's own count of contributions."""
     updates_s: list[float] | None = None
-    """When the global model was updated, where no round holds the clients together."""
+    """When an asynchronous algorithm updated the global model."""
     evaluations: list[Evaluation] = field(default_factory=list)
     clients: list[ClientSetup] = field(default_factory=list)
     wasted: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Outcome:
     """What the clients did, if the spans were not kept."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Hand spans to another process by column: row by row they take five times as long."""
+        """Pickle spans by column, which is five times as fast as by row."""
         return self.__dict__ | {"spans": list(zip(*self.spans, strict=True))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -64,13 +64,13 @@ class Outcome:
         return self.client_totals.rows()
 
     def rounds_of_spans(self) -> list[int]:
-        """Return the round of each span as tables show it: in any algorithm it makes a global model."""
+        """Return the round of each span as in the tables: an update of the global model."""
         if self.updates_s is None:
             return [span.round for span in self.spans]
         return updates_of(self.spans, self.updates_s)
 
     def take(self, sim: Simulation, algorithm: Algorithm, shards: Sequence[Any] | None) -> None:
-        """Take over how far a simulation has come; `shards` are the sample indices of every client."""
+        """Take the results of a simulation so far; `shards` are the sample indices of every client."""
         self.rounds, self.time_s = sim.round, sim.env.now
         self.server_busy_s = sim.server.busy_s(sim.recorder.totals)
         self.spans, self.evaluations = sim.recorder.final_spans(), sim.evaluations

@@ -1,4 +1,4 @@
-"""What the variants of a scenario need: where each cuts the network, what that costs, and who is too small.
+"""What the variants of a scenario need: cuts, costs, and memory of devices and server.
 
 No data is loaded for it.
 """
@@ -20,128 +20,130 @@ from sflsim.simulation.base import Algorithm, PerClientCut
 from sflsim.simulation.cuts import CutByDevice, OneCut
 
 DIGITS = 4
-"""Of what is needed and what there is, so that the two are told apart."""
+"""Digits of the memory needed and available in messages, so that close figures differ."""
 
 
 class Requirements:
-    """The cuts, costs and memory of one scenario's variants, which go by their numbers."""
+    """The cuts, costs and memory of one scenario's variants, each given by its index."""
 
     def __init__(
         self, scenario: Scenario, on_demand: bool = False, cache: SessionCache | None = None
     ) -> None:
-        """Take a scenario; `on_demand`, where nothing is learned, derives no cost that nobody asks for."""
+        """Take a scenario; `on_demand` (without learning) derives only costs that are needed."""
         self.scenario = scenario
         self.cache = SessionCache() if cache is None else cache
         self.derived: set[str] = set()
-        """Keys of `workload.costs` that are not given and were asked for."""
+        """Keys of `workload.costs` that were needed and not given."""
         self._on_demand = on_demand
         workload = scenario.workload
-        self._sized = repr((workload.dataset, workload.model, workload.batch_size, workload.costs, on_demand))
+        self._costs_key = repr(
+            (workload.dataset, workload.model, workload.batch_size, workload.costs, on_demand)
+        )
 
-    def check(self, number: int) -> None:
-        """Refuse variant `number` if model, fleet and server cannot run it.
+    def check(self, index: int) -> None:
+        """Refuse variant `index` if model, fleet and server cannot run it.
 
         Raises:
             ScenarioError: with paths below the variant, or from the scenario's root.
         """
-        config = self.scenario.variants[number]
-        algorithm = self.algorithm(number)
+        config = self.scenario.variants[index]
+        algorithm = self.algorithm(index)
         if isinstance(config.cut, PerClientCut) and algorithm.per_client_cuts:
             found = f"a cut for each client with {config.algorithm}"
             raise refused("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
-        algorithm.check(self.costs(self.cut(number)))
+        algorithm.check(self.costs(self.cut(index)))
         fleet = self.scenario.fleet
-        self._check_memory(number)
-        self._check_server_memory(number)
-        clients = self._eligible(number)
+        self._check_memory(index)
+        self._check_server_memory(index)
+        clients = self._eligible(index)
         algorithm.check_fleet(
             participants=min(fleet.participants_per_round, clients),
             clients=clients,
             rounds=self.scenario.stop.rounds,
         )
 
-    def too_small(self, number: int) -> dict[int, float]:
-        """Return the groups whose devices cannot hold variant `number`: place -> bytes that it needs."""
+    def too_small(self, index: int) -> dict[int, float]:
+        """Return the groups whose devices cannot hold variant `index`: group index -> bytes needed."""
         if all(group.device.memory is None for group in self.scenario.fleet.groups):
             return {}
-        needed_bytes = self.algorithm(number).client_memory_bytes(self._least(number))
+        needed_bytes = self.algorithm(index).client_memory_bytes(self._least(index))
         return dict.fromkeys(self.scenario.fleet.too_small(needed_bytes), needed_bytes)
 
-    def excluded(self, number: int) -> dict[int, float]:
-        """Return those of them that variant `number` has to do without."""
-        return self.too_small(number) if self.scenario.fleet.on_oom == "exclude" else {}
+    def excluded(self, index: int) -> dict[int, float]:
+        """Return the groups of `too_small` that take no part in variant `index`."""
+        return self.too_small(index) if self.scenario.fleet.on_oom == "exclude" else {}
 
-    def _least(self, number: int) -> Costs:
-        """Return the costs of the cut that leaves the least to a client, and the most to the server."""
-        config = self.scenario.variants[number]
-        return self.costs(1 if isinstance(config.cut, PerClientCut) else self.cut(number))
+    def _least(self, index: int) -> Costs:
+        """Return the costs of the smallest client part, and thus of the largest server part."""
+        config = self.scenario.variants[index]
+        return self.costs(1 if isinstance(config.cut, PerClientCut) else self.cut(index))
 
-    def left_out(self, number: int) -> list[str]:
-        """Return a line for each group that variant `number` has to do without, and by how much."""
+    def left_out(self, index: int) -> list[str]:
+        """Return a line for each group that takes no part in variant `index`, with the memory it lacks."""
         fleet, names = self.scenario.fleet, self.scenario.fleet.group_names()
         return [
-            f"{names[place]} (needs {bytes_text(needed_bytes, DIGITS)}, "
-            f"has {bytes_text(fleet.groups[place].device.memory or 0, DIGITS)})"
-            for place, needed_bytes in self.excluded(number).items()
+            f"{names[group]} (needs {bytes_text(needed_bytes, DIGITS)}, "
+            f"has {bytes_text(fleet.groups[group].device.memory or 0, DIGITS)})"
+            for group, needed_bytes in self.excluded(index).items()
         ]
 
-    def _eligible(self, number: int) -> int:
-        """Return how many clients of the fleet may take part in variant `number`."""
-        excluded = self.excluded(number)
+    def _eligible(self, index: int) -> int:
+        """Return how many clients of the fleet may take part in variant `index`."""
+        excluded = self.excluded(index)
         counts = enumerate(self.scenario.fleet.group_counts())
-        return sum(count for place, count in counts if place not in excluded)
+        return sum(count for group, count in counts if group not in excluded)
 
-    def _check_memory(self, number: int) -> None:
-        """Refuse devices whose memory is too small, or a fleet of which none is left without them."""
+    def _check_memory(self, index: int) -> None:
+        """Refuse devices whose memory is too small, or a fleet in which no other group is left."""
         fleet = self.scenario.fleet
-        small = self.too_small(number) if fleet.on_oom != "ignore" else {}
+        small = self.too_small(index) if fleet.on_oom != "ignore" else {}
         if not small or (fleet.on_oom == "exclude" and len(small) < len(fleet.groups)):
             return
         remedy = "cut earlier, take a smaller batch or a zeroth-order algorithm, or set fleet.on_oom: exclude"
         raise ScenarioError(
             [
                 Problem(
-                    f"fleet.groups[{place}].device",
-                    f"{bytes_text(fleet.groups[place].device.memory or 0, DIGITS)} of memory",
-                    f"{bytes_text(needed_bytes, DIGITS)} or more, for {self.scenario.variants[number].name}",
+                    f"fleet.groups[{group}].device",
+                    f"{bytes_text(fleet.groups[group].device.memory or 0, DIGITS)} of memory",
+                    f"{bytes_text(needed_bytes, DIGITS)} or more, for {self.scenario.variants[index].name}",
                     remedy,
                 )
-                for place, needed_bytes in small.items()
+                for group, needed_bytes in small.items()
             ]
         )
 
-    def served(self, number: int) -> tuple[Costs, int, float | None]:
-        """Return what the server's memory goes by: the largest server part, participants, its memory."""
+    def served(self, index: int) -> tuple[Costs, int, float | None]:
+        """Return the costs of the largest server part, the participants and the server's memory."""
         scenario = self.scenario
-        return self._least(number), scenario.fleet.participants_per_round, scenario.server.memory
+        return self._least(index), scenario.fleet.participants_per_round, scenario.server.memory
 
-    def _check_server_memory(self, number: int) -> None:
+    def _check_server_memory(self, index: int) -> None:
         """Refuse a server that cannot hold its models for one participant at a time."""
-        config = self.scenario.variants[number]
-        costs, participants, memory_bytes = self.served(number)
+        config = self.scenario.variants[index]
+        costs, participants, memory_bytes = self.served(index)
         if memory_bytes is None:
             return
-        least_bytes = self.algorithm(number).server_least_bytes(costs, participants)
+        least_bytes = self.algorithm(index).server_least_bytes(costs, participants)
         if memory_bytes < least_bytes:
             allowed = f"{bytes_text(least_bytes, DIGITS)} or more, for the models of {config.name}"
             remedy = "cut later, so that the server holds less, or take an algorithm with one server model"
             raise refused("server.memory", bytes_text(memory_bytes, DIGITS), allowed, remedy)
 
-    def cuts(self, number: int, fleet: Fleet) -> OneCut | CutByDevice:
-        """Return where variant `number` cuts the network for the devices of a fleet."""
-        config = self.scenario.variants[number]
-        cut = self.cut(number)
+    def cuts(self, index: int, fleet: Fleet) -> OneCut | CutByDevice:
+        """Return where variant `index` cuts the network for the devices of a fleet."""
+        config = self.scenario.variants[index]
+        cut = self.cut(index)
         if isinstance(config.cut, PerClientCut):
-            return CutByDevice(config.cut, cut, self.costs, self.algorithm(number).client_memory_bytes, fleet)
+            return CutByDevice(config.cut, cut, self.costs, self.algorithm(index).client_memory_bytes, fleet)
         return OneCut(cut, self.costs)
 
-    def cut(self, number: int) -> int:
-        """Return the number of blocks that the clients of variant `number` hold, at most.
+    def cut(self, index: int) -> int:
+        """Return the number of blocks that the clients of variant `index` hold, at most.
 
         Raises:
             ScenarioError: the model cannot be cut there.
         """
-        cut, path = self.scenario.variants[number].cut, f"variants[{number}].cut"
+        cut, path = self.scenario.variants[index].cut, f"variants[{index}].cut"
         if isinstance(cut, PerClientCut):
             cut, path = cut.deepest or len(self.scenario.workload.model.block_names) - 1, f"{path}.deepest"
         if cut is None:
@@ -158,7 +160,7 @@ class Requirements:
 
     def costs(self, cut: int) -> Costs:
         """Return the costs of a cut: derived from the model, then overridden as the scenario says."""
-        return self.cache.get(("costs", self._sized, cut), lambda: self._derived(cut))
+        return self.cache.get(("costs", self._costs_key, cut), lambda: self._derived(cut))
 
     def _derived(self, cut: int) -> Costs:
         workload = self.scenario.workload
@@ -171,9 +173,9 @@ class Requirements:
         known = {"scalar_bytes": SCALAR_BYTES, **(none_frozen if trains_all(workload.model) else {})}
         return workload.costs.asked(cache(lambda: _measured(workload, cut)), known, self.derived)
 
-    def algorithm(self, number: int) -> Algorithm:
-        """Return a new instance of variant `number`'s algorithm."""
-        config = self.scenario.variants[number]
+    def algorithm(self, index: int) -> Algorithm:
+        """Return a new instance of variant `index`'s algorithm."""
+        config = self.scenario.variants[index]
         algorithm: Algorithm = algorithm_of(config)(config)
         return algorithm
 

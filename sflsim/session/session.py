@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 LearningOf = Callable[[AlgorithmConfig, int, int], Learning]
-"""Returns what learns in a run: of a variant, at a cut (the deepest, where devices differ), under a seed."""
+"""Returns the learning of a run: of a variant, at a cut (the deepest if devices differ), under a seed."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a scenario is computed; none of it changes a result, but for `device` in its last bits."""
+    """How a scenario is computed; only `device` changes results, in their last bits."""
 
     device: str = "cpu"
     timing_only: bool = False
@@ -54,7 +54,7 @@ class Options:
     """Folder of the store on disk, shared by all processes; None for none."""
     cache_bytes: int = LIMIT_BYTES
     trusted: bool = False
-    """Whether code that the scenario names may be run, though it was pickled on its way here."""
+    """Whether code that the scenario names may run; a pickled scenario does not say."""
 
 
 class Session:
@@ -71,10 +71,10 @@ class Session:
         recorder: Callable[[], Recorder] | None = None,
         cache: SessionCache | None = None,
     ) -> None:
-        """Take a scenario and, where they are not to be the session's own, its parts.
+        """Take a scenario and, to replace the session's own, its parts.
 
         `store` keeps values in memory and `disk` on disk; `learning` and `recorder` are called for each
-        run; sessions with one `cache` make data, shards, costs and tasks that are alike once.
+        run; sessions with the same `cache` share equal data, shards, costs and tasks.
         """
         look_again()
         self.scenario = scenario.with_trust() if options.trusted and not scenario.trusted else scenario
@@ -86,22 +86,22 @@ class Session:
         self._learning_of = self.learning if learning is None else learning
         self._new_recorder = self.recorder if recorder is None else recorder
         workload = self.scenario.workload
-        self._dataset = repr(workload.dataset)
-        self._dealt = repr((workload.partition, self.scenario.fleet.clients))
-        self._sized = repr((workload.model, workload.batch_size))
+        self._dataset_key = repr(workload.dataset)
+        self._partition_key = repr((workload.partition, self.scenario.fleet.clients))
+        self._model_key = repr((workload.model, workload.batch_size))
 
     def check(self) -> None:
-        """Refuse what only the real model, data and fleet show to be impossible, for all variants at once.
+        """Refuse what is impossible with the real model, data and fleet, for all variants at once.
 
         Raises:
             ScenarioError: with file and line, as for any other mistake in a scenario.
         """
         problems: list[Problem] = []
-        for number in range(len(self.scenario.variants)):
+        for index in range(len(self.scenario.variants)):
             try:
-                self.requirements.check(number)
+                self.requirements.check(index)
             except ScenarioError as error:
-                problems += [_below(problem, f"variants[{number}]") for problem in error.problems]
+                problems += [_below(problem, f"variants[{index}]") for problem in error.problems]
         if not problems and not self.options.timing_only:
             try:
                 self.scenario.workload.check_vocabulary()
@@ -114,7 +114,7 @@ class Session:
             raise self.scenario.located(ScenarioError(list(dict.fromkeys(problems))))
 
     def _check_model(self) -> None:
-        """Try a user's own network: it is refused here, not in the first round."""
+        """Build a user's own network, so that it is refused here and not in the first round."""
         if is_users(self.scenario.workload.model):
             self._build_model()
 
@@ -128,7 +128,7 @@ class Session:
         """Read what a run would read before it trains: every sample, and initial weights.
 
         Raises:
-            ScenarioError: with file and line; a sample is damaged, say, or the weights are another model's.
+            ScenarioError: with file and line; e.g. a sample is damaged, or the weights are another model's.
         """
         workload = self.scenario.workload
         try:
@@ -139,16 +139,16 @@ class Session:
         except ScenarioError as error:
             raise self.scenario.located(error) from error
 
-    def run(self, number: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
-        """Simulate variant `number` under `seed`; an interrupt leaves what there is so far."""
-        config, needs = self.scenario.variants[number], self.requirements
-        algorithm = needs.algorithm(number)
+    def run(self, index: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
+        """Simulate variant `index` under `seed`; an interrupt keeps the results so far."""
+        config, requirements = self.scenario.variants[index], self.requirements
+        algorithm = requirements.algorithm(index)
         try:
-            sim = self._simulation(number, seed, algorithm, on_evaluation)
-        except ScenarioError as error:  # in the data, say
+            sim = self._simulation(index, seed, algorithm, on_evaluation)
+        except ScenarioError as error:  # e.g. in the data
             raise self.scenario.located(error) from error
-        outcome = Outcome(config.name, seed, left_out="; ".join(needs.left_out(number)))
-        outcome.server_memory_bytes = algorithm.server_peak_bytes(*needs.served(number))
+        outcome = Outcome(config.name, seed, left_out="; ".join(requirements.left_out(index)))
+        outcome.server_memory_bytes = algorithm.server_peak_bytes(*requirements.served(index))
         read_before = self.disk.reads if self.disk is not None else 0
         started = time.perf_counter()
         try:
@@ -166,27 +166,27 @@ class Session:
         outcome.computed = dict(getattr(sim.learning, "computed", {}))  # counted by a Learner alone
         outcome.read = self.disk.reads - read_before if self.disk is not None else 0
         outcome.take(sim, algorithm, None if self.options.timing_only else self.shards(seed))
-        outcome.derived = sorted(needs.derived)
+        outcome.derived = sorted(requirements.derived)
         return outcome
 
     def _simulation(
-        self, number: int, seed: int, algorithm: Algorithm, on_evaluation: Callable[[Evaluation], None]
+        self, index: int, seed: int, algorithm: Algorithm, on_evaluation: Callable[[Evaluation], None]
     ) -> Simulation:
-        """Return what is to run."""
-        scenario, needs = self.scenario, self.requirements
-        fleet = build_fleet(scenario.fleet, seed, needs.excluded(number))
-        cuts = needs.cuts(number, fleet)
+        """Return the simulation of a run."""
+        scenario, requirements = self.scenario, self.requirements
+        fleet = build_fleet(scenario.fleet, seed, requirements.excluded(index))
+        cuts = requirements.cuts(index, fleet)
         deployment = Deployment(
             fleet=fleet,
             participants=scenario.fleet.participants_per_round,
             server=scenario.server,
-            server_replicas=algorithm.server_replicas(*needs.served(number)),
+            server_replicas=algorithm.server_replicas(*requirements.served(index)),
             cuts=cuts,
             availability=fleet_availability(scenario.fleet, fleet),
         )
         return Simulation(
             deployment,
-            learning=self._learning_of(scenario.variants[number], cuts.cut, seed),
+            learning=self._learning_of(scenario.variants[index], cuts.cut, seed),
             samples=lambda client: len(self.shards(seed)[client]),
             batch_size=scenario.workload.batch_size,
             classes=scenario.workload.dataset.classes,
@@ -197,7 +197,7 @@ class Session:
         )
 
     def recorder(self) -> Recorder:
-        """Return what takes down the spans of a run: all of them, or what the clients did in sum."""
+        """Return a recorder of all spans or, without `keep_spans`, of the clients' totals."""
         recorder = Recorder()
         if not self.options.keep_spans:
             recorder.sink = ClientTotals(recorder.wasted)
@@ -212,23 +212,23 @@ class Session:
             data: Data = self.scenario.workload.dataset.load().to(torch.device(self.options.device))
             return data
 
-        return self.cache.get(("data", self._dataset, self.options.device), load)
+        return self.cache.get(("data", self._dataset_key, self.options.device), load)
 
     def shards(self, seed: int) -> list[Any]:
         """Return the sample indices of every client under a seed."""
         workload = self.scenario.workload
 
-        def deal() -> list[Any]:
-            values = self.cache.get(("labels", self._dataset), workload.dataset.training_labels)
+        def partition() -> list[Any]:
+            values = self.cache.get(("labels", self._dataset_key), workload.dataset.training_labels)
             if (by := getattr(workload.partition, "by", None)) is not None:
                 values = _column(workload.dataset, by)
             shards: list[Any] = workload.partition.partition(values, self.scenario.fleet.clients, seed)
             return shards
 
-        return self.cache.get(("shards", self._dataset, self._dealt, seed), deal)
+        return self.cache.get(("shards", self._dataset_key, self._partition_key, seed), partition)
 
     def learning(self, variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
-        """Return what learns in a run unless the session was given another: with its stores, or nothing."""
+        """Return the session's own learning: on its stores, or none if `timing_only`."""
         if self.options.timing_only:
             return NullLearner()
         from sflsim.learning.learner import Learner
@@ -260,12 +260,20 @@ class Session:
             identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
             return Task(data, blocks, cut, shards, workload.batch_size, seed, device, identity)
 
-        key = ("task", self._dataset, self._dealt, self._sized, self.options.device, cut, seed)
+        key = (
+            "task",
+            self._dataset_key,
+            self._partition_key,
+            self._model_key,
+            self.options.device,
+            cut,
+            seed,
+        )
         return self.cache.get(key, build)
 
 
 def _column(dataset: Any, name: str) -> Any:
-    """Return the values of a data set's column beside the labels."""
+    """Return the values of a further column of a data set."""
     if not hasattr(dataset, "training_column"):
         allowed = "a data set with columns, e.g. of kind huggingface"
         raise refused("workload.partition.by", f"{name!r} of {dataset.kind}", allowed)
@@ -278,7 +286,7 @@ def _rules(scenario: Scenario) -> Rules:
 
 
 def _below(problem: Problem, path: str) -> Problem:
-    """Put an algorithm's own path below that of its variant; paths from the root stay."""
+    """Prefix an algorithm's own path by that of its variant; paths from the root stay."""
     if re.split(r"[.[]", problem.path)[0] in ("variants", "workload", "fleet", "server", "stop"):
         return problem
     return replace(problem, path=f"{path}.{problem.path}")
