@@ -222,3 +222,5 @@ def plan(
             out.print(table)
             out.print(pareto_caption(result))
         out.print(f"written to {place}", soft_wrap=True)
+        if 0 < result.manifest["trainings"] == result.manifest["diverged"]:
+            raise typer.Exit(1)

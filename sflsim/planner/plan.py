@@ -40,10 +40,11 @@ class Plan:
     it takes to the target, as means over the seeds (`memory_share`, `busiest_client_bytes`: the worst;
     `accuracy`: the best that was seen, of those seeds that were trained at all, NaN where none was).
     Where `exact` is false the point was not trained to the end, because it cannot win; its figures
-    are then what it takes at least. `violated` names the constraints that it breaks for certain; one that
-    is not exact may break others too. `time_sd_s` is the standard deviation of the time over the seeds, a
-    column `..._margin` the share of a limit that is left, `chance_better` how probable it is that the point
-    is better than the recommended one, by the seeds' spread.
+    are then what it takes at least. `violated` names the constraints that it violates for certain; one that
+    is not exact may violate others too. `diverged` says in which round the training of which seed diverged.
+    `time_sd_s` is the standard deviation of the time over the seeds, a column `..._margin` the share of a
+    limit that is left, `chance_better` how probable it is that the point is better than the recommended one,
+    by the seeds' spread.
     `sensitivity`: a row for each small change of an assumption (`sflsim.planner.sensitivity.COLUMNS`).
     `explanation`: the answer in words. `manifest`: what the search did (`trainings`, `timed`, ...).
     """

@@ -10,6 +10,7 @@ from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.selection import Selection
 from sflsim.planner.space import VARIANT, Point, Space
 from sflsim.planner.spread import chance_better, deviation
+from sflsim.planner.text.wording import diverged_text
 from sflsim.planner.values import text_of
 from sflsim.scenario.plan_criteria import OBJECTIVES
 
@@ -75,9 +76,3 @@ def _chance(point: Point, evaluator: Evaluator, chosen: Point | None) -> float:
     if chosen is None or point is chosen or not estimate.surely_feasible:
         return math.nan
     return chance_better(evaluator.estimate(chosen), estimate, evaluator.objectives.weights)
-
-
-def diverged_text(reasons: dict[int, str]) -> str:
-    """Return in which round which seeds diverged: "in round 3 (seed 0), in round 5 (seed 1)"."""
-    when = {seed: reason.partition(";")[0] for seed, reason in reasons.items()}
-    return ", ".join(f"{text} (seed {seed})" for seed, text in when.items())

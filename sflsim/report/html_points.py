@@ -135,6 +135,8 @@ def plan_report(
     violating, open_ = ~_flag(points, "feasible", True), ~_flag(points, "exact", True)
     facts += [_given_up(points[open_])] if open_.any() else []
     facts += [f"{int((violating & ~open_).sum())} break a constraint"] if (violating & ~open_).any() else []
+    if "diverged" in points and (diverged := int((points["diverged"] != "").sum())):
+        facts.append(f"{diverged} diverged")
     if len(kept) < len(points):
         facts.append(f"{len(kept)} of them are in this file")
     answer = "".join(_reason(text) for text in reasons)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sflsim.formatting import counted
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.pareto import scalarize, stacked
 from sflsim.planner.space import Point, Space
-from sflsim.planner.text.wording import amounts, change_text, limit_words, listed
+from sflsim.planner.text.wording import amounts, change_text, diverged_text, limit_words, listed
 from sflsim.planner.values import size_of, text_of
 
 SAME = 0.02
@@ -70,7 +71,7 @@ class Alternatives:
             violated = dict.fromkeys(
                 limit_words(reason) for point in points for reason in estimate(point).violations
             )
-            return f"{name}: always breaks {listed(violated, 'or')}."
+            return f"{name}: always breaks {listed(violated, 'or')}{self._diverged(points)}."
         if not exact:
             return self._given_up(name, feasible)
         columns = len(self.evaluator.plan.objectives)
@@ -79,6 +80,15 @@ class Alternatives:
         best = exact[int(score.argmin())]
         chosen = self.point.fields["algorithm"]
         return f"{name} instead of {chosen}, at its best with {best.label}: {self._effect(best)}."
+
+    def _diverged(self, points: Sequence[Point]) -> str:
+        """Say how many of some points diverged, and where one of them did."""
+        reasons = [(point, found) for point in points if (found := self.evaluator.diverged(point))]
+        if not reasons:
+            return ""
+        point, found = reasons[0]
+        share = f"{len(reasons)} of {counted(len(points), 'point')}"
+        return f"; {share} diverged, {point.label} {diverged_text(found)}"
 
     def _given_up(self, name: str, points: Sequence[Point]) -> str:
         """Say what the best of some inexact points takes at least, beside the recommended one."""
@@ -143,6 +153,8 @@ class Alternatives:
     def _effect(self, other: Point) -> str:
         """Return what becomes of the objectives: "time +30 %, cost -5 %"."""
         mine, theirs = self.evaluator.estimate(self.point), self.evaluator.estimate(other)
+        if reasons := self.evaluator.diverged(other):
+            return f"diverges {diverged_text(reasons)}"
         if theirs.violations:
             return f"breaks {listed(limit_words(name) for name in theirs.violations)} with the rest unchanged"
         minimised = self.evaluator.objectives.minimised

@@ -16,7 +16,7 @@ from sflsim.formatting import counted, target_text
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Estimate
 from sflsim.planner.space import Point
-from sflsim.planner.text.wording import limit_text, limit_words, listed
+from sflsim.planner.text.wording import diverged_remedy, diverged_text, limit_text, limit_words, listed
 from sflsim.scenario.plan_criteria import constraint
 
 
@@ -93,6 +93,10 @@ def _in_the_way(one: Obstacle, evaluator: Evaluator, several: bool) -> str:
     text = f"{limit_words(one.name)}; {least}{one.violated} points break it."
     if one.violated == 1:
         text = f"{limit_words(one.name)}; {least}1 point breaks it."
+    if one.name == "target" and (
+        diverged := sum(bool(evaluator.diverged(point)) for point in evaluator.timed)
+    ):
+        text = f"{text} {counted(diverged, 'point')} diverged."
     if not several or one.name == "target":  # what a lower target frees is told by itself
         return text
     if one.frees is not None:
@@ -149,6 +153,8 @@ def _missed(evaluator: Evaluator, point: Point) -> str:
     """Return how many seeds reach the target, and how far the worst of the others comes."""
     reaches = evaluator.reaches(evaluator.timings[point.number])
     target = target_text(evaluator.target or 1.0)
+    if reasons := evaluator.diverged(point):
+        return f"Its training diverged {diverged_text(reasons)}"
     worst = target_text(round(min(one.best for one in reaches if not one.reached), 3))
     if len(reaches) == 1:
         return f"It does not reach {target}, and comes to {worst} at best"
@@ -159,6 +165,8 @@ def _missed(evaluator: Evaluator, point: Point) -> str:
 
 def _remedy(evaluator: Evaluator, point: Point) -> str:
     """Return what may help a point that misses the target."""
+    if reasons := evaluator.diverged(point):
+        return diverged_remedy(reasons)
     violations = evaluator.estimate(point).violations
     violated = [limit_words(path) for path in violations if path != "target" and constraint(path)[0].grows]
     reached = attainable(point, evaluator)

@@ -15,13 +15,23 @@ from sflsim.planner.space import VARIANT, Point, Space
 from sflsim.planner.spread import chance_better, chance_kept, deviation
 from sflsim.planner.text.alternatives import SAME, Alternatives
 from sflsim.planner.text.infeasible import explained
-from sflsim.planner.text.wording import amounts, change_text, limit_text, limit_words, listed
+from sflsim.planner.text.wording import (
+    amounts,
+    change_text,
+    diverged_remedy,
+    diverged_text,
+    limit_text,
+    limit_words,
+    listed,
+)
 from sflsim.planner.values import text_of
 from sflsim.retime.scaling import less_is_better
 from sflsim.scenario.plan_criteria import OBJECTIVES
 
-DOUBT, RIVALS = 0.05, 3
-"""From which probability on another point is named as the better choice, and how many of them."""
+DOUBT = 0.05
+"""From which probability on another point is named as the better choice."""
+SHOWN = 3
+"""Of several such points, or of trainings that diverged, so many are named."""
 
 
 def explain(
@@ -40,6 +50,7 @@ def explain(
         lines += _section("Each decision, all else as recommended:", decisions)
         lines += _section("Margin to each limit:", list(_margins(evaluator, chosen)))
         lines += _section("How sure that is:", list(_sure(table, selection, evaluator)))
+    lines += _section("Trainings that diverged:", list(_diverged(evaluator)))
     if evaluator.target is None:
         lines += ["", "No target accuracy: points are compared by what equal numbers of rounds take."]
     return "\n".join([*lines, "", _effort(space, evaluator)])
@@ -47,6 +58,16 @@ def explain(
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return ["", title, *(f"  - {line}" for line in lines)] if lines else []
+
+
+def _diverged(evaluator: Evaluator) -> Iterator[str]:
+    """Yield for each training that diverged in which round it did, and what to turn."""
+    trainings = [training.points[0] for training in evaluator.shared_trainings()]
+    reasons = [(point, found) for point in trainings if (found := evaluator.diverged(point))]
+    for point, found in reasons[:SHOWN]:
+        yield f"{point.label} diverged {diverged_text(found)}; {diverged_remedy(found)}."
+    if len(reasons) > SHOWN:
+        yield f"So did {counted(len(reasons) - SHOWN, 'other')} (column diverged)."
 
 
 def _effort(space: Space, evaluator: Evaluator) -> str:
@@ -152,10 +173,10 @@ def _spread(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
         if one.exact and one.feasible
     ]
     rivals = sorted((one for one in chances if one[0] >= DOUBT), key=lambda one: -one[0])
-    for chance, point in rivals[:RIVALS]:
+    for chance, point in rivals[:SHOWN]:
         yield f"By the seeds' spread {point.label} is better with a probability of {percent(chance)}."
-    if len(rivals) > RIVALS:
-        others = counted(len(rivals) - RIVALS, "other point")
+    if len(rivals) > SHOWN:
+        others = counted(len(rivals) - SHOWN, "other point")
         yield f"So are {others} with {percent(DOUBT)} or more (column chance_better)."
     if chances and not rivals:
         least = f"a probability of {percent(DOUBT)} or more"
@@ -181,7 +202,7 @@ def _sure(table: pd.DataFrame, selection: Selection, evaluator: Evaluator) -> It
     if selection.open:
         might = f"{counted(len(selection.open), 'point')} might still be better"
         yield f"{might}; only what was expected to win was trained to the end."
-    deadline, seeds = evaluator.plan.constraints.deadline, len(evaluator.seeds)
-    if deadline and deadline.probability < 1 and seeds * (1 - deadline.probability) < 1 - 1e-9:
-        share = target_text(deadline.probability)
+    probability, seeds = evaluator.plan.constraints.probability, len(evaluator.seeds)
+    if probability < 1 and seeds * (1 - probability) < 1 - 1e-9:
+        share = target_text(probability)
         yield f"{share} of {counted(seeds, 'seed')} are all of them: more 'seeds' would say more."

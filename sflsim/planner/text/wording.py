@@ -35,6 +35,16 @@ def amount_text(amount: float, unit: str, currency: str) -> str:
     return f"{number_text(amount)} {currency}" if unit == "money" else in_unit(amount, UNIT_OF[unit])
 
 
+def diverged_text(reasons: Mapping[int, str]) -> str:
+    """Return in which round which seeds diverged: "in round 3 (seed 0), in round 5 (seed 1)"."""
+    return ", ".join(f"{reason.partition(';')[0]} (seed {seed})" for seed, reason in reasons.items())
+
+
+def diverged_remedy(reasons: Mapping[int, str]) -> str:
+    """Return what to turn so that no seed diverges."""
+    return " or ".join(dict.fromkeys(reason.partition("; ")[2] for reason in reasons.values()))
+
+
 def change_text(ratio: float) -> str:
     """Return 1.3 as "+30 %", 0.999 as "the same", 4 as "4 times"."""
     if abs(ratio - 1) < 0.005:
