@@ -7,29 +7,23 @@ on which process computed it.
 from __future__ import annotations
 
 import math
-import multiprocessing
-import queue
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sflsim.errors import SflsimError, SflsimWarning
 from sflsim.experiment.run import Run, assemble
-from sflsim.experiment.worker import Job, start, work
+from sflsim.experiment.worker import Job, ScenarioRunner, make_runner
 from sflsim.learning.graph.store import Store
 from sflsim.rows import Evaluation
 from sflsim.scenario.files import reread
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session, unlike_rounds
+from sflsim.workers.pool import Pool, open_pool
 
 GRACE_S = 10.0  # how long interrupted workers may take to hand over what they have
 
@@ -92,13 +86,13 @@ def simulate(
     jobs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
     report = _Reporter(scenario, len(jobs), progress)
     started = time.perf_counter()
-    if min(workers, len(jobs)) > 1:
-        outcomes = _in_workers(scenario, options, min(workers, len(jobs)), jobs, report)
-    else:
-        try:
-            outcomes = _here(session, jobs, report)
-        finally:
-            session.close()
+    count = min(workers, len(jobs))
+    make = partial(make_runner, scenario, options) if count > 1 else lambda: ScenarioRunner(session)
+    pool = open_pool(make, count, on_message=report.evaluated)
+    try:
+        outcomes = _outcomes(pool, jobs, report)
+    finally:
+        pool.close()
     manifest = {
         "device": device,
         "timing_only": timing_only,
@@ -114,90 +108,23 @@ def simulate(
     return assemble(scenario, ordered, len(jobs), manifest)
 
 
-def _here(session: Session, jobs: list[Job], report: _Reporter) -> dict[Job, Outcome]:
+def _outcomes(pool: Pool, jobs: Sequence[Job], report: _Reporter) -> dict[Job, Outcome]:
+    """Return the outcome of each job; where it was interrupted, of those that ended or stopped in time."""
     outcomes: dict[Job, Outcome] = {}
+
+    def take(job: Job, future: Future[Outcome]) -> None:
+        outcomes[job] = future.result()
+        report.ended(outcomes[job])
+
     try:
-        for number, seed in jobs:
-            name = session.scenario.variants[number].name
-            outcome = session.run(number, seed, partial(report.evaluated, name, seed))
-            outcomes[number, seed] = outcome
-            report.ended(outcome)
-            if outcome.status == "interrupted":
+        for job, future in pool.each(partial(next, iter(jobs), None), lambda job: job):
+            take(job, future)
+            if outcomes[job].status == "interrupted":
                 break
     except KeyboardInterrupt:
-        pass
+        for job, future in pool.halt(GRACE_S):
+            take(job, future)
     return outcomes
-
-
-def _in_workers(
-    scenario: Scenario, options: Options, workers: int, jobs: list[Job], report: _Reporter
-) -> dict[Job, Outcome]:
-    context = multiprocessing.get_context("spawn")
-    messages, halt = context.Queue(), context.Event()
-    outcomes: dict[Job, Outcome] = {}
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, context, start, (scenario, options, messages, halt))
-    try:
-        with ignoring_interrupts():
-            futures = {pool.submit(work, job): job for job in jobs}
-        try:
-            _collect(futures, outcomes, messages, report, math.inf)
-        except KeyboardInterrupt:
-            halt.set()
-            for future in futures:
-                future.cancel()
-            _collect(futures, outcomes, messages, report, GRACE_S)
-    except BrokenProcessPool as error:
-        raise SflsimError(
-            "a worker process died (out of memory, or killed); try again with fewer --workers"
-        ) from error
-    finally:
-        halt.set()
-        pool.shutdown(wait=len(outcomes) == len(jobs), cancel_futures=True)
-        if len(outcomes) < len(jobs):
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-    return outcomes
-
-
-@contextmanager
-def ignoring_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment, and for good in the processes started in it, from their first instant."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _collect(
-    futures: dict[Future[Outcome], Job],
-    outcomes: dict[Job, Outcome],
-    messages: Any,
-    report: _Reporter,
-    patience_s: float,
-) -> None:
-    """Take in outcomes and progress until all are there or patience ends."""
-    deadline = time.monotonic() + patience_s
-    pending = {future for future, job in futures.items() if not future.cancelled() and job not in outcomes}
-    while pending and time.monotonic() < deadline:
-        done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-        for message in _drained(messages):
-            report.evaluated(*message)
-        for future in done:
-            outcomes[futures[future]] = future.result()
-            report.ended(outcomes[futures[future]])
-
-
-def _drained(messages: Any) -> Iterator[Any]:
-    while True:
-        try:
-            yield messages.get_nowait()
-        except queue.Empty:
-            return
 
 
 class _Reporter:
@@ -210,7 +137,8 @@ class _Reporter:
         self.callback = callback
         self.started = time.perf_counter()
 
-    def evaluated(self, variant: str, seed: int, row: Evaluation) -> None:
+    def evaluated(self, message: tuple[str, int, Evaluation]) -> None:
+        variant, seed, row = message
         self._tell(variant, seed, "running", row.round, row.time_s, row.accuracy)
 
     def ended(self, outcome: Outcome) -> None:

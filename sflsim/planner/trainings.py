@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from sflsim.experiment.simulate import simulate
 from sflsim.learning.graph.store import MemoryStore, Store
-from sflsim.planner.workers import Workers, first_done, result
+from sflsim.planner.workers import Workers
 from sflsim.scenario.schema import Scenario
 
 
@@ -71,7 +71,7 @@ class Trainings:
             while len(self._running) < self._workers.count and (other := next(others, None)) is not None:
                 if not self._known(other) and not self._on_its_way(other):
                     self._begin(other)
-            first_done([future for _, future in self._running])
+            self._workers.wait([future for _, future in self._running])
             done = self._gather(training)
         return list(self._told(training))
 
@@ -107,7 +107,7 @@ class Trainings:
                 self._running.remove((one, future))
                 done = done or one is wanted
                 if one is wanted or future.exception() is None:
-                    self._note(one, result(future))
+                    self._note(one, future.result())
         return done
 
     def _note(self, training: Training, shown: list[Shown]) -> None:

@@ -1,27 +1,24 @@
-"""The worker processes of a plan: they run clocks and train; what is chosen is decided in one place alone.
+"""The worker processes of a plan: they run clocks and train; only the main process chooses.
 
-A pool is an accelerator: nothing that it returns depends on it.
+Processes are an accelerator: nothing that they return depends on their number.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
-from sflsim.errors import ScenarioError, SflsimError
-from sflsim.experiment.simulate import ignoring_interrupts
-from sflsim.experiment.worker import serve_parent
+from sflsim.errors import ScenarioError
 from sflsim.retime.timing import Known, Timing, timings
 from sflsim.scenario.schema import Scenario
 from sflsim.session import SessionCache
+from sflsim.workers.backends import Tell
+from sflsim.workers.pool import Pool, open_pool
 
 WORTH_S = 10.0
-"""Seconds of work left from which on it pays to start processes, which load everything anew."""
+"""Seconds of work left from which on it pays to start processes, which load everything again."""
 
 _cache = SessionCache()  # of a worker process; filled there alone
 
@@ -35,7 +32,7 @@ def timed(
 ) -> list[Timing] | ScenarioError:
     """Return the timings of a scenario's first variant under each seed, or why there are none.
 
-    Trust is told apart from the scenario, which comes to a process without it.
+    Trust is an argument, since a scenario loses it on its way to a process.
     """
     scenario = scenario.with_trust() if trusted else scenario
     try:
@@ -44,74 +41,61 @@ def timed(
         return error
 
 
+class Caller:
+    """The runner of a process: calls functions of modules."""
+
+    def run(self, tell: Tell, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function."""
+        return function(*arguments)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class Workers:
-    """So many processes, started when there is enough to do; with one, all is done in this process."""
+    """Up to `count` processes, started when there is enough to do; with one, all is done in this process."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
-        self._pool: ProcessPoolExecutor | None = None
-        self._others: Collection[BaseProcess] = ()
+        self._pool: Pool | None = None
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Let a process call a function of a module.
+        """Let a process call a function of a module."""
+        return self._started().submit(function, *arguments)
 
-        Raises:
-            SflsimError: a process has died.
-        """
-        if self._pool is None:
-            self._others = set(multiprocessing.active_children())
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.count, context, serve_parent)
-        try:
-            with ignoring_interrupts():
-                return self._pool.submit(function, *arguments)
-        except BrokenProcessPool as error:
-            raise _died() from error
+    def wait(self, futures: Sequence[Future[Any]]) -> None:
+        """Wait until one of the calls is done."""
+        self._started().wait(futures)
 
     def map(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *here: Any) -> Iterator[Any]:
-        """Yield what a function makes of each job, in order; in this process it takes `here` as well."""
+        """Yield the result of a function for each job, in order; in this process it takes `here` as well.
+
+        Raises:
+            SflsimError: a process died.
+        """
         started = time.monotonic()
-        for place, job in enumerate(jobs):
-            each_s = (time.monotonic() - started) / place if place else 0.0
-            if self.pay(each_s, len(jobs) - place):
-                futures = [self.submit(function, *one) for one in jobs[place:]]
-                yield from map(result, futures)
+        for done, job in enumerate(jobs):
+            each_s = (time.monotonic() - started) / done if done else 0.0
+            if self.pay(each_s, len(jobs) - done):
+                for future in [self.submit(function, *arguments) for arguments in jobs[done:]]:
+                    self.wait([future])
+                    yield future.result()
                 return
             yield function(*job, *here)
 
     def pay(self, each_s: float, left: int) -> bool:
-        """Tell whether so many jobs are to be done in processes: where they run already, or it takes long."""
+        """Return whether processes pay for this many jobs: they run already, or the jobs take long."""
         if self.count < 2:
             return False
         return self._pool is not None or (left > 1 and each_s * left > WORTH_S)
 
     def close(self) -> None:
-        """End all processes, those at work too."""
+        """End all processes, the busy ones at once."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _started(self) -> Pool:
         if self._pool is None:
-            return
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - set(self._others):
-            process.terminate()
-            process.join()
-        self._pool = None
-
-
-def result(future: Future[Any]) -> Any:
-    """Return what a process has computed.
-
-    Raises:
-        SflsimError: the process died.
-    """
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise _died() from error
-
-
-def _died() -> SflsimError:
-    return SflsimError("a worker process died (out of memory, or killed); try again with fewer --workers")
-
-
-def first_done(futures: Collection[Future[Any]]) -> None:
-    """Wait until one of them is done."""
-    wait(futures, return_when=FIRST_COMPLETED)
+            self._pool = open_pool(Caller, self.count)
+        return self._pool

@@ -1,12 +1,7 @@
-"""One run of a sweep (a point's variant under a seed) as a job, and what executes it.
-
-Each worker process has one executor: it holds the store and turns a job's task into a result of
-plain numbers.
-"""
+"""What a worker of a sweep does: one run after another, each with a result of plain numbers."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,19 +12,9 @@ from sflsim.learning.graph.store import MemoryStore
 from sflsim.rows import Evaluation
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
+from sflsim.workers.backends import Tell
 
 UNTRAINED = {"initial", "evaluate"}  # calls that are no training
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep: where it stands in the table, and `key`, alike for runs that may learn alike."""
-
-    number: int
-    point: int
-    variant: int
-    seed: int
-    key: str
 
 
 @dataclass(frozen=True)
@@ -46,52 +31,39 @@ class Result:
         return bool(set(self.computed) - UNTRAINED)
 
 
-def learning_key(scenario: Scenario, number: int, seed: int) -> str:
-    """Return a hash of what a run learns from, times and costs left out.
-
-    Runs with one key learn the same unless times decide what is learned (who is late, when an
-    asynchronous update comes); what is computed has keys of its own.
-    """
-    workload = scenario.workload.model_dump(mode="json", exclude={"costs"})
-    variant = scenario.variants[number].model_dump(mode="json", exclude={"name"})
-    fleet = scenario.fleet
-    text = repr((workload, variant, fleet.clients, fleet.participants_per_round, seed))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-class RunExecutor:
-    """Does the jobs of one process: what it learns stays in memory, and in the store that `options` name."""
+class SweepRunner:
+    """Does the runs of one worker: what it learns stays in memory, and in the store that `options` name."""
 
     def __init__(self, options: Options) -> None:
-        self.options = options
+        self._options = options
         self._memory = MemoryStore()
         self._session: Session | None = None
 
-    def run(self, scenario: Scenario, number: int, seed: int) -> Result:
-        """Simulate a variant under a seed; whatever goes wrong with it is its result.
+    def run(self, tell: Tell, scenario: Scenario, variant: int, seed: int) -> Result:
+        """Simulate a variant under a seed; an error in it is its result.
 
         Raises:
             KeyboardInterrupt: it was interrupted.
         """
         try:
-            outcome = self._at(scenario).run(number, seed, _ignore)
+            outcome = self._session_of(scenario).run(variant, seed, tell)
         except Exception as error:  # the rest of the sweep goes on
-            return failed(scenario, number, seed, _text(error))
+            return failed(scenario, variant, seed, _text(error))
         if outcome.status == "interrupted":
             raise KeyboardInterrupt
-        return Result(_row(scenario, number, outcome), outcome.computed, outcome.real_s)
+        return Result(_row(scenario, variant, outcome), outcome.computed, outcome.real_s)
 
     def close(self) -> None:
         """Close the store on disk."""
         if self._session is not None:
             self._session.close()
 
-    def _at(self, scenario: Scenario) -> Session:
+    def _session_of(self, scenario: Scenario) -> Session:
         """Return the session of a scenario; the last one is kept for the point's next run."""
         if self._session is None or self._session.scenario != scenario:
             disk = None if self._session is None else self._session.disk
             self._session = Session(
-                scenario, self.options, self._memory, disk=disk, recorder=lambda: Recorder(NullSink())
+                scenario, self._options, self._memory, disk=disk, recorder=lambda: Recorder(NullSink())
             )
         return self._session
 
@@ -102,10 +74,6 @@ def failed(scenario: Scenario, number: int, seed: int, error: str) -> Result:
     row = {"variant": variant.name, "seed": seed, "algorithm": variant.algorithm, "status": "failed"}
     target = scenario.target_accuracy
     return Result({**row, "error": error, "target": math.nan if target is None else target})
-
-
-def _ignore(row: Evaluation) -> None:
-    pass
 
 
 def _text(error: Exception) -> str:

@@ -9,18 +9,16 @@ error.
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import product
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sflsim.errors import RunError, SflsimError
+from sflsim.errors import RunError
 from sflsim.experiment import folders
 from sflsim.experiment.simulate import check_device
 from sflsim.provenance import fingerprint, provenance, versions
@@ -35,33 +33,17 @@ from sflsim.scenario.schema import Scenario
 from sflsim.scenario.sweep_block import Over
 from sflsim.scenario.yaml_lines import write_yaml
 from sflsim.session import Options
-from sflsim.sweeps.grid import Point, merged, points
-from sflsim.sweeps.runner import Job, Result, RunExecutor, failed, learning_key
-from sflsim.sweeps.schedule import MAX_DEATHS, Schedule
+from sflsim.sweeps.grid import merged, points
+from sflsim.sweeps.order import Job, Order, jobs_of
+from sflsim.sweeps.progress import SweepCallback, SweepProgress, Tally
+from sflsim.sweeps.runner import Result, SweepRunner, failed
 from sflsim.sweeps.table import FIGURES, summarize_sweep, sweep_table
-from sflsim.workers.pool import Event, InlinePool, ProcessPool, WorkerPool
+from sflsim.workers.pool import Pool, WorkerDied, open_pool
 
+__all__ = ["Sweep", "SweepProgress", "sweep"]
 
-@dataclass(frozen=True)
-class SweepProgress:
-    """How far a sweep is: a run has just ended."""
-
-    points_done: int
-    points: int
-    runs_done: int
-    runs: int
-    trainings: int
-    """Runs that trained something, so far; the other `shared` found all that they need."""
-    shared: int
-    broken: int
-    """Runs that failed or diverged, those of points that cannot be simulated included."""
-    workers_lost: int
-    real_s: float
-    left_s: float
-    """Real time left, as far as one can know; NaN before the first run has ended."""
-
-
-SweepCallback = Callable[[SweepProgress], None]
+TRIES = 3
+"""A run during which this many workers have died is not tried again: it is likely to have killed them."""
 
 
 class Sweep:
@@ -131,10 +113,10 @@ class Sweep:
         Raises:
             RunError: it is no folder of a sweep, or a file in it is missing or damaged.
         """
-        found = folders.read(folder, "sweep", ("sweep",), {"over": dict, "status": str}, trust=trust)
-        over = {str(path): _listed(values, folder) for path, values in found.manifest.pop("over").items()}
-        folders.need(folder, found, {"sweep": ("point", *over, *FIGURES)})
-        return cls(found.scenario, over, found.tables["sweep"], found.manifest)
+        saved = folders.read(folder, "sweep", ("sweep",), {"over": dict, "status": str}, trust=trust)
+        over = {str(path): _listed(values, folder) for path, values in saved.manifest.pop("over").items()}
+        folders.need(folder, saved, {"sweep": ("point", *over, *FIGURES)})
+        return cls(saved.scenario, over, saved.tables["sweep"], saved.manifest)
 
 
 def sweep(
@@ -165,26 +147,30 @@ def sweep(
     over = merged(scenario, over)
     options = Options(device, timing_only, trusted=scenario.trusted)
     check_device(device, timing_only)
-    found = points(scenario, over, options)
-    files = {file: one for point in found for file, one in contents(point.scenario).items()}
-    jobs = _jobs(found)
+    grid = points(scenario, over, options)
+    files = {file: content for point in grid for file, content in contents(point.scenario).items()}
+    jobs = jobs_of(grid)
     started = time.perf_counter()
     with folders.learned(cache, needed=(ray is not None or (workers or 1) > 1) and not timing_only) as folder:
-        pool, count = _pool(RunExecutor(replace(options, cache=folder)), workers, ray, found)
-        dispatcher = _Dispatcher(found, jobs, pool, min(count, len(jobs)), progress)
+        pool = _open_pool(replace(options, cache=folder), workers, ray, jobs)
+        tally = Tally(jobs, pool.workers)
         try:
-            dispatcher.work()
+            results = _simulate(pool, jobs, tally, progress)
         finally:
             pool.close()
-    results = dispatcher.results
-    table = sweep_table(over, _rows(found, jobs, results))
+    rows = [
+        {"point": job.point.number, "values": job.point.values, **results[job].row}
+        for job in jobs
+        if job in results
+    ]
+    table = sweep_table(over, rows)
     manifest = {
-        **dispatcher.counts(),
+        **tally.counts(),
         "broken_points": int(table.loc[table["status"] != "completed", "point"].nunique()),
         "status": "completed" if len(results) == len(jobs) else "interrupted",
         "device": device,
         "timing_only": timing_only,
-        "workers": count,
+        "workers": (workers or 1) if ray is None else pool.workers,
         "ray": ray or "",
         "real_s": round(time.perf_counter() - started, 3),
         "scenario": fingerprint(_resolved(scenario, over), files),
@@ -195,185 +181,42 @@ def sweep(
     return Sweep(scenario, over, table, manifest)
 
 
-def _jobs(found: Sequence[Point]) -> list[Job]:
-    """Return the runs of all points that can be simulated, in the order of the table."""
-    runs = [
-        (point.number, variant, seed, learning_key(point.scenario, variant, seed))
-        for point in found
-        if not point.problems
-        for variant, seed in _runs(point)
-    ]
-    return [Job(number, *run) for number, run in enumerate(runs)]
-
-
-def _rows(
-    found: Sequence[Point], jobs: Sequence[Job], results: Mapping[Job, Result]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows in order: those of each point's runs, or one per run that a broken point lacks."""
-    by_point: dict[int, list[Result]] = {}
-    for job in jobs:
-        if job in results:
-            by_point.setdefault(job.point, []).append(results[job])
-    for point in found:
-        own = by_point.get(point.number, [])
-        if point.problems:
-            own = [failed(point.scenario, *run, point.error) for run in _runs(point)]
-        for result in own:
-            yield {"point": point.number, "values": point.values, **result.row}
-
-
-def _runs(point: Point) -> list[tuple[int, int]]:
-    """Return variant and seed of each of a point's runs; of the scenario's own where it has none."""
-    return list(product(range(len(point.scenario.variants)), point.scenario.seeds))
-
-
-def _pool(
-    executor: RunExecutor, workers: int | None, ray: str | None, found: Sequence[Point]
-) -> tuple[WorkerPool, int]:
+def _open_pool(options: Options, workers: int | None, ray: str | None, jobs: Sequence[Job]) -> Pool:
+    make_runner = partial(SweepRunner, options)
     if ray is None:
-        count = workers or 1
-        return (ProcessPool(executor) if count > 1 else InlinePool(executor)), count
-    from sflsim.workers.ray_pool import RayPool, refuse_main
+        possible = sum(not job.point.problems for job in jobs)
+        return open_pool(make_runner, min(workers or 1, possible), tries=TRIES)
+    from sflsim.workers.ray_backend import RayBackend, refuse_main
 
-    refuse_main(algorithm_of(one) for point in found for one in point.scenario.variants)
-    pool = RayPool(ray, executor, workers, executor.options.cache)
-    return pool, pool.workers
-
-
-class _Dispatcher:
-    """Gives the runs to the workers, takes in what comes of them, replaces who dies."""
-
-    def __init__(
-        self,
-        found: Sequence[Point],
-        jobs: Sequence[Job],
-        pool: WorkerPool,
-        workers: int,
-        progress: SweepCallback | None,
-    ) -> None:
-        self.results: dict[Job, Result] = {}
-        self._points = found
-        self._jobs = jobs
-        self._pool = pool
-        self._workers = workers
-        self._progress = progress
-        self._schedule = Schedule(jobs, close=workers == 1)
-        self._places: dict[int, str] = {}
-        self._working: dict[int, Job] = {}
-        self._open = Counter(job.point for job in jobs)
-        impossible = [point for point in found if point.problems]
-        self._impossible_runs = sum(len(_runs(point)) for point in impossible)
-        self._tally = _Tally(points_done=len(impossible), broken=self._impossible_runs)
-        self._failed_starts = 0
-        self._lost = 0
-        self._started = time.perf_counter()
-
-    def work(self) -> None:
-        """Do all runs, or as many as there are before an interrupt."""
-        try:
-            for _ in range(self._workers):
-                self._pool.start_worker()
-            while self._schedule.left:
-                for event in self._pool.events():
-                    self._take(event)
-                self._assign()
-        except KeyboardInterrupt:
-            return
-
-    def _assign(self) -> None:
-        for worker, place in self._places.items():
-            if worker not in self._working and (job := self._schedule.next(place)) is not None:
-                self._working[worker] = job
-                self._pool.submit(worker, (self._points[job.point].scenario, job.variant, job.seed))
-
-    def _take(self, event: Event) -> None:
-        if event.place:
-            self._failed_starts = 0
-            self._places[event.worker] = event.place
-        elif event.result is not None:
-            job = self._working.pop(event.worker)
-            self._schedule.done(job, event.result.trained)
-            self._note(job, event.result)
-        else:
-            self._replace_worker(event.worker)
-
-    def _replace_worker(self, worker: int) -> None:
-        """Hire another in place of a dead worker, and let what it did be done again."""
-        self._lost += 1
-        place, job = self._places.pop(worker, None), self._working.pop(worker, None)
-        if place is None:
-            self._failed_starts += 1
-            if self._failed_starts == MAX_DEATHS:
-                raise SflsimError(
-                    "worker processes die as they start (out of memory, or the main part of the script "
-                    "is not guarded with if __name__ == '__main__')"
-                )
-        elif place not in self._places.values():
-            self._schedule.lost(place)
-        if job is not None and not self._schedule.died(job):
-            scenario = self._points[job.point].scenario
-            error = f"its worker process died {MAX_DEATHS} times (out of memory, or killed)"
-            self._note(job, failed(scenario, job.variant, job.seed, error))
-        if self._schedule.left > len(self._working):
-            self._pool.start_worker()
-
-    def _note(self, job: Job, result: Result) -> None:
-        self.results[job] = result
-        self._open[job.point] -= 1
-        self._tally.add(result, last_of_its_point=not self._open[job.point])
-        if self._progress is not None:
-            self._progress(self._so_far())
-
-    def counts(self) -> dict[str, Any]:
-        """Return what the sweep took: runs, trainings, calls computed, workers lost."""
-        now = self._so_far()
-        counted = ("points", "runs", "trainings", "shared", "broken", "workers_lost")
-        calls = dict(sorted(self._tally.calls.items()))
-        return {**{name: getattr(now, name) for name in counted}, "computed_calls": calls}
-
-    def _so_far(self) -> SweepProgress:
-        tally, left = self._tally, self._schedule.left
-        to_train = min(left, self._schedule.trainings_left)
-        train_s = tally.training_s / tally.trainings if tally.trainings else math.nan
-        share_s = tally.sharing_s / tally.shared if tally.shared else 0.0
-        train_left_s = to_train * train_s if to_train else 0.0
-        return SweepProgress(
-            points_done=tally.points_done,
-            points=len(self._points),
-            runs_done=self._impossible_runs + len(self.results),
-            runs=self._impossible_runs + len(self._jobs),
-            trainings=tally.trainings,
-            shared=tally.shared,
-            broken=tally.broken,
-            workers_lost=self._lost,
-            real_s=time.perf_counter() - self._started,
-            left_s=(train_left_s + (left - to_train) * share_s) / max(1, self._workers),
-        )
+    refuse_main(algorithm_of(variant) for job in jobs for variant in job.point.scenario.variants)
+    backend = RayBackend(ray, make_runner, workers)
+    return Pool(backend, backend.workers, tries=TRIES)
 
 
-@dataclass
-class _Tally:
-    """What the runs that have ended came to."""
+def _simulate(
+    pool: Pool, jobs: Sequence[Job], tally: Tally, progress: SweepCallback | None
+) -> dict[Job, Result]:
+    """Return the result of each run, or of as many as there are before an interrupt."""
+    results = {job: failed(*_task(job), job.point.error) for job in jobs if job.point.problems}
+    order = Order([job for job in jobs if job not in results], by_group=pool.workers == 1)
+    try:
+        for job, future in pool.each(order.next, _task):
+            try:
+                results[job] = future.result()
+            except WorkerDied:
+                error = f"its worker process died {TRIES} times (out of memory, or killed)"
+                results[job] = failed(*_task(job), error)
+            order.ended(job)
+            tally.add(job, results[job], pool.lost)
+            if progress is not None:
+                progress(tally.progress)
+    except KeyboardInterrupt:
+        pass
+    return results
 
-    points_done: int
-    broken: int
-    trainings: int = 0
-    training_s: float = 0.0
-    shared: int = 0
-    sharing_s: float = 0.0
-    calls: Counter[str] = field(default_factory=Counter)
 
-    def add(self, result: Result, last_of_its_point: bool) -> None:
-        """Count a run."""
-        self.points_done += last_of_its_point
-        self.broken += result.row["status"] != "completed"
-        self.calls.update(result.computed)
-        if result.trained:
-            self.trainings += 1
-            self.training_s += result.real_s
-        elif result.row["status"] != "failed":
-            self.shared += 1
-            self.sharing_s += result.real_s
+def _task(job: Job) -> tuple[Scenario, int, int]:
+    return job.point.scenario, job.variant, job.seed
 
 
 def _resolved(scenario: Scenario | Saved, over: Mapping[str, list[Any]]) -> str:

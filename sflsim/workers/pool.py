@@ -1,150 +1,160 @@
-"""Workers behind one port: this process itself, or processes beside it.
+"""The one pool of workers, for runs, sweeps and plans: does tasks, replaces workers that die.
 
-A pool starts workers, submits tasks to them and reports what happens to them, deaths included. It knows no
-scenario: what a worker runs is handed in.
+It knows a runner, which does any task, and no scenario. A worker is started only when a task waits for it.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import time
 from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from sflsim.errors import tell_warnings_plainly
+from sflsim.errors import SflsimError
+from sflsim.workers.backends import Backend, InlineBackend, ProcessBackend, Runner, Task, Tell
 
-HERE = "here"
-CLOSING_S = 5.0
+MAX_FAILED_STARTS = 3
 
-Task = tuple[Any, ...]
-"""The arguments of one call of a runner."""
-
-
-class Runner(Protocol):
-    """What each worker holds: does one task after another."""
-
-    def run(self, *task: Any) -> Any:
-        """Do a task and return its result."""
-
-    def close(self) -> None:
-        """Give back what it holds."""
+Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Event:
-    """What happened to a worker: ready at a place, done with a result, or (neither) dead."""
-
-    worker: int
-    place: str = ""
-    result: Any = None
+class WorkerDied(SflsimError):
+    """The worker that did a task has died, as often as the task was tried."""
 
 
-class WorkerPool(Protocol):
-    """Workers that do one task at a time."""
-
-    def start_worker(self) -> None:
-        """Start one more worker; an event tells when it is ready."""
-
-    def submit(self, worker: int, task: Task) -> None:
-        """Let a worker that is ready or done begin a task."""
-
-    def events(self) -> list[Event]:
-        """Wait until something happens, or a little while, and return what did."""
-
-    def close(self) -> None:
-        """Let all workers go, also those at work."""
+@dataclass(eq=False)
+class _Call:
+    task: Task
+    future: Future[Any] = field(default_factory=Future)
+    deaths: int = 0
 
 
-class InlinePool:
-    """The process at hand does all tasks itself, one after another."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._events: deque[Event] = deque()
-
-    def start_worker(self) -> None:
-        """Be ready."""
-        self._events.append(Event(0, HERE))
-
-    def submit(self, worker: int, task: Task) -> None:
-        """Do the task at once."""
-        self._events.append(Event(worker, result=self._runner.run(*task)))
-
-    def events(self) -> list[Event]:
-        """Return what was done."""
-        happened = list(self._events)
-        self._events.clear()
-        return happened
-
-    def close(self) -> None:
-        """Close the store."""
-        self._runner.close()
+def ignore(message: Any) -> None:
+    """Ignore a message."""
 
 
-class ProcessPool:
-    """Worker processes of this machine, started afresh so that they share no state with this one."""
+class Pool:
+    """Does tasks on up to `workers` workers; futures are set in the thread that waits for them."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._context = multiprocessing.get_context("spawn")
-        self._workers: dict[int, tuple[Any, Connection]] = {}
-        self._busy: set[int] = set()
-        self._started = 0
+    def __init__(self, backend: Backend, workers: int, *, tries: int = 1, on_message: Tell = ignore) -> None:
+        """A task whose worker dies is done again until it was tried `tries` times."""
+        self.workers = workers
+        self.lost = 0
+        """Workers that have died."""
+        self._backend = backend
+        self._tries = tries
+        self._on_message = on_message
+        self._waiting: deque[_Call] = deque()
+        self._starting: set[int] = set()
+        self._idle: list[int] = []
+        self._busy: dict[int, _Call] = {}
+        self._items: dict[Future[Any], Any] = {}  # of `each`: what it has not yet yielded
+        self._failed_starts = 0
 
-    def start_worker(self) -> None:
-        """Start a process."""
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._runner), daemon=True)
-        process.start()
-        theirs.close()
-        self._workers[self._started] = (process, ours)
-        self._started += 1
+    def submit(self, *task: Any) -> Future[Any]:
+        """Return the future of a task."""
+        call = _Call(task)
+        self._waiting.append(call)
+        self._assign()
+        return call.future
 
-    def submit(self, worker: int, task: Task) -> None:
-        """Send a task; that its process is dead shows in the next events."""
-        self._busy.add(worker)
-        with suppress(OSError):
-            self._workers[worker][1].send(task)
+    def wait(self, futures: Sequence[Future[Any]]) -> None:
+        """Wait until one of the futures is done.
 
-    def events(self) -> list[Event]:
-        """Return results, and the deaths of those whose pipe has broken."""
-        workers = {pipe: worker for worker, (_, pipe) in self._workers.items()}
-        return [self._event(workers[pipe], pipe) for pipe in wait(list(workers), 0.5)]  # type: ignore[index, arg-type]
+        Raises:
+            SflsimError: workers die as they start.
+        """
+        while not any(future.done() for future in futures):
+            self._take_events()
+            self._assign()
 
-    def _event(self, worker: int, pipe: Connection) -> Event:
-        self._busy.discard(worker)
-        try:
-            message = pipe.recv()
-        except (EOFError, OSError):
-            process, _ = self._workers.pop(worker)
-            process.join()
-            pipe.close()
-            return Event(worker)
-        return Event(worker, HERE) if message == HERE else Event(worker, result=message)
+    def each(
+        self, next_item: Callable[[], Item | None], task_of: Callable[[Item], Task]
+    ) -> Iterator[tuple[Item, Future[Any]]]:
+        """Do the task of each item; yield item and future as they end.
 
-    def close(self) -> None:
-        """End all processes: those at work at once, the others when they have closed their stores."""
-        for worker, (process, pipe) in self._workers.items():
-            pipe.close()
-            if worker in self._busy:
-                process.terminate()
-        for process, _ in self._workers.values():
-            process.join(CLOSING_S)
-            process.terminate()
-            process.join()
-        self._workers.clear()
+        An item is taken when a worker is free for it; None means that there is none until another has ended.
 
-
-def _serve(pipe: Connection, runner: Runner) -> None:
-    """Do tasks until the pipe is closed; Ctrl-C is the parent's affair."""
-    tell_warnings_plainly()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        pipe.send(HERE)
+        Raises:
+            SflsimError: workers die as they start.
+        """
         while True:
-            pipe.send(runner.run(*pipe.recv()))
-    except (EOFError, OSError):
-        runner.close()
+            while len(self._items) < self.workers and (item := next_item()) is not None:
+                self._items[self.submit(*task_of(item))] = item
+            if not self._items:
+                return
+            self.wait(list(self._items))
+            yield from self._ended()
+
+    def halt(self, patience_s: float) -> Iterator[tuple[Any, Future[Any]]]:
+        """Let each busy worker stop at its next message; yield the items that end in time."""
+        self._waiting.clear()
+        for worker in self._busy:
+            self._backend.submit(worker, None)
+        deadline_s = time.monotonic() + patience_s
+        while self._busy and time.monotonic() < deadline_s:
+            self._take_events()
+        yield from self._ended()
+
+    def close(self) -> None:
+        """End all workers, the busy ones at once."""
+        self._backend.close({*self._busy, *self._starting})
+
+    def _ended(self) -> Iterator[tuple[Any, Future[Any]]]:
+        for future in [future for future in self._items if future.done()]:
+            yield self._items.pop(future), future
+
+    def _assign(self) -> None:
+        while self._waiting and self._idle:
+            worker, call = self._idle.pop(), self._waiting.popleft()
+            self._backend.submit(worker, call.task)
+            self._busy[worker] = call
+        while len(self._starting) < min(len(self._waiting), self.workers - len(self._busy)):
+            self._starting.add(self._backend.start_worker())
+
+    def _take_events(self) -> None:
+        for worker, kind, value in self._backend.events():
+            if kind == "message":
+                self._on_message(value)
+            elif kind == "ready":
+                self._failed_starts = 0
+                self._starting.remove(worker)
+                self._idle.append(worker)
+            elif kind == "died":
+                self._remove(worker)
+            else:
+                future = self._busy.pop(worker).future
+                self._idle.append(worker)
+                (future.set_result if kind == "returned" else future.set_exception)(value)
+
+    def _remove(self, worker: int) -> None:
+        """Forget a worker that died; another does its task."""
+        self.lost += 1
+        if worker in self._starting:
+            self._starting.remove(worker)
+            self._failed_starts += 1
+            if self._failed_starts == MAX_FAILED_STARTS:
+                raise SflsimError(
+                    "worker processes die as they start (out of memory, or the main part of the script "
+                    "is not guarded with if __name__ == '__main__')"
+                )
+        elif worker in self._idle:
+            self._idle.remove(worker)
+        else:
+            call = self._busy.pop(worker)
+            call.deaths += 1
+            if call.deaths < self._tries:
+                self._waiting.appendleft(call)
+            else:
+                advice = "a worker process died (out of memory, or killed); try again with fewer --workers"
+                call.future.set_exception(WorkerDied(advice))
+
+
+def open_pool(
+    make_runner: Callable[[], Runner], workers: int, *, tries: int = 1, on_message: Tell = ignore
+) -> Pool:
+    """Return a pool of processes; of one worker, which is this process."""
+    backend = ProcessBackend(make_runner) if workers > 1 else InlineBackend(make_runner(), on_message)
+    return Pool(backend, workers, tries=tries, on_message=on_message)

@@ -49,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"record"},
     "report": {"errors", "formatting", "provenance", "metrics"},
     "session": {*BASE, *PLANES, "registry", "simulation", "scenario"},
-    "experiment": {*BASE, *PLANES, *TABLES, "provenance", "simulation", "scenario", "session"},
+    "experiment": {*BASE, *PLANES, *TABLES, "provenance", "simulation", "scenario", "session", "workers"},
     "retime": {*BASE, *PLANES, "registry", "simulation", "scenario", "session"},
     "diagnostics": {
         *BASE,
@@ -63,7 +63,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "sweeps": {*BASE, *PLANES, *RUNS, "simulation", "report", "workers"},
     "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime"},
-    "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer"},
+    "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer", "workers"},
     "terminal": {*BASE, *PLANES, *USES, "experiment", "report", "scenario"},
     "cli": {*BASE, *PLANES, *USES, *RUNS, "metrics", "terminal"},
     "__init__": {"provenance", "errors", "learning", "registry", "scenario", "experiment", *USES},

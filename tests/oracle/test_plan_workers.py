@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import pytest
 from planned import MU_SPLITFED, SPLITFED_V1, planned
 
 import sflsim
-from sflsim.planner import plan as planning
 from sflsim.planner import workers
 from sflsim.planner.plan import Plan, plan
-from sflsim.planner.workers import Workers
+from sflsim.planner.trainings import train
+from sflsim.workers.backends import Event, Runner, Task
+from sflsim.workers.pool import ignore
 
 pytest.importorskip("torch")
 
@@ -38,61 +41,52 @@ def whole(found: Plan, folder: Path) -> list[bytes]:
     return [(folder / name).read_bytes() for name in sorted(path.name for path in folder.iterdir())]
 
 
-class Eager(Workers):
-    """Workers without processes: every job is done in this one, at once or, by chance, somewhat later."""
+class AnyOrder:
+    """Three workers without processes: each does its task when, by chance, it is asked for what happened."""
 
-    def __init__(self, count: int = 3) -> None:
-        super().__init__(3)
-        self.submitted = 0
-        self._order = random.Random(0)
-        self._waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+    def __init__(self, make_runner: Callable[[], Runner]) -> None:
+        self.runner = make_runner()
+        self.events_to_come: list[Callable[[], Event]] = []
+        self.started = self.trainings = 0
+        self.order = random.Random(0)
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        self.submitted += 1
-        future: Future[Any] = Future()
-        self._waiting.append((future, lambda: function(*arguments)))
-        self._order.shuffle(self._waiting)
-        self.do()
-        return future
+    def start_worker(self) -> int:
+        self.started += 1
+        self.events_to_come.append(partial(Event, self.started, "ready"))
+        return self.started
 
-    def do(self, every: bool = False) -> None:
-        """Do some of what waits, or all."""
-        while self._waiting and (every or self._order.random() < 0.5):
-            future, work = self._waiting.pop()
-            future.set_result(work())
+    def submit(self, worker: int, task: Task | None) -> None:
+        assert task is not None
+        self.trainings += task[0] is train
+        self.events_to_come.append(lambda: Event(worker, "returned", self.runner.run(ignore, *task)))
 
-    def pay(self, each_s: float, left: int) -> bool:
-        return True
+    def events(self) -> Iterator[Event]:
+        self.order.shuffle(self.events_to_come)
+        yield self.events_to_come.pop()()
+
+    def close(self, busy: Collection[int]) -> None:
+        self.runner.close()
 
 
 @pytest.mark.parametrize("search", [{}, {"exact_up_to": 0, "trainings": 4}], ids=["exact", "guessed"])
 def test_what_is_done_ahead_changes_nothing(
     search: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Clocks and trainings in any order, also such as are never asked for."""
+    """Clocks and trainings in any order, also those that the plan never asks for."""
     alone = plan(scenario(**search))
-    made: list[Eager] = []
+    backends: list[AnyOrder] = []
 
-    def eager(count: int) -> Eager:
-        made.append(Eager(count))
-        return made[-1]
+    def any_order(make_runner: Callable[[], Runner]) -> AnyOrder:
+        backends.append(AnyOrder(make_runner))
+        return backends[-1]
 
-    def until_done(futures: list[Future[Any]]) -> None:
-        made[-1].do(every=not any(future.done() for future in futures))
-
-    real = workers.result
-
-    def waited(future: Future[Any]) -> Any:
-        made[-1].do(every=not future.done())
-        return real(future)
-
-    monkeypatch.setattr(planning, "Workers", eager)
-    monkeypatch.setattr("sflsim.planner.trainings.first_done", until_done)
-    monkeypatch.setattr(workers, "result", waited)
+    monkeypatch.setattr(workers, "WORTH_S", 0.0)
+    monkeypatch.setattr("sflsim.workers.pool.ProcessBackend", any_order)
     several = plan(scenario(**search), workers=3)
     assert whole(several, tmp_path / "several") == whole(alone, tmp_path / "alone")
-    (pool,) = made
-    assert pool.submitted > alone.manifest["trainings"] + alone.manifest["timed"]  # some of it ahead
+    (backend,) = backends
+    assert backend.started > 1
+    assert backend.trainings > alone.manifest["trainings"]  # some of it ahead
 
 
 def test_processes_make_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,15 +98,16 @@ def test_processes_make_the_same_plan(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [line for line in lines if line.startswith("timed 6 / 6")]
     assert any(line.startswith("training 1 / ") and " at most: " in line for line in lines)
     assert any(line.startswith("timed under other assumptions 1 / ") for line in lines)
-    assert not workers.multiprocessing.active_children()
+    assert not multiprocessing.active_children()
 
 
 def test_a_worker_that_dies_ends_the_plan_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "WORTH_S", 0.0)
-    monkeypatch.setattr(workers, "serve_parent", _dies)
+    monkeypatch.setattr(workers, "Caller", Deadly)
     with pytest.raises(sflsim.SflsimError, match=r"a worker process died .* fewer --workers"):
         plan(scenario(), workers=2)
 
 
-def _dies() -> None:
-    raise SystemExit(1)
+class Deadly(workers.Caller):
+    def run(self, *_: Any) -> Any:
+        os._exit(1)

@@ -15,7 +15,8 @@ from sflsim.retime.traffic import Traffic
 from sflsim.rows import Span
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session, SessionCache
-from sflsim.sweeps.runner import RunExecutor
+from sflsim.sweeps.runner import SweepRunner
+from sflsim.workers.pool import ignore
 
 VARIANTS: list[dict[str, Any]] = [
     {"algorithm": "splitfed-v1", "local_iterations": 2},
@@ -118,7 +119,7 @@ def test_timings_and_points_of_a_sweep_keep_no_spans(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Recorder, "final_spans", counted)
     one = scenario(VARIANTS[0])
     timed(one, keep=False)
-    row = RunExecutor(Options(timing_only=True)).run(one, 0, 1).row
+    row = SweepRunner(Options(timing_only=True)).run(ignore, one, 0, 1).row
     assert left == [0, 0]
     outcome = Session(one, Options(timing_only=True)).run(0, 1, lambda row: None)
     assert left[2] > 100

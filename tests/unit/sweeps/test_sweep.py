@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from typer.testing import CliRunner
 
 import sflsim
 from sflsim.cli import app
-from sflsim.errors import RunError, ScenarioError, SflsimError
+from sflsim.errors import RunError, ScenarioError
 from sflsim.scenario.sweep_block import read_over
-from sflsim.sweeps.runner import Job, RunExecutor
-from sflsim.sweeps.schedule import MAX_DEATHS, Schedule
+from sflsim.session import Options
+from sflsim.sweeps.grid import points
+from sflsim.sweeps.order import Order, jobs_of
+from sflsim.sweeps.runner import Result, SweepRunner
 from sflsim.sweeps.sweep import Sweep, SweepProgress
-from sflsim.workers.pool import Event, Task
+from sflsim.workers.backends import Tell
 
 VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed"}]
 OVER = {"server.compute": ["4 FLOP/s", "8 FLOP/s", "2 FLOP/s"], "variants[mu].tau": [1, 2]}
@@ -103,7 +106,7 @@ def test_workers_change_nothing(whole: Sweep, tmp_path: Path) -> None:
     other.save(tmp_path / "two")
     for name in ("sweep.parquet", "sweep.csv", "scenario.yaml"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert other.manifest["trainings"] <= 7  # the killed one may have begun anew
+    assert other.manifest["trainings"] <= 7  # the killed one may have begun again
 
 
 def test_save_and_load(whole: Sweep, tmp_path: Path) -> None:
@@ -374,82 +377,39 @@ def test_no_heading_is_broken_within_a_word(
 # Who computes what.
 
 
-def jobs(*keys: str) -> list[Job]:
-    return [Job(number, number, 0, 0, key) for number, key in enumerate(keys)]
-
-
-def test_leaders_first_then_siblings_where_they_learned() -> None:
-    """One of each group is begun; siblings wait for it, and stay where its store is."""
-    a, b, c, d = work = jobs("x", "x", "y", "x")
-    schedule = Schedule(work)
-    assert (schedule.next("here"), schedule.next("there")) == (a, c)
-    assert schedule.next("here") is None
-    schedule.done(a, trained=True)
-    assert schedule.next("there") is None
-    assert schedule.next("here") == b
-    schedule.done(b, trained=True)  # it shared nothing: the others may go anywhere
-    assert schedule.next("there") == d
-    for job in (c, d):
-        schedule.done(job, trained=True)
-    assert schedule.left == 0
-
-
-def test_the_dead_are_replaced_but_not_for_ever() -> None:
-    """A run is given out again when its worker dies, and given up at the third death."""
-    work = jobs("x", "x")
-    schedule = Schedule(work)
-    for death in range(1, MAX_DEATHS + 1):
-        assert schedule.next("here") == work[0]
-        assert schedule.died(work[0]) == (death < MAX_DEATHS)
-    assert schedule.next("here") == work[1]  # a new leader
-    schedule.done(work[1], trained=True)
-    assert schedule.left == 0
-
-
-def test_a_lost_place_is_learned_anew() -> None:
-    """Siblings of a place where nobody is left find a new leader elsewhere."""
-    work = jobs("x", "x", "x")
-    schedule = Schedule(work)
-    schedule.next("here")
-    schedule.done(work[0], trained=True)
-    schedule.lost("here")
-    assert schedule.next("there") == work[1]
-    assert schedule.next("there") is None
-
-
-class Deadly:
-    """A pool whose workers die of one run, or as they start."""
-
-    def __init__(self, of_seed: int | None) -> None:
-        self.of_seed = of_seed
-        self.happened: list[Event] = []
-        self.started = 0
-        self.executor = RunExecutor(sflsim.session.Options(timing_only=True))  # type: ignore[attr-defined]
-
-    def start_worker(self) -> None:
-        self.happened.append(Event(self.started, "" if self.of_seed is None else "here"))
-        self.started += 1
-
-    def submit(self, worker: int, task: Task) -> None:
-        dead = task[2] == self.of_seed
-        self.happened.append(Event(worker) if dead else Event(worker, result=self.executor.run(*task)))
-
-    def events(self) -> list[Event]:
-        happened, self.happened = self.happened, []
-        return happened
-
-    def close(self) -> None:
-        pass
+def test_each_training_begins_once_and_its_followers_come_after() -> None:
+    """With several workers all leaders come first; one worker finishes a group before the next."""
+    jobs = jobs_of(
+        points(scenario(variants=VARIANTS[:1]), {"server.slots": [1, 2]}, Options(timing_only=True))
+    )
+    first, other, follower, last = jobs  # seeds 0 and 1 of two points that learn alike
+    several, single = Order(jobs, by_group=False), Order(jobs, by_group=True)
+    assert [several.next() for _ in range(3)] == [first, other, None]
+    several.ended(other)
+    assert (several.next(), several.next()) == (last, None)
+    several.ended(last)
+    several.ended(first)
+    assert (several.next(), several.next()) == (follower, None)
+    assert single.next() == first
+    single.ended(first)
+    assert [single.next() for _ in range(3)] == [follower, other, None]
+    single.ended(other)
+    assert single.next() == last
 
 
 def test_a_deadly_run_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that kills its workers is given up with its error; workers that never start end the sweep."""
-    from sflsim.sweeps import sweep as module
-
-    monkeypatch.setattr(module, "_pool", lambda *_: (Deadly(of_seed=1), 2))
-    done = sflsim.sweep(scenario(), {"server.slots": [1]}, timing_only=True)
+    """A run that kills its workers is given up at the third death; the others are computed."""
+    monkeypatch.setattr("sflsim.sweeps.sweep.SweepRunner", Deadly)
+    done = sflsim.sweep(scenario(), {"server.slots": [1]}, workers=2, timing_only=True)
     assert list(done.table["status"]) == ["completed", "failed"] * 2
     assert done.table["error"].str.contains("died 3 times").sum() == 2
-    monkeypatch.setattr(module, "_pool", lambda *_: (Deadly(of_seed=None), 2))
-    with pytest.raises(SflsimError, match="__name__"):
-        sflsim.sweep(scenario(), {"server.slots": [1]}, timing_only=True)
+    assert done.manifest["workers_lost"] == 6
+
+
+class Deadly(SweepRunner):
+    """Ends its process in every run under seed 1."""
+
+    def run(self, tell: Tell, scenario: sflsim.Scenario, variant: int, seed: int) -> Result:
+        if seed == 1:
+            os._exit(1)
+        return super().run(tell, scenario, variant, seed)

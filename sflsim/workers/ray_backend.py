@@ -1,6 +1,6 @@
 """Workers on a Ray cluster (the extra `ray`): an actor each, replaced when it dies.
 
-Every machine of the cluster needs sflsim installed. Ray is imported when a pool is made.
+Every machine of the cluster needs sflsim installed. Ray is imported when a backend is made.
 """
 
 from __future__ import annotations
@@ -8,71 +8,74 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from sflsim.errors import SflsimError
-from sflsim.workers.pool import HERE, Event, Runner, Task
+from sflsim.workers.backends import Event, Runner, Task
 
 WAIT_S = 0.5
 CONNECT_TIMEOUT_S = 10.0
 
 
-class RayPool:
+class RayBackend:
     """Actors on the Ray cluster at `address`: "auto" finds one that runs, "local" starts one here."""
 
-    def __init__(self, address: str, runner: Runner, workers: int | None, shared: Path | None) -> None:
-        """Reach the cluster; `shared` is a folder that the actors use as well where they find it."""
+    def __init__(self, address: str, make_runner: Callable[[], Runner], workers: int | None) -> None:
+        """Reach the cluster.
+
+        Raises:
+            SflsimError: Ray is not installed, or there is no cluster at this address.
+        """
         self._ray = _ray()
         self._connected_here = not self._ray.is_initialized()
         if self._connected_here:
             _connect(self._ray, address, workers)
         self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-        self._runner = runner
+        self._make_runner = make_runner
         self._actor = self._ray.remote(num_cpus=1, max_restarts=0)(RayWorker)
-        self._token = _token(shared)
         self._actors: dict[int, Any] = {}
-        self._pending: dict[Any, int] = {}  # what is awaited -> whose it is
+        self._pending: dict[Any, Event] = {}  # what each reference stands for once it has its value
         self._started = 0
 
-    def start_worker(self) -> None:
+    def start_worker(self) -> int:
         """Start an actor as soon as the cluster has a CPU for it."""
-        actor = self._actor.remote(self._runner, self._token)
-        self._actors[self._started] = actor
-        self._pending[actor.place.remote()] = self._started
         self._started += 1
+        actor = self._actors[self._started] = self._actor.remote(self._make_runner)
+        self._pending[actor.ready.remote()] = Event(self._started, "ready")
+        return self._started
 
-    def submit(self, worker: int, task: Task) -> None:
-        """Send a task; that its actor is dead shows in the next events."""
-        self._pending[self._actors[worker].run.remote(*task)] = worker
+    def submit(self, worker: int, task: Task | None) -> None:
+        """Send a task; an event tells if its actor is dead."""
+        self._pending[self._actors[worker].run.remote(*(task or ()))] = Event(worker, "returned")
 
-    def events(self) -> list[Event]:
-        """Return results, and the deaths of actors."""
+    def events(self) -> Iterator[Event]:
+        """Yield results, and the deaths of actors.
+
+        Raises:
+            SflsimError: a worker has failed in what is no task's.
+        """
         ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=WAIT_S)
-        return [self._event(one, self._pending.pop(one)) for one in ready]
+        for reference in ready:
+            yield self._event(reference, self._pending.pop(reference))
 
-    def _event(self, awaited: Any, worker: int) -> Event:
+    def _event(self, reference: Any, event: Event) -> Event:
         try:
-            message = self._ray.get(awaited)
-        except self._ray.exceptions.RayError as error:
-            if isinstance(error, self._ray.exceptions.RayTaskError):
-                raise SflsimError(f"a Ray worker cannot work: {error.cause}") from error
-            del self._actors[worker]
-            return Event(worker)
-        return Event(worker, message) if isinstance(message, str) else Event(worker, result=message)
+            return event._replace(value=self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError as error:
+            raise SflsimError(f"a Ray worker cannot work: {error.cause}") from error
+        except self._ray.exceptions.RayError:
+            del self._actors[event.worker]
+            return Event(event.worker, "died")
 
-    def close(self) -> None:
-        """Let the actors go, and the cluster if it was reached for this sweep."""
+    def close(self, busy: Collection[int]) -> None:
+        """Kill the actors; leave the cluster if this pool has joined it."""
         for actor in self._actors.values():
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(actor)
         self._actors.clear()
         self._pending.clear()
-        if self._token is not None:
-            self._token.unlink(missing_ok=True)
         if self._connected_here:
             self._ray.shutdown()
 
@@ -80,21 +83,15 @@ class RayPool:
 class RayWorker:
     """The actor: a runner on some machine of the cluster."""
 
-    def __init__(self, runner: Runner, token: Path | None) -> None:
-        self._runner = runner
-        self._shared = token is not None and token.exists()
+    def __init__(self, make_runner: Callable[[], Runner]) -> None:
+        self._runner = make_runner()
 
-    def place(self) -> str:
-        """Return where this runner's store is: with the driver's process, or on this machine alone."""
-        if self._shared:
-            return HERE
-        import ray
-
-        return str(ray.get_runtime_context().get_node_id())
+    def ready(self) -> None:
+        """Return when the runner is made."""
 
     def run(self, *task: Any) -> Any:
         """Do a task."""
-        return self._runner.run(*task)
+        return self._runner.run(lambda message: None, *task)
 
 
 def refuse_main(components: Iterable[type[Any]]) -> None:
@@ -151,13 +148,3 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise SflsimError(f"--ray {address}: nobody answers there ({error})") from error
-
-
-def _token(cache: Path | None) -> Path | None:
-    """Leave a mark in the store's folder, by which an actor sees whether the folder is the same."""
-    if cache is None:
-        return None
-    cache.mkdir(parents=True, exist_ok=True)
-    token = cache / f".sweep-{uuid4().hex}"
-    token.touch()
-    return token
