@@ -98,7 +98,7 @@ class Asynchronous(Algorithm):
     def _wait_for_idle(self, sim: Simulation, before: Client | None = None) -> Protocol:
         """Return an idle, available client to replace `before`; wait for one.
 
-        A vacancy for which no client will ever be available is lost for good.
+        A vacancy for which no client will ever be available stays empty.
         """
         while True:
             self._draws += 1

@@ -18,7 +18,7 @@ from sflsim.learning.costs import CostOverrides
 
 ABSENT = None
 RATES_CSV = Path(__file__).with_name("rates.csv")
-PERIOD_S = 60.0  # after which the rates of that file begin anew
+PERIOD_S = 60.0  # after which the rates of that file repeat
 MESSAGES = {  # bytes: primes, so that each size on the wire tells what was sent
     "activation": 1009,
     "labels": 13,

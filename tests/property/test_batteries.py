@@ -1,4 +1,4 @@
-"""Whatever the batteries, under any algorithm: the run ends, and nobody draws more than it has."""
+"""Batteries under every algorithm: each run ends, and no client draws more than its battery holds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_charges(clients: Any, capacity_j: dict[str, float], reason: str) -> No
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @settings(RUNS, max_examples=3)
 @given(st.data())
-def test_nobody_draws_more_than_its_battery(algorithm: str, data: st.DataObject) -> None:
+def test_no_client_draws_more_than_its_battery_holds(algorithm: str, data: st.DataObject) -> None:
     """A few fleets for each algorithm; many more in the slow test below."""
     check_batteries(algorithm, data)
 

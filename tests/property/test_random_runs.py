@@ -76,7 +76,7 @@ def check(content: dict[str, Any], run: Run) -> None:
 
 
 def comes_and_goes(content: dict[str, Any]) -> bool:
-    """Tell whether clients may vanish."""
+    """Tell whether clients may drop out."""
     return bool(content["fleet"].get("availability") or content["fleet"].get("events"))
 
 
@@ -148,7 +148,7 @@ def check_direction(link: dict[str, Any], device: Device, way: str, own: Spans, 
 
 
 def check_media(content: dict[str, Any], devices: dict[str, Device], sent: Spans, sizes: Floats) -> None:
-    """What passes a shared medium within any window is at most what its capacity lets through in it."""
+    """The bytes through a shared link within any window are at most its capacity's integral."""
     server = content["server"]
     models, others = np.isin(sizes, list(MODELS)), (sizes > 0) & ~np.isin(sizes, list(MODELS))
     for way, key in (("uplink", "down"), ("downlink", "up")):

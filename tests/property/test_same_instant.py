@@ -121,7 +121,7 @@ def test_what_fits_before_a_gap_of_a_trace_ends_there(
     assert profile.end_of(begin / 10, amount) == pytest.approx(lengths[0] / 10, rel=1e-12)
 
 
-def test_turns_within_an_instant() -> None:
+def test_priorities_within_an_instant() -> None:
     """All else of an instant comes before what is planned for it; of that, the stop comes last."""
     env = Environment()
     agenda, seen = Agenda(env), []

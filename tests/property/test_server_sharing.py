@@ -1,4 +1,6 @@
-"""Whatever arrives: places are never exceeded, and fair sharing agrees with a stepwise simulation of it."""
+"""The server under random arrivals: replica slots are never exceeded, and processor sharing agrees with a
+stepwise simulation.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def stepwise(jobs: Jobs, slots: int) -> list[float]:
 
 @settings(max_examples=150, deadline=None)
 @given(jobs=st.lists(st.tuples(TENTHS, TENTHS), min_size=1, max_size=25), slots=st.integers(1, 4))
-def test_fair_server_agrees_with_a_stepwise_one(jobs: Jobs, slots: int) -> None:
+def test_processor_sharing_agrees_with_a_stepwise_simulation(jobs: Jobs, slots: int) -> None:
     env, recorder = Environment(), Recorder()
     server = ProcessorSharingServer(env, recorder, compute_flop_per_s=1.0, slots=slots)
 
@@ -93,7 +95,7 @@ def most_held(spans: Any) -> int:
     discipline=st.sampled_from(["fifo", "fair"]),
     seed=st.integers(0, 1000),
 )
-def test_places_are_never_exceeded_and_rounds_end(
+def test_replica_slots_are_never_exceeded_and_rounds_end(
     variant: dict[str, Any], places: int, slots: int, discipline: str, seed: int
 ) -> None:
     straggler = {"kind": "exponential", "mean": "2 s"}

@@ -1,4 +1,4 @@
-"""Batteries: the very moment at which one is empty, worked out by hand and from a run without it."""
+"""Batteries: the moment at which one is empty, by hand and from a run without it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def last_span(run: Run) -> pd.Series:
         ("8.5 J", {}, ("latency", 4.0, "bytes", 0.0, 0.0, "wasted")),
     ],
 )
-def test_one_that_runs_empty_in_its_part_is_cut_there(
+def test_a_battery_that_runs_empty_ends_the_participation(
     battery: str, server: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     """Time, amount and energy by hand; nothing of the client counts, and it is in no later round."""
@@ -80,7 +80,7 @@ def test_one_that_runs_empty_in_its_part_is_cut_there(
     assert run.runs["status"].tolist() == ["completed"]
 
 
-def test_one_that_runs_empty_while_it_waits_for_the_others_has_lost_nothing() -> None:
+def test_a_battery_that_runs_empty_while_its_client_waits_loses_nothing() -> None:
     """Up to 16 s it has drawn 16 + 0.5 + 2 + 1.5 + 0.25 + 4 + 2 J; 30.25 J last for 4 s of idling more."""
     run = run_of("30.25 J")
     last = last_span(run)
@@ -90,8 +90,8 @@ def test_one_that_runs_empty_while_it_waits_for_the_others_has_lost_nothing() ->
     assert (client["energy_j"], client["idle_j"], client["rounds"]) == (30.25, 20.0, 1)
 
 
-def test_what_a_departure_cuts_is_not_drawn() -> None:
-    """Gone at 1.75 s in the middle of computing, with 3.25 J drawn; the rest is there for its return."""
+def test_a_cancelled_activity_draws_no_energy() -> None:
+    """Unavailable from 1.75 s on, while computing, with 3.25 J drawn; the rest is left for its return."""
     events = [{"at": "1.75 s", "group": "fast", "leave": True}, {"at": "2 s", "group": "fast", "join": True}]
     run = run_of("6 J", fleet={"clients": 2, "groups": groups("6 J"), "events": events})
     client = run.clients.set_index("client").loc["fast-0"]

@@ -40,7 +40,7 @@ def above_idle_j(spans: pd.DataFrame) -> pd.Series:
 
 @pytest.mark.parametrize("algorithm", ["splitfed-v1", "mu-splitfed", "fedavg", "ho-sfl", "frozen-client"])
 def test_energy_of_rounds_is_the_integral_of_power(algorithm: str) -> None:
-    """Participants are awake from the begin of each round to its end, whose times evaluations have."""
+    """Participants are awake from the start of each round to its end, whose times evaluations have."""
     run = run_of({"algorithm": algorithm}, fleet={"participants": 2})
     own = run.spans[run.spans["actor"] == run.spans["client"]]
     length_s = np.diff(run.evaluations["time_s"])  # every round is evaluated

@@ -75,7 +75,7 @@ def test_a_shared_link_is_processor_sharing(law: str) -> None:
         assert abs(mean_s - first_come_s) > 2 * half_width_s
 
 
-def test_time_is_in_proportion_to_size() -> None:
+def test_time_is_proportional_to_size() -> None:
     """In M/M/1-PS a transfer of size x takes x / (1 - load) on average: short ones are not held up."""
     rng = np.random.default_rng(9)
     sizes, gaps_s = rng.exponential(1.0, JOBS), rng.exponential(1 / 0.6, JOBS)

@@ -28,7 +28,7 @@ VARIANTS: list[dict[str, Any]] = [
 
 
 def scenario(**fleet: Any) -> Any:
-    """Return a scenario in which clients are dropped, and vanish where the fleet says so."""
+    """Return a scenario in which clients are dropped, and drop out where the fleet says so."""
     straggler = {"kind": "exponential", "mean": "8 s"}
     groups = [{**FAST, "count": 3}, {**SLOW, "count": 3}]
     group = {"clients": 6, "participants": 3, "groups": groups, "straggler": straggler}
@@ -43,7 +43,7 @@ FLEETS = [{}, {"availability": {"kind": "markov", "on": "90 s", "off": "20 s"}}]
 
 @pytest.fixture(scope="module", params=FLEETS, ids=["always there", "come and go"])
 def pair(request: pytest.FixtureRequest) -> tuple[Run, Run]:
-    """Return a run with its spans and the same run without; every few spans are folded at once."""
+    """Return a run with its spans and the same run without; the sink gets a few spans at a time."""
     content = scenario(**request.param)
     patch = pytest.MonkeyPatch()
     patch.setattr(recording, "FLUSH_SPANS", 7)
@@ -66,7 +66,7 @@ def test_the_other_tables_are_the_same(pair: tuple[Run, Run]) -> None:
 
 
 def test_clients_are_sums_of_spans(pair: tuple[Run, Run]) -> None:
-    """The clients' columns, summed by pandas from the table of spans, are those that were folded."""
+    """The clients' columns, summed by pandas from the table of spans, are those of the sink."""
     full, bare = pair
     keys = ["variant", "seed", "client"]
     own = whole(full.spans)

@@ -60,7 +60,7 @@ def test_the_round_of_a_span_is_the_update_that_came_next(run: Run) -> None:
 
 
 def test_a_full_buffer_of_contributions_makes_a_round(run: Run) -> None:
-    """Each is recorded from its begin until the server has it, which is when its last message arrives."""
+    """Each is recorded from its start until the server has it, which is when its last message arrives."""
     made = run.spans[run.spans["activity"] == "contribution"]
     assert made.groupby("round").size().tolist() == [BUFFERED["b"]] * 8
     assert made.groupby("round")["end_s"].max().tolist() == updates_s(run).tolist()

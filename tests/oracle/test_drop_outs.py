@@ -1,4 +1,4 @@
-"""A participant that vanishes: what its round learns is what docs/background/availability.md says.
+"""A participant that drops out: its round learns what docs/background/availability.md says.
 
 Every algorithm is run with real learning on three clients, of which the slowest leaves for good in
 its first part. The expectation is a run in which that client was never there: rounds of the others
@@ -78,7 +78,7 @@ def spans_of(algorithm: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("algorithm", BUILT_IN)
-def test_one_that_vanishes_before_the_server_knows_of_it_was_never_there(algorithm: str) -> None:
+def test_a_client_that_drops_out_before_the_server_has_anything_of_it_was_never_there(algorithm: str) -> None:
     """It leaves in its first computation: time, rounds and every bit of every model are the others' alone."""
     first_s = next(span.end_s for span in spans_of(algorithm) if span.activity == "compute")
     left = run(algorithm, [{"at": f"{first_s * 0.9!r} s", "group": GONE, "leave": True}])

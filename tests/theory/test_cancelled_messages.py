@@ -1,4 +1,4 @@
-"""What of a message was on the air when its client vanished, by hand, on links of its own and shared ones."""
+"""Bytes and energy of a message whose client drops out, by hand, on dedicated and shared links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fair server against closed forms: M/M/1-PS and M/G/1-PS, and two slots as M/M/2-PS.
+"""The processor-sharing server against closed forms: M/M/1-PS and M/G/1-PS, and two slots as M/M/2-PS.
 
 Each test asserts that the theoretical mean lies in a confidence interval of 99 % by batch means.
 """
@@ -19,7 +19,7 @@ JOBS, BATCHES = 60_000, 32
 
 
 def stays_s(gaps_s: np.ndarray, works_s: np.ndarray, slots: int) -> np.ndarray:
-    """Return how long each job was served by a fair server of `slots` slots."""
+    """Return how long each job was served by a processor-sharing server of `slots` slots."""
     env, recorder = Environment(), Recorder()
     server = ProcessorSharingServer(env, recorder, compute_flop_per_s=4.0, slots=slots)
 

@@ -1,4 +1,4 @@
-"""Whatever comes and goes, under any algorithm: the run ends, and nobody does anything while away."""
+"""Intermittent clients under every algorithm: each run ends, and no client acts while it is unavailable."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def assert_there(content: dict[str, Any], own: Any) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @settings(RUNS, max_examples=6)
 @given(st.data())
-def test_every_run_ends_and_nobody_works_while_away(algorithm: str, data: st.DataObject) -> None:
+def test_every_run_ends_and_no_client_works_while_unavailable(algorithm: str, data: st.DataObject) -> None:
     """A few fleets for each algorithm; many more in the slow test below."""
     content = data.draw(scenarios(algorithm))
     check(content, simulate(read(content), timing_only=True))
@@ -176,7 +176,7 @@ def test_many_more_runs_end(algorithm: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_when_all_leave_the_run_stalls_then(algorithm: str) -> None:
+def test_the_run_stalls_when_all_clients_leave(algorithm: str) -> None:
     """Status and reason say so, and the run's time is that of the last departure, not the stop's."""
     groups = [{**FAST, "count": 2}, {**SLOW, "count": 2}]
     content = data(
@@ -222,8 +222,8 @@ def test_a_run_stalls_when_the_last_client_leaves_not_when_one_might_have_come(
 
 
 @pytest.mark.parametrize("algorithm", ["gas", "zo-gas"])
-def test_one_whose_part_is_in_the_buffer_may_come_back(algorithm: str) -> None:
-    """Alone, it fills a buffer of two; it vanishes during its second part and makes another one later."""
+def test_a_client_with_a_part_in_the_buffer_may_return(algorithm: str) -> None:
+    """Alone, it fills a buffer of two; it drops out during its second part and makes another one later."""
     whole = simulate(read(left_alone(algorithm, [])), timing_only=True).spans
     pulls = whole[(whole["client"] == "slow-0") & (whole["activity"] == "downlink") & (whole["bytes"] == 16)]
     cut_s = float(pulls["start_s"].iloc[1]) + 0.5
@@ -251,7 +251,7 @@ def left_alone(algorithm: str, events: list[dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("algorithm", ["splitfed-v1", "fedasync", "sl"])
 def test_clients_that_never_stay_long_enough_stall_a_run(algorithm: str) -> None:
-    """A second of every ten minutes is too short for any part: the run is given up, and says why."""
+    """A second of every ten minutes is too short for any part: the run stalls, with the reason."""
     availability = {"kind": "markov", "on": "0.01 s", "off": "600 s"}
     content = data(
         fleet={"clients": 2, "groups": [FAST, SLOW], "availability": availability},
@@ -263,8 +263,8 @@ def test_clients_that_never_stay_long_enough_stall_a_run(algorithm: str) -> None
     assert row["reason"].endswith("1000 parts in a row were lost: clients do not stay long enough")
 
 
-def test_one_that_comes_back_is_drawn_again() -> None:
-    """Away from 9 s to 60 s: its first part is cut at 9 s, a later round has it again."""
+def test_a_client_that_returns_is_sampled_again() -> None:
+    """Away from 9 s to 60 s: its first participation is cancelled at 9 s, a later round has it again."""
     events = [{"at": "9 s", "group": "slow", "leave": True}, {"at": "60 s", "group": "slow", "join": True}]
     content = data(fleet={"clients": 2, "groups": [FAST, SLOW], "events": events}, stop={"rounds": 8})
     spans = simulate(read(content), timing_only=True).spans
@@ -276,8 +276,8 @@ def test_one_that_comes_back_is_drawn_again() -> None:
     assert later["round"].min() > 1
 
 
-def test_a_part_that_is_cut_counts_as_far_as_it_was_sent() -> None:
-    """Cut after 1.75 s of an upload of 12 bytes at 4 byte/s: 7 bytes and 1.75 s at 1 W above idling."""
+def test_a_cancelled_message_counts_the_bytes_sent() -> None:
+    """Cancelled after 1.75 s of an upload of 12 bytes at 4 byte/s: 7 bytes and 1.75 s at 1 W above idling."""
     slow = {**SLOW, "device": {**SLOW["device"], "power": POWER}}  # type: ignore[dict-item]
     whole = simulate(read(data(fleet={"clients": 2, "groups": [FAST, slow]})), timing_only=True).spans
     uplink = whole[(whole["client"] == "slow-0") & (whole["activity"] == "uplink")].iloc[0]
