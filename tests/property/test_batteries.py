@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from property.test_absence import ALGORITHMS, POWER, RUNS, check, scenarios
+from property.test_intermittent_clients import ALGORITHMS, POWER, RUNS, check, scenarios
 from support import read
 
 from sflsim.experiment.simulate import simulate
