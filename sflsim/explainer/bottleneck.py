@@ -1,4 +1,4 @@
-"""What binds: where the time of those whom a round waits for goes, by its critical path."""
+"""The bottleneck of a run: where the time on the critical paths of its rounds goes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CAUSES = {
 }
 OF_DEVICES = ("compute", "slowdown", "uplink", "downlink", "latency")
 CLEAR = 0.45
-"""From this share of its time on, one cause is said to bind."""
+"""The smallest share of the time with which a cause is called the bottleneck."""
 CERTAIN = 3.0
-"""Standard deviations from which on something is not put down to chance."""
+"""Standard deviations beyond which a difference is not put down to chance."""
 
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """Shares of the time on the critical paths: of rounds, or of contributions where nobody waits."""
+    """Shares of the time on the critical paths of rounds or, in asynchronous algorithms, of contributions."""
 
     shares: pd.Series
     """By cause of `CAUSES`, largest first; they sum to 1."""
@@ -44,9 +44,9 @@ class Bottleneck:
     fleet: dict[str, float]
     """By group, its share of the fleet."""
     last_alone: bool
-    """Whether only the last of each round counts: the algorithm has a barrier."""
+    """Whether the algorithm has a barrier, so that only the last participant of each round counts."""
     rounds: int
-    """How many were looked at."""
+    """Number of rounds, or of contributions."""
 
     @property
     def cause(self) -> str:
@@ -55,18 +55,18 @@ class Bottleneck:
 
     @property
     def stands_out(self) -> bool:
-        """Whether the first group has the last participant in most rounds, and not by chance alone."""
+        """Whether the first group has the last participant in most rounds, beyond chance."""
         return float(self.groups.iloc[0]) >= 0.5 and self.excess(str(self.groups.index[0])) > CERTAIN
 
     def excess(self, group: str) -> float:
-        """Return how far a group is waited for above its share of the fleet, in standard deviations."""
+        """Return by how many standard deviations a group is waited for more than its share of the fleet."""
         share, fleet = float(self.groups.get(group, 0.0)), self.fleet[group]
         spread = math.sqrt(fleet * (1 - fleet) / self.rounds)
         return (share - fleet) / spread if spread else 0.0
 
 
 def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | None:
-    """Return what binds in the timed runs of a point, whose spans were kept; None without spans."""
+    """Return the bottleneck in the timed runs of a point, whose spans were kept; None without spans."""
     config = scenario.variants[0]
     spans = []
     rounds, groups = [], dict[str, str]()
@@ -87,7 +87,7 @@ def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | No
 def of_path(
     path: pd.DataFrame, groups: Mapping[str, str], fleet: FleetConfig, barrier: bool
 ) -> Bottleneck | None:
-    """Return what binds on the critical paths of one variant; None where they take no time."""
+    """Return the bottleneck on the critical paths of one variant; None if they take no time."""
     length_s = (path["end_s"] - path["start_s"]) * path["weight"]
     sums = length_s.groupby(path["activity"].replace("serve", "server")).sum()
     total = float(sums.sum())
@@ -109,37 +109,43 @@ def headline(shares: pd.DataFrame) -> str:
     return f"{100 * largest['share']:.0f} % of the time is {what or largest['activity']}{whose}."
 
 
-def describe(found: Bottleneck) -> str:
-    """Return in a sentence or two what binds."""
-    group, share = str(found.groups.index[0]), float(found.groups.iloc[0])
-    often = len(found.fleet) > 1 and found.stands_out
-    whose = f" of group {group}" if found.cause in OF_DEVICES and often else ""
+def describe(bottleneck: Bottleneck) -> str:
+    """Return the bottleneck in a sentence or two."""
+    group, share = str(bottleneck.groups.index[0]), float(bottleneck.groups.iloc[0])
+    often = len(bottleneck.fleet) > 1 and bottleneck.stands_out
+    whose = f" of group {group}" if bottleneck.cause in OF_DEVICES and often else ""
     parts = [
-        f"{_named(str(cause))} {100 * part:.0f} %" for cause, part in found.shares.items() if part >= 0.05
+        f"{_named(str(cause))} {100 * part:.0f} %"
+        for cause, part in bottleneck.shares.items()
+        if part >= 0.05
     ]
-    if not found.last_alone:
+    if not bottleneck.last_alone:
         return f"Nobody waits for others. The time of a contribution goes to: {', '.join(parts)}."
-    clear = float(found.shares.iloc[0]) >= CLEAR
-    named = CAUSES.get(found.cause, found.cause)
+    clear = float(bottleneck.shares.iloc[0]) >= CLEAR
+    named = CAUSES.get(bottleneck.cause, bottleneck.cause)
     text = f"{named.capitalize()}{whose} binds." if clear else "Nothing binds alone."
     text += f" The time of the one whom a round waits for goes to: {', '.join(parts)}."
     if often:
         most = f"{100 * share:.0f} % of the rounds" if share < 0.995 else "nearly every round"
         rounds = most if share < 1 else "every round"
-        text += f" In {rounds} it is one of group {group}, {100 * found.fleet[group]:.0f} % of the fleet."
-    elif len(found.fleet) > 1:
-        text += f" {_not_clear(found)}"
+        text += (
+            f" In {rounds} it is one of group {group}, {100 * bottleneck.fleet[group]:.0f} % of the fleet."
+        )
+    elif len(bottleneck.fleet) > 1:
+        text += f" {_not_clear(bottleneck)}"
     return text
 
 
-def _not_clear(found: Bottleneck) -> str:
-    """Return whose devices the rounds wait for, where no group stands out."""
-    group = max(found.fleet, key=found.excess)
-    rounds = f"{round(float(found.groups.get(group, 0.0)) * found.rounds)} of {found.rounds} rounds"
-    text = f"In {rounds} it is one of group {group}, {100 * found.fleet[group]:.0f} % of the fleet"
-    if found.excess(group) > CERTAIN:
+def _not_clear(bottleneck: Bottleneck) -> str:
+    """Return whose devices the rounds wait for if no group stands out."""
+    group = max(bottleneck.fleet, key=bottleneck.excess)
+    rounds = (
+        f"{round(float(bottleneck.groups.get(group, 0.0)) * bottleneck.rounds)} of {bottleneck.rounds} rounds"
+    )
+    text = f"In {rounds} it is one of group {group}, {100 * bottleneck.fleet[group]:.0f} % of the fleet"
+    if bottleneck.excess(group) > CERTAIN:
         return f"{text}."
-    if found.excess(group) > 1:
+    if bottleneck.excess(group) > 1:
         return f"{text}: too few rounds to rule out chance."
     return "It is of no group more often than chance has it."
 

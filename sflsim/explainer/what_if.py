@@ -1,9 +1,9 @@
-"""What if this link, these devices or the server were twice as fast: simulated again, not guessed.
+"""What if a link, the devices of a group or the server were twice as fast: by simulating again.
 
-The clock alone runs, on the scenario with one thing changed, for as many rounds as the run made. What
-would be learned is named on the way, so it is known whether a change of timing changes the learning
-(order of arrival, an adaptive tau, a deadline): then the time to the target cannot be told without
-training, and only that of the same number of rounds is given.
+Only the clock runs, on the scenario with one change, for as many rounds as the run made. The calls of
+the math are recorded, which shows whether a change of timing changes the learning (order of arrival,
+an adaptive tau, a deadline). If so, the time to the target is unknown without training, and only the
+time of the same index of rounds is given.
 """
 
 from __future__ import annotations
@@ -48,31 +48,31 @@ WHAT_IF = {
     "same_learning": "bool",
     "share": "float64",
 }
-"""Means over the seeds: time of the run's rounds as it was and changed, the share of it that is saved, the
-same up to the target (NaN where that was not reached or is not known), whether all is learned alike; the
-share of the time that goes to what is changed (NaN where that is not one activity, or where nobody told)."""
+"""Means over the seeds: time of the run's rounds before and after the change, the share of it that is saved;
+the same up to the target (NaN if not reached or unknown); whether the learning is the same; the share of the
+time that the change makes faster (NaN if it is not one activity)."""
 
 
 @dataclass(frozen=True)
-class Clocked:
-    """When each round of one seed ended, and the name of the model then."""
+class RoundEnds:
+    """When each round of one seed ended, and the key of the model then."""
 
     time_s: Mapping[int, float]
     key: Mapping[int, str]
 
 
 def what_if(
-    scenario: Scenario, number: int, rounds: Mapping[int, int], targets: Mapping[int, int]
+    scenario: Scenario, index: int, rounds: Mapping[int, int], targets: Mapping[int, int]
 ) -> pd.DataFrame:
     """Return one row for each change of `changes`, the largest gain first, in the columns of `WHAT_IF`.
 
-    `rounds` is what variant `number` made under each seed; `targets` the round in which it came to the
-    target, for the seeds that did.
+    `rounds` is the index of rounds of variant `index` by seed; `targets` the round in which it reached
+    the target, for the seeds that did.
     """
-    alone = _alone(scenario, number, rounds)
+    alone = _alone(scenario, index, rounds)
     cache = SessionCache()
-    before = _clocked(alone, rounds, cache)
-    name, rows = scenario.variants[number].name, []
+    before = _round_ends(alone, rounds, cache)
+    name, rows = scenario.variants[index].name, []
     for change, (how, factor) in changes(scenario).items():
         try:
             other = varied(alone, how, factor)
@@ -80,15 +80,15 @@ def what_if(
             continue
         if other.to_yaml() == varied(alone, how, 1.0).to_yaml():
             continue  # nothing that can be scaled: rates from a file
-        after = _clocked(other, rounds, cache)
+        after = _round_ends(other, rounds, cache)
         rows.append((name, change, *_compared(before, after, rounds, targets)))
     table = pd.DataFrame(rows, columns=list(WHAT_IF)).astype(WHAT_IF)
     return table.sort_values("gain", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def _alone(scenario: Scenario, number: int, rounds: Mapping[int, int]) -> Scenario:
+def _alone(scenario: Scenario, index: int, rounds: Mapping[int, int]) -> Scenario:
     update = {
-        "variants": [scenario.variants[number]],
+        "variants": [scenario.variants[index]],
         "seeds": list(rounds),
         "stop": Stop(rounds=max(rounds.values())),
         "evaluate": Evaluate(every="1 round"),
@@ -99,7 +99,7 @@ def _alone(scenario: Scenario, number: int, rounds: Mapping[int, int]) -> Scenar
     return scenario.model_copy(update=update)
 
 
-def _clocked(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -> dict[int, Clocked]:
+def _round_ends(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -> dict[int, RoundEnds]:
     """Return when each round of the first variant ended under each seed."""
     keys: list[str] = []
     session = Session(
@@ -110,34 +110,34 @@ def _clocked(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -> d
         cache=cache,
     )
     session.check()
-    found = {}
+    ends = {}
     for seed in seeds:
         keys.clear()
         rows = session.run(0, seed, lambda row: None).evaluations
         times = dict(reversed([(row.round, row.time_s) for row in rows]))
-        found[seed] = Clocked(times, dict(zip([row.round for row in rows], keys, strict=True)))
-    return found
+        ends[seed] = RoundEnds(times, dict(zip([row.round for row in rows], keys, strict=True)))
+    return ends
 
 
 def _compared(
-    before: Mapping[int, Clocked],
-    after: Mapping[int, Clocked],
+    before: Mapping[int, RoundEnds],
+    after: Mapping[int, RoundEnds],
     rounds: Mapping[int, int],
     targets: Mapping[int, int],
 ) -> tuple[Any, ...]:
-    """Return the figures of one change."""
+    """Return the columns of one change."""
     same = all(
         before[seed].key.get(round) == after[seed].key.get(round)
         for seed, last in rounds.items()
         for round in {last, targets.get(seed, last)}
     )
-    times = [_mean(one, rounds) for one in (before, after)]
-    to_target = [_mean(one, targets) if same else math.nan for one in (before, after)]
+    times = [_mean(ends, rounds) for ends in (before, after)]
+    to_target = [_mean(ends, targets) if same else math.nan for ends in (before, after)]
     return (*times, _gain(*times), *to_target, _gain(*to_target), same, math.nan)
 
 
-def _mean(clocked: Mapping[int, Clocked], rounds: Mapping[int, int]) -> float:
-    times = [clocked[seed].time_s.get(round, math.nan) for seed, round in rounds.items()]
+def _mean(ends: Mapping[int, RoundEnds], rounds: Mapping[int, int]) -> float:
+    times = [ends[seed].time_s.get(round, math.nan) for seed, round in rounds.items()]
     return sum(times) / len(times) if times else math.nan
 
 
@@ -146,58 +146,61 @@ def _gain(before_s: float, after_s: float) -> float:
 
 
 def changed_activities(scenario: Scenario) -> dict[str, tuple[Sequence[str], Sequence[str]]]:
-    """Return by change, as `changes` names them, whose activities it makes faster: groups or "server"; which.
+    """Return, by name of a change, the groups (or "server") and activities that it makes faster.
 
-    Those that many share, and what is part of a longer activity only, have no entry.
+    Changes of shared links, and of only a part of an activity, have no entry.
     """
     names = scenario.fleet.group_names()
-    found: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    faster: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         "stragglers' delays half as long": (names, ["slowdown"]),
         "server twice as fast": (["server"], ["serve", "queue"]),
     }
     servers = [scenario.server.link, *([scenario.server.fed.link] if scenario.server.fed else [])]
     for name in names:
         whose = f" of group {name}" if len(names) > 1 else ""
-        found[f"devices{whose} twice as fast"] = [name], ["compute"]
-        found[f"uplink{whose} twice as fast"] = [name], ["uplink"]
-        found[f"downlink{whose} twice as fast"] = [name], ["downlink"]
-        found[f"link{whose} twice as fast"] = [name], ["uplink", "downlink"]
+        faster[f"devices{whose} twice as fast"] = [name], ["compute"]
+        faster[f"uplink{whose} twice as fast"] = [name], ["uplink"]
+        faster[f"downlink{whose} twice as fast"] = [name], ["downlink"]
+        faster[f"link{whose} twice as fast"] = [name], ["uplink", "downlink"]
         if not any(has_latency(_link(scenario, link)) for link in servers):
-            found[f"latency{whose} half as long"] = [name], ["latency"]
-    return found
+            faster[f"latency{whose} half as long"] = [name], ["latency"]
+    return faster
 
 
 def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
-    """Return what may be twice as fast: each group's devices, link and stragglers, the server's parts."""
+    """Return the changes by name: each group's devices, link and stragglers, and the server's parts."""
     names = scenario.fleet.group_names()
-    found: dict[str, tuple[Change, float]] = {}
-    for place, name in enumerate(names):
+    by_name: dict[str, tuple[Change, float]] = {}
+    for group, name in enumerate(names):
         whose = f" of group {name}" if len(names) > 1 else ""
-        found[f"devices{whose} twice as fast"] = scaling(place, "device", "devices", *COMPUTING), 2.0
-        found |= {
-            f"{part}{whose} twice as fast": (scaling(place, "link", "links", *keys), 2.0)
-            for part, keys in _parts(scenario, scenario.fleet.groups[place].link)
+        by_name[f"devices{whose} twice as fast"] = scaling(group, "device", "devices", *COMPUTING), 2.0
+        by_name |= {
+            f"{part}{whose} twice as fast": (scaling(group, "link", "links", *keys), 2.0)
+            for part, keys in _parts(scenario, scenario.fleet.groups[group].link)
         }
-        if has_latency(_link(scenario, scenario.fleet.groups[place].link)):
-            found[f"latency{whose} half as long"] = scaling(place, "link", "links", *LATENCY), 0.5
+        if has_latency(_link(scenario, scenario.fleet.groups[group].link)):
+            by_name[f"latency{whose} half as long"] = scaling(group, "link", "links", *LATENCY), 0.5
     if has_delays(scenario.fleet):
-        found["stragglers' delays half as long"] = scale_stragglers, 0.5
+        by_name["stragglers' delays half as long"] = scale_stragglers, 0.5
     if math.isfinite(scenario.server.compute):
-        found["server twice as fast"] = (lambda data, factor: scale(data["server"], "compute", factor)), 2.0
-        found["twice the server slots"] = (lambda data, factor: scale(data["server"], "slots", factor)), 2.0
+        by_name["server twice as fast"] = (lambda data, factor: scale(data["server"], "compute", factor)), 2.0
+        by_name["twice the server slots"] = (lambda data, factor: scale(data["server"], "slots", factor)), 2.0
     if _parts(scenario, scenario.server.link):
-        found["server link twice as fast"] = scaling_server_link(), 2.0
+        by_name["server link twice as fast"] = scaling_server_link(), 2.0
     if has_latency(_link(scenario, scenario.server.link)):
-        found["server link's latency half as long"] = scaling_server_link(keys=LATENCY), 0.5
+        by_name["server link's latency half as long"] = scaling_server_link(keys=LATENCY), 0.5
     if scenario.server.fed and _parts(scenario, scenario.server.fed.link):
-        found["Fed Server link twice as fast"] = scaling_server_link("fed"), 2.0
+        by_name["Fed Server link twice as fast"] = scaling_server_link("fed"), 2.0
     if scenario.server.fed and has_latency(_link(scenario, scenario.server.fed.link)):
-        found["Fed Server link's latency half as long"] = scaling_server_link("fed", keys=LATENCY), 0.5
+        by_name["Fed Server link's latency half as long"] = scaling_server_link("fed", keys=LATENCY), 0.5
     if scenario.server.memory is not None:
-        found["twice the server memory"] = (lambda data, factor: scale(data["server"], "memory", factor)), 2.0
+        by_name["twice the server memory"] = (
+            (lambda data, factor: scale(data["server"], "memory", factor)),
+            2.0,
+        )
     for name in scenario.fleet.access_points:
-        found[f"access point {name} twice as fast"] = scaling_access_point(name), 2.0
-    return found
+        by_name[f"access point {name} twice as fast"] = scaling_access_point(name), 2.0
+    return by_name
 
 
 def _link(scenario: Scenario, config: BaseModel) -> dict[str, Any]:
@@ -207,7 +210,7 @@ def _link(scenario: Scenario, config: BaseModel) -> dict[str, Any]:
 
 
 def _parts(scenario: Scenario, config: BaseModel) -> Sequence[tuple[str, Sequence[str]]]:
-    """Return what of a link can be scaled: each limited direction, or a radio channel as a whole."""
+    """Return the parts of a link that can be scaled: limited directions, or a radio channel as a whole."""
     link = _link(scenario, config)
     if link.get("kind") == "shannon":
         return [("link", ("bandwidth", "power"))]  # both doubled double W log2(1 + P h / (W N0))

@@ -1,1 +1,1 @@
-"""A scenario's clock run again, with given answers for the learning."""
+"""The clock of a scenario run again, with known or no learning."""

@@ -1,4 +1,4 @@
-"""Scenarios made from scenarios: changed data, read again; other stops and seeds."""
+"""Variations of a scenario: changed data, another stop, other seeds."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sflsim.trust import trusting
 
 
 def rebuilt(scenario: Scenario, data: dict[str, Any]) -> Scenario:
-    """Return the scenario that `data` describes; files that it names are looked for as in `scenario`.
+    """Return the scenario that `data` describes; relative files are those of `scenario`.
 
     Raises:
-        ScenarioError: it describes none.
+        ScenarioError: `data` is no valid scenario.
     """
     try:
         context = {"base_dir": scenario.source.folder, "trust": scenario.trusted}
@@ -32,7 +32,7 @@ def rebuilt(scenario: Scenario, data: dict[str, Any]) -> Scenario:
 def changed(
     scenario: Scenario, *, accuracy: float | None, seeds: Sequence[int], rounds: int | None = None
 ) -> Scenario:
-    """Return the scenario under these seeds, ended by `accuracy` and by its own stop, or after `rounds`."""
+    """Return the scenario with these seeds; it stops at `accuracy`, at its own stop or after `rounds`."""
     stop = {"accuracy": accuracy, **({} if rounds is None else {"rounds": rounds})}
     return scenario.model_copy(
         update={"stop": scenario.stop.model_copy(update=stop), "seeds": list(seeds), "plan": None}

@@ -1,4 +1,4 @@
-"""Scenarios with one rate or delay of their fleet or server scaled: what a change of it would do."""
+"""Scenarios with one rate or delay of their fleet or server scaled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sflsim.units import BASE_UNITS, NoQuantity, measure
 Data = dict[str, Any]
 Change = Callable[[Data, float], None]
 DIRECTIONS = ("up", "down", "shared")
-"""Rates of a link or an access point; those that are unlimited stay so."""
+"""Rates of a link or an access point; unlimited ones stay unlimited."""
 COMPUTING = ("compute", "forward")
 LATENCY = ("latency", "jitter")
 SET_BY_EVENTS = {
@@ -25,7 +25,7 @@ SET_BY_EVENTS = {
     "down": ("link.down",),
     "bandwidth": ("link.up", "link.down"),
 }
-"""By the figure of a device or link, what scheduled events set in its place."""
+"""By key of a device or link, the keys of the events that replace it."""
 
 
 def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:
@@ -39,22 +39,22 @@ def varied(scenario: Scenario, change: Change, factor: float) -> Scenario:
 
 
 def less_is_better(assumption: str) -> bool:
-    """Tell whether a run gains by less of what `assumptions` calls so: of times, not of rates."""
+    """Tell whether less of an assumption is better: of a time, not of a rate."""
     return assumption == "stragglers" or assumption.startswith("latency ")
 
 
 def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
-    """Yield what a scenario takes for given of its fleet and server, and how to scale it."""
+    """Yield the assumptions of a scenario about its fleet and server, and how to scale each."""
     names, fleet = scenario.fleet.group_names(), scenario.fleet
-    for place, (name, group) in enumerate(zip(names, fleet.groups, strict=True)):
+    for index, (name, group) in enumerate(zip(names, fleet.groups, strict=True)):
         whose = f"of group {name}" if len(names) > 1 else "of the devices"
-        yield f"computing {whose}", scaling(place, "device", "devices", *COMPUTING)
+        yield f"computing {whose}", scaling(index, "device", "devices", *COMPUTING)
         link = described(group.link.model_dump(mode="json"), "links", scenario.catalog)
         for direction in ("up", "down"):
             if link.get(direction) not in (None, "unlimited"):
-                yield f"{direction}link {whose}", scaling(place, "link", "links", direction)
+                yield f"{direction}link {whose}", scaling(index, "link", "links", direction)
         if has_latency(link):
-            yield f"latency {whose}", scaling(place, "link", "links", *LATENCY)
+            yield f"latency {whose}", scaling(index, "link", "links", *LATENCY)
     if has_delays(fleet):
         yield "stragglers", scale_stragglers
     if math.isfinite(scenario.server.compute):
@@ -68,33 +68,33 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
 
 
 def has_latency(link: Data) -> bool:
-    """Tell whether messages over a link, given as a mapping, travel for any time."""
+    """Tell whether a link, given as a mapping, has a latency above zero."""
     times = (link.get(key) for key in LATENCY)
     return any(isinstance(time, dict) or bool(time and measure(str(time), BASE_UNITS)[0]) for time in times)
 
 
 def has_delays(fleet: FleetConfig) -> bool:
-    """Tell whether stragglers are delayed by seconds; a factor is a bare number, which stays as it is."""
+    """Tell whether some straggler is additive; factors are bare numbers, which are not scaled."""
     stragglers = (fleet.straggler, *(group.straggler for group in fleet.groups))
-    return any(one is not None and one.effect == "additive" for one in stragglers)
+    return any(straggler is not None and straggler.effect == "additive" for straggler in stragglers)
 
 
 def described(part: Any, table: Table, own: CatalogConfig | None) -> Any:
-    """Return a device or link as a mapping, also where it is given by its name in a catalog."""
+    """Return a device or link as a mapping, also if it is given by its name in a catalog."""
     if not isinstance(part, str):
         return part
     known = {**entries(table), **(own.own()[table] if own else {})}
     return known[part].mapping()
 
 
-def scaling(place: int, part: str, table: Table, *keys: str) -> Change:
-    """Return the change that scales figures of the device or link of group number `place`, at any time.
+def scaling(index: int, part: str, table: Table, *keys: str) -> Change:
+    """Return the change that scales keys of the device or link of a group, given by its index.
 
-    So the rates that events set for the group are scaled, too.
+    The rates that events set for the group are scaled, too.
     """
 
     def change(data: Data, factor: float) -> None:
-        group = data["fleet"]["groups"][place]
+        group = data["fleet"]["groups"][index]
         own = CatalogConfig.model_validate(data["catalog"]) if data.get("catalog") else None
         group[part] = described(group[part], table, own)
         for key in keys:
@@ -109,7 +109,7 @@ def _set_by_events(keys: Sequence[str]) -> set[str]:
 
 
 def _scale_events(fleet: Data, group: str, rates: set[str], factor: float) -> None:
-    """Scale what events set of a group's rates; one for all groups becomes one for each."""
+    """Scale the rates that events set for a group; an event for all groups is split into one per group."""
     events = []
     for event in fleet.get("events", ()):
         new = {key: value for key, value in (event.get("set") or {}).items() if value is not None}
@@ -118,13 +118,13 @@ def _scale_events(fleet: Data, group: str, rates: set[str], factor: float) -> No
             continue
         wider = {key: scaled(value, factor) if key in rates else value for key, value in new.items()}
         named = event.get("group")
-        for name in [named] if named else [one["name"] for one in fleet["groups"]]:
+        for name in [named] if named else [other["name"] for other in fleet["groups"]]:
             events.append({**event, "group": name, "set": wider if name == group else new})
     fleet["events"] = events
 
 
 def scaling_access_point(name: str) -> Change:
-    """Return the change that scales what the clients of an access point share."""
+    """Return the change that scales the rates of an access point."""
 
     def change(data: Data, factor: float) -> None:
         for key in DIRECTIONS:
@@ -134,7 +134,7 @@ def scaling_access_point(name: str) -> Change:
 
 
 def scaling_server_link(*below: str, keys: Sequence[str] = DIRECTIONS) -> Change:
-    """Return the change that scales figures of the server's link, or of what is `below` it: its rates."""
+    """Return the change that scales keys of the server's link, or of the link `below`; default: rates."""
 
     def change(data: Data, factor: float) -> None:
         server = data["server"]
@@ -150,13 +150,13 @@ def scaling_server_link(*below: str, keys: Sequence[str] = DIRECTIONS) -> Change
 
 def scale_stragglers(data: Data, factor: float) -> None:
     """Scale the slowdowns of the fleet and of its groups."""
-    for place in (data["fleet"], *data["fleet"]["groups"]):
-        if place.get("straggler"):
-            place["straggler"] = scaled(place["straggler"], factor)
+    for part in (data["fleet"], *data["fleet"]["groups"]):
+        if part.get("straggler"):
+            part["straggler"] = scaled(part["straggler"], factor)
 
 
 def scale(data: Data, key: str, factor: float) -> None:
-    """Scale one figure in place, if it is there."""
+    """Scale the value of one key in place, if there is one."""
     if key in data:
         data[key] = scaled(data[key], factor)
 
@@ -166,7 +166,7 @@ def scaled(value: Any, factor: float) -> Any:
     if isinstance(value, dict) and value.get("kind") == "trace":
         return {**value, "scale": value.get("scale", 1.0) * factor}
     if isinstance(value, dict):
-        return {key: scaled(one, factor) if isinstance(one, str) else one for key, one in value.items()}
+        return {key: scaled(item, factor) if isinstance(item, str) else item for key, item in value.items()}
     if isinstance(value, (int, float)):
         return value * factor
     try:

@@ -1,8 +1,8 @@
-"""Timing a point without training it: when each evaluation would come, what it would have cost, its key.
+"""Timing a point without training it: the time, costs and key of each evaluation.
 
-A run on the clock names every call of the math and computes none. The key of an evaluation stands for
-all that the model was made of, so two points whose keys agree learn alike to the last bit, whatever
-else differs: what one has been trained for is known of the other.
+A run on the clock records every call of the math and computes none. The key of an evaluation covers
+all that its model is made from, so two points with equal keys learn the same to the last bit, whatever
+else differs. A point thus need not be trained if another with its keys has been.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sflsim.simulation.base import AlgorithmConfig
 from sflsim.simulation.simulation import Learning
 
 Known = Mapping[str, tuple[float, float]]
-"""Accuracy and loss (inf where it diverged) by the key of an evaluation."""
+"""Accuracy and loss (inf if it diverged) by the key of an evaluation."""
 Numbers = npt.NDArray[np.float64]
 
 
@@ -33,7 +33,7 @@ class Timing(TimedRun):
     """One run of one point under one seed."""
 
     keys: tuple[str, ...] = ()
-    """Of what the model is at each evaluation."""
+    """The key of the model at each evaluation."""
     outcome: Outcome | None = field(default=None, compare=False, repr=False)
 
 
@@ -46,11 +46,11 @@ def timings(
 ) -> list[Timing]:
     """Return the timing of the scenario's first variant under each seed; `keep` the outcomes with spans too.
 
-    Accuracies and losses are those that are `known`; with None nothing is learned, and keys are numbers
-    of rounds.
+    Accuracies and losses are taken from `known`; with None there is no learning, and the keys are the
+    numbers of the rounds.
 
     Raises:
-        ScenarioError: the scenario fits no model, data or fleet.
+        ScenarioError: the scenario does not fit its model, data or fleet.
     """
     groups = scenario.fleet.group_names()
     runs: list[_Run] = []
@@ -66,17 +66,17 @@ def timings(
         cache=cache,
     )
     session.check()
-    found = []
+    timings = []
     for seed in seeds:
         runs.append(_Run(Traffic(groups)))
         outcome = session.run(0, seed, lambda row: runs[-1].traffic.evaluated(row.time_s))
-        found.append(_timing(outcome, runs[-1], groups, keep))
-    return found
+        timings.append(_timing(outcome, runs[-1], groups, keep))
+    return timings
 
 
 @dataclass
 class _Run:
-    """What is taken down during a run: its traffic, and the keys of the models that it evaluated."""
+    """What is recorded during a run: its traffic, and the keys of the models that it evaluated."""
 
     traffic: Traffic
     keys: list[str] = field(default_factory=list)

@@ -1,6 +1,6 @@
-"""Bytes as they stand at each evaluation of a run: of each group, and of its client with the most.
+"""Bytes up to each evaluation of a run: per group, and of each group's busiest client.
 
-They are added up as messages arrive, so that the spans of a run need not be kept.
+They are summed as messages arrive, so that the spans of a run need not be kept.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ DIRECTIONS = {"uplink": 0, "downlink": 1}
 
 
 class Traffic:
-    """Takes in spans in the order in which they end, and the times of evaluations in theirs.
+    """Takes spans in the order in which they end, and evaluations in the order of their times.
 
-    What ends in the instant of an evaluation belongs to it, even where it is recorded after it: so a
+    A transfer that ends in the instant of an evaluation counts in it, even if recorded after it. So a
     row is closed by the first transfer that ends later.
     """
 
     def __init__(self, groups: Sequence[str]) -> None:
-        self._place = {name: place for place, name in enumerate(groups)}
+        self._group_index = {name: index for index, name in enumerate(groups)}
         self._sums = [[0.0] * len(groups) for _ in DIRECTIONS]
         self._clients: dict[str, float] = {}
-        self._most = [0.0] * len(groups)
+        self._busiest = [0.0] * len(groups)
         self._open: deque[float] = deque()
         self._rows: list[tuple[list[list[float]], list[float]]] = []
 
     def evaluated(self, at_s: float) -> None:
-        """Open a row: an evaluation has been made at this time, not before the last one."""
+        """Open a row for an evaluation at this time; times never decrease."""
         self._open.append(at_s)
 
     def add(self, spans: Iterable[Span]) -> None:
@@ -47,18 +47,18 @@ class Traffic:
                 self._add(direction, span.client, span.bytes)
 
     def rows(self) -> tuple[Bytes, Bytes, Bytes]:
-        """Return bytes up, down, and of a group's busiest client both ways, each [evaluations, groups]."""
+        """Return bytes up, bytes down, and of each group's busiest client, each [evaluations, groups]."""
         while self._open:
             self._close()
         sums = np.array([row for row, _ in self._rows])
-        return sums[:, 0], sums[:, 1], np.array([most for _, most in self._rows])
+        return sums[:, 0], sums[:, 1], np.array([busiest for _, busiest in self._rows])
 
     def _add(self, direction: int, client: str, size_bytes: float) -> None:
-        place = self._place[client.rpartition("-")[0]]  # a client is called "group-number"
-        self._sums[direction][place] += size_bytes
+        group = self._group_index[client.rpartition("-")[0]]  # a client is called "group-number"
+        self._sums[direction][group] += size_bytes
         of_client = self._clients[client] = self._clients.get(client, 0.0) + size_bytes
-        self._most[place] = max(self._most[place], of_client)
+        self._busiest[group] = max(self._busiest[group], of_client)
 
     def _close(self) -> None:
         self._open.popleft()
-        self._rows.append(([list(sums) for sums in self._sums], list(self._most)))
+        self._rows.append(([list(sums) for sums in self._sums], list(self._busiest)))

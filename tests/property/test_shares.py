@@ -16,7 +16,7 @@ from support import UNLIMITED, data, read
 
 import sflsim
 from sflsim.experiment.simulate import simulate
-from sflsim.explainer.explain import AGREE, Explanation
+from sflsim.explainer.explain import AGREEMENT, Explanation
 
 CONTRIBUTIONS = 300
 ROUNDLESS: dict[str, tuple[dict[str, Any], int]] = {
@@ -64,8 +64,8 @@ def test_where_nobody_waits_half_of_a_share_is_saved(name: str, fleet: dict[str,
     rows = found.what_if[found.what_if["share"].notna()]
     assert len(rows) >= 6
     more = rows["gain"] - rows["share"] / 2
-    assert more.max() < AGREE
-    assert name == "zo-gas" or more.min() > -AGREE
+    assert more.max() < AGREEMENT
+    assert name == "zo-gas" or more.min() > -AGREEMENT
 
 
 @pytest.mark.parametrize("name", ROUNDS)
@@ -78,7 +78,7 @@ def test_a_round_saves_half_of_a_share_at_most(name: str, fleet: dict[str, Any])
     less = rows["share"] / 2 - rows["gain"]
     assert (less > -1e-9).all()
     told = "less than half of its share" in found.words[name]
-    assert told == (less > AGREE).any()
+    assert told == (less > AGREEMENT).any()
     assert told == ("then a round waits for another client" in found.words[name])
 
 
