@@ -68,14 +68,14 @@ def test_opt_on_sst2(opt: Path) -> None:
 
 
 def test_it_learns_from_saved_weights(opt: Path) -> None:
-    """A first-order client and server tell the phrases apart in a few rounds."""
+    """A first-order client and server tell all eight phrases apart in a few rounds: by chance, 1 in 256."""
     adam = {"name": "AdamW", "lr": 0.01}
     variant: dict[str, Any] = {
         "algorithm": "splitfed-v1", "local_iterations": 5, "client_optimizer": adam, "server_optimizer": adam,
     }  # fmt: skip
     changes = [f"variants=[{json.dumps(variant)}]", "stop={rounds: 6}", "workload.batch_size=8"]
     run = sflsim.simulate(sflsim.load_scenario(opt / "opt_sst2.yaml", changes))
-    assert run.evaluations["accuracy"].iloc[-1] > 0.9
+    assert run.evaluations["accuracy"].iloc[-1] == 1
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from pathlib import Path
 
@@ -66,17 +67,22 @@ def slug(heading: str) -> str:
 
 
 def test_the_added_algorithm_learns(at_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The algorithms of docs/how-to/algorithm.md run beside the one they are made from; momentum gains."""
+    """The algorithms of docs/how-to/algorithm.md run beside the one they are made from; momentum gains.
+
+    Two equally good models differ on the 359 held-out samples by 3.7 % (one standard deviation, at most):
+    that all three seeds gain two of these has the chance 1e-5 where momentum changes nothing.
+    """
     source = at_root / "momentum.py"
     snippets = [block for block in blocks("python", ALGORITHMS) if "register_algorithm" in block]
     source.write_text("".join(block.split("\nchanges = ")[0] for block in snippets))
-    changes = ["variants=[splitfed-v1, splitfed-momentum]", "stop.rounds=30", "seeds=[0]"]
+    changes = ["variants=[splitfed-v1, splitfed-momentum]", "stop.rounds=30", "evaluate.every=30 rounds"]
     monkeypatch.syspath_prepend(at_root)
     with registry.forgetting():
         importlib.import_module("momentum")
         scenario = sflsim.load_scenario("scenarios/quickstart.yaml", changes)
-        accuracy = sflsim.simulate(scenario).summary().set_index("variant")["accuracy_mean"]
-    assert accuracy["splitfed-momentum"] > accuracy["splitfed-v1"] > 0.2
+        last = sflsim.simulate(scenario).evaluations.groupby(["variant", "seed"])["accuracy"].last()
+    assert len(last["splitfed-v1"]) == 3
+    assert (last["splitfed-momentum"] - last["splitfed-v1"]).min() > 2 * math.sqrt(0.5 / 359)
 
 
 def test_the_two_command_lines_are_marked() -> None:
