@@ -33,7 +33,8 @@ from sflsim.retime.scaling import (
     scaling_server_link,
     varied,
 )
-from sflsim.scenario.schema import Evaluate, Scenario, Stop
+from sflsim.scenario.schema import Scenario
+from sflsim.scenario.stop import Evaluate, Stop
 from sflsim.session import Options, Session, SessionCache
 
 WHAT_IF = {

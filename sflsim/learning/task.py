@@ -23,9 +23,10 @@ from sflsim.learning.data.base import Data
 from sflsim.learning.graph.fingerprint import of_behaviour, of_machine, of_network, of_tensors
 from sflsim.learning.models.base import is_users
 from sflsim.learning.network.adapters import adapted
-from sflsim.learning.network.as_written import SAMPLES, check_as_written
+from sflsim.learning.network.as_written import check_as_written
 from sflsim.learning.network.initial import initialised
 from sflsim.learning.network.modes import Training
+from sflsim.learning.network.observation import SAMPLES
 from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.zeroth_order import Direction, Directions
 from sflsim.streams import generator, seed_of

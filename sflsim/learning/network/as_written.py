@@ -8,29 +8,30 @@ memory of its own. What a probe cannot show (a change after a thousand calls) is
 
 from __future__ import annotations
 
-import inspect
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sflsim.errors import refused
 from sflsim.learning.network.modes import knows_mode
+from sflsim.learning.network.observation import (
+    CLOSE,
+    FUNCTION,
+    SAMPLES,
+    Step,
+    are_close,
+    described,
+    generators_kept,
+    gradients_by,
+    observed,
+    state_of,
+    unfit,
+)
 from sflsim.learning.network.split import Part
 
-SAMPLES = 4
-CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4, "equal_nan": True}
 Blocks = Sequence[tuple[str, nn.Module]]
 ONE_TENSOR = "one tensor of numbers [samples, ...]"
-FUNCTION = "a function of its input and parameters"
-_refused = partial(refused, "workload.model")
 
 
 def check_as_written(blocks: Blocks, x: Tensor) -> None:
@@ -42,7 +43,7 @@ def check_as_written(blocks: Blocks, x: Tensor) -> None:
     _check_shared(blocks)
     for name, block in blocks:
         _check_made(name, block)
-    with torch.random.fork_rng(devices=[]), _generators_kept():
+    with torch.random.fork_rng(devices=[]), generators_kept():
         outputs = [x]
         for name, block in blocks:
             outputs.append(_tried(name, block, outputs[-1]))
@@ -59,10 +60,10 @@ def _check_shared(blocks: Blocks) -> None:
             if other != name:
                 found = f"{other}.{own} and {name}.{path}, which are one tensor in two blocks"
                 remedy = "put the layers that share it into one block"
-                raise _refused(found, "tensors of one block, which a cut does not part", remedy)
+                raise unfit(found, "tensors of one block, which a cut does not part", remedy)
             if known is not tensor and tensor.numel() and known.numel():
                 found = f"{name}.{own} and {name}.{path}, which share their memory"
-                raise _refused(found, "one parameter, used in both places")
+                raise unfit(found, "one parameter, used in both places")
 
 
 def _check_made(name: str, block: nn.Module) -> None:
@@ -74,45 +75,35 @@ def _check_made(name: str, block: nn.Module) -> None:
         )
         if any(hooks):
             remedy = "for weight or spectral norm: torch.nn.utils.parametrizations"
-            raise _refused(f"{_where(name, path, module)} with a hook", "code in forward", remedy)
+            raise unfit(f"{described(name, path, module)} with a hook", "code in forward", remedy)
     for path, parameter in block.named_parameters():
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-            raise _refused(f"the parameter {name}.{path} with a hook", "code in forward")
+            raise unfit(f"the parameter {name}.{path} with a hook", "code in forward")
         if parameter.requires_grad and parameter.dtype != torch.get_default_dtype():
             found = f"the parameter {name}.{path} of {parameter.dtype}"
-            raise _refused(found, f"{torch.get_default_dtype()}, or requires_grad=False")
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one module did in a pass: its output, and whether random numbers were drawn."""
-
-    path: str
-    module: nn.Module
-    out: Any
-    drew: bool
+            raise unfit(found, f"{torch.get_default_dtype()}, or requires_grad=False")
 
 
 def _tried(name: str, block: nn.Module, x: Tensor) -> Tensor:
     """Return a block's output in use, after a comparison with others of its passes."""
     block.eval()
-    before, given = _memory(block), x.clone()
-    steps = _pass(block, x)
+    before, given = state_of(block), x.clone()
+    steps = observed(block, x)
     out = steps[-1].out
     if not isinstance(out, Tensor) or not out.is_floating_point() or out.shape[:1] != x.shape[:1]:
-        found = f"{_where(name, '', block)}, which returns {_shown(out)}"
-        raise _refused(found, ONE_TENSOR)
+        found = f"{described(name, '', block)}, which returns {_shown(out)}"
+        raise unfit(found, ONE_TENSOR)
     _check_draws(name, steps, "in use")
     if not torch.equal(x, given):
-        raise _refused(f"{_where(name, '', block)}, which changes its input in place", FUNCTION)
-    _pass(block, x.flip(0) * 1.5 if x.is_floating_point() else x.flip(0))
-    _check_same(name, steps, _pass(block, x), "gives another output when it is called again")
+        raise unfit(f"{described(name, '', block)}, which changes its input in place", FUNCTION)
+    observed(block, x.flip(0) * 1.5 if x.is_floating_point() else x.flip(0))
+    _check_same(name, steps, observed(block, x), "gives another output when it is called again")
     _check_memory(name, block, before)
     _check_training(name, block, x, steps, before)
-    few = _pass(block, x[:2])[-1].out
+    few = observed(block, x[:2])[-1].out
     if few.shape != out[:2].shape or not torch.allclose(few, out[:2], **CLOSE):
-        found = f"{_where(name, '', block)}, whose output for a sample depends on the others of its batch"
-        raise _refused(found, "each sample by itself in use")
+        found = f"{described(name, '', block)}, whose output for a sample depends on the others of its batch"
+        raise unfit(found, "each sample by itself in use")
     return out.detach()
 
 
@@ -124,17 +115,17 @@ def _check_training(
     known = [(path, module) for path, module in block.named_modules() if knows_mode(module)]
     for path, module in known:
         if not module.training:
-            found = f"{_where(name, path, module)}, which is kept out of training by train()"
-            raise _refused(found, "dropout and batch norm that train with the rest; freeze: for parameters")
+            found = f"{described(name, path, module)}, which is kept out of training by train()"
+            raise unfit(found, "dropout and batch norm that train with the rest; freeze: for parameters")
         module.eval()
-    steps = _pass(block, x)
+    steps = observed(block, x)
     remedy = "use the layers nn.Dropout and nn.BatchNorm, not functions of torch.nn.functional"
     _check_draws(name, steps, "in training", remedy)
     _check_same(name, in_use, steps, "computes otherwise in training than in use", remedy)
     _check_memory(name, block, before)
     for path, module in known:
         if module.training:
-            raise _refused(f"{_where(name, path, module)}, which changes its mode in forward", FUNCTION)
+            raise unfit(f"{described(name, path, module)}, which changes its mode in forward", FUNCTION)
     block.eval()
 
 
@@ -150,133 +141,51 @@ def _check_read(blocks: Blocks, outputs: Sequence[Tensor]) -> None:
         for path, parameter in block.named_parameters()
         if parameter.requires_grad
     }
-    wanted = _gradients(out, owned)
+    wanted = gradients_by(out, owned)
     part = Part(blocks)
     leaves = part.leaves(part.initial()[None].clone())
     read = part.apply(leaves, x)
     names = [one for one, own in zip(part.names, part.is_parameter, strict=True) if own]
-    found = _gradients(read, dict(zip(names, part.parameters(leaves), strict=True)))
+    found = gradients_by(read, dict(zip(names, part.parameters(leaves), strict=True)))
     wrong = [
         one for one in wanted if one not in found or not torch.allclose(found[one], wanted[one], **CLOSE)
     ]
     if not torch.allclose(read, out, **CLOSE) or wrong:
         which = wrong[0] if wrong else "parameters"
         text = f"blocks that use {which} otherwise than by the module's name for it"
-        raise _refused(text, FUNCTION, "use self.name, not a copy kept in a list or elsewhere")
+        raise unfit(text, FUNCTION, "use self.name, not a copy kept in a list or elsewhere")
     part.mark_unstackable(x)
-
-
-def _gradients(out: Tensor, by: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return gradients of a weighted sum of an output, by name; zeros for what it does not depend on."""
-    weights = torch.linspace(-1.0, 1.0, out.numel()).view_as(out)
-    if not by or not out.requires_grad:
-        return {name: torch.zeros_like(one) for name, one in by.items()}
-    found = torch.autograd.grad((out * weights).sum(), list(by.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(one) if gradient is None else gradient
-        for (name, one), gradient in zip(by.items(), found, strict=True)
-    }
-
-
-def _pass(block: nn.Module, x: Tensor) -> list[Step]:
-    """Run a block without gradients; return what its modules did, inner ones first."""
-    names = {module: path for path, module in block.named_modules()}
-    steps: list[Step] = []
-    entered: list[Any] = []
-
-    def leave(module: nn.Module, args: Any, out: Any) -> None:
-        kept = out.clone() if isinstance(out, Tensor) else out
-        steps.append(Step(names[module], module, kept, entered.pop() != _generators()))
-
-    hooks = [one.register_forward_pre_hook(lambda *_: entered.append(_generators())) for one in names]
-    hooks += [one.register_forward_hook(leave) for one in names]
-    try:
-        with torch.no_grad():
-            block(x)
-    except Exception as error:
-        found = f"{_where('', '', block)}, which fails: {type(error).__name__}: {error}"
-        raise _refused(found, FUNCTION) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return steps
 
 
 def _check_draws(name: str, steps: Sequence[Step], when: str, remedy: str = "") -> None:
     for step in steps:
         if step.drew:
-            found = f"{_where(name, step.path, step.module)}, which draws random numbers {when}"
-            raise _refused(found, "nn.Dropout, whose draws are repeatable here", remedy)
+            found = f"{described(name, step.path, step.module)}, which draws random numbers {when}"
+            raise unfit(found, "nn.Dropout, whose draws are repeatable here", remedy)
 
 
 def _check_same(
     name: str, steps: Sequence[Step], others: Sequence[Step], what: str, remedy: str = ""
 ) -> None:
     """Refuse the innermost module whose outputs differ in two passes, if those of the whole block do."""
-    if _equal(steps[-1].out, others[-1].out):
+    if are_close(steps[-1].out, others[-1].out):
         return
-    differing = (one for one, other in zip(steps, others, strict=False) if not _equal(one.out, other.out))
+    differing = (one for one, other in zip(steps, others, strict=False) if not are_close(one.out, other.out))
     step = next(differing, steps[-1])
-    raise _refused(f"{_where(name, step.path, step.module)}, which {what}", FUNCTION, remedy)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
-        return True
-    return one.shape == other.shape and torch.allclose(one, other, **CLOSE)
-
-
-def _memory(block: nn.Module) -> dict[str, Any]:
-    """Return what a block may change while it runs: tensors, and plain attributes of its modules."""
-    found: dict[str, Any] = {}
-    for path, module in block.named_modules():
-        for key, value in vars(module).items():
-            if key != "training" and isinstance(value, int | float | str | None):
-                found[f"{path}.{key}".lstrip(".")] = value
-    tensors = (*block.named_parameters(), *block.named_buffers())
-    return found | {path: tensor.detach().clone() for path, tensor in tensors}
+    raise unfit(f"{described(name, step.path, step.module)}, which {what}", FUNCTION, remedy)
 
 
 def _check_memory(name: str, block: nn.Module, before: dict[str, Any]) -> None:
-    after = _memory(block)
+    after = state_of(block)
     for path in dict.fromkeys([*before, *after]):
         one, other = before.get(path), after.get(path)
         both = isinstance(one, Tensor) and isinstance(other, Tensor)
         same = torch.equal(cast(Tensor, one), cast(Tensor, other)) if both else one == other
         if not (path in before and path in after and same):
             place, _, key = path.rpartition(".")
-            found = f"{_where(name, place, block.get_submodule(place))}, which changes its {key!r}"
+            found = f"{described(name, place, block.get_submodule(place))}, which changes its {key!r}"
             remedy = "keep no count or average between calls"
-            raise _refused(f"{found} when it is called", FUNCTION, remedy)
-
-
-def _generators() -> Any:
-    """Return the states of the generators that everybody shares."""
-    numbers = np.random.get_state(legacy=True)  # noqa: NPY002 (whether somebody else uses it)
-    return torch.get_rng_state().numpy().tobytes(), numbers[1].tobytes(), numbers[2], random.getstate()  # type: ignore[index]
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    numbers, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(numbers)  # noqa: NPY002
-        random.setstate(plain)
-
-
-def _where(name: str, path: str, module: nn.Module) -> str:
-    """Return a module's name, its class, and where a user's class stands."""
-    kind, full = type(module), f"{name}.{path}".strip(".")
-    text = f"block {full} ({kind.__name__}" if full else f"a block ({kind.__name__}"
-    if kind.__module__.partition(".")[0] != "torch":
-        try:
-            file, line = inspect.getsourcefile(kind), inspect.getsourcelines(kind)[1]
-            text += f", {Path(str(file)).name}:{line}"
-        except (OSError, TypeError):
-            pass
-    return f"{text})"
+            raise unfit(f"{found} when it is called", FUNCTION, remedy)
 
 
 def _shown(out: Any) -> str:

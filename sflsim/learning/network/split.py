@@ -12,28 +12,13 @@ weights. Shapes: C participants, B samples, n numbers in a vector, d of them par
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn import functional as F
 
+from sflsim.learning.network.layers import Layer, aliases_of, apply_single, apply_stacked, layers_of, trained
 from sflsim.learning.network.modes import Training, has_modes, in_training, statistics, with_explicit_mode
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a chain: its place in the list of tensors, and their names in the module."""
-
-    module: nn.Module
-    span: slice
-    names: tuple[str, ...]
-    aliases: tuple[tuple[str, str], ...]
-    """Further names of tied parameters, each with the one in `names`."""
-    has_modes: bool
 
 
 class Part:
@@ -52,7 +37,7 @@ class Part:
         self._layers: list[Layer] = []
         self._dtype = torch.get_default_dtype()
         for name, block in self.blocks:
-            for layer_name, module in _layers(name, block):
+            for layer_name, module in layers_of(name, block):
                 self._add(layer_name, module)
         self.sizes = [prod(shape) for shape in self.shapes]
         self.size = sum(self.sizes)
@@ -67,7 +52,7 @@ class Part:
         self.is_parameter += [True] * len(parameters) + [False] * len(state)
         names = tuple(name for name, _ in [*parameters, *state])
         span = slice(start, len(self.shapes))
-        self._layers.append(Layer(module, span, names, _aliases(module), has_modes(module)))
+        self._layers.append(Layer(module, span, names, aliases_of(module), has_modes(module)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -140,7 +125,7 @@ class Part:
         if x_CB.shape[0] == 1:
             return self.apply(views, x_CB.squeeze(0), training).unsqueeze(0)
         for layer in self._layers:
-            x_CB = _stacked(layer, views[layer.span], x_CB, training)
+            x_CB = apply_stacked(layer, views[layer.span], x_CB, training)
         return x_CB
 
     def mark_unstackable(self, x_B: Tensor) -> None:
@@ -149,9 +134,9 @@ class Part:
         with torch.no_grad():
             for layer in self._layers:
                 x_CB, tensors = torch.stack([x_B, x_B]), views[layer.span]
-                x_B = _single(layer, tensors, x_B)
+                x_B = apply_single(layer, tensors, x_B)
                 try:
-                    both = _stacked(layer, [torch.stack([one, one]) for one in tensors], x_CB, None)
+                    both = apply_stacked(layer, [torch.stack([one, one]) for one in tensors], x_CB, None)
                 except Exception:  # whatever vmap or the layer says
                     both = torch.empty(0)
                 if both.shape[1:] != x_B.shape or not torch.allclose(both, x_B.expand_as(both), 1e-3, 1e-4):
@@ -161,10 +146,10 @@ class Part:
         """Return the output [B, ...] for one set of tensors [*shape] and input [B, ...]."""
         for layer in self._layers:
             if training is None or not layer.has_modes:
-                x_B = _single(layer, views[layer.span], x_B)
+                x_B = apply_single(layer, views[layer.span], x_B)
             else:
                 with in_training(training, 0):
-                    x_B = _single(layer, views[layer.span], x_B)
+                    x_B = apply_single(layer, views[layer.span], x_B)
         return x_B
 
 
@@ -191,100 +176,3 @@ def auxiliary_head(activation_shape: tuple[int, ...], classes: int) -> Part:
     """Return a linear classifier on activations of the given shape, for losses at the client."""
     linear = nn.Linear(prod(activation_shape), classes)
     return Part([("auxiliary", nn.Sequential(nn.Flatten(), linear))])
-
-
-def _layers(name: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the leaf layers of a chain of modules; any other module is a layer of its own.
-
-    So is a chain that uses a parameter in two places.
-    """
-    if type(block) is nn.Sequential and not _shares(block):
-        return [
-            pair
-            for child, module in block._modules.items()  # a layer that stands there twice is run twice
-            if module is not None
-            for pair in _layers(f"{name}.{child}", module)
-        ]
-    return [(name, block)]
-
-
-def _shares(chain: nn.Module) -> bool:
-    """Tell whether children of a chain have a parameter or a buffer in common."""
-    held = [
-        {id(one) for one in (*child.parameters(), *child.buffers())}
-        for child in chain._modules.values()
-        if child
-    ]
-    return sum(map(len, held)) > len(set().union(*held))
-
-
-def _aliases(layer: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Return the names under which further modules hold a parameter, each with its first name."""
-    first: dict[int, str] = {}
-    found = []
-    for path, module in layer.named_modules():
-        for key, parameter in module._parameters.items():
-            if parameter is not None:
-                name = f"{path}.{key}" if path else key
-                if first.setdefault(id(parameter), name) != name:
-                    found.append((name, first[id(parameter)]))
-    return tuple(found)
-
-
-def trained(layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Return the parameters of a layer that are trained, by name; the frozen ones stay in the module."""
-    return [(name, parameter) for name, parameter in layer.named_parameters() if parameter.requires_grad]
-
-
-def _single(layer: Layer, tensors: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Apply a layer with the given tensors to [B, ...]; the common ones without functional_call's cost."""
-    module = layer.module
-    if not tensors:
-        return module(x)  # type: ignore[no-any-return]
-    whole = len(tensors) == len(module._parameters)
-    if type(module) is nn.Linear and whole and "forward" not in vars(module):
-        return F.linear(x, *tensors)
-    if (
-        type(module) is nn.Conv2d
-        and whole
-        and module.padding_mode == "zeros"
-        and "forward" not in vars(module)
-    ):
-        bias = tensors[1] if len(tensors) > 1 else None
-        return F.conv2d(x, tensors[0], bias, module.stride, module.padding, module.dilation, module.groups)
-    given = dict(zip(layer.names, tensors, strict=True))
-    given |= {alias: given[name] for alias, name in layer.aliases if name in given}
-    # torch's own way to tie weights does not put back those of a module that stands in two places
-    result: Tensor = functional_call(module, given, (x,), tie_weights=False)
-    return result
-
-
-def _stacked(layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None) -> Tensor:
-    """Apply a layer with tensors [C, ...] to [C, B, ...]."""
-    module, participants = layer.module, x.shape[0]
-    if not tensors and (training is None or not layer.has_modes) and getattr(module, "stackable", True):
-        return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
-    is_plain = type(module) is nn.Linear and "forward" not in vars(module)
-    if is_plain and x.dim() == 3 and len(tensors) == len(module._parameters):
-        if len(tensors) > 1:
-            return torch.baddbmm(tensors[1].unsqueeze(1), x, tensors[0].mT)
-        return torch.bmm(x, tensors[0].mT)
-    if not getattr(module, "stackable", True):
-        return torch.stack([_of_participant(layer, tensors, x, training, i) for i in range(participants)])
-
-    def single(tensors: Any, x: Tensor, participant: Tensor) -> Tensor:
-        with in_training(training, participant):
-            return _single(layer, tensors, x)
-
-    # masks come from their own generators; otherwise vmap would draw again for each participant
-    indices = torch.arange(participants, device=x.device)
-    stacked: Tensor = vmap(single, randomness="same")(list(tensors), x, indices)
-    return stacked
-
-
-def _of_participant(
-    layer: Layer, tensors: Sequence[Tensor], x: Tensor, training: Training | None, i: int
-) -> Tensor:
-    """Apply a layer that cannot be stacked to participant i."""
-    with in_training(training, i):
-        return _single(layer, [tensor[i] for tensor in tensors], x[i])

@@ -20,7 +20,8 @@ import sflsim
 from sflsim import registry
 from sflsim.errors import ScenarioError
 from sflsim.learning.data.base import Data
-from sflsim.learning.models.transformer import SUPPORTED, Transformer
+from sflsim.learning.models.hugging_face import SUPPORTED
+from sflsim.learning.models.transformer import Transformer
 from sflsim.learning.network.split import Part, cut_blocks
 from sflsim.learning.profiling.measure import derive_whole, workload_costs
 from sflsim.learning.task import built
