@@ -22,7 +22,7 @@ from sflsim.retime.timing import Timing
 
 
 class Evaluator:
-    """Times points, trains what it is told to, and says what that makes of every point."""
+    """Times and trains the points that the search asks for, and says what each is worth by what is known."""
 
     def __init__(
         self,
@@ -155,11 +155,8 @@ class Evaluator:
         run, *others = self._inexact(point)
         likely = [(point, other) for other in others]
         likely += [(other, runs[0]) for other in then if (runs := self._inexact(other))]
-        left = {
-            self.timings[each.number][other].keys[-1]
-            for each in (point, *then)
-            for other in self._inexact(each)
-        }
+        inexact = [(each, other) for each in (point, *then) for other in self._inexact(each)]
+        left = {self.timings[each.number][other].keys[-1] for each, other in inexact}
         ahead = (
             self._training(each, self.timings[each.number][other], self._last(each, other, front))
             for each, other in likely

@@ -87,13 +87,15 @@ def _reference(
 def _outcomes(points: Sequence[Candidate], prediction: Prediction) -> list[tuple[Values, float]]:
     """Return what points of one training may be worth, the best of them, each with its probability."""
     expectations = [point.expectation for point in points]
-    cases, counts = np.unique([_rows(one, prediction) for one in expectations], axis=1, return_counts=True)
+    cases, counts = np.unique(
+        [_rows(expectation, prediction) for expectation in expectations], axis=1, return_counts=True
+    )
     outcomes = []
     for rows, count in zip(cases.T, counts, strict=True):
         feasible = [
-            one.values[row]
-            for one, row in zip(expectations, rows, strict=True)
-            if row < len(one.rounds) and not one.violation[row]
+            expectation.values[row]
+            for expectation, row in zip(expectations, rows, strict=True)
+            if row < len(expectation.rounds) and not expectation.violation[row]
         ]
         if feasible:
             values = np.stack(feasible)

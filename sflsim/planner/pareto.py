@@ -48,9 +48,9 @@ def hypervolume(values: Values, reference: Values) -> float:
     edges = np.append(inside[:, 0], reference[0])
     return float(
         sum(
-            (edges[place + 1] - edges[place]) * hypervolume(inside[: place + 1, 1:], reference[1:])
-            for place in range(len(inside))
-            if edges[place + 1] > edges[place]
+            (edges[row + 1] - edges[row]) * hypervolume(inside[: row + 1, 1:], reference[1:])
+            for row in range(len(inside))
+            if edges[row + 1] > edges[row]
         )
     )
 
@@ -59,7 +59,7 @@ def scalarize(values: Values, weights: Sequence[float], best: Values | None = No
     """Return how far each row is from the best of each objective, in weighted powers; less is better.
 
     The score is the weighted mean of log(value / best), so that twice the best time weighs as much
-    as twice the lowest cost. An objective whose best is zero goes by its place between best and worst.
+    as twice the lowest cost. An objective whose best is zero goes by its position between best and worst.
     """
     best = values.min(axis=0) if best is None else best
     worst = values.max(axis=0)

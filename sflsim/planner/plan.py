@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def nearest(self) -> pd.Series | None:
-        """Where nothing is feasible, the point that breaks the constraints least."""
+        """Where nothing is feasible, the point that violates the constraints least."""
         rows = self.points[self.points["point"] == self.manifest["nearest"]]
         return None if rows.empty else rows.iloc[0]
 
@@ -131,13 +131,13 @@ class Plan:
         Raises:
             RunError: it is no plan's folder, or a file in it is missing or damaged.
         """
-        found = folders.read(folder, "plan", ("points", "sensitivity"), PARTS, trust=trust)
-        update(folder, found)
-        columns = (OBJECTIVES[name].column for name in found.manifest["objectives"])
-        points = ("point", *found.manifest["decided"], *columns, *FIGURES, *FLAGS)
-        folders.need(folder, found, {"points": points, "sensitivity": SENSITIVITY})
-        explanation = found.manifest.pop("explanation")
-        return cls(found.scenario, explanation=explanation, manifest=found.manifest, **found.tables)
+        saved = folders.read(folder, "plan", ("points", "sensitivity"), PARTS, trust=trust)
+        update(folder, saved)
+        columns = (OBJECTIVES[name].column for name in saved.manifest["objectives"])
+        points = ("point", *saved.manifest["decided"], *columns, *FIGURES, *FLAGS)
+        folders.need(folder, saved, {"points": points, "sensitivity": SENSITIVITY})
+        explanation = saved.manifest.pop("explanation")
+        return cls(saved.scenario, explanation=explanation, manifest=saved.manifest, **saved.tables)
 
 
 def plan(

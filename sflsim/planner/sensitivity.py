@@ -1,6 +1,6 @@
 """Does the answer change when an assumption does? Prices, limits, the target, the seeds, the fleet.
 
-What is known is judged anew; nothing is trained, but for a higher target, to which the points of the
+What is known is evaluated again; nothing is trained, except for a higher target, to which the points of the
 front are trained on. Assumptions about the fleet are re-timed for the points of the front. Where an
 untrained point might take the lead, or an event order changes what is learned, the row says so.
 """

@@ -26,7 +26,7 @@ from sflsim.scenario.schema import Scenario
 from sflsim.scenario.unread import says_nothing, unread, what_is_read
 from sflsim.scenario.yaml_lines import Document
 
-Places = tuple[int, ...]
+Indices = tuple[int, ...]
 VARIANT = "variant"
 
 
@@ -60,10 +60,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """One combination: its place on every axis, what was chosen there, and its scenario."""
+    """One combination: its index on every axis, what was chosen there, and its scenario."""
 
     number: int
-    places: Places
+    indices: Indices
     choices: dict[str, Any] = field(compare=False)
     fields: dict[str, Any] = field(compare=False)
     """What tells its variant from the others: the algorithm, and fields such as tau or cut."""
@@ -91,8 +91,8 @@ class Space:
         self._priced = plan.prices.tflops_hour > 0
         steps = {path: self._steps(path) for path in plan.decisions}
         self.axes = (Axis(VARIANT, names), *(self._axis(path, plan, steps) for path in steps))
-        self.refused: dict[Places, ScenarioError] = {}
-        self._points: dict[Places, Point] = {}
+        self.refused: dict[Indices, ScenarioError] = {}
+        self._points: dict[Indices, Point] = {}
         self._numbers: dict[str, Point] = {}
 
     @property
@@ -115,30 +115,30 @@ class Space:
     def points(self) -> list[Point]:
         """Return every point, in the order of the axes (the last varies fastest)."""
         everything = product(*(range(len(axis.values)) for axis in self.axes))
-        found = {point.number: point for places in everything if (point := self.at(places))}
+        found = {point.number: point for indices in everything if (point := self.at(indices))}
         return list(found.values())
 
-    def at(self, places: Places) -> Point | None:
-        """Return the point at these places, or None where they make no scenario."""
-        variant = self.variants[places[0]]
-        places = tuple(
-            place if axis.concerns(variant) else 0 for axis, place in zip(self.axes, places, strict=True)
+    def at(self, indices: Indices) -> Point | None:
+        """Return the point at these indices, or None where they make no scenario."""
+        variant = self.variants[indices[0]]
+        indices = tuple(
+            index if axis.concerns(variant) else 0 for axis, index in zip(self.axes, indices, strict=True)
         )
-        if places in self.refused:
+        if indices in self.refused:
             return None
-        if places not in self._points:
+        if indices not in self._points:
             try:
-                self._points[places] = self._made(places, variant)
+                self._points[indices] = self._made(indices, variant)
             except ScenarioError as error:
-                self.refused[places] = error
+                self.refused[indices] = error
                 return None
-        return self._points[places]
+        return self._points[indices]
 
     def neighbours(self, point: Point) -> Iterator[tuple[Axis, Point]]:
         """Yield every point that differs from `point` on one axis, and the axis."""
         for number, axis in enumerate(self.axes):
-            for place in range(len(axis.values)):
-                other = self.at((*point.places[:number], place, *point.places[number + 1 :]))
+            for index in range(len(axis.values)):
+                other = self.at((*point.indices[:number], index, *point.indices[number + 1 :]))
                 if other is not None and other.number != point.number:
                     yield axis, other
 
@@ -170,14 +170,14 @@ class Space:
         return steps
 
     def combined(self, variant: dict[str, Any], chosen: Mapping[Axis, int]) -> dict[str, Any]:
-        """Return the data of a scenario: one variant, and the values at these places of some axes.
+        """Return the data of a scenario: one variant, and the values at these indices of some axes.
 
         Raises:
             ScenarioError: a path leads nowhere.
         """
         data = deepcopy(self._data) | {"variants": [deepcopy(variant)]}
-        for axis, place in chosen.items():
-            steps, value = axis.steps, deepcopy(axis.values[place])
+        for axis, index in chosen.items():
+            steps, value = axis.steps, deepcopy(axis.values[index])
             if steps[0] == "variants":
                 steps = ("variants", "0", *steps[2:])
                 data["variants"][0]["name"] += f" {'.'.join(steps[2:])}={shorten(str(value))}"
@@ -194,10 +194,10 @@ class Space:
         plan_rules.check(self.plan, scenario)
         return scenario
 
-    def _made(self, places: Places, variant: dict[str, Any]) -> Point:
+    def _made(self, indices: Indices, variant: dict[str, Any]) -> Point:
         chosen = {
-            axis: place
-            for axis, place in zip(self.axes[1:], places[1:], strict=True)
+            axis: index
+            for axis, index in zip(self.axes[1:], indices[1:], strict=True)
             if axis.concerns(variant)
         }
         data = self.combined(variant, chosen)
@@ -205,10 +205,10 @@ class Space:
         key = json.dumps(what_is_read(data, self._priced), sort_keys=True, default=str)
         if key not in self._numbers:
             choices = {VARIANT: variant["name"]} | dict.fromkeys(axis.name for axis in self.axes[1:])
-            choices |= {axis.name: axis.values[place] for axis, place in chosen.items()}
+            choices |= {axis.name: axis.values[index] for axis, index in chosen.items()}
             written = data["variants"][0]
             fields = {name: written.get(name) for name in ("algorithm", *self.differing)}
-            self._numbers[key] = Point(len(self._numbers), places, choices, fields, scenario)
+            self._numbers[key] = Point(len(self._numbers), indices, choices, fields, scenario)
         return self._numbers[key]
 
 

@@ -100,11 +100,11 @@ def _process(rows: Values, logs: Values, wanted: Values) -> tuple[Values, Values
 def _features(groups: Sequence[Sequence[Point]]) -> Values:
     """Return a row of numbers for each group of points that learn alike, columns from 0 to 1."""
     columns: dict[str, list[float]] = {}
-    for place, group in enumerate(groups):
+    for row, group in enumerate(groups):
         for point in group:
             for name, value in _described(point):
                 column = columns.setdefault(name, [0.0] * len(groups))
-                column[place] += value / len(group)
+                column[row] += value / len(group)
     table = np.array(list(columns.values()), dtype=np.float64).T.reshape(len(groups), len(columns))
     low, high = table.min(axis=0), table.max(axis=0)
     return np.asarray((table - low) / np.where(high > low, high - low, 1.0), np.float64)
@@ -114,8 +114,8 @@ def _described(point: Point) -> Iterator[tuple[str, float]]:
     """Yield what was chosen at a point as numbers: logarithms of amounts, 1 for each other choice."""
     chosen = {**point.fields, **{name: value for name, value in point.choices.items() if name != VARIANT}}
     for name in [name for name, value in chosen.items() if isinstance(value, dict)]:
-        whole = chosen.pop(name)
-        chosen |= {".".join((name, *path)): value for path, value in leaves(whole)}
+        mapping = chosen.pop(name)
+        chosen |= {".".join((name, *path)): value for path, value in leaves(mapping)}
     for name, value in chosen.items():
         plain = isinstance(value, (int, float, str)) and not isinstance(value, bool)
         size = _size(value) if plain else None

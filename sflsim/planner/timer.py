@@ -13,7 +13,7 @@ from sflsim.session import SessionCache
 
 
 class Timer:
-    """Times the first variant of scenarios; `known` is looked at anew each time."""
+    """Times the first variant of scenarios; `known` is looked at each time."""
 
     def __init__(self, seeds: list[int], known: Known, tell: Callable[[str], None], workers: Workers) -> None:
         self._seeds = seeds

@@ -52,16 +52,16 @@ def check(space: Space) -> None:
     for axis, errors in alone.items():
         others = [other for other in alone if other is not axis and not all(alone[other].values())]
         wrong = {
-            place: error
-            for place, error in errors.items()
-            if error is not None and not any(_together(space, axis, place, other) for other in others)
+            index: error
+            for index, error in errors.items()
+            if error is not None and not any(_together(space, axis, index, other) for other in others)
         }
         found = {problem.found for error in wrong.values() for problem in error.problems}
         if len(found) == 1 < len(axis.values) == len(wrong):
             problems.append(_placed(f"plan.decisions.{axis.name}", wrong[0].problems[0]))
             continue
-        for place, error in wrong.items():
-            problems.append(_placed(f"plan.decisions.{axis.name}[{place}]", error.problems[0]))
+        for index, error in wrong.items():
+            problems.append(_placed(f"plan.decisions.{axis.name}[{index}]", error.problems[0]))
     if not problems:
         searched = {axis.name: axis.values for axis in alone}
         fixed = fixed_costs(space.scenario, searched)
@@ -78,14 +78,14 @@ def _alone(space: Space, axis: Axis) -> dict[int, ScenarioError | None]:
         step = axis.steps[1] if len(axis.steps) > 1 else ""
         problem = Problem("", f"[{step}]", f"variants of {', '.join(known)}", did_you_mean(step, known))
         return dict.fromkeys(range(len(axis.values)), ScenarioError(problem))
-    return {place: _error(space, {axis: place}) for place in range(len(axis.values))}
+    return {index: _error(space, {axis: index}) for index in range(len(axis.values))}
 
 
-def _together(space: Space, axis: Axis, place: int, other: Axis) -> bool:
+def _together(space: Space, axis: Axis, index: int, other: Axis) -> bool:
     """Tell whether a value is possible with some value of another axis."""
     if not any(axis.names(variant) and other.names(variant) for variant in space.variants):
         return False
-    return any(_error(space, {axis: place, other: number}) is None for number in range(len(other.values)))
+    return any(_error(space, {axis: index, other: number}) is None for number in range(len(other.values)))
 
 
 def _error(space: Space, chosen: Mapping[Axis, int]) -> ScenarioError | None:

@@ -28,7 +28,9 @@ class Limits(Block):
     def given(self) -> dict[str, float]:
         """Return the limits that are set, in the units of their constraints (a yes is 1)."""
         values = {name: getattr(self, name) for name in type(self).model_fields if name != "groups"}
-        numbers = {name: one.within if isinstance(one, Deadline) else one for name, one in values.items()}
+        numbers = {
+            name: limit.within if isinstance(limit, Deadline) else limit for name, limit in values.items()
+        }
         return {name: float(number) for name, number in numbers.items() if number not in (None, False)}
 
 

@@ -61,11 +61,11 @@ class Range(Block):
         """Return the values in order, each once; whole numbers stay whole."""
         (low, unit), (high, _) = number_of(self.from_) or (0.0, ""), number_of(self.to) or (0.0, "")
         steps = self.steps or (int(high - low) + 1 if self._whole and self.scale == "linear" else 5)
-        places = [place / (steps - 1) for place in range(steps)]
+        shares = [share / (steps - 1) for share in range(steps)]
         if self.scale == "log":
-            numbers = [math.exp(math.log(low) + place * (math.log(high) - math.log(low))) for place in places]
+            numbers = [math.exp(math.log(low) + share * (math.log(high) - math.log(low))) for share in shares]
         else:
-            numbers = [low + place * (high - low) for place in places]
+            numbers = [low + share * (high - low) for share in shares]
         if self._whole:
             return list(dict.fromkeys(round(number) for number in numbers))
         texts = [f"{number:.6g}" for number in numbers]

@@ -48,7 +48,7 @@ class Alternatives:
             others = [
                 (other.fields[name], other)
                 for other in self.evaluator.timed
-                if other.places[1:] == self.point.places[1:] and self._differ(other) == {name}
+                if other.indices[1:] == self.point.indices[1:] and self._differ(other) == {name}
             ]
             if others:
                 chosen = self.point.fields[name]
@@ -58,9 +58,9 @@ class Alternatives:
 
     def _by_algorithm(self) -> list[str]:
         """Set the best point of each other algorithm beside this one."""
-        own = self.point.fields["algorithm"]
+        chosen = self.point.fields["algorithm"]
         names = dict.fromkeys(other.fields["algorithm"] for other in self.evaluator.timed)
-        return [self._other_algorithm(name) for name in names if name != own]
+        return [self._other_algorithm(name) for name in names if name != chosen]
 
     def _other_algorithm(self, name: str) -> str:
         estimate = self.evaluator.estimate
@@ -83,12 +83,12 @@ class Alternatives:
 
     def _diverged(self, points: Sequence[Point]) -> str:
         """Say how many of some points diverged, and where one of them did."""
-        reasons = [(point, found) for point in points if (found := self.evaluator.diverged(point))]
+        reasons = [(point, diverged) for point in points if (diverged := self.evaluator.diverged(point))]
         if not reasons:
             return ""
-        point, found = reasons[0]
+        point, diverged = reasons[0]
         share = f"{len(reasons)} of {counted(len(points), 'point')}"
-        return f"; {share} diverged, {point.label} {diverged_text(found)}"
+        return f"; {share} diverged, {point.label} {diverged_text(diverged)}"
 
     def _given_up(self, name: str, points: Sequence[Point]) -> str:
         """Say what the best of some inexact points takes at least, beside the recommended one."""
@@ -118,7 +118,7 @@ class Alternatives:
             return [self._instead(name, chosen, value, other) for value, other in others]
         here = size_of(chosen) or 0.0
         sized = sorted(
-            ((size_of(value) or 0.0, value, other) for value, other in others), key=lambda one: one[0]
+            ((size_of(value) or 0.0, value, other) for value, other in others), key=lambda other: other[0]
         )
         below = [one[1:] for one in sized if one[0] < here]
         above = [one[1:] for one in sized if one[0] > here]

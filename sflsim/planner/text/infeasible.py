@@ -38,21 +38,23 @@ class Obstacle:
 def obstacles(points: Sequence[Point], evaluator: Evaluator) -> list[Obstacle]:
     """Return the constraints that points break, the most frequent first."""
     estimates = [(point, evaluator.estimate(point)) for point in points]
-    names = dict.fromkeys(name for _, one in estimates for name in one.violations)
+    names = dict.fromkeys(name for _, estimate in estimates for name in estimate.violations)
     return sorted((_obstacle(name, estimates) for name in names), key=lambda one: -one.violated)
 
 
 def _obstacle(name: str, estimates: Sequence[tuple[Point, Estimate]]) -> Obstacle:
-    alone = [(point, one) for point, one in estimates if set(one.violations) <= {name}]
+    alone = [(point, estimate) for point, estimate in estimates if set(estimate.violations) <= {name}]
     freed = [
-        (one.violations[name], point.number, point) for point, one in alone if one.exact and one.violations
+        (estimate.violations[name], point.number, point)
+        for point, estimate in alone
+        if estimate.exact and estimate.violations
     ]
     return Obstacle(
         name,
-        violated=sum(name in one.violations for _, one in estimates),
-        doubtful=sum(name not in one.violations and not one.exact for _, one in estimates),
+        violated=sum(name in estimate.violations for _, estimate in estimates),
+        doubtful=sum(name not in estimate.violations and not estimate.exact for _, estimate in estimates),
         frees=min(freed)[-1] if freed else None,
-        open=sum(not one.exact for _, one in alone),
+        open=sum(not estimate.exact for _, estimate in alone),
     )
 
 
@@ -87,29 +89,30 @@ def explained(evaluator: Evaluator, nearest: Point | None) -> list[str]:
     return lines
 
 
-def _in_the_way(one: Obstacle, evaluator: Evaluator, several: bool) -> str:
+def _in_the_way(obstacle: Obstacle, evaluator: Evaluator, several: bool) -> str:
     """Return how many points break a constraint, and, where there are several, what it alone stops."""
-    least = "at least " if one.doubtful else ""
-    text = f"{limit_words(one.name)}; {least}{one.violated} points break it."
-    if one.violated == 1:
-        text = f"{limit_words(one.name)}; {least}1 point breaks it."
-    if one.name == "target" and (
-        diverged := sum(bool(evaluator.diverged(point)) for point in evaluator.timed)
-    ):
+    least = "at least " if obstacle.doubtful else ""
+    text = f"{limit_words(obstacle.name)}; {least}{obstacle.violated} points break it."
+    if obstacle.violated == 1:
+        text = f"{limit_words(obstacle.name)}; {least}1 point breaks it."
+    diverged = sum(bool(evaluator.diverged(point)) for point in evaluator.timed)
+    if obstacle.name == "target" and diverged:
         text = f"{text} {counted(diverged, 'point')} diverged."
-    if not several or one.name == "target":  # what a lower target frees is told by itself
+    if not several or obstacle.name == "target":  # what a lower target frees is told by itself
         return text
-    if one.frees is not None:
-        by = 100 * evaluator.estimate(one.frees).violations[one.name]
-        return f"{text} Nothing else stops {one.frees.label}, which breaks it by {by:.3g} %{_or_less(one)}."
-    if one.open:
-        doubt = f"{counted(one.open, 'point')} not trained to the end may break nothing else"
+    if obstacle.frees is not None:
+        by = 100 * evaluator.estimate(obstacle.frees).violations[obstacle.name]
+        amount = f"{by:.3g} %{_or_less(obstacle)}"
+        return f"{text} Nothing else stops {obstacle.frees.label}, which breaks it by {amount}."
+    if obstacle.open:
+        doubt = f"{counted(obstacle.open, 'point')} not trained to the end may break nothing else"
         return f"{text} Whether loosening it alone would help is not known: {doubt}."
     return f"{text} Loosening it alone would free nothing."
 
 
-def _or_less(one: Obstacle) -> str:
-    return "" if not one.open else f" ({counted(one.open, 'point')} not trained to the end may do with less)"
+def _or_less(obstacle: Obstacle) -> str:
+    points = counted(obstacle.open, "point")
+    return f" ({points} not trained to the end may do with less)" if obstacle.open else ""
 
 
 def _lower_target(points: Sequence[Point], evaluator: Evaluator) -> Iterator[str]:

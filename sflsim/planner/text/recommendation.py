@@ -42,8 +42,8 @@ def explain(
     lines = explained(evaluator, nearest) if chosen is None else _recommended(evaluator, selection)
     about = chosen or nearest
     if about is not None:
-        found = bottleneck(about.scenario, evaluator.timer.with_outcomes(about.scenario, evaluator.target))
-        binding = ([describe(found)] if found else []) + list(_helps(table))
+        cause = bottleneck(about.scenario, evaluator.timer.with_outcomes(about.scenario, evaluator.target))
+        binding = ([describe(cause)] if cause else []) + list(_helps(table))
         lines += _section("What binds there:", binding)
     if chosen is not None:
         decisions = Alternatives(space, evaluator, chosen).lines()
@@ -63,9 +63,9 @@ def _section(title: str, lines: list[str]) -> list[str]:
 def _diverged(evaluator: Evaluator) -> Iterator[str]:
     """Yield for each training that diverged in which round it did, and what to turn."""
     trainings = [training.points[0] for training in evaluator.shared_trainings()]
-    reasons = [(point, found) for point in trainings if (found := evaluator.diverged(point))]
-    for point, found in reasons[:SHOWN]:
-        yield f"{point.label} diverged {diverged_text(found)}; {diverged_remedy(found)}."
+    reasons = [(point, diverged) for point in trainings if (diverged := evaluator.diverged(point))]
+    for point, diverged in reasons[:SHOWN]:
+        yield f"{point.label} diverged {diverged_text(diverged)}; {diverged_remedy(diverged)}."
     if len(reasons) > SHOWN:
         yield f"So did {counted(len(reasons) - SHOWN, 'other')} (column diverged)."
 
@@ -88,21 +88,21 @@ def _recommended(evaluator: Evaluator, selection: Selection) -> list[str]:
     point, target = selection.pareto[0], evaluator.target
     estimate = evaluator.estimate(point)
     minimised = evaluator.objectives.minimised
-    told = dict.fromkeys([*minimised, OBJECTIVES["time"]])
+    named = dict.fromkeys([*minimised, OBJECTIVES["time"]])
     what = "Its rounds take" if target is None else f"To {target_text(target)} accuracy it takes"
     seeds = f"means over {len(evaluator.seeds)} seeds" if len(evaluator.seeds) > 1 else "one seed"
     lines = [
         f"Recommended: {point.label}",
-        f"  {what} {amounts(estimate.facts, told, evaluator.plan.prices.currency)}, "
+        f"  {what} {amounts(estimate.facts, named, evaluator.plan.prices.currency)}, "
         f"in {mean_text(estimate.facts['rounds'])} rounds ({seeds}).",
     ]
     if len(selection.pareto) == 1:
         return [*lines, "  No other feasible point is better in anything that counts."]
     ratios = []
-    for column, one in enumerate(minimised):
+    for column, objective in enumerate(minimised):
         best = min(evaluator.estimate(other).values[column] for other in selection.pareto)
         ratio = estimate.values[column] / best if best else 1.0
-        ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {one.words}")
+        ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {objective.words}")
     others = f"the best balance of {len(selection.pareto)} points that nothing beats"
     return [*lines, f"  It has {listed(ratios)}: {others}."]
 
@@ -143,10 +143,10 @@ def _other(evaluator: Evaluator, chosen: Point, number: int) -> str:
 def _margins(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
     """Yield how far the recommended point is below each limit."""
     estimate, currency = evaluator.estimate(chosen), evaluator.plan.prices.currency
-    for name, (found, limit) in estimate.limited.items():
-        if name == "device_memory" and not found:  # no device's memory is known
+    for name, (taken, limit) in estimate.limited.items():
+        if name == "device_memory" and not taken:  # no device's memory is known
             continue
-        takes, allowed = (limit_text(name, amount, currency) for amount in (found, limit))
+        takes, allowed = (limit_text(name, amount, currency) for amount in (taken, limit))
         chance = chance_kept(estimate.times_s, limit) if name == "deadline" else math.nan
         further = (
             "" if math.isnan(chance) else f"; one more seed keeps it with a probability of {percent(chance)}"
@@ -166,18 +166,20 @@ def _spread(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
         mean_s = mine.facts[OBJECTIVES["time"].column]
         share = percent(spread / mean_s) if mean_s else percent(0.0)
         yield f"Its time has a standard deviation of {share} over {seeds} seeds."
-    exact = [(point, evaluator.estimate(point)) for point in evaluator.timed if point.number != chosen.number]
+    others = [
+        (point, evaluator.estimate(point)) for point in evaluator.timed if point.number != chosen.number
+    ]
     chances = [
-        (chance_better(mine, one, evaluator.objectives.weights), point)
-        for point, one in exact
-        if one.exact and one.feasible
+        (chance_better(mine, estimate, evaluator.objectives.weights), point)
+        for point, estimate in others
+        if estimate.surely_feasible
     ]
     rivals = sorted((one for one in chances if one[0] >= DOUBT), key=lambda one: -one[0])
     for chance, point in rivals[:SHOWN]:
         yield f"By the seeds' spread {point.label} is better with a probability of {percent(chance)}."
     if len(rivals) > SHOWN:
-        others = counted(len(rivals) - SHOWN, "other point")
-        yield f"So are {others} with {percent(DOUBT)} or more (column chance_better)."
+        more = counted(len(rivals) - SHOWN, "other point")
+        yield f"So are {more} with {percent(DOUBT)} or more (column chance_better)."
     if chances and not rivals:
         least = f"a probability of {percent(DOUBT)} or more"
         yield f"By the seeds' spread no other point that was trained to the end is better with {least}."
