@@ -1,6 +1,6 @@
 """A finished run: its tables, its summary, its pictures, its folder.
 
-Everything shown is made from the tables alone, so an old folder can be drawn anew.
+Everything shown is made from the tables alone, so an old folder can be drawn again.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from sflsim.errors import RunError, SflsimWarning
+from sflsim.experiment import folders
+from sflsim.experiment.assembly import batteries_of
 from sflsim.metrics.batteries import empty_batteries
 from sflsim.metrics.summary import status_of, summarize
 from sflsim.metrics.tables import measured, why_no_spans
-from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
-from sflsim.record.folders import Claim, claimed, written
+from sflsim.record.folders import Claim, claimed
 from sflsim.record.trace import DEFAULT_TRACE_SPANS, selected_spans, write_trace
-from sflsim.rows import ClientWork, RunRow
-from sflsim.scenario.files import contents
 from sflsim.scenario.saved import Saved, checked, read_saved
 from sflsim.scenario.schema import Scenario
-from sflsim.session import Outcome
+
+SAVED = ("spans", "link_throughput", "evaluations", "clients")
+"""The tables with a file of their own; `runs` stands in the manifest."""
 
 
 class Run:
@@ -156,10 +156,11 @@ class Run:
 
     def empty_batteries(self) -> list[str]:
         """Return a line for each variant and group with empty batteries at the end: how many."""
-        found = self.manifest.get("batteries")
-        groups = _batteries(self.scenario) if found is None else found
+        groups = self.manifest.get("batteries")
+        if groups is None:  # an old folder
+            groups = batteries_of(self.scenario)
         return empty_batteries(
-            self.clients, {name: (one["capacity_j"], one["devices"]) for name, one in groups.items()}
+            self.clients, {name: (group["capacity_j"], group["devices"]) for name, group in groups.items()}
         )
 
     def _target(self, target: float | None) -> float | None:
@@ -175,11 +176,13 @@ class Run:
             RunError: the folder cannot be written, or another process is making it.
         """
         with claimed(folder) as claim:
-            with written(claim) as part:
-                tables.write_text(self._scenario.to_yaml(), part / "scenario.yaml")
-                for name in ("spans", "link_throughput", "evaluations", "clients"):
-                    tables.write_table(getattr(self, name), part / f"{name}.parquet")
-                tables.write_json({**self.manifest, "runs": _records(self.runs)}, part / "run.json")
+            folders.write(
+                claim,
+                "run",
+                scenario=self._scenario.to_yaml(),
+                frames={name: getattr(self, name) for name in SAVED},
+                manifest={**self.manifest, "runs": _records(self.runs)},
+            )
             for line in self.draw(claim.folder) if plots else []:
                 warnings.warn(line, SflsimWarning, stacklevel=2)
             return claim.folder
@@ -225,94 +228,8 @@ class Run:
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
-        names = ("spans", "link_throughput", "evaluations", "clients")
-        frames = {name: tables.read_table(name, folder) for name in names}
+        frames = {name: tables.read_table(name, folder) for name in SAVED}
         return cls(scenario, runs=runs, manifest=manifest, **frames)
-
-
-def assemble(scenario: Scenario, outcomes: Sequence[Outcome], expected: int, manifest: dict[str, Any]) -> Run:
-    """Return the run that the outcomes of its variants and seeds make, in the order given."""
-    spans = [
-        tables.of_rows("spans", one.variant, one.seed, one.spans, round=one.rounds_of_spans())
-        for one in outcomes
-    ]
-    throughput = [
-        tables.of_rows("link_throughput", one.variant, one.seed, one.link_throughput) for one in outcomes
-    ]
-    evaluations = [tables.of_rows("evaluations", one.variant, one.seed, one.evaluations) for one in outcomes]
-    algorithm = {variant.name: variant.algorithm for variant in scenario.variants}
-    clients = [_clients(one) for one in outcomes]
-    runs = [
-        tables.of_rows("runs", one.variant, one.seed, [_run(one, algorithm[one.variant], own)])
-        for one, own in zip(outcomes, clients, strict=True)
-    ]
-    files = contents(scenario)
-    whole = len(outcomes) == expected and all(one.status != "interrupted" for one in outcomes)
-    return Run(
-        scenario,
-        spans=tables.joined("spans", spans),
-        link_throughput=tables.joined("link_throughput", throughput),
-        evaluations=tables.joined("evaluations", evaluations),
-        clients=tables.joined("clients", clients),
-        runs=tables.joined("runs", runs),
-        manifest={
-            "status": "completed" if whole else "interrupted",
-            "scenario": fingerprint(scenario.to_yaml(), files),
-            "files": files,
-            "versions": versions(),
-            "provenance": provenance(),
-            "batteries": _batteries(scenario),
-            "computed_calls": _total([one.computed for one in outcomes]),
-            "values_from_cache": sum(one.read for one in outcomes),
-            "real_s_by_run": {f"{one.variant} seed {one.seed}": round(one.real_s, 3) for one in outcomes},
-            **manifest,
-        },
-    )
-
-
-def _clients(outcome: Outcome) -> pd.DataFrame:
-    """Return the clients of one outcome: who they are and what they did."""
-    work, nothing = outcome.work(), ClientWork()
-    did = [work.get(client.client, nothing) for client in outcome.clients]
-    columns = {name: [getattr(one, name) for one in did] for name in ClientWork._fields}
-    columns["energy_j"] = [
-        one.active_energy_j + client.idle_j for one, client in zip(did, outcome.clients, strict=True)
-    ]
-    return tables.of_rows("clients", outcome.variant, outcome.seed, outcome.clients, **columns)
-
-
-def _run(outcome: Outcome, algorithm: str, clients: pd.DataFrame) -> RunRow:
-    """Return the row of one outcome, whose clients are given."""
-    return RunRow(
-        algorithm=algorithm,
-        status=outcome.status,
-        reason=outcome.reason,
-        rounds=outcome.rounds,
-        time_s=outcome.time_s,
-        server_busy_s=outcome.server_busy_s,
-        client_memory_bytes=outcome.client_memory_bytes,
-        server_memory_bytes=outcome.server_memory_bytes,
-        dropped=int(clients["dropped"].sum()),
-        wasted_s=clients["wasted_s"].sum(),
-        wasted_bytes=clients["wasted_bytes"].sum(),
-        left_out=outcome.left_out,
-    )
-
-
-def _total(counts: Sequence[dict[str, int]]) -> dict[str, int]:
-    names = sorted({name for count in counts for name in count})
-    return {name: sum(count.get(name, 0) for count in counts) for name in names}
-
-
-def _batteries(scenario: Scenario) -> dict[str, dict[str, Any]]:
-    """Return the capacity and the number of devices of each group that has batteries."""
-    fleet = scenario.fleet
-    named = zip(fleet.group_names(), fleet.groups, fleet.group_counts(), strict=True)
-    return {
-        name: {"capacity_j": group.device.battery, "devices": count}
-        for name, group, count in named
-        if group.device.battery is not None
-    }
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

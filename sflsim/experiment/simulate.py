@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from sflsim.errors import SflsimError, SflsimWarning
-from sflsim.experiment.run import Run, assemble
+from sflsim.experiment.assembly import frames_of, manifest_of
+from sflsim.experiment.run import Run
 from sflsim.experiment.worker import Job, ScenarioRunner, make_runner
 from sflsim.learning.graph.store import Store
 from sflsim.rows import Evaluation
@@ -75,15 +77,15 @@ def simulate(
         SflsimError: the device is not there, or a worker died.
     """
     scenario = reread(scenario)
-    place = None if cache is None else Path(cache)
-    options = Options(device, timing_only, keep_spans=keep_spans, cache=place, trusted=scenario.trusted)
+    folder = None if cache is None else Path(cache)
+    options = Options(device, timing_only, keep_spans=keep_spans, cache=folder, trusted=scenario.trusted)
     check_device(device, timing_only)
     session = Session(scenario, options, store)
     session.check()
     unlike = unlike_rounds(scenario)
     if unlike:
         warnings.warn(unlike, SflsimWarning, stacklevel=2)
-    jobs = [(number, seed) for number in range(len(scenario.variants)) for seed in scenario.seeds]
+    jobs = list(product(range(len(scenario.variants)), scenario.seeds))
     report = _Reporter(scenario, len(jobs), progress)
     started = time.perf_counter()
     count = min(workers, len(jobs))
@@ -93,19 +95,22 @@ def simulate(
         outcomes = _outcomes(pool, jobs, report)
     finally:
         pool.close()
+    real_s = time.perf_counter() - started
+    ordered = [outcomes[job] for job in jobs if job in outcomes]
+    stopped = {outcome.variant for outcome in ordered if outcome.reason == "rounds"}
+    if not unlike and (late := unlike_rounds(scenario, stopped)):
+        warnings.warn(late, SflsimWarning, stacklevel=2)
+    completed = len(ordered) == len(jobs) and all(outcome.status != "interrupted" for outcome in ordered)
     manifest = {
+        **manifest_of(scenario, ordered, completed),
         "device": device,
         "timing_only": timing_only,
         "spans": "all" if keep_spans else "none",
-        "derived_costs": sorted({key for one in outcomes.values() for key in one.derived}),
+        "derived_costs": sorted({key for outcome in ordered for key in outcome.derived}),
         "workers": workers,
-        "real_s": time.perf_counter() - started,
+        "real_s": real_s,
     }
-    ordered = [outcomes[job] for job in jobs if job in outcomes]
-    stopped = {one.variant for one in ordered if one.reason == "rounds"}
-    if not unlike and (late := unlike_rounds(scenario, stopped)):
-        warnings.warn(late, SflsimWarning, stacklevel=2)
-    return assemble(scenario, ordered, len(jobs), manifest)
+    return Run(scenario, **frames_of(scenario, ordered), manifest=manifest)
 
 
 def _outcomes(pool: Pool, jobs: Sequence[Job], report: _Reporter) -> dict[Job, Outcome]:
