@@ -11,9 +11,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+LATENCY = "latency"
+"""The activity of a message between its last byte and its arrival; its span follows the message's."""
+CONTRIBUTION = "contribution"
+"""The activity of a whole contribution to an asynchronous algorithm, at the server."""
+
 
 class Span(NamedTuple):
-    """One activity of one actor from start to end."""
+    """One activity of one actor from start to end.
+
+    As recorded, the `round` of an asynchronous client is the number of its contribution; the table has the
+    next update of the global model instead.
+    """
 
     actor: str
     activity: str

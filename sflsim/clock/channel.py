@@ -10,10 +10,10 @@ a message is known at its start.
 from __future__ import annotations
 
 from sflsim.clock.engine import Activity, Environment, Event
-from sflsim.clock.spans import LATENCY, Recorder
+from sflsim.clock.spans import Recorder
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
-from sflsim.rows import Span
+from sflsim.rows import LATENCY, Span
 
 
 class Message(Activity):

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from sflsim.clock.engine import NORMAL, Event, Timeout
 from sflsim.clock.flows import Flow
 from sflsim.clock.shared_links import Route, SharedLinks
-from sflsim.clock.spans import LATENCY, Recorder
+from sflsim.clock.spans import Recorder
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
-from sflsim.rows import Span
+from sflsim.rows import LATENCY, Span
 
 
 class Transfer(Event):

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-from sflsim.rows import LinkThroughput, Span
+from sflsim.rows import CONTRIBUTION, LATENCY, LinkThroughput, Span
 
-LATENCY = "latency"
-CONTRIBUTION = "contribution"
 FLUSH_SPANS = 65_536
 """Spans that wait for a sink, at most."""
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from sflsim.metrics.tables import SPAN_COLUMNS, with_columns
+from sflsim.rows import CONTRIBUTION
 
-CONTRIBUTION = "contribution"
 SERVER = r"server(:\d+)?"
 RUN = ["variant", "seed"]
 

@@ -20,6 +20,7 @@ from sflsim.metrics.backward_walk import NOT_COUNTED, BackwardWalk, Piece, Windo
 from sflsim.metrics.contributions import SERVER, contributions, participant_spans
 from sflsim.metrics.tables import SPAN_COLUMNS, with_columns
 from sflsim.record.tables import arrivals
+from sflsim.rows import LATENCY
 
 PATH = {
     "variant": "str",
@@ -36,7 +37,6 @@ PATH = {
 }
 """Columns of a path. `last` is the last client to finish. Without rounds, `round` is the next update of the
 global model, `contribution` is a number from 1 (0 in rounds), and `last` is its client."""
-LATENCY = "latency"
 SERVER_ACTIVITIES = ("serve", "queue")
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.readers.columnar import read_frame
-from sflsim.rows import ClientRow, Evaluation, LinkThroughput, RunRow, Span
+from sflsim.rows import LATENCY, ClientRow, Evaluation, LinkThroughput, RunRow, Span
 
 KINDS = {str: "str", int: "int64", float: "float64"}
 
@@ -83,7 +83,7 @@ def typed(name: str, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 def arrivals(spans: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the end of each span in s; of a message, the end of its latency, which is the next row."""
     end_s = spans["end_s"].to_numpy(dtype=np.float64, copy=True)
-    travels = np.flatnonzero(spans["activity"].to_numpy() == "latency")
+    travels = np.flatnonzero(spans["activity"].to_numpy() == LATENCY)
     travels = travels[travels > 0]
     end_s[travels - 1] = end_s[travels]
     return end_s

@@ -20,11 +20,11 @@ import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.record.tables import arrivals, write_atomically
-from sflsim.rows import Span
+from sflsim.rows import CONTRIBUTION, LATENCY, Span
 
 DEFAULT_TRACE_SPANS = 50_000
 """Spans up to which a run writes its trace by default, about 15 MB."""
-TRACKS = {name: name for name in ("uplink", "downlink", "latency", "queue", "contribution")}
+TRACKS = {name: name for name in ("uplink", "downlink", LATENCY, "queue", CONTRIBUTION)}
 """Kind of track by activity; the actor does all others one at a time, on its main track."""
 SLICE, FLOW, COUNTER = range(3)
 """Kinds of events, in their order within one instant."""
@@ -110,7 +110,7 @@ def _events(spans: pd.DataFrame, throughput: pd.DataFrame, slots: int) -> Iterat
 
 
 def _slices(spans: pd.DataFrame) -> list[Slice]:
-    spans = spans.assign(actor=spans["actor"].where(spans["activity"] != "contribution", spans["client"]))
+    spans = spans.assign(actor=spans["actor"].where(spans["activity"] != CONTRIBUTION, spans["client"]))
     listed = map(Span._make, spans[list(Span._fields)].itertuples(index=False, name=None))
     slices = (
         Slice(span, round(span.start_s * 1e9), round(span.end_s * 1e9), round(arrival_s * 1e9))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sflsim.formatting import time_unit
-from sflsim.metrics.contributions import CONTRIBUTION, SERVER
+from sflsim.metrics.contributions import SERVER
 from sflsim.metrics.tables import SPAN_COLUMNS, with_columns
 from sflsim.report.attribution import COLORS
 from sflsim.report.style import (
@@ -30,6 +30,7 @@ from sflsim.report.style import (
     new_figure,
     wrapped,
 )
+from sflsim.rows import CONTRIBUTION
 
 # activity: (legend, colour, top and bottom of its bar in a row of height 1)
 BARS = {

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sflsim.metrics.contributions import CONTRIBUTION, SERVER
+from sflsim.metrics.contributions import SERVER
 from sflsim.metrics.tables import SPAN_COLUMNS, variants_of, with_columns
 from sflsim.report.gantt import BARS, LEGEND, natural, spread, updates_s, with_rows
 from sflsim.report.html import short
+from sflsim.rows import CONTRIBUTION
 
 MOST_SPANS = 40_000
 """Spans in one page, over all runs: about a megabyte."""

@@ -77,7 +77,7 @@ class Simulation(TimePlane):
         rules: Rules,
         seed: int,
         recorder: Recorder,
-        on_evaluation: Any = None,
+        on_evaluation: Callable[[Evaluation], None] | None = None,
     ) -> None:
         super().__init__(deployment, seed, recorder)
         self.samples = samples
