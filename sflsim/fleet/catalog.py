@@ -1,8 +1,7 @@
 """The catalog of devices and links that a scenario may name instead of describing them.
 
-`catalog/devices.yaml` and `catalog/links.yaml` keep for every figure its source and whether it
-was measured, derived from other figures or assumed. A scenario may add its own to them while it is
-read.
+`catalog/devices.yaml` and `catalog/links.yaml` hold for every figure its source and its status:
+measured, derived from other figures or assumed. A scenario may add its own entries while it is read.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from sflsim.mistakes import mistake
 Table = Literal["devices", "links"]
 Status = Literal["measured", "derived", "assumed"]
 ENTRY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-"""What an entry may be called: its group is called the same by default."""
+"""Pattern of an entry's name, which is also the default name of its group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ _own: ContextVar[Own] = ContextVar("own")
 
 @contextmanager
 def adding(own: Own) -> Iterator[None]:
-    """Within this, names stand for these entries too, and for them first."""
+    """Let names also refer to these entries, which come before the built-in ones."""
     token = _own.set(own)
     try:
         yield
@@ -94,7 +93,7 @@ def adding(own: Own) -> Iterator[None]:
 
 
 def known(table: Table) -> Mapping[str, Entry]:
-    """Return the entries that a name may stand for here: the built-in ones, and those added."""
+    """Return the entries that a name may refer to: the built-in ones and those added."""
     return {**entries(table), **_own.get({}).get(table, {})}
 
 
@@ -111,7 +110,7 @@ class Cataloged(BaseModel):
         """Return the catalog's entry `name`.
 
         Raises:
-            PydanticCustomError: there is none; the error lists the names and the closest one.
+            PydanticCustomError: there is no such entry; the error lists the names and the closest one.
         """
         names = known(cls.table)
         if name not in names:
@@ -124,7 +123,7 @@ class Cataloged(BaseModel):
 
     @property
     def catalog_name(self) -> str:
-        """The name in the catalog; empty for one that the scenario describes itself."""
+        """The name in the catalog; empty if the scenario describes it."""
         return self._name if self.__dict__ == self._as_named else ""
 
     @model_validator(mode="wrap")

@@ -1,7 +1,7 @@
-"""Devices: how fast they compute, what they hold, what they draw, and the link they have.
+"""Devices: computing rate, memory, power, battery and link.
 
-A rate that is a distribution is drawn once per device, from a stream keyed by its name; one that is
-a trace changes over time.
+A rate that is a distribution is drawn once per device, from a stream keyed by its name. A rate that
+is a trace changes over time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ComputeConfig(DistributionConfig):
     """A distribution of computing rates over the devices of a group."""
 
     def needed_unit(self) -> str:
-        """Return the unit that the place needs: a computing rate's."""
+        """Return the unit of a computing rate."""
         return "FLOP/s"
 
 
@@ -47,9 +47,9 @@ ComputeRate = Annotated[float | ComputeConfig | ComputeTrace, _Computing(fields.
 
 
 class PowerConfig(BaseModel):
-    """What a device draws in all (not on top of idling) in each state, in W.
+    """Total power of a device in each state (not in addition to idling), in W.
 
-    Idling counts as 0 where it is left out, the other states as idling: none draws less.
+    The default of `idle` is 0, that of the other states is `idle`; none may be lower.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -62,7 +62,7 @@ class PowerConfig(BaseModel):
     @model_validator(mode="after")
     def _none_below_idle(self) -> Self:
         given = {key: getattr(self, key) for key in ("compute", "send", "receive")}
-        allowed = f"at least the idle power, {self.idle:g} W: what the whole device draws in that state"
+        allowed = f"at least the idle power, {self.idle:g} W: the total power of the device in that state"
         wrong = [
             ((key,), mistake("is below idle", f"'{value:g} W'", allowed, "add the idle power to it"))
             for key, value in given.items()
@@ -76,7 +76,7 @@ class PowerConfig(BaseModel):
 class DeviceConfig(Cataloged):
     """One kind of device: sustained training rate (FLOP/s), memory (bytes), power and battery.
 
-    A memory left out is taken as large enough, and so is a battery.
+    Without `memory` or `battery` it is taken as large enough.
     """
 
     table: ClassVar[Table] = "devices"
@@ -89,21 +89,21 @@ class DeviceConfig(Cataloged):
     memory: fields.Bytes | None = None
     power: PowerConfig | None = None
     battery: fields.Energy | None = Field(
-        default=None, description="what each may draw until it disconnects, e.g. '15 Wh' or '54 kJ'"
+        default=None, description="energy of each device until it disconnects, e.g. '15 Wh' or '54 kJ'"
     )
 
     @model_validator(mode="after")
     def _battery_is_drawn_from(self) -> Self:
         if self.battery is not None and not any(astuple(power(self.power))):
-            found = "no 'power' above zero, so that nothing would ever empty it"
+            found = "no 'power' above zero, so it would never be empty"
             remedy = "add e.g. 'power: {idle: 2 W, compute: 7 W}', or leave 'battery' out"
-            raise mistake_at("battery", "is never drawn from", found, "beside 'power'", remedy)
+            raise mistake_at("battery", "is never used", found, "with 'power'", remedy)
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What a device draws in all in each state; all 0 where unknown."""
+    """Total power of a device in each state; 0 if unknown."""
 
     idle_w: float = 0.0
     compute_w: float = 0.0
@@ -129,9 +129,9 @@ class Device:
     slowdown: Slowdown
     access_point: AccessPoint | None = None
     compute_profile: Profile | None = None
-    """The training rate over time, where it changes; that of forward passes changes in proportion."""
+    """The training rate over time, if it changes; the rate of forward passes is proportional."""
     battery_j: float | None = None
-    """What it may draw while it takes part; unlimited where unknown."""
+    """Energy for taking part; unlimited if unknown."""
 
 
 def compute_rate(config: DeviceConfig, seed: int, device_name: str) -> float | Profile:
@@ -145,12 +145,12 @@ def compute_rate(config: DeviceConfig, seed: int, device_name: str) -> float | P
 
 
 def first_rate(rate: float | Profile) -> float:
-    """Return the rate at the start, or the first one above zero: to it, others are in proportion."""
+    """Return the first rate above zero; others are proportional to it."""
     return rate if not isinstance(rate, Profile) else float(next(value for value in rate.values if value > 0))
 
 
 def power(config: PowerConfig | None) -> Power:
-    """Return the power of a device in floats."""
+    """Return the power of a device, with defaults filled in."""
     if config is None:
         return NO_POWER
     given = (config.compute, config.send, config.receive)

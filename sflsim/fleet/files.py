@@ -1,4 +1,4 @@
-"""Tables that a scenario names: found next to it, read whole, refused with a reason."""
+"""Table files that a scenario names, relative to its folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALLOWED = "a CSV file (or .tsv, .jsonl)"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The text of one cell and where it stands, for a message."""
+    """The text of one cell and its place in the file, for messages."""
 
     text: str
     place: str
@@ -28,33 +28,33 @@ class Cell:
 
     @property
     def number(self) -> float:
-        """Return the cell as a number; NaN where it is none."""
+        """Return the cell as a number; NaN if it is none."""
         return float(self.text) if NUMBER.fullmatch(self.text) else math.nan
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under the names of their columns; no names where the file has no header."""
+    """Rows of cells under the names of their columns; no names if the file has no header."""
 
     names: list[str]
     rows: list[list[Cell]]
 
     def filled(self) -> list[list[Cell]]:
-        """Return the rows; there is at least one.
+        """Return the rows, at least one.
 
         Raises:
-            ValidationError: there is none.
+            ValidationError: there are no rows.
         """
         if not self.rows:
             raise mistake_at("file", "has no rows", "a header alone", "at least one row of values")
         return self.rows
 
 
-def found(file: str, info: ValidationInfo) -> str:
+def absolute_path(file: str, info: ValidationInfo) -> str:
     """Return the absolute path, so that the resolved scenario reads the same file from anywhere.
 
     Raises:
-        PydanticCustomError: it is no file, or too large.
+        PydanticCustomError: the path is no file, or too large.
     """
     base = (info.context or {}).get("base_dir") or "."
     try:
@@ -68,7 +68,7 @@ def found(file: str, info: ValidationInfo) -> str:
 
 
 def table(file: str, may_lack_header: bool = False) -> Table:
-    """Return the table of a file, cells stripped; no row is short.
+    """Return the table of a file, with cells stripped; all rows are of one length.
 
     Raises:
         ValidationError: the file cannot be read or is ambiguous.
@@ -87,5 +87,5 @@ def table(file: str, may_lack_header: bool = False) -> Table:
 
 
 def _text(value: object) -> str:
-    """Return a cell as text; a number of JSON as it reads back, what is neither as it is shown."""
+    """Return a cell as text; other JSON values as their repr."""
     return value.strip() if isinstance(value, str) else "" if value is None else repr(value)

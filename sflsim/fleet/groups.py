@@ -28,7 +28,7 @@ GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_le
 class GroupConfig(BaseModel):
     """Devices of one kind on one kind of link: a `share` of the fleet or a `count` of devices.
 
-    A straggler or an availability given here stands in place of the fleet's.
+    A straggler or an availability given here replaces the fleet's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -50,7 +50,7 @@ class GroupConfig(BaseModel):
         default=None, description="one of the fleet's access_points, whose capacity its clients share"
     )
     clients_per_access_point: Count | None = Field(
-        default=None, description="as many access points as that takes, the group's own; default: one for all"
+        default=None, description="the group gets as many access points as needed; default: one for all"
     )
 
 
@@ -68,13 +68,13 @@ class FleetConfig(BaseModel):
     groups: tuple[GroupConfig, ...] = Field(json_schema_extra={"minItems": 1})
     straggler: Straggler | None = None
     availability: Availability = Field(
-        default=AlwaysAvailable(), description="of the groups that give none of their own"
+        default=AlwaysAvailable(), description="of the groups that do not give their own"
     )
     events: tuple[EventConfig, ...] = Field(
         default=(), description="changes at given times: a group leaves or joins, or its rates change"
     )
     access_points: dict[GroupName, AccessPointConfig] = Field(
-        default={}, description="what groups of clients share the capacity of, by name"
+        default={}, description="capacities that groups of clients share, by name"
     )
     on_oom: Literal["refuse", "exclude", "ignore"] = Field(
         default="refuse",
@@ -87,7 +87,7 @@ class FleetConfig(BaseModel):
         return self.clients if self.participants is None else self.participants
 
     def group_names(self) -> list[str]:
-        """Return every group's name; a default that is taken gets -2, -3, ... appended."""
+        """Return every group's name; -2, -3, ... is appended to a default that is taken."""
         taken = {group.name for group in self.groups if group.name}
         names = []
         for group in self.groups:
@@ -108,27 +108,27 @@ class FleetConfig(BaseModel):
         exact = [self.clients * (group.share or 1.0) for group in self.groups]
         rounded = [int(number + 1e-9) for number in exact]
         left = self.clients - sum(rounded)
-        by_remainder = sorted(range(len(exact)), key=lambda place: round(rounded[place] - exact[place], 9))
-        for place in by_remainder[:left]:
-            rounded[place] += 1
+        by_remainder = sorted(range(len(exact)), key=lambda index: round(rounded[index] - exact[index], 9))
+        for index in by_remainder[:left]:
+            rounded[index] += 1
         return rounded
 
     def too_small(self, needed_bytes: float) -> list[int]:
-        """Return the places of the groups whose devices hold less than `needed_bytes`."""
+        """Return the indices of the groups whose devices have less memory than `needed_bytes`."""
         sizes = [group.device.memory for group in self.groups]
-        return [place for place, size in enumerate(sizes) if size is not None and size < needed_bytes]
+        return [index for index, size in enumerate(sizes) if size is not None and size < needed_bytes]
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        found = [
+        wrong = [
             *self._participants_wrong(),
             *self._sizes_wrong(),
             *self._names_wrong(),
             *self._access_points_wrong(),
             *self._events_wrong(),
         ]
-        if found:
-            raise mistakes(found)
+        if wrong:
+            raise mistakes(wrong)
         return self
 
     def _participants_wrong(self) -> Iterator[Mistake]:
@@ -143,13 +143,13 @@ class FleetConfig(BaseModel):
         given = [(group.share is not None, group.count is not None) for group in self.groups]
         if given == [(False, False)]:
             return
-        both = [place for place, pair in enumerate(given) if pair == (True, True)]
-        neither = [place for place, pair in enumerate(given) if pair == (False, False)]
+        both = [index for index, pair in enumerate(given) if pair == (True, True)]
+        neither = [index for index, pair in enumerate(given) if pair == (False, False)]
         allowed = "'share' in every group or 'count' in every group"
-        for place in both:
-            yield ("groups", place, "count"), mistake("is given twice", "both share and count", allowed)
-        for place in neither:
-            yield ("groups", place, "share"), mistake("is missing", "neither share nor count", allowed)
+        for index in both:
+            yield ("groups", index, "count"), mistake("is given twice", "both share and count", allowed)
+        for index in neither:
+            yield ("groups", index, "share"), mistake("is missing", "neither share nor count", allowed)
         if both or neither:
             return
         if len(set(given)) > 1:
@@ -164,13 +164,13 @@ class FleetConfig(BaseModel):
             found = f"shares that sum to {100 * total:.6g}%"
             yield ("groups",), mistake("do not sum to 100%", found, "shares that sum to 100%")
             return
-        for place, (group, count) in enumerate(zip(self.groups, self.group_counts(), strict=True)):
+        for index, (group, count) in enumerate(zip(self.groups, self.group_counts(), strict=True)):
             if not count and group.share:
                 found = f"{100 * group.share:g}% of {self.clients} clients: a group without devices"
                 least = math.ceil(1 / group.share - 1e-9)
                 remedy = f"leave the group out, enlarge its share, or have {least} clients or more"
                 error = mistake("rounds to no device", found, "a share of one device or more", remedy)
-                yield ("groups", place, "share"), error
+                yield ("groups", index, "share"), error
 
     def _counts_wrong(self, total: int) -> Iterator[Mistake]:
         if total != self.clients:
@@ -179,29 +179,29 @@ class FleetConfig(BaseModel):
 
     def _names_wrong(self) -> Iterator[Mistake]:
         seen: set[str] = set()
-        for place, group in enumerate(self.groups):
+        for index, group in enumerate(self.groups):
             if group.name in seen:
-                yield ("groups", place, "name"), mistake("is taken", repr(group.name), "a name of its own")
+                yield ("groups", index, "name"), mistake("is taken", repr(group.name), "a name of its own")
             seen.add(group.name or "")
             seen.discard("")
 
     def _access_points_wrong(self) -> Iterator[Mistake]:
         named = {group.access_point for group in self.groups} - {None}
         for name in self.access_points:
-            if name not in named and named <= set(self.access_points):  # else one may be misspelt
+            if name not in named and named <= set(self.access_points):  # otherwise a name may be misspelt
                 allowed, remedy = "access points that a group names", f"add 'access_point: {name}' to a group"
                 yield ("access_points", name), mistake("is used by nobody", repr(name), allowed, remedy)
         allowed = ", ".join(self.access_points) or "none, as the fleet has no 'access_points'"
-        for place, group in enumerate(self.groups):
+        for index, group in enumerate(self.groups):
             if group.access_point is not None and group.access_point not in self.access_points:
                 remedy = did_you_mean(group.access_point, self.access_points)
                 error = mistake("is no access point of the fleet", repr(group.access_point), allowed, remedy)
-                yield ("groups", place, "access_point"), error
+                yield ("groups", index, "access_point"), error
             if group.access_point is None and group.clients_per_access_point is not None:
                 error = mistake(
                     "has no access point", str(group.clients_per_access_point), "beside 'access_point'"
                 )
-                yield ("groups", place, "clients_per_access_point"), error
+                yield ("groups", index, "clients_per_access_point"), error
 
     def _events_wrong(self) -> Iterator[Mistake]:
         if not self.events:
@@ -216,7 +216,7 @@ class FleetConfig(BaseModel):
 
 
 def _unchangeable(rate: object) -> str:
-    """Return why an event cannot set a rate from some time on; empty where it can."""
+    """Return why an event cannot set a rate; empty if it can."""
     if rate == math.inf:
         return "a rate that is unlimited"
     return "a rate that is drawn per message" if getattr(rate, "redraw", "") == "message" else ""

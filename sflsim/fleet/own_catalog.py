@@ -1,6 +1,6 @@
-"""A user's own catalog as data: entries in the format of the built-in one, in sections for each table.
+"""A user's own catalog as data: entries in the format of the built-in one, a section per table.
 
-Whether the figures make a device or a link is checked where the file is read.
+Whether the figures make a device or a link is checked when the file is read.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ class CatalogFigure(_Part):
 
     value: Any = Field(description="as in a scenario, e.g. '16 GFLOP/s', or a distribution")
     status: Status
-    source: Annotated[str, Field(min_length=1, description="who measured what, or what it follows from")]
+    source: Annotated[
+        str, Field(min_length=1, description="who measured it and how, or what it follows from")
+    ]
 
 
 class CatalogEntry(_Part):
     """A device or link; a figure's key is that of a scenario, dotted below another, as in `power.idle`."""
 
     about: str = ""
-    replaces: bool = Field(default=False, description="takes the place of the entry of that name")
+    replaces: bool = Field(default=False, description="replaces the built-in entry of that name")
     figures: dict[str, CatalogFigure]
 
     def entry(self, name: str) -> Entry:
-        """Return it as an entry of the catalog."""
-        figures = (Figure(key, one.value, one.status, one.source) for key, one in self.figures.items())
+        """Return this as an entry of the catalog."""
+        items = self.figures.items()
+        figures = (Figure(key, figure.value, figure.status, figure.source) for key, figure in items)
         return Entry(name, self.about, tuple(figures))
 
 
@@ -50,7 +53,7 @@ class Origin:
 
 
 class CatalogConfig(_Part):
-    """Devices and links of one's own, by name."""
+    """A user's devices and links, by name."""
 
     devices: dict[str, CatalogEntry] = {}
     links: dict[str, CatalogEntry] = {}
@@ -58,7 +61,7 @@ class CatalogConfig(_Part):
 
     @property
     def origin(self) -> Origin:
-        """What it was read from; its `given` is None where it was given as it is."""
+        """What this was read from; `given` is None if it was not read from files."""
         return self._origin
 
     def read_from(self, origin: Origin) -> CatalogConfig:
@@ -72,8 +75,8 @@ class CatalogConfig(_Part):
         return self.devices if table == "devices" else self.links
 
     def own(self) -> catalog.Own:
-        """Return its entries, to be added to the built-in ones."""
+        """Return the entries that are added to the built-in ones."""
         return {
-            "devices": {name: one.entry(name) for name, one in self.devices.items()},
-            "links": {name: one.entry(name) for name, one in self.links.items()},
+            "devices": {name: entry.entry(name) for name, entry in self.devices.items()},
+            "links": {name: entry.entry(name) for name, entry in self.links.items()},
         }

@@ -1,6 +1,6 @@
-"""The fleet: groups of devices, who is in which, and who takes part in a round.
+"""The fleet: groups of devices, and which devices take part in a round.
 
-Devices are made when asked for, so a fleet of a million costs what its participants cost. Every
+Devices are made on demand, so a fleet of a million costs what its participants cost. Every
 draw is keyed by the device's name or, for taking part, by group and round: removing a device
 changes nobody else's draws.
 """
@@ -25,7 +25,7 @@ from sflsim.streams import generator
 __all__ = ["Fleet", "FleetConfig", "Group", "GroupConfig", "build_fleet"]
 
 EXCLUDED = 2.0  # a priority above all that are drawn
-DEVICE_CACHE_SIZE = 1 << 16  # devices kept once made; all can be made again, equal to the last draw
+DEVICE_CACHE_SIZE = 1 << 16  # a device that is made again equals the one dropped
 
 
 class Group:
@@ -56,7 +56,7 @@ class Group:
 class Fleet:
     """All devices of a scenario under one seed; index 0 to len - 1, group after group.
 
-    Groups at the places `excluded` take part in nothing; they change nobody else's draws.
+    Groups with an index in `excluded` take no part; this changes no other device's draws.
     """
 
     __slots__ = ("_devices", "_firsts", "_points", "_size", "excluded", "groups", "seed")
@@ -76,7 +76,7 @@ class Fleet:
     @property
     def eligible(self) -> int:
         """Number of devices that may take part."""
-        return sum(group.count for place, group in enumerate(self.groups) if place not in self.excluded)
+        return sum(group.count for number, group in enumerate(self.groups) if number not in self.excluded)
 
     def device(self, index: int) -> Device:
         """Return the device with this index.
@@ -86,27 +86,27 @@ class Fleet:
         """
         device = self._devices.get(index)
         if device is None:
-            device = self._made(index)
+            device = self._make(index)
             if len(self._devices) >= DEVICE_CACHE_SIZE:
                 del self._devices[next(iter(self._devices))]
             self._devices[index] = device
         return device
 
     def named(self, index: int) -> tuple[int, str]:
-        """Return the place of a device's group and the device's name; none is made for it.
+        """Return the index of a device's group and the device's name, without making the device.
 
         Raises:
             IndexError: there is no such device.
         """
         if not 0 <= index < self._size:
             raise IndexError(f"no device {index} in a fleet of {self._size}")
-        place = bisect_right(self._firsts, index) - 1
-        group = self.groups[place]
-        return place, f"{group.name}-{index - group.first}"
+        number = bisect_right(self._firsts, index) - 1
+        group = self.groups[number]
+        return number, f"{group.name}-{index - group.first}"
 
-    def _made(self, index: int) -> Device:
-        place, name = self.named(index)
-        group = self.groups[place]
+    def _make(self, index: int) -> Device:
+        number, name = self.named(index)
+        group = self.groups[number]
         config = group.config
         rate = compute_rate(config.device, self.seed, name)
         flop_per_s = first_rate(rate)
@@ -159,15 +159,15 @@ class Fleet:
     def priorities(self, round: int) -> npt.NDArray[np.float64]:
         """Return a uniform number for every device, shape (len,); `EXCLUDED` for those excluded."""
         priorities = np.full(self._size, EXCLUDED)
-        for place, group in enumerate(self.groups):
-            if place not in self.excluded:
-                own = priorities[group.first : group.first + group.count]
-                generator(self.seed, "participation", group.name, round).random(out=own)
+        for number, group in enumerate(self.groups):
+            if number not in self.excluded:
+                of_group = priorities[group.first : group.first + group.count]
+                generator(self.seed, "participation", group.name, round).random(out=of_group)
         return priorities
 
 
 def _smallest(priorities: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int64]:
-    """Return the places of the `k` smallest of uniform numbers, in no order."""
+    """Return the positions of the `k` smallest of uniform numbers, unordered."""
     if k <= 0 or k >= len(priorities):
         return np.arange(max(k, 0) and len(priorities))
     bound = (k + 8 * k**0.5 + 8) / len(priorities)  # below it lie more than k, but for 1 in 10^12 calls

@@ -1,7 +1,7 @@
-"""Profiles: a rate over time that is known in advance and constant piece by piece.
+"""Profiles: a rate over time that is known in advance and piecewise constant.
 
-What a trace file, scheduled changes and daily patterns have in common: a bandwidth or a computing
-rate from t = 0 on. A rate that never changes needs no profile, it stays a float.
+Trace files, scheduled changes and daily patterns become profiles. A rate that never changes stays a
+float.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.fleet.instants import SAME
+from sflsim.fleet.instants import RELATIVE_SLACK
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float64]
 class Profile:
     """`values[i]` (>= 0, finite) holds from `times_s[i]` to `times_s[i + 1]`; `times_s[0]` is 0.
 
-    The last value holds for good or, with `period_s` (above the last time), until everything
-    starts anew. Times asked for are zero or more.
+    The last value holds for ever or, with `period_s` (above the last time), until the profile
+    repeats. Times are zero or more.
     """
 
     __slots__ = ("_areas", "_times_s", "_values", "period_s")
@@ -96,27 +96,23 @@ class Profile:
         """Return the integral from `start_s` to `end_s`."""
         (first_s, first_phase_s), (last_s, last_phase_s) = self._split(start_s), self._split(end_s)
         periods = 0.0 if self.period_s is None else round((last_s - first_s) / self.period_s)
-        whole = periods * self._areas[-1] if periods else 0.0
-        return whole + self._area(last_phase_s) - self._area(first_phase_s)
+        full_periods = periods * self._areas[-1] if periods else 0.0
+        return full_periods + self._area(last_phase_s) - self._area(first_phase_s)
 
     def end_of(self, start_s: float, amount: float) -> float:
-        """Return when the integral from `start_s` on reaches `amount`; inf if it never does."""
+        """Return when the integral from `start_s` reaches `amount`; inf if it never does."""
         if amount <= 0:
             return start_s
         _, phase_s = self._split(start_s)
         wanted = self._area(phase_s) + amount
         if self.period_s is None or wanted <= self._areas[-1]:
             return start_s + (self._time_of(wanted) - phase_s)
-        whole = self._areas[-1]
-        if whole == 0:
+        per_period = self._areas[-1]
+        if per_period == 0:
             return math.inf
-        periods = max(math.ceil(wanted / whole) - 1, 0)
-        rest = min(max(wanted - periods * whole, 0.0), whole)
+        periods = max(math.ceil(wanted / per_period) - 1, 0)
+        rest = min(max(wanted - periods * per_period, 0.0), per_period)
         return start_s + (self.period_s - phase_s + (periods - 1) * self.period_s + self._time_of(rest))
-
-    def scaled(self, factor: float) -> Profile:
-        """Return this profile with every value times `factor`."""
-        return Profile(self._times_s, [value * factor for value in self._values], self.period_s)
 
     def _split(self, t_s: float) -> tuple[float, float]:
         """Return when the period that holds `t_s` began, and the time since then."""
@@ -139,6 +135,6 @@ class Profile:
         if piece < 0:
             return 0.0
         value, missing = self._values[piece], area - self._areas[piece]
-        if 0 < missing <= SAME * area:  # reached before, perhaps at the beginning of a gap
+        if 0 < missing <= RELATIVE_SLACK * area:  # reached before, perhaps at the start of a gap
             return self._time_of(self._areas[piece])
         return self._times_s[piece] + missing / value if value else math.inf

@@ -42,8 +42,8 @@ Point = tuple[float, Cell]
 class TraceConfig(BaseModel):
     """A rate over time from the `file` (CSV, TSV or JSON lines), constant between its rows.
 
-    A column `device` in it holds several traces: a device takes the one of its own name, else one
-    that is drawn. Zero means that nothing passes for a while.
+    With a column `device` the file holds several traces: a device takes the one under its own name,
+    else one that is drawn. A rate of zero is an interruption.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -51,13 +51,13 @@ class TraceConfig(BaseModel):
 
     kind: Literal["trace"] = "trace"
     file: str
-    column: str | None = Field(default=None, description="of the values; needed where there are several")
+    column: str | None = Field(default=None, description="of the values; needed if there are several")
     values_in: Annotated[str, Field(max_length=32)] | None = Field(
         default=None, description="unit of bare numbers, e.g. 'Mbit/s'"
     )
     repeat: bool | Period = Field(
         default=False,
-        description="start anew at the end (one more step after the last row), or every e.g. '24 h'",
+        description="repeat at the end (one more step after the last row), or every e.g. '24 h'",
     )
     scale: Annotated[float, FACTOR] = Field(default=1.0, description="factor on all values")
     _traces: dict[str, Profile] = PrivateAttr()
@@ -65,7 +65,7 @@ class TraceConfig(BaseModel):
     @field_validator("file", mode="after")
     @classmethod
     def _found(cls, file: str, info: ValidationInfo) -> str:
-        return files.found(file, info)
+        return files.absolute_path(file, info)
 
     @field_serializer("repeat")
     def _as_read(self, repeat: bool | float) -> bool | str | float:
@@ -81,13 +81,13 @@ class TraceConfig(BaseModel):
         """Read the file.
 
         Raises:
-            ValidationError: it is no trace, or in another unit.
+            ValidationError: the file is no trace, or in another unit.
         """
         traces = _points(files.table(self.file), self.column)
         self._traces = {label: self._trace(points) for label, points in traces.items()}
 
     def profile(self, seed: int, owner_name: str) -> Profile:
-        """Return the trace of one device: that of its name, or one drawn under the scenario seed."""
+        """Return the trace of one device: the one under its name, or one drawn under the scenario seed."""
         names = list(self._traces)
         if owner_name in self._traces or len(names) == 1:
             return self._traces.get(owner_name, self._traces[names[0]])
@@ -95,17 +95,17 @@ class TraceConfig(BaseModel):
         return self._traces[names[int(drawn)]]
 
     def content(self) -> bytes:
-        """Return what was read, to be told from other content."""
-        parts = [(one.times_s.tobytes(), one.values.tobytes()) for one in self._traces.values()]
+        """Return bytes that differ for files of different content."""
+        parts = [(trace.times_s.tobytes(), trace.values.tobytes()) for trace in self._traces.values()]
         return repr((list(self._traces), parts)).encode()
 
     @property
     def _stem(self) -> str:
-        """The file's name without its folder: the draws are the same wherever the scenario lies."""
+        """The file's name without its folder, so that draws do not depend on the folder."""
         return self.file.replace("\\", "/").rpartition("/")[2]
 
     def _trace(self, points: list[Point]) -> Profile:
-        """Return one trace of the file, checked."""
+        """Check one trace of the file and return it."""
         read = measured([cell for _, cell in points], self.values_in)
         if read.unit != self.unit:
             allowed = f"values such as '{EXAMPLES[self.unit]}', or 'values_in' with their unit"
@@ -113,7 +113,7 @@ class TraceConfig(BaseModel):
         check_times(points)
         values = read.values * self.scale
         if not (values > 0).any() or (values[-1] == 0 and self.repeat is False):
-            found = f"0 {points[-1][1].place}, for good"
+            found = f"0 {points[-1][1].place}, for ever"
             allowed = "a last value above zero, or 'repeat'"
             raise mistake_at("file", "ends with zero", found, allowed)
         times_s = np.array([time_s for time_s, _ in points])
@@ -135,7 +135,7 @@ class TraceConfig(BaseModel):
 
 
 def _points(table: Table, column: str | None) -> dict[str, list[Point]]:
-    """Return the points of each trace by its label ("" where there is no column `device`)."""
+    """Return the points of each trace by its label ("" without a column `device`)."""
     names = table.names
     if TIME not in names:
         allowed = f"a header with {TIME!r} and a column of values"
@@ -179,7 +179,7 @@ def _time_s(cell: Cell) -> float:
 
 
 def check_times(points: list[Point]) -> None:
-    """Refuse a trace that does not begin at 0 or whose time stands still or runs backwards."""
+    """Refuse a trace that does not start at 0 or whose times do not increase."""
     first_s, cell = points[0]
     if first_s != 0:
         allowed = "a first row of time_s 0: what holds from the start"

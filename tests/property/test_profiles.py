@@ -82,10 +82,9 @@ def test_value_holds_until_the_next_change(
         assert one.value_at(t_s + 1e6) == one.value_at(t_s) == steps[-1][1]
 
 
-def test_scaled() -> None:
-    """A profile at half the rate takes as long for half the amount."""
+def test_end_of_an_integral_over_several_periods() -> None:
+    """50 in each period of 20 s: one more takes a quarter of a second of the next."""
     one = Profile([0, 10], [4.0, 1.0], 20)
-    assert one.scaled(0.5).end_of(3, 30) == one.end_of(3, 60)
     assert one.end_of(0, 50) == 20
     assert one.end_of(0, 51) == 20.25
 

@@ -15,7 +15,7 @@ from support import FREE, UNLIMITED, data, read
 import sflsim
 from sflsim.clock.agenda import EVALUATION, STOP, Agenda
 from sflsim.clock.engine import Environment, Timeout
-from sflsim.fleet.instants import SAME, settled_s, slack_s
+from sflsim.fleet.instants import RELATIVE_SLACK, settled_s, slack_s
 from sflsim.fleet.profiles import Profile
 
 MS = st.integers(1, 3000)
@@ -43,7 +43,7 @@ def test_as_many_rounds_as_fit_into_the_time(delay_ms: int, work_ms: int, stop_m
     run = run_of(delay_ms, work_ms, {"time": f"{stop_ms} ms"}, evaluate={"every": "1000000 rounds"})
     last = run.evaluations.iloc[-1]
     assert last["round"] == stop_ms // (delay_ms + work_ms)
-    assert last["time_s"] == pytest.approx(stop_ms / 1000, rel=SAME)
+    assert last["time_s"] == pytest.approx(stop_ms / 1000, rel=RELATIVE_SLACK)
 
 
 @pytest.mark.parametrize("rounds", [10_000])
@@ -65,7 +65,7 @@ def test_an_evaluation_sees_every_round_that_has_ended(delay_ms: int, work_ms: i
     table = run.evaluations
     assert table["round"].tolist() == [number * every_ms // round_ms for number in range(41)]
     assert table["time_s"].tolist() == pytest.approx(
-        [number * every_ms / 1000 for number in range(41)], rel=SAME
+        [number * every_ms / 1000 for number in range(41)], rel=RELATIVE_SLACK
     )
 
 
@@ -164,4 +164,4 @@ def test_a_message_that_fits_before_a_gap_arrives(start_ms: int, shared: bool, t
     server = {"compute": "unlimited", "link": {"up": trace, "down": trace} if shared else UNLIMITED}
     fleet = {"clients": 1, "groups": [group]}
     spans = sflsim.simulate(read(data(workload=workload, fleet=fleet, server=server)), timing_only=True).spans
-    assert spans[spans["activity"] == "uplink"]["end_s"].iloc[0] == pytest.approx(2.0, rel=SAME)
+    assert spans[spans["activity"] == "uplink"]["end_s"].iloc[0] == pytest.approx(2.0, rel=RELATIVE_SLACK)

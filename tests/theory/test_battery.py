@@ -178,7 +178,7 @@ def test_the_moment_is_that_of_a_run_without_the_battery(algorithm: str, shared:
 @pytest.mark.parametrize(
     ("device", "found"),
     [
-        ({"battery": "15 Wh"}, "no 'power' above zero, so that nothing would ever empty it"),
+        ({"battery": "15 Wh"}, "no 'power' above zero, so it would never be empty"),
         ({"battery": "15 Wh", "power": {"idle": "0 W"}}, "no 'power' above zero"),
         ({"battery": "15 W", "power": POWER}, "'15 W'"),
         ({"battery": 15, "power": POWER}, "15"),

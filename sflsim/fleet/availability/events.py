@@ -64,7 +64,7 @@ class EventConfig(BaseModel):
 
 def of_group(events: Sequence[EventConfig], group: str) -> list[EventConfig]:
     """Return the events of one group in the order of their times."""
-    return sorted((one for one in events if one.group in (None, group)), key=lambda one: one.at)
+    return sorted((event for event in events if event.group in (None, group)), key=lambda event: event.at)
 
 
 def scheduled(events: Sequence[EventConfig]) -> ScheduledOnOff | None:
@@ -72,23 +72,23 @@ def scheduled(events: Sequence[EventConfig]) -> ScheduledOnOff | None:
 
     A group whose first event is `join` starts unavailable.
     """
-    moves = [one for one in events if one.leave or one.join]
-    return ScheduledOnOff(moves[0].leave, [one.at for one in moves]) if moves else None
+    moves = [event for event in events if event.leave or event.join]
+    return ScheduledOnOff(moves[0].leave, [event.at for event in moves]) if moves else None
 
 
 def changes(events: Sequence[EventConfig], key: str) -> list[tuple[float, float]]:
     """Return the times and values of one rate's changes."""
-    given = ((one.at, getattr(one.set, key)) for one in events if one.set is not None)
+    given = ((event.at, getattr(event.set, key)) for event in events if event.set is not None)
     return [(at_s, value) for at_s, value in given if value is not None]
 
 
 def changed(rate: float | Profile, changes: Sequence[tuple[float, float]]) -> float | Profile:
-    """Return a rate that takes the values of `changes` from their times on."""
+    """Return a rate that takes each value of `changes` from its time on."""
     if not changes:
         return rate
     first_s, before_s = changes[0][0], 0.0
     points: dict[float, float] = {}
-    while before_s < first_s:  # what holds up to the first change
+    while before_s < first_s:  # the rate up to the first change
         points[before_s] = rate.value_at(before_s) if isinstance(rate, Profile) else rate
         before_s = rate.next_change(before_s) if isinstance(rate, Profile) else inf
     points.update(changes)
@@ -96,7 +96,7 @@ def changed(rate: float | Profile, changes: Sequence[tuple[float, float]]) -> fl
 
 
 def changed_link(link: Link, events: Sequence[EventConfig]) -> Link:
-    """Return a link whose rates change as the events say."""
+    """Return a link with the rates that events set."""
     if not events:
         return link
     up, down = changes(events, "up"), changes(events, "down")
@@ -106,7 +106,7 @@ def changed_link(link: Link, events: Sequence[EventConfig]) -> Link:
 
 
 def changed_compute(rate: float | Profile, events: Sequence[EventConfig]) -> Profile | None:
-    """Return a training rate over time; None where it is constant and no event changes it."""
+    """Return a training rate over time; None if it is constant."""
     if events:
         rate = changed(rate, changes(events, "compute"))
     return rate if isinstance(rate, Profile) else None
@@ -123,54 +123,58 @@ def _changed_direction(direction: Direction, changes: Sequence[tuple[float, floa
 def mistakes_in(
     events: Sequence[EventConfig], groups: Sequence[str], unchangeable: dict[tuple[str, str], str]
 ) -> Iterator[tuple[Place, PydanticCustomError]]:
-    """Return what is wrong with the events of a fleet, each at its place.
+    """Return the mistakes in the events of a fleet, each at its place.
 
-    `unchangeable` has the rates, by group and key of `NewRates`, that an event cannot set, and why.
+    `unchangeable` says why an event cannot set a rate, by group and key of `NewRates`.
     """
-    for number, event in enumerate(events):
+    for index, event in enumerate(events):
         if event.group is not None and event.group not in groups:
             remedy = did_you_mean(event.group, groups)
             error = mistake("is no group of the fleet", repr(event.group), ", ".join(groups), remedy)
-            yield ("events", number, "group"), error
+            yield ("events", index, "group"), error
     for group in groups:
         yield from _moves_wrong(events, group)
         yield from _set_twice(events, group)
-        for number, event in enumerate(events):
+        for index, event in enumerate(events):
             if event.set is None or event.group not in (None, group):
                 continue
             for key, field in NewRates.model_fields.items():
                 why = unchangeable.get((group, key))
                 if why is not None and getattr(event.set, key) is not None:
                     error = mistake("cannot be set", f"{why} in {group}", "a rate that is one number before")
-                    yield ("events", number, "set", str(field.alias)), error
+                    yield ("events", index, "set", str(field.alias)), error
 
 
 def _moves_wrong(events: Sequence[EventConfig], group: str) -> Iterator[tuple[Place, PydanticCustomError]]:
     """Refuse leaving twice, joining twice, and two of them at once."""
-    numbered = [(one.at, number, one) for number, one in enumerate(events) if one.group in (None, group)]
-    moves = sorted((one for one in numbered if one[2].leave or one[2].join), key=lambda one: one[:2])
-    for before, after in pairwise(moves):
-        key = "leave" if after[2].leave else "join"
-        if after[2].leave == before[2].leave:
+    moves = [
+        (index, event)
+        for index, event in enumerate(events)
+        if event.group in (None, group) and (event.leave or event.join)
+    ]
+    moves.sort(key=lambda move: move[1].at)
+    for (_, before), (index, after) in pairwise(moves):
+        key = "leave" if after.leave else "join"
+        if after.leave == before.leave:
             reason = f"is a second '{key}' with nothing between"
-            error = mistake(reason, f"{group} twice", "'leave' and 'join' by turns")
-            yield ("events", after[1], key), error
-        elif after[0] == before[0]:
+            error = mistake(reason, f"{group} twice", "alternating 'leave' and 'join'")
+            yield ("events", index, key), error
+        elif after.at == before.at:
             error = mistake("is at the same time", f"{group} leaves and joins", "a later time")
-            yield ("events", after[1], "at"), error
+            yield ("events", index, "at"), error
 
 
 def _set_twice(events: Sequence[EventConfig], group: str) -> Iterator[tuple[Place, PydanticCustomError]]:
     """Refuse a rate that is set twice at one time."""
     taken: dict[tuple[float, str], int] = {}
-    for number, event in enumerate(events):
+    for index, event in enumerate(events):
         if event.set is None or event.group not in (None, group):
             continue
         for key, field in NewRates.model_fields.items():
             if getattr(event.set, key) is None:
                 continue
-            first = taken.setdefault((event.at, key), number)
-            if first != number:
-                found = f"{field.alias} of {group} beside events[{first}]"
+            first = taken.setdefault((event.at, key), index)
+            if first != index:
+                found = f"{field.alias} of {group}, as events[{first}]"
                 error = mistake("sets it at the same time", found, "one value at a time")
-                yield ("events", number, "set", str(field.alias)), error
+                yield ("events", index, "set", str(field.alias)), error

@@ -1,1 +1,1 @@
-"""Random amounts: distributions, bounded and unbounded, and amounts that hold them."""
+"""Distributions of random amounts: bounded, unbounded and empirical."""

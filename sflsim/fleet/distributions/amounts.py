@@ -1,8 +1,7 @@
-"""Amounts of a distribution: floats that remember which of the fleet's units they are in.
+"""Amounts of a distribution: floats with one of the fleet's units.
 
-A duration, a rate, a computing rate, a distance or a bare factor may all be random; an `Amount` is read in
-whichever unit it is written in, and the distribution checks that its amounts agree and suit the
-place they stand at.
+A duration, a rate, a computing rate, a distance or a bare factor may be random. An `Amount` is read in any
+of these units; the distribution then checks that its amounts agree in unit and suit the field.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def allowed_in(unit: str | None, positive: bool = True) -> str:
 class Amount(float):
     """A float in `unit`, one of "s", "byte/s", "FLOP/s", "km" and "" (a bare factor).
 
-    `found` is what the user wrote, for a message; it counts for nothing else.
+    `found` is what the user wrote, for messages only.
     """
 
     __slots__ = ("found", "unit")

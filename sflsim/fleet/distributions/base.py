@@ -1,8 +1,8 @@
-"""What every random distribution is, and how a place of the scenario takes one.
+"""The base of all distributions, and fields of a scenario that hold one.
 
-A place that needs more keys or a certain unit (a straggler, a link's rate) is a family: a
-subclass of `DistributionConfig` that is combined with each kind. The kinds come from the
-registry, so a third party's kind is usable at every place.
+A field that needs more keys or a certain unit (a straggler, a link's rate) has a family: a subclass
+of `DistributionConfig` that is combined with each kind. The kinds come from the registry, so a third
+party's kind can be used in every field.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class DistributionConfig(BaseModel):
 
     @property
     def mean(self) -> float:
-        """The expected value in `unit`; inf where it is infinite."""
+        """The expected value in `unit`; may be inf."""
         raise NotImplementedError
 
     @property
     def variance(self) -> float:
-        """The variance in `unit` squared; inf where it is infinite."""
+        """The variance in `unit` squared; may be inf."""
         raise NotImplementedError
 
     def sample(self, rng: np.random.Generator, n: int) -> Draws:
@@ -72,12 +72,12 @@ class DistributionConfig(BaseModel):
         return self.mean == 0
 
     def needed_unit(self) -> str | None:
-        """Return the unit that the place needs; None where any is right."""
+        """Return the unit that the field needs; None if any will do."""
         return None
 
     @model_validator(mode="after")
     def _amounts_fit(self) -> Self:
-        """Refuse amounts that differ in unit or do not suit the place, each at its own key."""
+        """Refuse amounts that differ in unit or do not suit the field, each at its own key."""
         needed, amounts = self.needed_unit(), self.amounts()
         unit = self.unit if needed is None else needed
         allowed = allowed_in(unit, positive=needed not in (None, "s"))
@@ -117,7 +117,7 @@ def kinds_of(family: type[DistributionConfig]) -> dict[str, type[DistributionCon
 
 
 def as_mapping(value: Any) -> Any:
-    """Let a Config of any family stand for what it says, e.g. Exponential(mean="2 s") as a straggler."""
+    """Accept a Config of any family, e.g. Exponential(mean="2 s") as a straggler."""
     return value.model_dump(mode="json") if isinstance(value, DistributionConfig) else value
 
 

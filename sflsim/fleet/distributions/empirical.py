@@ -56,7 +56,7 @@ class Empirical(DistributionConfig):
     @classmethod
     def _found(cls, file: str, info: ValidationInfo) -> str:
         """Return the absolute path, so that the resolved scenario reads the same file from anywhere."""
-        return files.found(file, info)
+        return files.absolute_path(file, info)
 
     def model_post_init(self, context: Any, /) -> None:
         cells = _cells(self.file, self.column)

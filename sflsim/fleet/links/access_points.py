@@ -1,4 +1,4 @@
-"""Access points and cells: a capacity that the clients behind one share."""
+"""Access points and cells: a capacity that their clients share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CapacityConfig(DistributionConfig):
     """A distribution of capacities over access points, in bandwidth."""
 
     def needed_unit(self) -> str:
-        """Return the unit that the place needs: a bandwidth's."""
+        """Return the unit of a bandwidth."""
         return "byte/s"
 
 
@@ -30,12 +30,12 @@ Capacity = Annotated[
 
 
 def unlimited() -> float:
-    """Return the capacity of what limits nothing."""
+    """Return the capacity of an access point that limits nothing."""
     return math.inf
 
 
 class AccessPointConfig(BaseModel):
-    """What the clients of one access point share: `up` and `down`, or `shared` by both directions."""
+    """The capacity of one access point: `up` and `down`, or `shared` by both directions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,7 +43,7 @@ class AccessPointConfig(BaseModel):
     down: Capacity = Field(default_factory=unlimited, description="of all its clients' receiving together")
     shared: Capacity = Field(
         default_factory=unlimited,
-        description="of both together, in place of up and down: one radio channel",
+        description="of both directions together, instead of up and down: one radio channel",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""One direction of a device's link: what a message of it needs.
+"""One direction of a device's link: rate, latency, loss and duty cycle of its messages.
 
 The rate may be constant, drawn per message or a profile over time; the latency constant or drawn
 per message. Lost packets are sent again, so more bytes go over the air than a message has; a duty
@@ -19,11 +19,10 @@ Rate = float | Stream | Profile
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Each packet is lost with the chance `share`, on its own, and sent until it arrives.
+    """Each packet is lost independently with probability `share`, and sent until it arrives.
 
-    A message of n packets takes n plus a negative binomial number of them: n / (1 - share) on
-    average. Whoever sends learns of a loss at once and goes on with other packets, as a selective
-    repeat does.
+    A message of n packets takes n plus a negative binomial number of packets: n / (1 - share) on
+    average. The sender learns of a loss at once and continues with other packets (selective repeat).
     """
 
     share: float
@@ -35,13 +34,13 @@ class Loss:
         if size_bytes <= 0:
             return size_bytes
         packets = math.ceil(size_bytes / self.packet_bytes)
-        again = generator(*self.key, message).negative_binomial(packets, 1 - self.share)
-        return size_bytes + size_bytes / packets * float(again)
+        retransmissions = generator(*self.key, message).negative_binomial(packets, 1 - self.share)
+        return size_bytes + size_bytes / packets * float(retransmissions)
 
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """What `Link` is made of; message numbers count from 0."""
+    """One direction of a `Link`; message numbers count from 0."""
 
     rate: Rate
     latency: float | Stream
@@ -52,7 +51,7 @@ class Direction:
 
     @property
     def constant(self) -> tuple[float, float] | None:
-        """(rate in byte/s, latency in s) where every message needs the same, nothing lost or kept silent."""
+        """(rate in byte/s, latency in s) if the same for all messages, without loss or duty cycle."""
         plain = self.jitter is None and self.loss is None and self.duty_cycle == 1.0
         if plain and isinstance(self.rate, float) and isinstance(self.latency, float):
             return self.rate, self.latency
@@ -64,7 +63,7 @@ class Direction:
         return rate[message] if isinstance(rate, Stream) else rate
 
     def latency_s(self, message: int) -> float:
-        """Return how long a message travels beside its sending."""
+        """Return the latency of a message, with its jitter."""
         latency_s = self.latency if isinstance(self.latency, float) else self.latency[message]
         return latency_s if self.jitter is None else latency_s + self.jitter[message]
 
@@ -73,5 +72,5 @@ class Direction:
         return 0.0 if self.duty_cycle == 1.0 else sending_s * (1.0 / self.duty_cycle - 1.0)
 
     def air_bytes(self, size_bytes: float, message: int) -> float:
-        """Return the bytes that go over the air for a message, those sent again included."""
+        """Return the bytes that go over the air for a message, retransmissions included."""
         return size_bytes if self.loss is None else self.loss.air_bytes(size_bytes, message)

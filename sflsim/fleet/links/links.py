@@ -1,7 +1,7 @@
-"""Links between a client and the server: rates, latency, and what a real link adds to them.
+"""Links between a client and the server: rates, latency, jitter, loss and duty cycle.
 
-A rate may be a quantity, a distribution drawn once per client or afresh for every message, or a
-trace over time; draws come from streams keyed by the owner's name.
+A rate may be a quantity, a distribution drawn once per client or once per message, or a trace over
+time. Draws come from streams keyed by the owner's name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RateConfig(LinkDrawConfig):
     """A distribution of rates, in bandwidth."""
 
     def needed_unit(self) -> str:
-        """Return the unit that the place needs: a bandwidth's."""
+        """Return the unit of a bandwidth."""
         return "byte/s"
 
 
@@ -40,15 +40,15 @@ class LatencyConfig(LinkDrawConfig):
     """A distribution of one-way latencies, in time."""
 
     def needed_unit(self) -> str:
-        """Return the unit that the place needs: a time's."""
+        """Return the unit of a time."""
         return "s"
 
 
 class JitterConfig(DistributionConfig):
-    """A distribution of what is added to the latency of each message, in time."""
+    """A distribution of the time that is added to the latency of each message."""
 
     def needed_unit(self) -> str:
-        """Return the unit that the place needs: a time's."""
+        """Return the unit of a time."""
         return "s"
 
 
@@ -58,29 +58,29 @@ Jitter = Annotated[float | JitterConfig, Drawable(SECONDS, JitterConfig)]
 
 
 class Delivery(BaseModel):
-    """How messages arrive, whatever the rate: what the Configs of all kinds of link have in common."""
+    """How messages arrive, at any rate: the base of the Configs of all kinds of link."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     latency: Latency = Field(default=0.0, description="one way, per message: half a round trip, e.g. '35 ms'")
     jitter: Jitter = Field(
         default=0.0,
-        description="standard deviation of the latency, its mean kept; or what each message has added",
+        description="standard deviation of the latency, or a distribution of a further delay per message",
     )
     in_order: bool = Field(
-        default=False, description="a message never arrives before one sent earlier the same way"
+        default=False, description="a message never arrives before one sent earlier in the same direction"
     )
     loss: LostShare = Field(
-        default=0.0, description="share of packets lost, each sent again until it arrives"
+        default=0.0, description="share of packets lost, each retransmitted until it arrives"
     )
-    packet: Bytes = Field(default=1500.0, description="what is lost and sent again as one")
+    packet: Bytes = Field(default=1500.0, description="size of a packet, the unit of loss and retransmission")
     duty_cycle: DutyCycle = Field(
         default=1.0, description="share of time in which the client may send; silent after each message"
     )
 
     @model_validator(mode="after")
     def _jitter_fits(self) -> Self:
-        """Refuse a standard deviation without a mean, or of what is drawn per message anyway."""
+        """Refuse a standard deviation without a mean, or of a latency that is drawn per message."""
         if isinstance(self.jitter, JitterConfig) or not self.jitter:
             return self
         found, remedy = repr(SECONDS.shown(self.jitter)), "give a distribution to add one"
@@ -94,21 +94,22 @@ class Delivery(BaseModel):
         return self
 
     def at_rates(self, up: directions.Rate, down: directions.Rate, seed: int, owner_name: str) -> Link:
-        """Return the link of one device that delivers so at these rates."""
+        """Return the link of one device at these rates."""
         latency = drawn(self.latency, seed, "link-latency", owner_name)
         assert not isinstance(latency, Profile)
 
-        def one(rate: directions.Rate, way: str, duty_cycle: float) -> Direction:
-            wobbly, jitter = _jittered(self.jitter, latency, seed, f"link-jitter-{way}", owner_name)
-            key = (seed, f"link-loss-{way}", owner_name)
+        def direction(rate: directions.Rate, name: str, duty_cycle: float) -> Direction:
+            purpose = f"link-jitter-{name}"
+            random_latency, jitter = _jittered(self.jitter, latency, seed, purpose, owner_name)
+            key = (seed, f"link-loss-{name}", owner_name)
             loss = Loss(self.loss, self.packet, key) if self.loss else None
-            return Direction(rate, wobbly, jitter, loss, duty_cycle, self.in_order)
+            return Direction(rate, random_latency, jitter, loss, duty_cycle, self.in_order)
 
-        return Link(one(up, "up", self.duty_cycle), one(down, "down", 1.0))
+        return Link(direction(up, "up", self.duty_cycle), direction(down, "down", 1.0))
 
 
 class Rates(Cataloged):
-    """What a link carries at most; a base of its own, as the fields of the last base stand first."""
+    """The rates of a link; a separate base, since the fields of the last base stand first."""
 
     table: ClassVar[Table] = "links"
 
@@ -117,7 +118,7 @@ class Rates(Cataloged):
 
 
 class LinkConfig(Delivery, Rates):
-    """A link as its owner sees it: `up` is what it sends with, `down` what it receives with.
+    """A link from its owner's side: it sends at the rate `up` and receives at `down`.
 
     Rates in byte/s (inf for 'unlimited'), one-way latency of a message in seconds.
     """
@@ -130,7 +131,7 @@ class LinkConfig(Delivery, Rates):
 
 
 class LinkKind(Protocol):
-    """Any Config that says what the link of a device is."""
+    """Any Config of a device's link."""
 
     def build(self, seed: int, owner_name: str) -> Link:
         """Return the link of one device under the scenario seed `seed`."""
@@ -139,7 +140,7 @@ class LinkKind(Protocol):
 class Link:
     """The link of one client; message numbers count from 0 in each direction.
 
-    `constant` is (up bytes/s, down bytes/s, latency s) where every message needs the same.
+    `constant` is (up bytes/s, down bytes/s, latency s) if they are the same for all messages.
     """
 
     __slots__ = ("constant", "down", "up")
@@ -153,15 +154,15 @@ class Link:
             self.constant = (sent[0], received[0], sent[1])
 
     def up_bytes_per_s(self, message: int) -> float:
-        """Return the rate at which message number `message` goes up; of a trace the first."""
+        """Return the rate of message number `message` upwards; the first rate of a trace."""
         return _first(self.up.rate_of(message))
 
     def down_bytes_per_s(self, message: int) -> float:
-        """Return the rate at which message number `message` comes down; of a trace the first."""
+        """Return the rate of message number `message` downwards; the first rate of a trace."""
         return _first(self.down.rate_of(message))
 
     def latency_s(self, message: int) -> float:
-        """Return how long message number `message` travels upwards beside its sending."""
+        """Return the latency of message number `message` upwards."""
         return self.up.latency_s(message)
 
 
@@ -177,10 +178,10 @@ def build_link(config: LinkKind, seed: int, owner_name: str) -> Link:
 def _jittered(
     jitter: float | JitterConfig, latency: float | Stream, seed: int, purpose: str, name: str
 ) -> tuple[float | Stream, Stream | None]:
-    """Return the latency and what is added to it per message.
+    """Return the latency and the delay that is added to it per message.
 
-    A plain jitter makes the latency gamma distributed: never negative, skewed to the right as delays
-    are, its mean the latency and its standard deviation the jitter.
+    A jitter that is one number makes the latency gamma distributed: never negative, skewed to the right
+    as delays are, with the latency as mean and the jitter as standard deviation.
     """
     if isinstance(jitter, JitterConfig):
         return latency, Stream(jitter.sample, seed, purpose, name)
@@ -197,7 +198,7 @@ def _jittered(
 def drawn(
     value: float | LinkDrawConfig | TraceConfig, seed: int, purpose: str, name: str
 ) -> float | Stream | Profile:
-    """Return a constant, one draw that holds for the client, a stream over its messages or a profile."""
+    """Return a constant, one draw for the client, a stream over its messages or a profile."""
     if isinstance(value, TraceConfig):
         return value.profile(seed, name)
     if not isinstance(value, LinkDrawConfig):
@@ -207,27 +208,28 @@ def drawn(
     return float(value.sample(generator(seed, purpose, name), 1)[0])
 
 
-CLIENTS_OWN = ("jitter", "in_order", "loss", "packet", "duty_cycle")
+CLIENT_ONLY = ("jitter", "in_order", "loss", "packet", "duty_cycle")
 DRAWN = ("up", "down", "latency")
 
 
 def as_shared(config: LinkConfig) -> LinkConfig:
-    """Refuse what only a client's link can have: a server's is a capacity that all transfers share.
+    """Refuse keys of a client's link: a server's link is a capacity that all transfers share.
 
     Raises:
-        ValidationError: at each such key.
+        ValidationError: at each of these keys.
     """
     fields = LinkConfig.model_fields
-    wrong: list[Place] = [(key,) for key in CLIENTS_OWN if getattr(config, key) != fields[key].default]
+    misplaced: list[Place] = [(key,) for key in CLIENT_ONLY if getattr(config, key) != fields[key].default]
     found = "a figure of a client's link"
     allowed = "rates and a latency: a server's link is a capacity that all transfers share"
     error = mistake("has no place here", found, allowed, "give it to the groups' links")
     values = {key: getattr(config, key) for key in DRAWN}
-    afresh = [key for key, value in values.items() if getattr(value, "redraw", "client") == "message"]
+    per_message = [key for key, value in values.items() if getattr(value, "redraw", "client") == "message"]
     once = "'client': drawn once, as all transfers share a server's link"
-    again = mistake("has no place here", "message", once, "draw it per message in the groups' links")
-    if wrong or afresh:
-        raise mistakes([*((place, error) for place in wrong), *(((key, "redraw"), again) for key in afresh)])
+    redraw = mistake("has no place here", "message", once, "draw it per message in the groups' links")
+    if misplaced or per_message:
+        redraws: list[Place] = [(key, "redraw") for key in per_message]
+        raise mistakes([*((place, error) for place in misplaced), *((place, redraw) for place in redraws)])
     return config
 
 

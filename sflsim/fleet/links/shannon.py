@@ -33,7 +33,7 @@ class DistanceConfig(DistributionConfig):
     """A distribution of distances over the devices of a group."""
 
     def needed_unit(self) -> str:
-        """Return the unit that the place needs: a distance's."""
+        """Return the unit of a distance."""
         return "km"
 
 
