@@ -244,7 +244,7 @@ def scenario_page(reader: Reader) -> Iterator[str]:
         if name != "variants"
         for choice in reader.choices(field)
     ]
-    for name in ("PerClientCut", "OptimizerConfig", "Clipped", "SpellsConfig"):
+    for name in ("PerClientCut", "OptimizerConfig", "Clipped", "BurstsConfig"):
         queue += reader.choices(reader.definitions[name])
     while queue:
         part = queue.pop(0)
