@@ -55,6 +55,17 @@ TEXTS: dict[str, tuple[dict[str, Any], str]] = {
         {"plan": {**PLAN, "constraints": {"deadline": "1 s", "server_memory": "1 kB"}}},
         "plan {file} --no-cache --out {out}",
     ),
+    "plan_seeds": (
+        {
+            "seeds": [0, 1, 2],
+            "fleet": {**FLEET, "straggler": {"kind": "exponential", "mean": "100 s"}},
+            "plan": {
+                **PLAN,
+                "constraints": {"deadline": "1 h", "groups": {"far": {"bytes_per_client": "1 kB"}}},
+            },
+        },
+        "plan {file} --no-cache --out {out}",
+    ),
     "validate": ({}, "validate {file}"),
 }
 """Of each text what its scenario has in place of its own, and the commands; the last one is shown."""
@@ -75,7 +86,7 @@ def in_an_empty_folder() -> Iterator[None]:
 def text_of(name: str) -> str:
     """Return what the last of the commands prints, to a pipe of a hundred columns."""
     changes, commands = TEXTS[name]
-    content = data(variants=VARIANTS, fleet=FLEET, stop={"rounds": 3}, **changes)
+    content = data(**{"variants": VARIANTS, "fleet": FLEET, "stop": {"rounds": 3}, **changes})
     with in_an_empty_folder():
         Path("scenario.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         for command in commands.splitlines():

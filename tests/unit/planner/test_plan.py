@@ -148,8 +148,8 @@ def test_without_a_target_the_clock_alone_decides() -> None:
     times = found.points["time_s"]
     assert found.recommended is not None
     assert found.recommended["time_s"] == times.min()
-    assert "compared by what equal numbers of rounds take" in found.explanation
-    assert "10 of 12 combinations timed, 2 are the same points as others; 0 trainings" in found.explanation
+    assert found.manifest["target_accuracy"] is None
+    assert (found.manifest["timed"], found.manifest["combinations"]) == (10, 12)
 
 
 def test_nothing_feasible_names_what_is_in_the_way() -> None:
@@ -161,9 +161,8 @@ def test_nothing_feasible_names_what_is_in_the_way() -> None:
     assert found.nearest is not None
     assert found.nearest["time_s"] == found.points["time_s"].min()
     assert found.nearest["violated"] == "deadline"
-    assert "Nothing is feasible: each of 6 points breaks a constraint." in found.explanation
-    assert "In the way: the deadline; 6 points break it." in found.explanation
-    assert "the deadline is 1.00 ms" in found.explanation
+    assert found.points["violated"].tolist() == ["deadline"] * 6
+    assert "1.00 ms" in found.explanation
 
 
 def test_memory_of_server_and_devices() -> None:
@@ -176,7 +175,7 @@ def test_memory_of_server_and_devices() -> None:
     fleet = {"clients": 1, "groups": [{"device": {"compute": "8 FLOP/s", "memory": "10 byte"}}]}
     small = plan(timed({"decisions": SLOTS}, fleet=fleet))
     assert small.recommended is None
-    assert "the memory of the devices" in small.explanation
+    assert set(small.points["violated"]) == {"device_memory"}
 
 
 def test_prices_and_weights_move_the_recommendation() -> None:
@@ -196,16 +195,19 @@ def test_prices_and_weights_move_the_recommendation() -> None:
 
 
 def test_what_breaks_a_constraint_beside_the_rest_is_not_called_worthless() -> None:
-    """A server a million times as fast buys time; it is the budget that it breaks."""
+    """A server a million times as fast saves time; it is the budget that it breaks."""
     decisions = {"server.compute": ["4 FLOP/s", "4 TFLOP/s"]}
     block = {"decisions": decisions, "prices": {"tflops_hour": 100.0}, "constraints": {"budget": 1e-4}}
-    words = plan(timed(block, variants=[{"algorithm": "splitfed-v1"}])).explanation
-    assert "4 TFLOP/s instead of 4 FLOP/s: breaks the budget with the rest unchanged." in words
-    assert "buys nothing" not in words
+    found = plan(timed(block, variants=[{"algorithm": "splitfed-v1"}]))
+    slow, fast = found.points.to_dict("records")
+    assert fast["time_s"] < slow["time_s"]
+    assert (slow["violated"], fast["violated"]) == ("", "budget")
+    (said,) = (line for line in found.explanation.splitlines() if "4 TFLOP/s" in line)
+    assert "breaks the budget" in said
 
 
 def test_the_uplink_of_the_slow_group_is_named() -> None:
-    """What the explanation says binds is what was made to bind."""
+    """What the explanation says binds, and helps most, is what was made to bind."""
     link = {"up": "1 byte/s", "down": "1 GB/s"}
     groups = [
         {
@@ -219,9 +221,13 @@ def test_the_uplink_of_the_slow_group_is_named() -> None:
     fields = {"fleet": {"clients": 4, "groups": groups}, "stop": {"rounds": 20}}
     fields["server"] = {"compute": "1 TFLOP/s"}
     found = plan(timed({"decisions": SLOTS}, variants=[{"algorithm": "splitfed-v1"}], **fields))
-    assert "The uplink of group far binds." in found.explanation
-    assert "What helps most: uplink of group far +25 % makes the time -20 %." in found.explanation
-    assert "server.slots 1 would do as well: time the same." in found.explanation
+    best = found.sensitivity.set_index(["assumption", "change"])["time_ratio"].sort_values()
+    assert best.index[0] == ("uplink of group far", "+25 %")
+    assert (best.iloc[0], best.iloc[1]) == (pytest.approx(0.8), pytest.approx(1.0))
+    assert found.points["time_s"].nunique() == 1  # one slot does as well as two
+    binds, helps = (line for line in found.explanation.splitlines() if "uplink of group far" in line)
+    assert "binds" in binds
+    assert "-20 %" in helps
 
 
 def test_a_large_space_is_sampled_alike_each_time() -> None:

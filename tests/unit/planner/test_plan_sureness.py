@@ -44,7 +44,6 @@ def test_a_limit_on_the_bytes_of_a_group_holds_for_that_group() -> None:
     assert not free.points["violated"].any()
     own = planned({"groups": {"slow": {"bytes_per_client": below["slow"]}}})
     assert set(own.points["violated"]) == {"groups.slow.bytes_per_client"}
-    assert "the bytes per client of group slow" in own.explanation
     spared = {"bytes_per_client": below["fast"], "groups": {"fast": {"bytes_per_client": above}}}
     assert set(planned(spared | {"groups": {"fast": {"bytes_per_client": above}}}).points["violated"]) == {
         "bytes_per_client" if sizes["slow"] >= sizes["fast"] else ""
@@ -61,7 +60,6 @@ def test_a_limit_on_the_memory_of_a_group() -> None:
     found = planned({"groups": {"slow": {"device_memory": "10 byte"}}})
     assert found.recommended is None
     assert set(found.points["violated"]) == {"groups.slow.device_memory"}
-    assert "the memory of the devices of group slow; 4 points break it" in found.explanation
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,7 @@ def test_a_mistake_in_a_groups_limits_is_refused_at_its_place(constraints: dict[
 
 
 def test_the_margin_to_each_limit_is_shown() -> None:
-    """As a share of the limit, in the table and in words; negative where it is violated."""
+    """As a share of the limit; negative where it is violated."""
     limits = {"deadline": "1000 s", "server_memory": "1 kB", "bytes_per_client": "1 byte"}
     found = planned(limits | {"groups": {"slow": {"bytes_per_client": "10 kB"}}})
     points = found.points
@@ -87,10 +85,6 @@ def test_the_margin_to_each_limit_is_shown() -> None:
     np.testing.assert_allclose(points["server_memory_margin"], 1 - points["server_memory_bytes"] / 1000)
     assert (points["bytes_per_client_margin"] < 0).all()
     assert (points["groups.slow.bytes_per_client_margin"] > 0).all()
-    kept = planned({"deadline": "1000 s"})
-    assert kept.recommended is not None
-    share = f"{100 * kept.recommended['deadline_margin']:.0f} % to spare"
-    assert f"of 16.7 min, {share}" in kept.explanation
 
 
 def estimate(rows: list[list[float]]) -> Estimate:
@@ -137,8 +131,8 @@ def test_one_more_seed_keeps_a_limit() -> None:
 
 
 def test_a_plan_says_what_its_seeds_leave_open() -> None:
-    """One seed: that it tells nothing. Several: their spread, and how probable each other point is."""
-    assert "One seed does not tell" in planned({}).explanation
+    """One seed: nothing. Several: their spread, and how probable it is that another point is better."""
+    assert planned({}).points[["time_sd_s", "chance_better"]].isna().all(axis=None)
     fleet = {**data()["fleet"], "straggler": {"kind": "exponential", "mean": "200 s"}}
     found = planned({"deadline": "2 h"}, seeds=[0, 1, 2], fleet=fleet)
     assert found.recommended is not None
@@ -146,6 +140,3 @@ def test_a_plan_says_what_its_seeds_leave_open() -> None:
     chances = found.points.loc[~found.points["recommended"], "chance_better"]
     assert chances.between(0, 1).all()
     assert math.isnan(found.recommended["chance_better"])
-    assert "Its time has a standard deviation of" in found.explanation
-    assert "one more seed keeps it with a probability of" in found.explanation
-    assert "By the seeds' spread" in found.explanation
