@@ -12,6 +12,7 @@ import typer
 
 from sflsim.cli.console import NOT_SHOWN, err, errors, out
 from sflsim.cli.options import (
+    CPUS,
     Cache,
     Device,
     Overrides,
@@ -19,6 +20,7 @@ from sflsim.cli.options import (
     Target,
     TimingOnly,
     Trust,
+    Workers,
     cache_folder,
     new_folder,
     read_share,
@@ -35,8 +37,7 @@ def run(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="run folder; runs/<scenario name> by default, numbered if it exists"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes that compute side by side")] = os.cpu_count()
-    or 1,
+    workers: Workers = CPUS,
     device: Device = "cpu",
     timing_only: TimingOnly = False,
     cache: Cache = None,
@@ -192,8 +193,7 @@ def plan(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="folder; runs/<scenario name>-plan by default, numbered if it exists"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes that compute side by side")] = os.cpu_count()
-    or 1,
+    workers: Workers = CPUS,
     device: Device = "cpu",
     cache: Cache = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this plan alone")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ Target = Annotated[Optional[str], typer.Option("--target", help="target accuracy
 RunFolder = Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]
 Variant = Annotated[Optional[str], typer.Option(help="one variant; all by default")]  # noqa: UP045
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
+Workers = Annotated[int, typer.Option(min=1, help="processes that compute side by side")]
+CPUS = os.cpu_count() or 1
 TimingOnly = Annotated[bool, typer.Option("--timing-only", help="the clock alone: nothing is learned")]
 
 

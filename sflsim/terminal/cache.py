@@ -18,7 +18,7 @@ def format_cache(folder: Path | None) -> list[str]:
     found = store.contents()
     store.close()
     return [
-        f"{found.folder}",
+        str(place),
         f"  size     {bytes_text(found.bytes)} of {bytes_text(store.limit_bytes)}",
         f"  entries  {found.numbers + found.weights:,}: {found.numbers:,} numbers, {found.weights:,} weights",
         f"  hits     {found.hits:,} of {found.hits + found.misses:,} questions",

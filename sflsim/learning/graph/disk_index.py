@@ -52,10 +52,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """What a store holds, and how often it was asked for something that it had or had not."""
+class Contents:
+    """How many values a store holds, and how often it was asked for one that it had or had not."""
 
-    entries: int
+    numbers: int
+    weights: int
     bytes: int
     hits: int
     misses: int
@@ -123,14 +124,16 @@ class Index:
                 "UPDATE totals SET hits = hits + ?, misses = misses + ?", (sum(used.values()), misses)
             )
 
-    def totals(self) -> Totals:
-        """Return what there is."""
-        return Totals(*self._db.execute("SELECT entries, bytes, hits, misses FROM totals").fetchone())
+    def size_bytes(self) -> int:
+        """Return the bytes of all entries."""
+        (size,) = self._db.execute("SELECT bytes FROM totals").fetchone()
+        return int(size)
 
-    def sizes(self) -> dict[int, tuple[int, int]]:
-        """Return how many entries of each kind there are, and their bytes."""
-        rows = self._db.execute("SELECT kind, count(*), sum(bytes) FROM entries GROUP BY kind").fetchall()
-        return {kind: (entries, size) for kind, entries, size in rows}
+    def contents(self) -> Contents:
+        """Return what there is."""
+        counts = dict(self._db.execute("SELECT kind, count(*) FROM entries GROUP BY kind").fetchall())
+        totals = self._db.execute("SELECT bytes, hits, misses FROM totals").fetchone()
+        return Contents(counts.get(Kind.NUMBERS, 0), counts.get(Kind.WEIGHTS, 0), *totals)
 
     def unused_since(self, moment: float) -> list[str]:
         """Return the keys of the entries last used before a moment (seconds since 1970)."""

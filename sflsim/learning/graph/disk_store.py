@@ -7,19 +7,25 @@ too, and the computation goes on without storing.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from sflsim.errors import SflsimError, SflsimWarning
-from sflsim.learning.graph.disk_index import ENTRY_BYTES, FORMAT, TROUBLE, Index, Row, checksum, is_damage
+from sflsim.learning.graph.disk_index import (
+    ENTRY_BYTES,
+    FORMAT,
+    TROUBLE,
+    Contents,
+    Index,
+    Row,
+    checksum,
+    is_damage,
+)
+from sflsim.learning.graph.disk_weights import WeightFiles, file_name
 from sflsim.learning.graph.lineage import Value
 from sflsim.learning.graph.locks import locked
 from sflsim.learning.graph.serialization import Kind, decode, encode
@@ -28,25 +34,12 @@ LIMIT_BYTES = 10 * 2**30
 PRUNED_TO = 0.9  # of the limit, so that not every further value prunes
 DURABLE_EVERY_S = 1.0  # a power cut loses at most this much work more than a killed process
 COUNT_EVERY = 1000  # reads between two notes of them
-STRAY_S = 3600.0  # age after which a file of which the table knows nothing is nobody's
 DAMAGE_TOLD = 3  # damaged entries that are named; the others are counted
 GENERATIONS = 1000  # of tables; a damaged one is left for the next
 
 
 class StoreWarning(SflsimWarning):
     """Something about the store on disk that costs time, never a result."""
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a store holds, and how often it was asked for something that it had or had not."""
-
-    folder: Path
-    numbers: int
-    weights: int
-    bytes: int
-    hits: int
-    misses: int
 
 
 def default_folder() -> Path:
@@ -69,6 +62,7 @@ class DiskStore:
         self.limit_bytes = limit_bytes
         self.device = device
         self.reads = 0
+        self._weights = WeightFiles(self.folder / "weights")
         self._used: Counter[str] = Counter()
         self._misses = 0
         self._durable_s = 0.0
@@ -84,11 +78,8 @@ class DiskStore:
     def get(self, key: str) -> Value | None:
         """Return the value under `key`; None if there is none, or none that is as it was put."""
         row = self._row(key)
-        if row is None:
-            self._misses += 1
-            return None
-        content = self._content(key, row)
-        if content is None:
+        content = None if row is None else self._content(key, row)
+        if row is None or content is None:
             self._misses += 1
             return None
         self.reads += 1
@@ -111,7 +102,7 @@ class DiskStore:
         content = row.content
         try:
             if row.kind == Kind.WEIGHTS:
-                content = self._file(key).read_bytes()
+                content = self._weights.path(key).read_bytes()
         except FileNotFoundError:  # pruned by another process at this moment
             self._remove([key])
             return None
@@ -147,7 +138,7 @@ class DiskStore:
             self._index.add(rows, durable)
             if durable:
                 self._durable_s = time.monotonic()
-            excess_bytes = self._index.totals().bytes - self.limit_bytes
+            excess_bytes = self._index.size_bytes() - self.limit_bytes
             if excess_bytes > 0:
                 self._note_reads()
                 self._remove(self._index.oldest(excess_bytes + int((1 - PRUNED_TO) * self.limit_bytes)))
@@ -159,18 +150,7 @@ class DiskStore:
         digest = checksum(key, kind, content)
         if kind == Kind.NUMBERS:
             return Row(kind, content, len(content) + ENTRY_BYTES, digest)
-        place = self._file(key)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=place.parent, prefix=".part.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(part, place)
-        finally:
-            Path(part).unlink(missing_ok=True)
+        self._weights.write(key, content, durable)
         return Row(kind, None, len(content) + ENTRY_BYTES, digest)
 
     def _remove(self, keys: Iterable[str]) -> None:
@@ -179,15 +159,9 @@ class DiskStore:
         keys = list(keys)
         try:
             self._index.remove(keys)
-            for key in keys:
-                self._file(key).unlink(missing_ok=True)
+            self._weights.remove(keys)
         except TROUBLE as error:
             self._trouble(error)
-
-    def _file(self, key: str) -> Path:
-        """Return the place of the weights under `key`, which is hashed: it may hold any character."""
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        return self.folder / "weights" / name[:2] / f"{name}.safetensors"
 
     # Sharing work.
 
@@ -196,8 +170,7 @@ class DiskStore:
 
         A lock ends with its process, however that ends. Look into the store again once it is held.
         """
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        return locked(self.folder / "locks" / name)
+        return locked(self.folder / "locks" / file_name(key))
 
     # Care.
 
@@ -209,12 +182,9 @@ class DiskStore:
         """
         self._note_reads()
         try:
-            index = self._required()
-            sizes, totals = index.sizes(), index.totals()
+            return self._required().contents()
         except TROUBLE as error:
             raise SflsimError(self._message(f"cannot be read ({error})")) from error
-        counts = [sizes.get(kind, (0, 0))[0] for kind in (Kind.NUMBERS, Kind.WEIGHTS)]
-        return Contents(self.folder, counts[0], counts[1], totals.bytes, totals.hits, totals.misses)
 
     def prune(self, size_bytes: float | None = None, age_s: float | None = None) -> tuple[int, int]:
         """Remove what was not used for `age_s`, then the longest unused until `size_bytes` are left.
@@ -227,24 +197,20 @@ class DiskStore:
         self._note_reads()
         try:
             index = self._required()
-            before = index.totals()
+            before = index.contents()
             if age_s is not None:
                 self._remove(index.unused_since(time.time() - age_s))
             if size_bytes is not None:
-                self._remove(index.oldest(index.totals().bytes - int(size_bytes)))
-            self._remove_strays(index)
-            after = index.totals()
+                self._remove(index.oldest(index.size_bytes() - int(size_bytes)))
+            self._weights.remove_strays(index.known())
+            self._remove_damaged_tables()
+            after = index.contents()
         except TROUBLE as error:
             raise SflsimError(self._message(f"cannot be pruned ({error})")) from error
-        return before.entries - after.entries, before.bytes - after.bytes
+        gone = before.numbers + before.weights - after.numbers - after.weights
+        return gone, before.bytes - after.bytes
 
-    def _remove_strays(self, index: Index) -> None:
-        """Remove files that a killed process has left: written, and never entered."""
-        long_ago, known = time.time() - STRAY_S, {self._file(key) for key in index.known()}
-        for path in (self.folder / "weights").glob("*/*"):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < long_ago and path not in known:
-                    path.unlink()
+    def _remove_damaged_tables(self) -> None:
         for mark in self.folder.glob("*.damaged"):
             for path in self.folder.glob(f"{mark.stem}.sqlite*"):
                 path.unlink(missing_ok=True)
