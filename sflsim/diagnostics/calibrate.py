@@ -5,11 +5,9 @@ Scenario -> `Calibration`: a table of what was measured, and entries in the cata
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -17,6 +15,7 @@ import pandas as pd
 from sflsim.errors import SflsimError
 from sflsim.fleet.catalog import ENTRY_NAME
 from sflsim.formatting import counted
+from sflsim.learning.processor import processor
 from sflsim.provenance import versions
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.yaml_lines import write_yaml
@@ -160,19 +159,6 @@ def _check_name(name: str) -> None:
     if not re.fullmatch(ENTRY_NAME, name) or len(name) > LONGEST_NAME:
         allowed = f"letters, digits, '.', '_' and '-', at most {LONGEST_NAME}, as a scenario is to name it"
         raise SflsimError(f"name: found {name!r}; allowed: {allowed}")
-
-
-def processor() -> str:
-    """Return the processor's name, as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    board = Path("/proc/device-tree/model")
-    if board.exists():
-        return board.read_text(encoding="utf-8", errors="replace").strip("\x00 \n")
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), "") or platform.processor() or platform.machine()
 
 
 def _rate(flop_per_s: float) -> str:

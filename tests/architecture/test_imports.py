@@ -106,6 +106,7 @@ TORCH_FREE = (
     "calls",
     "optimizers",
     "signatures",
+    "processor",
     "graph/timing_only",
     "graph/executor",
     "graph/lineage",

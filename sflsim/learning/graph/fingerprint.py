@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterable, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from sflsim.learning.graph.lineage import is_third_party, type_version
 from sflsim.learning.graph.own_source import version_of_all
 from sflsim.learning.network.split import Part
+from sflsim.learning.processor import processor
 
 
 def of_tensors(tensors: Iterable[Tensor]) -> str:
@@ -65,7 +64,7 @@ def of_machine(device: torch.device) -> str:
         torch.__version__,
         np.__version__,
         platform.machine(),
-        _processor(),
+        processor(),
         torch.backends.cpu.get_cpu_capability(),
         torch.get_num_threads(),
         torch.get_default_dtype(),
@@ -79,14 +78,3 @@ def of_machine(device: torch.device) -> str:
         facts += [torch.cuda.get_device_name(device), torch.version.cuda, cudnn.version(), cudnn.enabled]
         facts += [cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32]
     return "|".join(map(str, facts))
-
-
-@cache
-def _processor() -> str:
-    """Return the name of the processor's model: mathematical libraries choose their kernels by it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
