@@ -31,6 +31,8 @@ def update(folder: str | Path, plan: Contents) -> None:
     unknown = [name for name in plan.manifest["objectives"] if name not in OBJECTIVES]
     if unknown:
         raise RunError(f"{folder}: its manifest cannot be read (unknown objectives {unknown})")
+    if form == FORMAT and not isinstance(plan.manifest.get("decided"), list):
+        raise RunError(f"{folder}: its manifest cannot be read ('decided' is no list)")
     if form == 1:
         points = plan.tables["points"].rename(columns=RENAMED)
         columns = [str(name) for name in points]

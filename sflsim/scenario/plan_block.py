@@ -31,7 +31,11 @@ class Limits(Block):
         numbers = {
             name: limit.within if isinstance(limit, Deadline) else limit for name, limit in values.items()
         }
-        return {name: float(number) for name, number in numbers.items() if number not in (None, False)}
+        return {
+            name: float(number)
+            for name, number in numbers.items()
+            if number is not None and number is not False
+        }
 
 
 class GeneralLimits(Limits):

@@ -153,7 +153,8 @@ class Alternatives:
     def _effect(self, other: Point) -> str:
         """Return what becomes of the objectives: "time +30 %, cost -5 %"."""
         mine, theirs = self.evaluator.estimate(self.point), self.evaluator.estimate(other)
-        if reasons := self.evaluator.diverged(other):
+        reasons = self.evaluator.diverged(other)
+        if theirs.violations and reasons:
             return f"diverges {diverged_text(reasons)}"
         if theirs.violations:
             return f"breaks {listed(limit_words(name) for name in theirs.violations)} with the rest unchanged"

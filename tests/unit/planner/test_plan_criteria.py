@@ -51,6 +51,16 @@ def test_a_limit_on_the_servers_energy() -> None:
     assert "The server's energy: 6.30 kJ, where 63.0 J are allowed." in none.explanation
 
 
+def test_a_limit_of_zero_is_a_limit() -> None:
+    """A budget of nothing is over as soon as anything costs; a limit that is left out does not count."""
+    points = planned({"constraints": {"budget": 0}, "prices": PRICES}).points
+    assert points["violated"].tolist() == ["budget"]
+    limits = PlanConfig.model_validate(
+        {"constraints": {"budget": 0, "device_memory": False}, "prices": PRICES}
+    )
+    assert limits.constraints.limits() == {"budget": 0.0}
+
+
 @pytest.mark.parametrize(
     "block", [{"objectives": ["server_energy"]}, {"constraints": {"server_energy": "1 kJ"}}]
 )

@@ -35,6 +35,13 @@ def test_a_plan_of_the_first_format_is_read(made: Plan, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(Plan.load(loaded.save(tmp_path / "new")).points, made.points)
 
 
+def test_a_plan_that_does_not_say_what_was_decided_is_refused(made: Plan, tmp_path: Path) -> None:
+    """Without a traceback."""
+    del made.manifest["decided"]
+    with pytest.raises(RunError, match="decided"):
+        Plan.load(made.save(tmp_path / "plan"))
+
+
 def test_a_plan_of_a_later_format_is_refused(made: Plan, tmp_path: Path) -> None:
     """It is said what to do; so is what is no format at all."""
     for other in (FORMAT + 1, 0, "two"):
