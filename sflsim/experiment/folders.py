@@ -1,6 +1,6 @@
 """The folder of a plan or a sweep: its scenario, its tables and, written last, its manifest.
 
-A folder with a manifest is whole, and what is damaged is named.
+A folder with a manifest is complete; errors name a damaged file.
 """
 
 from __future__ import annotations
@@ -74,8 +74,7 @@ def read(
         raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
     if lacking:
         raise RunError(f"{folder}: its manifest cannot be read (another {', '.join(lacking)} than expected)")
-    found = {name: _table(folder / f"{name}.parquet", kind) for name in frames}
-    return Contents(scenario, manifest, found)
+    return Contents(scenario, manifest, {name: _table(folder / f"{name}.parquet", kind) for name in frames})
 
 
 def need(folder: str | Path, contents: Contents, columns: Mapping[str, Collection[str]]) -> None:
@@ -102,7 +101,7 @@ def _missing(folder: Path, file: Path, kind: str) -> RunError:
 
 @contextmanager
 def learned(cache: str | Path | None, needed: bool) -> Iterator[Path | None]:
-    """Yield the folder in which workers share what they learn: the user's, or one for the moment."""
+    """Yield the folder in which workers share what they learn: the user's, or a temporary one."""
     if cache is not None or not needed:
         yield None if cache is None else Path(cache).absolute()
         return

@@ -73,7 +73,7 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """Return `status`, or where all came to an end, the ends: "stalled", "diverged 1 of 3"."""
+        """Return `status`, or how completed runs ended if not as planned: "stalled", "diverged 1 of 3"."""
         return (status_of(self.runs["status"]) if self.status == "completed" else "") or self.status
 
     def summary(self, target: float | None = None) -> pd.DataFrame:
@@ -99,7 +99,7 @@ class Run:
         return plot_all(frames, folder, self._target(target), failures)
 
     def report(self, file: str | Path, target: float | None = None) -> Path:
-        """Write the run as one HTML page that needs nothing beside it, and return its path.
+        """Write the run as one self-contained HTML page and return its path.
 
         Raises:
             SflsimError: plotly is not installed (extra "report"), or the file cannot be written.
@@ -140,12 +140,12 @@ class Run:
         write_trace(spans, self.link_throughput, slots, path)
 
     def need_spans(self, what: str) -> None:
-        """Refuse what is made from spans where the run kept none (raises RunError)."""
+        """Refuse what is made from spans if the run kept none (raises RunError)."""
         if self.manifest.get("spans") == "none":
             raise RunError(f"{what} is made from spans; {why_no_spans(self.manifest)}")
 
     def not_drawn(self) -> list[str]:
-        """Return what there is no picture of, and why."""
+        """Return which pictures are missing, and why."""
         lines = []
         if measured(self.evaluations).empty:
             lines.append("no picture of the accuracy: nothing was learned")
@@ -167,10 +167,9 @@ class Run:
         return self._scenario.target_accuracy if target is None else target
 
     def save(self, folder: str | Path | Claim, plots: bool = True) -> Path:
-        """Write the run folder: scenario, manifest, tables and then, unless told otherwise, pictures.
+        """Write the run folder: scenario, manifest and tables, then (with `plots`) pictures.
 
-        It is written beside its place and put there when it is whole. A picture that cannot be drawn is
-        warned of.
+        The folder appears only when it is complete. A picture that cannot be drawn gives a warning.
 
         Raises:
             RunError: the folder cannot be written, or another process is making it.
@@ -233,7 +232,7 @@ class Run:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table for JSON: every float to its last bit, null for what is no number."""
+    """Return the rows of a table for JSON: every float to its last bit, null for NaN and infinity."""
     return [
         {
             str(name): None if isinstance(value, float) and not math.isfinite(value) else value

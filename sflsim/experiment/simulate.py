@@ -1,7 +1,7 @@
 """Simulates every variant of a scenario under every seed, here or in worker processes.
 
-The order of the tables is that of the scenario, whatever finishes first, and no result depends
-on which process computed it.
+The tables are in the scenario's order, whichever run ends first; no result depends on the process that
+computed it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Trains runs as far as a plan asks, and, where processes are idle, what it is likely to ask for next.
+"""Trains the runs that a plan needs and, on idle processes, those that it is likely to need next.
 
-What was trained ahead is told only once it is asked for, so that the plan takes the same course with any
+The plan does not see a run that was trained ahead until it needs it, so that its course is the same with any
 number of workers.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sflsim.experiment.simulate import simulate
 from sflsim.learning.graph.store import MemoryStore, Store
@@ -71,7 +71,7 @@ class Trainings:
             while len(self._running) < self._workers.count and (other := next(others, None)) is not None:
                 if not self._known(other) and not self._on_its_way(other):
                     self._begin(other)
-            self._workers.wait([future for _, future in self._running])
+            self._workers.pool.wait([future for _, future in self._running])
             done = self._gather(training)
         return list(self._told(training))
 
@@ -94,20 +94,20 @@ class Trainings:
         return any(next_key in other.keys for other, _ in self._running)
 
     def _begin(self, training: Training) -> None:
-        future = self._workers.submit(
+        future = self._workers.pool.submit(
             train, training, self._device, self._cache, None, training.scenario.trusted
         )
         self._running.append((training, future))
 
     def _gather(self, wanted: Training) -> bool:
-        """Take in what is done, errors where they are of the wanted training; tell whether that is done."""
+        """Note the trainings that are done; return whether the wanted one is (its error is raised)."""
         done = False
-        for one, future in list(self._running):
+        for training, future in list(self._running):
             if future.done():
-                self._running.remove((one, future))
-                done = done or one is wanted
-                if one is wanted or future.exception() is None:
-                    self._note(one, future.result())
+                self._running.remove((training, future))
+                done = done or training is wanted
+                if training is wanted or future.exception() is None:
+                    self._note(training, future.result())
         return done
 
     def _note(self, training: Training, shown: list[Shown]) -> None:
@@ -118,9 +118,8 @@ def train(
     training: Training, device: str, cache: Path | None, store: Store | None = None, trusted: bool = False
 ) -> list[Shown]:
     """Return accuracy and loss at each evaluation; `trusted` where its scenario came without its trust."""
-    place: dict[str, Any] = {} if cache is None else {"cache": cache}
     scenario = training.scenario.with_trust() if trusted else training.scenario
-    run = simulate(scenario, device=device, store=store, **place)
+    run = simulate(scenario, device=device, store=store, cache=cache)
     if run.status == "interrupted":
         raise KeyboardInterrupt
     accuracies, losses = run.evaluations["accuracy"], run.evaluations["loss"]

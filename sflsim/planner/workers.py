@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from functools import cached_property
 from typing import Any
 
 from sflsim.errors import ScenarioError
@@ -57,15 +57,11 @@ class Workers:
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
-        self._pool: Pool | None = None
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Let a process call a function of a module."""
-        return self._started().submit(function, *arguments)
-
-    def wait(self, futures: Sequence[Future[Any]]) -> None:
-        """Wait until one of the calls is done."""
-        self._started().wait(futures)
+    @cached_property
+    def pool(self) -> Pool:
+        """Calls functions of modules in the processes: `submit(function, *arguments)`."""
+        return open_pool(Caller, self.count)
 
     def map(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *here: Any) -> Iterator[Any]:
         """Yield the result of a function for each job, in order; in this process it takes `here` as well.
@@ -77,8 +73,8 @@ class Workers:
         for done, job in enumerate(jobs):
             each_s = (time.monotonic() - started) / done if done else 0.0
             if self.pay(each_s, len(jobs) - done):
-                for future in [self.submit(function, *arguments) for arguments in jobs[done:]]:
-                    self.wait([future])
+                for future in [self.pool.submit(function, *arguments) for arguments in jobs[done:]]:
+                    self.pool.wait([future])
                     yield future.result()
                 return
             yield function(*job, *here)
@@ -87,15 +83,9 @@ class Workers:
         """Return whether processes pay for this many jobs: they run already, or the jobs take long."""
         if self.count < 2:
             return False
-        return self._pool is not None or (left > 1 and each_s * left > WORTH_S)
+        return "pool" in vars(self) or (left > 1 and each_s * left > WORTH_S)
 
     def close(self) -> None:
         """End all processes, the busy ones at once."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-
-    def _started(self) -> Pool:
-        if self._pool is None:
-            self._pool = open_pool(Caller, self.count)
-        return self._pool
+        if "pool" in vars(self):
+            self.pool.close()

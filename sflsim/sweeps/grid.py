@@ -1,7 +1,7 @@
 """The points of a sweep: one scenario for each combination of values, or the reason why there is none.
 
-A combination that is impossible (more participants than clients) is a broken point among good ones. Where
-none is possible, as with a path that leads nowhere, the sweep is refused before anything is run.
+An impossible combination (more participants than clients) is a broken point among good ones. If every
+combination is impossible (a path leads nowhere, say), the sweep is refused before anything runs.
 """
 
 from __future__ import annotations
@@ -51,18 +51,17 @@ def merged(scenario: Scenario, over: Over | None) -> dict[str, list[Any]]:
     ]
     if problems:
         raise ScenarioError(problems)
-    both = {path: [_plain(value) for value in values] for path, values in written.items()}
-    if not both:
-        found, allowed = (
-            "nothing to sweep",
-            "a block 'sweep:' in the scenario, or --over PATH=V1,V2,...",
-        )
+    lists = {path: [_plain(value) for value in values] for path, values in written.items()}
+    if not lists:
+        allowed = "a block 'sweep:' in the scenario, or --over PATH=V1,V2,..."
         remedy = "e.g. sweep: {fleet.straggler.mean: [1 s, 2 s]}"
-        raise scenario.located(refused("sweep", found, allowed, remedy))
-    wrong = [replace(one, path=path_of(place), file="--over") for place, one in sweep_problems(both)]
-    if wrong:
-        raise ScenarioError(wrong)
-    return both
+        raise scenario.located(refused("sweep", "nothing to sweep", allowed, remedy))
+    problems = [
+        replace(problem, path=path_of(keys), file="--over") for keys, problem in sweep_problems(lists)
+    ]
+    if problems:
+        raise ScenarioError(problems)
+    return lists
 
 
 def _plain(value: Any) -> Any:
@@ -74,19 +73,19 @@ def points(scenario: Scenario, over: Over, options: Options) -> list[Point]:
     """Return every combination in order, the last path's values varying fastest.
 
     Raises:
-        ScenarioError: no combination can be simulated, two paths that set one field.
+        ScenarioError: no combination can be simulated, or two paths set one field.
     """
     _refuse_same_field(scenario, over)
     _refuse_fixed_costs(scenario, over)
     checked: dict[str, tuple[Problem, ...]] = {}
-    found = []
+    grid = []
     for number, values in enumerate(product(*over.values())):
         point = _point(scenario, number, dict(zip(over, values, strict=True)))
         if not point.problems:
             point = replace(point, problems=_checked(point.scenario, options, checked))
-        found.append(point)
-    _refuse_hopeless(scenario, over, found)
-    return found
+        grid.append(point)
+    _refuse_hopeless(scenario, over, grid)
+    return grid
 
 
 def _point(scenario: Scenario, number: int, values: dict[str, Any]) -> Point:
@@ -104,10 +103,11 @@ def _override(path: str, value: Any) -> Override:
 def _checked(
     scenario: Scenario, options: Options, known: dict[str, tuple[Problem, ...]]
 ) -> tuple[Problem, ...]:
-    """Return what model, data and fleet refuse; asked once for all points that differ in times alone."""
+    """Return what model, data and fleet refuse; checked once for all points that differ only in times."""
     fleet = scenario.fleet
     parts = (
-        scenario.workload.model_dump(mode="json"), [one.model_dump(mode="json") for one in scenario.variants],
+        scenario.workload.model_dump(mode="json"),
+        [variant.model_dump(mode="json") for variant in scenario.variants],
         fleet.clients, fleet.participants_per_round, scenario.stop.rounds, scenario.seeds,
     )  # fmt: skip
     if (key := repr(parts)) not in known:
@@ -120,11 +120,11 @@ def _checked(
 
 
 def _refuse_same_field(scenario: Scenario, over: Over) -> None:
-    """Refuse paths of which a later one undoes an earlier one, such as [0] and [mu] of one variant."""
-    first = [_override(path, values[0]) for path, values in over.items()]
-    labels = {one.file: path for one, path in zip(first, over, strict=True)}
+    """Refuse two paths that set one field, like [0] and [mu] of one variant: the later would win."""
+    overrides = [_override(path, values[0]) for path, values in over.items()]
+    labels = {override.file: path for override, path in zip(overrides, over, strict=True)}
     try:
-        kept = set(vary(scenario, first).source.overridden.values())
+        kept = set(vary(scenario, overrides).source.overridden.values())
     except ScenarioError:
         return
     problems = [
@@ -133,46 +133,50 @@ def _refuse_same_field(scenario: Scenario, over: Over) -> None:
         if label not in kept
     ]
     if problems:
-        raise _at_home(scenario, problems, over)
+        raise _with_lines(scenario, problems, over)
 
 
 def _refuse_fixed_costs(scenario: Scenario, over: Over) -> None:
-    """Refuse paths that change what costs depend on that the scenario gives."""
+    """Refuse paths whose values change costs that the scenario fixes."""
     problems = []
     for path, problem in fixed_costs(scenario, over).items():
-        own = (scenario.sweep or {}).get(path) == over[path]
-        problems.append(replace(problem, path=f"sweep.{path}") if own else replace(problem, file="--over"))
+        in_block = (scenario.sweep or {}).get(path) == over[path]
+        problems.append(
+            replace(problem, path=f"sweep.{path}") if in_block else replace(problem, file="--over")
+        )
     if problems:
         raise scenario.located(ScenarioError(problems))
 
 
-def _refuse_hopeless(scenario: Scenario, over: Over, found: Sequence[Point]) -> None:
-    """Refuse a sweep in which no point can be simulated, with what is wrong with each value."""
-    if not all(point.problems for point in found):
+def _refuse_hopeless(scenario: Scenario, over: Over, grid: Sequence[Point]) -> None:
+    """Refuse a sweep if no point can be simulated, with the mistakes of each value."""
+    if not all(point.problems for point in grid):
         return
     problems: list[Problem] = []
     for path, values in over.items():
-        own: dict[tuple[str, str], Problem] = {}  # an unknown key is one mistake, whatever its value
+        of_path: dict[tuple[str, str], Problem] = {}  # an unknown key is one mistake, whatever its value
         for value in values:
-            first = next(point for point in found if point.values[path] is value)
+            point = next(point for point in grid if point.values[path] is value)
             label = _override(path, value).file
-            for one in first.problems:
-                if one.file == label:
-                    own.setdefault((one.path, one.found), one)
-        problems += own.values()
-    raise _at_home(scenario, list(dict.fromkeys(problems or found[0].problems)), over)
+            for problem in point.problems:
+                if problem.file == label:
+                    of_path.setdefault((problem.path, problem.found), problem)
+        problems += of_path.values()
+    raise _with_lines(scenario, list(dict.fromkeys(problems or grid[0].problems)), over)
 
 
-def _at_home(scenario: Scenario, problems: list[Problem], over: Over) -> ScenarioError:
-    """Return the error with lines of the scenario where a value stands in its own block."""
-    places = {
-        _override(path, value).file: path_of(("sweep", path, place))
+def _with_lines(scenario: Scenario, problems: list[Problem], over: Over) -> ScenarioError:
+    """Return the error; a value from the scenario's own block gets its path and line there."""
+    block_paths = {
+        _override(path, value).file: path_of(("sweep", path, index))
         for path, values in (scenario.sweep or {}).items()
         if over.get(path) == values
-        for place, value in enumerate(values)
+        for index, value in enumerate(values)
     }
-    homed = [
-        replace(one, path=places[one.file], file="", line=None) if one.file in places else one
-        for one in problems
+    located = [
+        replace(problem, path=block_paths[problem.file], file="", line=None)
+        if problem.file in block_paths
+        else problem
+        for problem in problems
     ]
-    return scenario.located(ScenarioError(homed))
+    return scenario.located(ScenarioError(located))

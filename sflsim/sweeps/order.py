@@ -40,7 +40,7 @@ def _learning_key(scenario: Scenario, variant: int, seed: int) -> str:
     """Return a hash of what a run learns from, times and costs left out.
 
     Runs with one key learn the same unless times decide what is learned (who is late, when an
-    asynchronous update comes); what is computed has keys of its own.
+    asynchronous update comes). The store has other keys: those of the values.
     """
     workload = scenario.workload.model_dump(mode="json", exclude={"costs"})
     algorithm = scenario.variants[variant].model_dump(mode="json", exclude={"name"})

@@ -27,7 +27,7 @@ class Result:
 
     @property
     def trained(self) -> bool:
-        """Whether anything was trained for it; a run that found all it needs only took its times."""
+        """Whether anything was trained for it; otherwise everything it needs was in the store."""
         return bool(set(self.computed) - UNTRAINED)
 
 
@@ -68,21 +68,21 @@ class SweepRunner:
         return self._session
 
 
-def failed(scenario: Scenario, number: int, seed: int, error: str) -> Result:
-    """Return the result of a run that could not be."""
-    variant = scenario.variants[number]
-    row = {"variant": variant.name, "seed": seed, "algorithm": variant.algorithm, "status": "failed"}
+def failed(scenario: Scenario, variant: int, seed: int, error: str) -> Result:
+    """Return the result of a run that failed."""
+    config = scenario.variants[variant]
+    row = {"variant": config.name, "seed": seed, "algorithm": config.algorithm, "status": "failed"}
     target = scenario.target_accuracy
     return Result({**row, "error": error, "target": math.nan if target is None else target})
 
 
 def _text(error: Exception) -> str:
-    """Return an error in one line; one that is not ours with its kind."""
+    """Return an error in one line; an unexpected one with its type."""
     words = " ".join(str(error).split())
     return words if isinstance(error, SflsimError) else f"{type(error).__name__}: {words}".rstrip(": ")
 
 
-def _row(scenario: Scenario, number: int, outcome: Outcome) -> dict[str, Any]:
+def _row(scenario: Scenario, variant: int, outcome: Outcome) -> dict[str, Any]:
     """Return the figures of a run as `Run.summary` has them for one seed, and where the run ended."""
     target = scenario.target_accuracy
     rows = outcome.evaluations
@@ -90,7 +90,7 @@ def _row(scenario: Scenario, number: int, outcome: Outcome) -> dict[str, Any]:
     row: dict[str, Any] = {
         "variant": outcome.variant,
         "seed": outcome.seed,
-        "algorithm": scenario.variants[number].algorithm,
+        "algorithm": scenario.variants[variant].algorithm,
         "status": outcome.status,
         "reason": outcome.reason,
         "run_rounds": outcome.rounds,
@@ -102,16 +102,16 @@ def _row(scenario: Scenario, number: int, outcome: Outcome) -> dict[str, Any]:
         row |= {"accuracy": measured[-1].accuracy, "loss": measured[-1].loss}
     if target is None or not measured:
         return row if outcome.status == "diverged" else row | _whole_run(outcome)
-    reached = next((one for one in rows if one.accuracy >= target), None)
+    reached = next((row for row in rows if row.accuracy >= target), None)
     return row | {"reached": reached is not None} | ({} if reached is None else _costs(reached))
 
 
 def _whole_run(outcome: Outcome) -> dict[str, Any]:
     """Return what a run cost to its end; traffic is known where its last round was evaluated."""
     last = outcome.evaluations[-1] if outcome.evaluations else None
-    known = {} if last is None or last.round < outcome.rounds else _costs(last)
-    own = {"rounds": outcome.rounds, "time_s": outcome.time_s, "server_busy_s": outcome.server_busy_s}
-    return known | own
+    costs = {} if last is None or last.round < outcome.rounds else _costs(last)
+    totals = {"rounds": outcome.rounds, "time_s": outcome.time_s, "server_busy_s": outcome.server_busy_s}
+    return costs | totals
 
 
 def _costs(row: Evaluation) -> dict[str, float]:

@@ -3,8 +3,7 @@
     sweep = sflsim.sweep(scenario, {"fleet.straggler.mean": ["1 s", "5 s"], "variants[mu].tau": [1, 4]})
     sweep.table.groupby(["fleet.straggler.mean", "variant"])["time_s"].mean()
 
-Runs that learn alike train once, whatever the worker; a broken point stands in the table with its
-error.
+Runs that learn alike train once, on any number of workers. A broken point is in the table with its error.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ class Sweep:
         return summarize_sweep(self.table, list(self.over))
 
     def report(self, file: str | Path) -> Path:
-        """Write the sweep as one HTML page that needs nothing beside it, and return its path."""
+        """Write the sweep as one self-contained HTML page and return its path."""
         text = sweep_report(
             self.table,
             list(self.over),
