@@ -89,10 +89,10 @@ class MuSplitFed(ServerReplicas):
     _outstanding: set[int]  # selected clients whose embeddings have not arrived
     _adaptive_steps: dict[int, Job]  # the step after the first that each replica is at or queues for
 
-    def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
+    def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
         """Wait for the embeddings of as many participants as count."""
         self._awaited = wanted
-        self._outstanding = {client.index for client in asked}
+        self._outstanding = {client.index for client in sampled}
         self._adaptive_steps = {}
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:

@@ -41,7 +41,7 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
 
     per_client_cuts = "its one server model begins at one layer"
 
-    def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
+    def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
         """Start from the server model of the last round."""
         self._server = model
 

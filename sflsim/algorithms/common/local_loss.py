@@ -79,17 +79,17 @@ class LocalLoss(Synchronous):
     def train_locally(self, sim: Simulation, arguments: list[Args], **shared: Any) -> list[Handle]:
         """Record the clients' training (see `train_with`) with these and the algorithm's own settings."""
 
-    def open_round(self, sim: Simulation, model: Handle, asked: list[Client], wanted: int) -> None:
+    def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
         """Record the local training of all selected clients; it depends on nothing in the round."""
         arguments = []
-        for client in asked:
+        for client in sampled:
             batches = [client.next_batch() for _ in range(self.config.local_iterations)]
             arguments.append({"start": model, "batches": batches} | self.kept.of(client.index))
         shared = {"client_optimizer": self.config.client_optimizer.plain(), **self.kept.shared}
         trained = self.train_locally(sim, arguments, q=self.config.q, **shared)
         self._contributions = {
             client.index: {"client": client.index, "trained": handle, "batches": args["batches"]}
-            for client, args, handle in zip(asked, arguments, trained, strict=True)
+            for client, args, handle in zip(sampled, arguments, trained, strict=True)
         }
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:

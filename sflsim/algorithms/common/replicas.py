@@ -20,7 +20,7 @@ class ServerReplicas(Synchronous):
 
     def server_memory_bytes(self, costs: Costs, participants: int) -> float:
         """Return the server model and a replica for every selected client."""
-        return (1 + self._asked(participants)) * costs.server_model_bytes
+        return (1 + self._sampled(participants)) * costs.server_model_bytes
 
     def server_replicas(self, costs: Costs, participants: int, memory_bytes: float | None) -> int | None:
         """Return how many replicas fit in addition to the model and the mean; None if all do."""
@@ -30,7 +30,7 @@ class ServerReplicas(Synchronous):
 
     def server_least_bytes(self, costs: Costs, participants: int) -> float:
         """Return model, mean and one replica; with one participant its replica becomes the mean."""
-        return min(3, 1 + self._asked(participants)) * costs.server_model_bytes
+        return min(3, 1 + self._sampled(participants)) * costs.server_model_bytes
 
     def server_peak_bytes(self, costs: Costs, participants: int, memory_bytes: float | None) -> float:
         """Return the memory of the models held at once."""
@@ -39,6 +39,6 @@ class ServerReplicas(Synchronous):
             return self.server_memory_bytes(costs, participants)
         return (2 + places) * costs.server_model_bytes
 
-    def _asked(self, participants: int) -> int:
-        asked: int = participants + self.config.over_selection
-        return asked
+    def _sampled(self, participants: int) -> int:
+        sampled: int = participants + self.config.over_selection
+        return sampled
