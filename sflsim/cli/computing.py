@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -34,7 +34,7 @@ def run(
     set_: Overrides = None,
     trust: Trust = False,
     folder: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", help="run folder; runs/<scenario name> by default, numbered if it exists"),
     ] = None,
     workers: Workers = CPUS,
@@ -92,21 +92,20 @@ def run(
 def sweep(
     scenario: ScenarioFile,
     over: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--over", metavar="PATH=V1,V2,...", help="a field and the values that it takes"),
     ] = None,
     set_: Overrides = None,
     trust: Trust = False,
     folder: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", help="folder; runs/<scenario name>-sweep by default, numbered if it exists"),
     ] = None,
     workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="processes that compute side by side; all CPUs by default"),
+        int | None, typer.Option(min=1, help="processes that compute side by side; all CPUs by default")
     ] = None,
     ray: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="auto|local|ADDRESS", help="compute on a Ray cluster: one running, new, or at"),
     ] = None,
     device: Device = "cpu",
@@ -190,7 +189,7 @@ def plan(
     set_: Overrides = None,
     trust: Trust = False,
     folder: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", help="folder; runs/<scenario name>-plan by default, numbered if it exists"),
     ] = None,
     workers: Workers = CPUS,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 ScenarioFile = Annotated[Path, typer.Argument(help="a scenario in YAML", show_default=False)]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer reads this form)
+    list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="override a field, e.g. --set stop.rounds=50"),
 ]
 Cache = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option("--cache", metavar="DIR", help="the store; in the user's cache directory by default"),
 ]
 Trust = Annotated[
@@ -32,9 +32,9 @@ Trust = Annotated[
         help="run code that the scenario names: installed packages' components, torch-module",
     ),
 ]
-Target = Annotated[Optional[str], typer.Option("--target", help="target accuracy, e.g. 90%")]  # noqa: UP045
+Target = Annotated[str | None, typer.Option("--target", help="target accuracy, e.g. 90%")]
 RunFolder = Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]
-Variant = Annotated[Optional[str], typer.Option(help="one variant; all by default")]  # noqa: UP045
+Variant = Annotated[str | None, typer.Option(help="one variant; all by default")]
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
 Workers = Annotated[int, typer.Option(min=1, help="processes that compute side by side")]
 CPUS = os.cpu_count() or 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_share
 
 def plot(
     folder: RunFolder,
-    to: Annotated[Optional[Path], typer.Option("--out", help="where to; <folder>/plots by default")] = None,  # noqa: UP045
+    to: Annotated[Path | None, typer.Option("--out", help="where to; <folder>/plots by default")] = None,
     target: Target = None,
     trust: Trust = False,
 ) -> None:
@@ -31,7 +31,7 @@ def plot(
 
 def report(
     folder: Annotated[Path, typer.Argument(help="folder of a run, a sweep or a plan", show_default=False)],
-    to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/report.html by default")] = None,  # noqa: UP045
+    to: Annotated[Path | None, typer.Option("--out", help="file; <folder>/report.html by default")] = None,
     target: Target = None,
     trust: Trust = False,
 ) -> None:
@@ -90,9 +90,9 @@ def explain(
 def trace(
     folder: RunFolder,
     variant: Variant = None,
-    seed: Annotated[Optional[int], typer.Option(help="one seed; all by default")] = None,  # noqa: UP045
-    rounds: Annotated[Optional[str], typer.Option(help="e.g. 3, or 1-10; all by default")] = None,  # noqa: UP045
-    to: Annotated[Optional[Path], typer.Option("--out", help="file; <folder>/trace.json by default")] = None,  # noqa: UP045
+    seed: Annotated[int | None, typer.Option(help="one seed; all by default")] = None,
+    rounds: Annotated[str | None, typer.Option(help="e.g. 3, or 1-10; all by default")] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="file; <folder>/trace.json by default")] = None,
     trust: Trust = False,
 ) -> None:
     """Write the spans of a run as a trace that Perfetto and about://tracing open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -51,10 +51,9 @@ def validate(
 def partition(
     scenario: ScenarioFile,
     set_: Overrides = None,
-    seed: Annotated[Optional[int], typer.Option(help="one of the scenario's; its first by default")] = None,  # noqa: UP045
+    seed: Annotated[int | None, typer.Option(help="one of the scenario's; its first by default")] = None,
     to: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--out", help="picture; <scenario name>-partition.png by default"),
+        Path | None, typer.Option("--out", help="picture; <scenario name>-partition.png by default")
     ] = None,
     trust: Trust = False,
 ) -> None:
@@ -78,7 +77,7 @@ def schema() -> None:
 
 def catalog(
     file: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option("--file", metavar="FILE", help="a catalog of your own, listed with the built-in one"),
     ] = None,
 ) -> None:
@@ -97,11 +96,10 @@ def memory(
     trust: Trust = False,
     precision: Annotated[str, typer.Option(help="of all numbers: fp32, bf16 or fp16")] = "fp32",
     batch_size: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--batch-size", min=1, help="in place of the scenario's"),
+        int | None, typer.Option("--batch-size", min=1, help="in place of the scenario's")
     ] = None,
     cut: Annotated[
-        Optional[list[int]],  # noqa: UP045
+        list[int] | None,
         typer.Option("--cut", help="a cut to show, by the number of the client's blocks; all by default"),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="print the second table as CSV")] = False,

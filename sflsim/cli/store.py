@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -37,8 +37,8 @@ def show(context: typer.Context, cache: Cache = None) -> None:
 @cache_app.command()
 def prune(
     context: typer.Context,
-    size: Annotated[Optional[str], typer.Option(help="what may stay, e.g. '1 GiB'; oldest go first")] = None,  # noqa: UP045
-    age: Annotated[Optional[str], typer.Option(help="how long unused may stay, e.g. '30 days'")] = None,  # noqa: UP045
+    size: Annotated[str | None, typer.Option(help="what may stay, e.g. '1 GiB'; oldest go first")] = None,
+    age: Annotated[str | None, typer.Option(help="how long unused may stay, e.g. '30 days'")] = None,
     cache: Cache = None,
 ) -> None:
     """Remove stored values, those not used for longest first."""
