@@ -28,6 +28,8 @@ from sflsim.scenario.yaml_lines import Document
 
 Indices = tuple[int, ...]
 VARIANT = "variant"
+SHARED = ("name", "description", "seeds", "target_accuracy", "plan", "sweep")
+"""Fields that all points of a plan share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +168,11 @@ class Space:
             remedy = "write each algorithm to choose from as one of the scenario's 'variants'"
             allowed = "nothing to list: every variant of the scenario is a choice already"
             problem = Problem(f"plan.decisions.{path}", f"'{path}' as a decision", allowed, remedy)
+            raise self.scenario.located(ScenarioError(problem))
+        if steps[0] in SHARED:
+            remedy = "its points are compared under the same seeds, by the same target"
+            found, allowed = f"'{path}' as a decision", "what a point has of its own"
+            problem = Problem(f"plan.decisions.{path}", found, allowed, remedy)
             raise self.scenario.located(ScenarioError(problem))
         return steps
 

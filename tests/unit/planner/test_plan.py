@@ -72,6 +72,8 @@ def line_of(block: dict[str, Any], words: str, **fields: Any) -> int:
         ({"constraints": {"deadline": "95 % of runs within 2 h"}}, "plan.constraints.deadline", "'95 % of"),
         ({"constraints": {"deadline": 7200}}, "plan.constraints.deadline", "7200"),
         ({"decisions": {"algorithm": ["sl"]}}, "plan.decisions.algorithm", "'algorithm' as a decision"),
+        ({"decisions": {"seeds": [[0], [1]]}}, "plan.decisions.seeds", "'seeds' as a decision"),
+        ({"decisions": {"target_accuracy": [0.5]}}, "plan.decisions.target_accuracy", "as a decision"),
         ({"contraints": {}}, "plan.contraints", "unknown key"),
     ],
 )
