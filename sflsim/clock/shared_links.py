@@ -56,17 +56,17 @@ class SharedLinks:
 
         Returns None if nothing limits the flow: it has ended at once.
         """
-        access_link, server_link = route
-        max_bytes_per_s = _rate_at(rate_bytes_per_s, self.env.now)
+        now, (access_link, server_link) = self.env.now, route
+        max_bytes_per_s = _rate_at(rate_bytes_per_s, now)
         unlimited = max_bytes_per_s == inf and access_link is None and server_link.allocator.capacity == inf
-        if unlimited or not isfinite(self.env.now):
+        if unlimited or not isfinite(now):
             on_end()
             return None
         flow = Flow(on_end)
-        self._fluid.start(flow, size_bytes, max_bytes_per_s, access_link, server_link, self.env.now)
+        self._fluid.start(flow, size_bytes, max_bytes_per_s, access_link, server_link, now)
         if isinstance(rate_bytes_per_s, Profile):
             profile = rate_bytes_per_s
-            self._at(profile.next_change(self.env.now), lambda: self._change_rate(flow, profile, route))
+            self._at(profile.next_change(now), lambda: self._change_rate(flow, profile, route))
         for link in filter(None, route):
             if link in self._profiles and link not in self._changing:
                 self._change_capacity(link)
@@ -131,11 +131,12 @@ class SharedLinks:
 
     def _record(self, rows: list[LinkThroughput]) -> None:
         """Record the throughput of each link from now on, if it has changed."""
+        now = self.env.now
         for link, before in list(self._recorded_bytes_per_s.items()):
             bytes_per_s = link.throughput_bytes_per_s if link.busy else 0.0
             if bytes_per_s != before:
                 self._recorded_bytes_per_s[link] = bytes_per_s
-                rows.append(LinkThroughput(self._names[link], self.env.now, bytes_per_s))
+                rows.append(LinkThroughput(self._names[link], now, bytes_per_s))
             if not bytes_per_s:
                 del self._recorded_bytes_per_s[link]
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from sflsim.errors import RunError
 from sflsim.record.tables import arrivals, write_atomically
-from sflsim.rows import CONTRIBUTION, LATENCY, Span
+from sflsim.rows import CONTRIBUTION, LATENCY, LinkThroughput, Span
 
 DEFAULT_TRACE_SPANS = 50_000
 """Spans up to which a run writes its trace by default, about 15 MB."""
@@ -217,10 +217,10 @@ def _counters(slices: Iterable[Slice], slots: int) -> Iterator[Timed]:
 
 def _throughputs(throughput: pd.DataFrame, slices: Sequence[Slice]) -> Iterator[Timed]:
     """Yield the throughput of each shared link at each change, from the first slice to the last."""
-    start_ns, end_ns = min(slice.start_ns for slice in slices), max(slice.end_ns for slice in slices)
+    start_ns, end_ns = min(each.start_ns for each in slices), max(each.end_ns for each in slices)
     steps: dict[str, dict[int, float]] = defaultdict(dict)
-    for row in throughput.itertuples():
-        steps[row.link][min(max(round(row.time_s * 1e9), start_ns), end_ns)] = row.bytes_per_s
+    for link, time_s, bytes_per_s in throughput[list(LinkThroughput._fields)].itertuples(False, None):
+        steps[link][min(max(round(time_s * 1e9), start_ns), end_ns)] = bytes_per_s
     for link, values in steps.items():
         for at_ns, bytes_per_s in {**values, end_ns: 0.0}.items():
             yield at_ns, COUNTER, 0, _counter(f"throughput of {link}", {"bytes/s": bytes_per_s})
