@@ -27,16 +27,22 @@ from sflsim.learning.models.base import trains_all
 from sflsim.learning.models.cnn import CNN
 from sflsim.learning.models.mlp import MLP
 from sflsim.learning.models.resnet import ResNet18
-from sflsim.learning.network.split import cut_blocks
-from sflsim.learning.profiling.measure import derive_costs
+from sflsim.learning.network.split import Part, cut_blocks
+from sflsim.learning.profiling.measure import Whole, derive_costs, derive_whole
 from sflsim.learning.profiling.peak_memory import Storages
 from sflsim.session import Options, Session
 
 B = 32
 
 
-def costs_of(blocks: list[tuple[str, nn.Module]], shape: tuple[int, ...], cut: int, batch: int = B) -> Costs:
-    return derive_costs(*cut_blocks(blocks, cut), torch.empty(shape), batch)
+def costs_of(
+    blocks: list[tuple[str, nn.Module]],
+    shape: tuple[int, ...],
+    cut: int,
+    batch: int = B,
+    whole: Whole | None = None,
+) -> Costs:
+    return derive_costs(*cut_blocks(blocks, cut), torch.empty(shape), batch, whole)
 
 
 # A perceptron 64 - 48 - 32 - 10.
@@ -273,8 +279,9 @@ def test_models_that_say_they_train_all_hold_nothing_frozen(model: Any, shape: t
     assert trains_all(model)
     with torch.device("meta"):
         blocks = model.build(shape, 10)
+    whole = derive_whole(Part(blocks), torch.empty(shape), B)
     for cut in range(1, len(blocks)):
-        costs = costs_of(blocks, shape, cut)
+        costs = costs_of(blocks, shape, cut, whole=whole)
         assert costs.client_frozen_bytes == costs.server_frozen_bytes == 0.0
     assert not trains_all(model.model_copy(update={"freeze": ("*",)}))
     assert not trains_all(object())

@@ -162,7 +162,10 @@ def test_each_is_validated_costed_and_trained(name: str, layers: int) -> None:
     scenario = scenario_of(["splitfed-v1"], model, cut="layer-1")
     session = Session(scenario, Options())
     session.check()
-    costs = workload_costs(scenario.workload, range(1, layers + 1))
+    costs = {
+        1: session.requirements.costs(1),
+        **workload_costs(scenario.workload, range(2, layers + 1)),
+    }
     assert len({one.client_model_bytes + one.server_model_bytes for one in costs.values()}) == 1
     assert len({one.client_forward_flop + one.server_forward_flop for one in costs.values()}) == 1
     blocks = model.build(shape_of(name), scenario.workload.dataset.classes)
