@@ -8,7 +8,21 @@ and pandas lazily.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+MOST_TIMES = 100
+LEAST_BYTES = 2**30
+ROWS = 2**16
+WIDTHS_BYTES = {
+    "BOOLEAN": 1 / 8,
+    "INT32": 4,
+    "INT64": 8,
+    "INT96": 8,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "BYTE_ARRAY": 4,
+}
+"""Of a value in memory by its type; of texts, their places."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,11 +46,54 @@ def validated(table: pa.Table) -> pa.Table:
 
 
 def read_parquet(file: Path) -> pa.Table:
-    """Return the table of a Parquet file; the names of its folders say nothing of it."""
+    """Return the table of a Parquet file; the names of its folders say nothing of it.
+
+    Raises:
+        ValueError: it unpacks to more than `MOST_TIMES` its size, and more than `LEAST_BYTES`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return validated(pq.ParquetFile(pa.BufferReader(file.read_bytes())).read())
+    content = pa.py_buffer(file.read_bytes())
+    parquet = pq.ParquetFile(pa.BufferReader(content))
+    most_bytes = max(LEAST_BYTES, MOST_TIMES * content.size)
+    known_bytes, row_bytes = _unpacked_bytes(parquet.metadata)
+    if known_bytes > most_bytes:
+        raise _too_large(most_bytes)
+    if known_bytes + parquet.metadata.num_rows * row_bytes <= most_bytes:
+        return validated(parquet.read())
+    batches, unpacked_bytes = [], 0
+    for batch in parquet.iter_batches(max(1, min(ROWS, most_bytes // (8 * row_bytes)))):
+        batches.append(batch)
+        columns = [getattr(column, "indices", column) for column in batch.columns]  # a dictionary is shared
+        unpacked_bytes += sum(column.nbytes for column in columns)
+        if unpacked_bytes > most_bytes:
+            raise _too_large(most_bytes)
+    return validated(pa.Table.from_batches(batches, parquet.schema_arrow).unify_dictionaries())
+
+
+def _unpacked_bytes(metadata: Any) -> tuple[float, int]:
+    """Return what a Parquet file unpacks to at least, as it states itself, and what a row may add at most.
+
+    A dictionary holds a text once that many rows may have: none is larger than its column.
+    """
+    known_bytes, row_bytes = 0.0, 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        coded_bytes = 0
+        for column in map(group.column, range(group.num_columns)):
+            is_text = column.physical_type == "BYTE_ARRAY"
+            known_bytes += column.num_values * WIDTHS_BYTES.get(column.physical_type, 0)
+            if is_text and column.has_dictionary_page:
+                coded_bytes += column.total_uncompressed_size
+            else:
+                known_bytes += column.total_uncompressed_size if is_text else 0
+        row_bytes = max(row_bytes, coded_bytes)
+    return known_bytes, row_bytes
+
+
+def _too_large(most_bytes: int) -> ValueError:
+    times = f"{MOST_TIMES} times its size and {LEAST_BYTES / 2**20:.0f} MiB"
+    return ValueError(f"it unpacks to more than {most_bytes / 2**20:.0f} MiB: more than {times}")
 
 
 def read_arrow(file: Path) -> pa.Table:

@@ -26,6 +26,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """What Pillow may open: others start programs (Ghostscript for EPS) or are hardly ever tried."""
 MOST_PIXELS = 64 * 2**20
+DARK = 16  # below it in each pixel, of 16 bits 4 or more carry nothing: a camera's 10 or 12
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -42,12 +43,17 @@ class Picture:
         Raises:
             ScenarioError: it is damaged, moving, transparent, too large, or of more than 16 bits.
         """
+        return self._decoded(content, name)[0]
+
+    def _decoded(self, content: bytes | Path, name: str) -> tuple[Bytes, bool]:
+        """Return an image, and whether it is of 16 bits, of which the upper 8 are kept."""
         from PIL import Image, UnidentifiedImageError
 
         file: IO[bytes] | Path = content if isinstance(content, Path) else io.BytesIO(content)
         allowed = f"one whole image, {', '.join(FORMATS)}, of 8 or 16 bits and without transparent pixels"
         try:
             with Image.open(file, formats=FORMATS) as image:
+                is_wide = _is_wide(image)
                 decoded = _opaque(image).convert("L" if self.channels == 1 else "RGB")
         except UnidentifiedImageError as error:
             raise refused("workload.dataset.path", f"{name}: none of these formats", allowed) from error
@@ -56,22 +62,32 @@ class Picture:
             raise refused("workload.dataset.path", found, allowed) from error
         if self.size is not None:
             decoded = decoded.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
-        return np.asarray(decoded, np.uint8).reshape(decoded.height, decoded.width, self.channels)
+        pixels = np.asarray(decoded, np.uint8).reshape(decoded.height, decoded.width, self.channels)
+        return pixels, is_wide
 
     def decode_all(self, contents: Sequence[bytes | Path], names: Iterable[str]) -> Bytes:
-        """Return images as bytes [N, rows, columns, channels]; all must be of one size."""
+        """Return images as bytes [N, rows, columns, channels].
+
+        Raises:
+            ScenarioError: as of `decode`; their sizes differ; or they are of 16 bits that are not used.
+        """
         named = list(zip(contents, names, strict=True))
         with ThreadPoolExecutor() as threads:  # Pillow decodes outside of Python's lock
-            images = threads.map(lambda one: self.decode(*one), named)
-            first = next(images)
+            images = threads.map(lambda one: self._decoded(*one), named)
+            first, are_wide = next(images)
             stacked = np.empty((len(named), *first.shape), np.uint8)
             stacked[0] = first
-            for place, image in enumerate(images, start=1):
+            for place, (image, is_wide) in enumerate(images, start=1):
+                are_wide &= is_wide
                 if image.shape != first.shape:
                     found = f"{named[place][1]}: an image of {_size(image)}"
                     remedy = "give 'size: [rows, columns]' to a data set of kind huggingface"
                     raise refused("workload.dataset.path", found, f"{_size(first)}, as the first", remedy)
                 stacked[place] = image
+        if are_wide and len(named) > 1 and stacked.max() < DARK:
+            found = f"{len(named)} images of 16 bits, each value of which is below {DARK << 8} of 65,535"
+            remedy = "write them so that white is 65,535: of 10 bits, times 64, of 12 bits, times 16"
+            raise refused("workload.dataset.path", found, "values that use the 16 bits", remedy)
         return stacked
 
 
@@ -104,6 +120,11 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode not in ("1", "L", "P", "RGB", "RGBX", "YCbCr", "CMYK"):
         raise ValueError(f"pixels of the mode {image.mode!r}")
     return image
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """Tell whether an opened image has values of 16 bits, grey or colours."""
+    return image.mode.startswith("I;16") or any(";16" in repr(tile[3]) for tile in image.tile)
 
 
 def _tags(image: Any) -> tuple[Any, Any]:

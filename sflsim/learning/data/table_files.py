@@ -20,6 +20,7 @@ USUAL_WORDS = {
     TEST: "test(?:ing)?(?:set)?|eval(?:uation)?",
     VALIDATION: "valid(?:ation)?|dev|val",
 }
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 TEXTS = (".csv", ".tsv", *JSON)
 COLUMNAR: dict[str, Callable[[Path], Any]] = {".parquet": read_parquet, ".arrow": read_arrow}
 SUFFIXES = (*COLUMNAR, *TEXTS)
@@ -30,7 +31,11 @@ def local_tables(path: Path, splits: Mapping[str, str] | None = None) -> dict[st
 
     `splits` gives other words than the usual ones. A single file is the training split, and so are
     files none of which has such a word.
+
+    Raises:
+        ScenarioError: a file belongs to two splits, or is packed.
     """
+    _refuse_packed(path)
     if path.is_file():
         return {TRAIN: [path]} if path.suffix.lower() in SUFFIXES else {}
     files = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and _is_data(one)]
@@ -43,6 +48,14 @@ def local_tables(path: Path, splits: Mapping[str, str] | None = None) -> dict[st
             found[split].append(file)
     known = {split: chosen for split, chosen in found.items() if chosen}
     return known or ({TRAIN: files} if files else {})
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse a packed table, which would be left out silently; one beside its unpacked file is the same."""
+    for file in (path, *sorted(path.rglob("*"))):
+        unpacked = file.with_suffix("")
+        if file.suffix.lower() in PACKED and unpacked.suffix.lower() in SUFFIXES and not unpacked.exists():
+            raise unreadable(file, "a packed table", "tables that are not packed", "unpack it")
 
 
 def _is_data(file: Path) -> bool:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,21 +127,36 @@ class TableSource:
         return arrays
 
     def _check_copies(self) -> None:
-        """Refuse the same samples in two tables: they would be trained on twice, or tested on."""
-        named = [
-            (part.name if isinstance(part, Path) else split, table)
+        """Refuse the same samples in two tables: they would be trained on twice, or tested on.
+
+        A table is refused beside its parts, too: all other tables of its split together.
+        """
+        named = {
+            split: [
+                (part.name if isinstance(part, Path) else split, table)
+                for part, table in zip(self.parts[split], self._tables(split), strict=True)
+                if {*self.inputs_in, self.labels_in} <= set(table.column_names) and len(table)
+            ]
             for split in self.splits
-            for part, table in zip(self.parts[split], self._tables(split), strict=True)
-            if {*self.inputs_in, self.labels_in} <= set(table.column_names) and len(table)
-        ]
-        lengths = Counter(len(table) for _, table in named)
+        }
+        lengths = Counter(len(table) for tables in named.values() for _, table in tables)
         seen: dict[tuple[int, ...], str] = {}
-        for name, table in named:
-            if lengths[len(table)] > 1:
-                first = seen.setdefault(_rows_of(table, (*self.inputs_in, self.labels_in)), name)
-                if first is not name:
-                    found = f"the same samples in {first} and in {name}"
-                    raise refused("workload.dataset.path", found, "each table once", "take one of them away")
+        for name, table in chain.from_iterable(named.values()):
+            if lengths[len(table)] > 1 and (first := seen.setdefault(self._rows(table), name)) is not name:
+                raise _twice(first, name)
+        for tables in named.values():
+            name, whole = max(tables, key=lambda one: len(one[1]), default=("", None))
+            parts = [one for one in tables if one[1] is not whole]
+            if whole is not None and len(whole) == sum(len(table) for _, table in parts):
+                rows = sorted(chain.from_iterable(self._rows(table) for _, table in parts))
+                if tuple(rows) == self._rows(whole):
+                    raise _twice(name, " and ".join(part for part, _ in parts))
+
+    def _rows(self, table: pa.Table) -> tuple[int, ...]:
+        """Return hashes of a table's samples, whatever their order and the format that they came in."""
+        columns = [[_plain(value) for value in table.column(name).to_pylist()] for name in self.inputs_in]
+        labels = [_as_number(value) for value in table.column(self.labels_in).to_pylist()]
+        return tuple(sorted(map(hash, zip(*columns, labels, strict=True))))
 
     def _contents(self, split: str, which: Labels) -> list[bytes]:
         """Return the contents of some images of a split."""
@@ -196,15 +212,20 @@ def _check_names(told: Mapping[str, tuple[str, ...] | None]) -> None:
             raise refused("workload.dataset.columns.label", found, f"{allowed}, as in {first}")
 
 
-def _rows_of(table: pa.Table, columns: Sequence[str]) -> tuple[int, ...]:
-    """Return hashes of a table's rows, whatever their order and the format that they came in."""
-    values = [[_plain(value) for value in table.column(name).to_pylist()] for name in columns]
-    return tuple(sorted(map(hash, zip(*values, strict=True))))
+def _twice(one: str, other: str) -> Exception:
+    found = f"the same samples in {one} and in {other}"
+    return refused("workload.dataset.path", found, "each table once", "take one of them away")
 
 
 def _plain(value: Any) -> Any:
     content = value.get("bytes") if isinstance(value, dict) else value
-    return content if isinstance(content, bytes) else str(content)
+    return content if isinstance(content, bytes) else str(content).strip()
+
+
+def _as_number(label: Any) -> Any:
+    """Return a label as a number where it is one: 1, 1.0, true, "1" and "01" are one class."""
+    text = str(int(label) if isinstance(label, bool) else label).strip()
+    return float(text) if NUMBER.fullmatch(text) else text
 
 
 def _no_column(name: str, table: pa.Table, split: str) -> Exception:

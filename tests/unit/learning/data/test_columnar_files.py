@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sflsim.errors import RunError, ScenarioError
+from sflsim.learning.data.table_files import read_file
 from sflsim.learning.data.tables import TableSource
+from sflsim.readers import columnar
 from sflsim.readers.columnar import read_frame
 from sflsim.record import tables
 
@@ -64,6 +67,67 @@ for name in sys.argv[1:]:
     except ScenarioError as error:
         print(Path(name).name, "refused", flush=True)
 """
+
+
+def rows_of_one_value(file: Path) -> None:
+    """Write 800 MB of zeros in some 400 kB."""
+    zeros = pa.table({"text": pa.array(np.zeros(5_000_000, np.int64))})
+    with pq.ParquetWriter(file, zeros.schema) as writer:
+        for _ in range(20):
+            writer.write_table(zeros)
+
+
+def rows_of_one_text(file: Path) -> None:
+    """Write 10 GB of one text of 100 kB in some 1 kB."""
+    codes = pa.array(np.zeros(100_000, np.int32))
+    coded = pa.DictionaryArray.from_arrays(codes, pa.array(["x" * 100_000]))
+    pq.write_table(pa.table({"text": coded}), file, store_schema=False)
+
+
+@pytest.mark.parametrize("bomb", [rows_of_one_value, rows_of_one_text])
+def test_a_small_file_of_gigantic_columns_is_refused(
+    bomb: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than the bound, here of 64 MiB, is ever in memory, and some batches."""
+    monkeypatch.setattr(columnar, "LEAST_BYTES", 2**26)
+    bomb(tmp_path / "train.parquet")
+    assert (tmp_path / "train.parquet").stat().st_size < 600_000
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pool := pa.proxy_memory_pool(usual))
+    try:
+        with pytest.raises(ScenarioError, match="unpacks to more than 64 MiB"):
+            read_file(tmp_path / "train.parquet")
+    finally:
+        pa.set_memory_pool(usual)
+    assert pool.max_memory() < 1.5 * 2**26
+
+
+def test_what_a_parquet_file_says_of_its_size_is_looked_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columnar, "LEAST_BYTES", 2**20)
+    monkeypatch.setattr(columnar, "MOST_TIMES", 1)
+    file = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"text": ["x" * 10**7]}), file, use_dictionary=False)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(ScenarioError, match="unpacks to more than 1 MiB"):
+        read_file(file)
+
+
+def test_a_table_of_many_batches_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its types: what is read in batches equals what pyarrow reads at once."""
+    monkeypatch.setattr(columnar, "ROWS", 7)
+    monkeypatch.setattr(columnar, "LEAST_BYTES", 2**20)
+    monkeypatch.setattr(columnar, "MOST_TIMES", 10)
+    columns = {"text": TEXTS, "label": LABELS, "coded": pa.array(TEXTS).dictionary_encode(),
+               "nested": [{"bytes": text.encode(), "list": [1.5]} for text in TEXTS]}  # fmt: skip
+    for rows in (1000, 0):
+        table = pa.table(columns).slice(0, rows).replace_schema_metadata({"huggingface": "{}"})
+        pq.write_table(table, tmp_path / "train.parquet", row_group_size=300)
+        read = read_file(tmp_path / "train.parquet")
+        wanted = pq.read_table(tmp_path / "train.parquet")
+        assert read.schema.equals(wanted.schema, check_metadata=True)
+        assert read.to_pylist() == wanted.to_pylist()
 
 
 def test_no_file_ends_the_process(tmp_path: Path) -> None:

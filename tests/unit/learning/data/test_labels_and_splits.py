@@ -224,6 +224,47 @@ def test_a_table_twice_is_refused(one: str, other: str, order: int, tmp_path: Pa
     assert Path(other).name in message
 
 
+@pytest.mark.parametrize(
+    ("other", "spelling"),
+    [
+        ("train.jsonl", bool),
+        ("train.parquet", bool),
+        ("train.parquet", float),
+        ("train.json", str),
+        ("train-copy.csv", lambda label: f"0{label}"),
+        ("train-copy.csv", lambda label: f"{label}.0"),
+    ],
+)
+def test_labels_written_otherwise_make_no_other_table(other: str, spelling: Any, tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", labelled([0, 1, 1, 0]))
+    write(tmp_path / other, [(f"{text} ", spelling(label)) for text, label in labelled([0, 1, 1, 0])])
+    assert "the same samples in" in told(tmp_path)
+
+
+def test_a_table_beside_its_parts_is_refused(tmp_path: Path) -> None:
+    """All of its rows would count twice; a part that holds others, too, is no part."""
+    rows = labelled([0, 1, 1, 0, 1])
+    write(tmp_path / "train.csv", rows)
+    write(tmp_path / "train-0.jsonl", rows[3:])
+    write(tmp_path / "train-1.parquet", rows[:3])
+    found = "the same samples in train.csv and in train-0.jsonl and train-1.parquet"
+    assert found in told(tmp_path)
+    write(tmp_path / "train-1.parquet", labelled([0, 1, 1], "other"))
+    assert len(read(tmp_path)[0]["train"]) == 10
+
+
+def test_a_packed_table_is_not_left_out_silently(tmp_path: Path) -> None:
+    """Beside its unpacked file it is the same table, which counts once; alone it is refused."""
+    write(tmp_path / "train.csv", labelled([0, 1, 1, 0]))
+    write(tmp_path / "test.csv", labelled([0, 1], "other"))
+    for packed in ("train.csv.gz", "test.csv.zip"):
+        (tmp_path / packed).write_bytes(b"packed")
+    assert read(tmp_path)[0] == {"train": [0, 1, 1, 0], "test": [0, 1]}
+    (tmp_path / "train-1.jsonl.gz").write_bytes(b"packed")
+    assert "train-1.jsonl.gz: a packed table" in told(tmp_path)
+    assert "a packed table" in told(tmp_path / "train-1.jsonl.gz")
+
+
 def test_a_link_to_a_table_is_the_same_table(tmp_path: Path) -> None:
     """A name alone makes no other samples."""
     write(tmp_path / "train.csv", labelled([0, 1, 1, 0]))

@@ -222,6 +222,38 @@ def test_a_name_does_not_start_ghostscript(tmp_path: Path, monkeypatch: pytest.M
         _ = dataset.sample_shape
 
 
+def sixteen(values: npt.NDArray[np.uint16], form: str) -> bytes:
+    """Return a picture of 16 bits: grey, or colours as PNG's second form has them."""
+    if form == "colours":
+        rows = [np.repeat(row, 3).astype(">u2").tobytes() for row in values]
+        return png(16, 2, rows, values.shape[1])
+    return saved(Image.fromarray(values), form)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "colours"])
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_pictures_whose_sixteen_bits_are_not_used_are_refused(bits: int, form: str, channels: int) -> None:
+    """A camera's 10 bits as they are would be four shades of black; scaled they are read, and so is one."""
+    rng = np.random.Generator(np.random.Philox(3))
+    raw = [rng.integers(0, 2**bits, (5, 5), np.uint16) for _ in range(4)]
+    picture, names = Picture(channels), "abcd"
+    with pytest.raises(ScenarioError, match="4 images of 16 bits, each value of which is below 4096"):
+        picture.decode_all([sixteen(one, form) for one in raw], names)
+    scaled = picture.decode_all([sixteen(one << (16 - bits), form) for one in raw], names)
+    wanted = np.stack([one.astype(int) << 8 >> bits for one in raw])
+    assert np.abs(scaled.astype(int) - wanted[..., None]).max() <= (1 if channels == 1 else 0)
+    assert picture.decode_all([sixteen(raw[0], form)], "a").shape == (1, 5, 5, channels)
+
+
+def test_dark_pictures_of_eight_bits_are_read_as_they_are() -> None:
+    """Masks of 0 and 1, say; and one bright picture of 16 bits shows that the others are dark."""
+    masks = [saved(Image.fromarray(np.eye(5, dtype=np.uint8) * value)) for value in (1, 3)]
+    assert Picture(1).decode_all(masks, "ab").max() == 3
+    bright = [saved(Image.fromarray(np.full((5, 5), value, np.uint16))) for value in (1000, 4096)]
+    assert Picture(1).decode_all(bright, "ab").max() == 16
+
+
 @pytest.mark.parametrize("part", ["training", "held-out"])
 @pytest.mark.parametrize("value", [0, 255, 7])
 def test_a_set_of_one_colour_is_refused(part: str, value: int) -> None:
