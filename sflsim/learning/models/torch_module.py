@@ -5,7 +5,7 @@ Torch lazily.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Blocks = list[tuple[str, "nn.Module"]]
+INSIDE = "build each layer and tensor inside the function, or inside __init__ of a module that it makes"
 TRUSTED_CODE = "a model whose code is trusted"
 
 
@@ -80,7 +81,11 @@ class TorchModule(ModelConfig):
     @property
     def block_names(self) -> list[str]:
         """Return the names of the blocks in order."""
-        return list(_names(self._made, self.code_version))
+        names, kept = _looked_at(self._made, self.code_version)
+        if kept:
+            found = f"{kept}, which {self.module} does not make: two calls return the same"
+            raise self._problem(found, "fresh layers from each call", INSIDE)
+        return list(names)
 
     @property
     def code_version(self) -> str:
@@ -112,7 +117,9 @@ class TorchModule(ModelConfig):
         except ScenarioError:
             raise
         except Exception as error:
-            raise self._problem(f"{type(error).__name__}: {error}", f"samples {sample_shape}") from error
+            remedy = INSIDE if "meta" in str(error) else ""
+            found = f"{type(error).__name__}: {error}"
+            raise self._problem(found, f"samples {sample_shape}", remedy) from error
         if tuple(x.shape) != (2, classes):
             raise self._problem(f"an output of shape {tuple(x.shape)} for 2 samples", f"(2, {classes})")
         return blocks
@@ -158,17 +165,26 @@ class TorchModule(ModelConfig):
             place = "workload.model.arguments"
             raise ScenarioError([replace(one, path=f"{place}.{one.path}") for one in wrong])
 
-    def _problem(self, found: str, allowed: str) -> ScenarioError:
-        return refused("workload.model.module", found, allowed)
+    def _problem(self, found: str, allowed: str, remedy: str = "") -> ScenarioError:
+        return refused("workload.model.module", found, allowed, remedy)
 
 
 @lru_cache(maxsize=64)
-def _names(made: Callable[[], Blocks], code_version: str) -> tuple[str, ...]:
-    """Return the names of the blocks that `made` makes."""
+def _looked_at(made: Callable[[], Blocks], code_version: str) -> tuple[tuple[str, ...], str]:
+    """Return the names of the blocks that `made` makes, and of a tensor that two calls have in common."""
     import torch
 
     with torch.device("meta"):
-        return tuple(name for name, _ in made())
+        one, other = made(), made()
+    kept = {id(tensor) for _, _, tensor in _tensors(one)}
+    places = (f"{name}.{path}" for name, path, tensor in _tensors(other) if id(tensor) in kept)
+    return tuple(name for name, _ in one), next(places, "")
+
+
+def _tensors(blocks: Blocks) -> Iterator[tuple[str, str, Any]]:
+    for name, block in blocks:
+        for path, tensor in (*block.named_parameters(), *block.named_buffers()):
+            yield name, path, tensor
 
 
 def _are_blocks(pairs: Any) -> bool:

@@ -8,7 +8,7 @@ memory of its own. What a probe cannot show (a change after a thousand calls) is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -133,8 +133,15 @@ def _check_read(blocks: Blocks, outputs: Sequence[Tensor]) -> None:
     """Compare layers with the blocks they stand for: outputs, gradients, single and stacked participants."""
     x = outputs[0]
     out = x
-    for _, block in blocks:
+    own = {id(parameter) for _, block in blocks for parameter in block.parameters()}
+    for name, block in blocks:
         out = block(out)
+        for leaf in _leaves(out):
+            if id(leaf) not in own:
+                shape = tuple(leaf.shape)
+                found = f"{described(name, '', block)}, which uses a parameter {shape} of none of the blocks"
+                remedy = "build each layer inside the function, and keep it as self.name"
+                raise unfit(found, FUNCTION, remedy)
     owned = {
         f"{name}.{path}": parameter
         for name, block in blocks
@@ -146,15 +153,29 @@ def _check_read(blocks: Blocks, outputs: Sequence[Tensor]) -> None:
     leaves = part.leaves(part.initial()[None].clone())
     read = part.apply(leaves, x)
     names = [one for one, own in zip(part.names, part.is_parameter, strict=True) if own]
-    found = gradients_by(read, dict(zip(names, part.parameters(leaves), strict=True)))
+    gradients = gradients_by(read, dict(zip(names, part.parameters(leaves), strict=True)))
     wrong = [
-        one for one in wanted if one not in found or not torch.allclose(found[one], wanted[one], **CLOSE)
+        one
+        for one in wanted
+        if one not in gradients or not torch.allclose(gradients[one], wanted[one], **CLOSE)
     ]
     if not torch.allclose(read, out, **CLOSE) or wrong:
         which = wrong[0] if wrong else "parameters"
         text = f"blocks that use {which} otherwise than by the module's name for it"
         raise unfit(text, FUNCTION, "use self.name, not a copy kept in a list or elsewhere")
     part.mark_unstackable(x)
+
+
+def _leaves(out: Tensor) -> Iterator[Tensor]:
+    """Yield every tensor that a gradient of `out` would reach."""
+    seen, nodes = set(), [out.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            nodes += [before for before, _ in node.next_functions]
+            if hasattr(node, "variable"):
+                yield node.variable
 
 
 def _check_draws(name: str, steps: Sequence[Step], when: str, remedy: str = "") -> None:
