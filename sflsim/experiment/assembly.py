@@ -13,7 +13,7 @@ from sflsim.record import tables
 from sflsim.rows import ClientWork, RunRow
 from sflsim.scenario.files import contents
 from sflsim.scenario.schema import Scenario
-from sflsim.session import Outcome
+from sflsim.session import Outcome, has_rounds
 
 FRAMES = ("spans", "link_throughput", "evaluations", "clients", "runs")
 
@@ -78,6 +78,8 @@ def manifest_of(scenario: Scenario, outcomes: Sequence[Outcome], completed: bool
         "files": files,
         "versions": versions(),
         "provenance": provenance(),
+        "groups": dict(zip(scenario.fleet.group_names(), scenario.fleet.group_counts(), strict=True)),
+        "without_rounds": [one.name for one in scenario.variants if not has_rounds(one)],
         "batteries": batteries_of(scenario),
         "computed_calls": dict(sorted(calls.items())),
         "values_from_cache": sum(outcome.read for outcome in outcomes),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sflsim.fleet.population import FleetConfig
 from sflsim.metrics.critical_path import critical_path
 from sflsim.record import tables
 from sflsim.retime.timing import Timing
@@ -81,13 +80,17 @@ def bottleneck(scenario: Scenario, timings: Sequence[Timing]) -> Bottleneck | No
     barrier = has_rounds(config)
     runs = pd.DataFrame(rounds, columns=["variant", "seed", "rounds"])
     path = critical_path(tables.joined("spans", spans), runs, {config.name: barrier})
-    return of_path(path, groups, scenario.fleet, barrier)
+    fleet = dict(zip(scenario.fleet.group_names(), scenario.fleet.group_counts(), strict=True))
+    return of_path(path, groups, fleet, barrier)
 
 
 def of_path(
-    path: pd.DataFrame, groups: Mapping[str, str], fleet: FleetConfig, barrier: bool
+    path: pd.DataFrame, groups: Mapping[str, str], fleet: Mapping[str, int], barrier: bool
 ) -> Bottleneck | None:
-    """Return the bottleneck on the critical paths of one variant; None if they take no time."""
+    """Return the bottleneck on the critical paths of one variant; None if they take no time.
+
+    `groups` holds the group of each client, `fleet` the number of devices of each group.
+    """
     length_s = (path["end_s"] - path["start_s"]) * path["weight"]
     sums = length_s.groupby(path["activity"].replace("serve", "server")).sum()
     total = float(sums.sum())
@@ -96,8 +99,8 @@ def of_path(
     shares = (sums / total).sort_values(ascending=False, kind="stable")
     last = path.drop_duplicates(["seed", "round", "contribution"])["last"]
     of_group = last.map(groups).value_counts(normalize=True, sort=True)
-    names, counts = fleet.group_names(), fleet.group_counts()
-    parts = {name: count / sum(counts) for name, count in zip(names, counts, strict=True)}
+    devices = sum(fleet.values())
+    parts = {name: count / devices for name, count in fleet.items()}
     return Bottleneck(shares, of_group, parts, barrier, len(last))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from sflsim.errors import RunError
+from sflsim.errors import RunError, ScenarioError
 from sflsim.experiment.run import Run
 from sflsim.explainer.bottleneck import describe, headline, of_path
 from sflsim.explainer.what_if import WHAT_IF, changed_activities
@@ -22,6 +22,8 @@ from sflsim.session import has_rounds
 AGREEMENT = 0.05
 """Largest difference between half of a share and the gain of twice as fast that needs no explanation."""
 MAX_EXPLAINED = 3
+CANNOT = "what twice as fast would save needs the scenario to be simulated again, which is not possible here"
+WITHOUT = "All else is shown without: --no-what-if."
 WHY = {
     (True, False): "then a round waits for another client, or for what goes on beside it",
     (True, True): "those whom a round waits for also wait less for others, in a queue or on a shared link",
@@ -53,12 +55,15 @@ def explain(run: Run, *, variant: str | None = None, what_if: bool = True) -> Ex
     """Return where the time of a run's rounds goes; `variant` chooses one, `what_if` simulates changes too.
 
     Raises:
-        RunError: there is no such variant, no spans, or no finished round.
+        RunError: there is no such variant, no spans, or no finished round; or the what-ifs of a scenario
+            that cannot be simulated here, or whose files have changed.
     """
     runs = _chosen(run, variant)
+    if what_if:
+        _refuse_changed(run)
     spans = run.spans[run.spans["variant"].isin(runs["variant"])]
-    configs = {config.name: config for config in run.scenario.variants}
-    barriers = {str(name): has_rounds(configs[str(name)]) for name in runs["variant"].unique()}
+    fleet, asynchronous = _facts(run)
+    barriers = {str(name): name not in asynchronous for name in runs["variant"].unique()}
     path = critical_path(spans, runs, barriers)
     if path.empty:
         raise RunError("no round was finished, so there is nothing to explain")
@@ -66,10 +71,11 @@ def explain(run: Run, *, variant: str | None = None, what_if: bool = True) -> Ex
     time_shares = shares(path, groups)
     words = {}
     for name in path["variant"].unique():
-        bottleneck = of_path(path[path["variant"] == name], groups, run.scenario.fleet, barriers[name])
+        bottleneck = of_path(path[path["variant"] == name], groups, fleet, barriers[name])
         if bottleneck is not None:
             words[name] = f"{headline(time_shares[time_shares['variant'] == name])} {describe(bottleneck)}"
-    table = _what_if(run, runs, time_shares, what_if)
+    empty = pd.DataFrame(columns=list(WHAT_IF)).astype(WHAT_IF)
+    table = _what_if(run, runs, time_shares) if what_if else empty
     for name, rows in table.groupby("variant", sort=False):
         words[str(name)] = " ".join([words[str(name)], *_disagreements(rows, barriers[str(name)])])
     return Explanation(path, time_shares, slowest(path, groups), table, words, barriers)
@@ -102,16 +108,23 @@ def _chosen(run: Run, variant: str | None) -> pd.DataFrame:
     return run.runs if variant is None else run.runs[run.runs["variant"] == variant]
 
 
-def _what_if(run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame, wanted: bool) -> pd.DataFrame:
+def _facts(run: Run) -> tuple[Mapping[str, int], Sequence[str]]:
+    """Return the number of devices of each group, and the variants without rounds, from the manifest."""
+    if {"groups", "without_rounds"} <= set(run.manifest):
+        return run.manifest["groups"], run.manifest["without_rounds"]
+    scenario = run.scenario  # the folder of an earlier version
+    groups = dict(zip(scenario.fleet.group_names(), scenario.fleet.group_counts(), strict=True))
+    return groups, [config.name for config in scenario.variants if not has_rounds(config)]
+
+
+def _what_if(run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame) -> pd.DataFrame:
     """Return what changes would save, by variant; those without a finished round have no rows."""
-    if wanted:
-        _refuse_changed(run)
     target = run.scenario.target_accuracy
     reached = None if target is None else first_at_target(run.evaluations, target)
     tables = []
     for index, config in enumerate(run.scenario.variants):
         finished = runs[(runs["variant"] == config.name) & (runs["rounds"] > 0)]
-        if not wanted or finished.empty:
+        if finished.empty:
             continue
         at_target = None if reached is None else reached[reached["variant"] == config.name]
         targets = {} if at_target is None else _by_seed(at_target, "round")
@@ -126,14 +139,14 @@ def _what_if(run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame, wanted: bo
 
 
 def _refuse_changed(run: Run) -> None:
-    """Refuse to compare a run with a scenario whose files have changed since."""
-    known, now = run.manifest.get("files") or {}, contents(reread(run.scenario))
+    """Refuse to simulate a scenario that cannot be read here, or whose files have changed since the run."""
+    try:
+        known, now = run.manifest.get("files") or {}, contents(reread(run.scenario))
+    except ScenarioError as error:
+        raise RunError(f"{CANNOT}.\n{error}\n{WITHOUT}") from error
     changed = [str(file) for file, content in known.items() if now.get(str(file)) != content]
     if changed:
-        raise RunError(
-            f"what twice as fast would save cannot be simulated: since the run, {', '.join(changed)} has "
-            "changed; run the scenario again, or leave the what-ifs out (--no-what-if)"
-        )
+        raise RunError(f"{CANNOT}: since the run, {', '.join(changed)} has changed.\n{WITHOUT}")
 
 
 def _shares(scenario: Scenario, time_shares: pd.DataFrame, names: pd.Series) -> list[float]:

@@ -22,6 +22,12 @@ REMEDY = (
 )
 
 
+TO_RUN = (
+    "leave them out of workload.costs, so that they are derived from the model, or run each {what} in a "
+    "scenario of its own, with costs of its own"
+)
+
+
 def fixed_costs(scenario: Scenario, searched: Mapping[str, Sequence[Any]]) -> dict[str, Problem]:
     """Return a problem for each searched path that changes what a given cost depends on.
 
@@ -42,25 +48,29 @@ def fixed_costs(scenario: Scenario, searched: Mapping[str, Sequence[Any]]) -> di
     return problems
 
 
-def cut_apart(scenario: Scenario) -> list[Problem]:
+def cut_apart(scenario: Scenario, remedy: str = REMEDY) -> list[Problem]:
     """Return the problem of variants with several cuts and one set of given costs, if there is one."""
     data = _data(scenario)
     split = [one for one in data["variants"] if not says_nothing(["variants", "", "cut"], unread(data, one))]
-    places = {repr(data["workload"]["cut"] if one["cut"] is None else one["cut"]) for one in split}
+    cuts = [data["workload"]["cut"] if one["cut"] is None else one["cut"] for one in split]
+    blocks = list(scenario.workload.model.block_names) if any(isinstance(cut, str) for cut in cuts) else []
+    places = {repr(blocks.index(cut) + 1 if cut in blocks else cut) for cut in cuts}
+    by_client = [one["name"] for one in split if isinstance(one["cut"], dict)]
     keys = _read(_given(data, []) & FOLLOWS["cut"], data, split)
-    if len(places) < 2 or not keys:
+    if not keys or not (by_client or len(places) > 1):
         return []
-    return [_problem("variants", f"variants with {len(places)} cuts", "cut", keys)]
+    found = f"a cut for each client in {by_client[0]}" if by_client else f"variants with {len(places)} cuts"
+    return [_problem("variants", found, "cut", keys, remedy)]
 
 
 def _data(scenario: Scenario) -> dict[str, Any]:
     return scenario.model_dump(mode="json", by_alias=True, exclude={"plan", "sweep"})
 
 
-def _problem(path: str, found: str, what: str, keys: Sequence[str]) -> Problem:
+def _problem(path: str, found: str, what: str, keys: Sequence[str], remedy: str = REMEDY) -> Problem:
     names = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
     found = f"{found}, but workload.costs fixes {names}"
-    return Problem(path, found, f"costs that follow the {what.replace('_', ' ')}", REMEDY.format(what=what))
+    return Problem(path, found, f"costs that follow the {what.replace('_', ' ')}", remedy.format(what=what))
 
 
 def _changed(steps: Sequence[str]) -> str | None:

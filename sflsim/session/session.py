@@ -26,6 +26,7 @@ from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.learning.graph.timing_only import NullLearner
 from sflsim.learning.models.base import is_users
 from sflsim.rows import Evaluation
+from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
@@ -102,6 +103,7 @@ class Session:
                 self.requirements.check(index)
             except ScenarioError as error:
                 problems += [_below(problem, f"variants[{index}]") for problem in error.problems]
+        problems = problems or cut_apart(self.scenario, TO_RUN)
         if not problems and not self.options.timing_only:
             try:
                 self.scenario.workload.check_vocabulary()

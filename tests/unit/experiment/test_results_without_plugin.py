@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "summary.csv").write_text(run.summary().to_csv(index=False))
         (place / "batteries").write_text("\n".join(run.empty_batteries()))
         run.trace(place / "trace.json")
+        group = {"name": "g", "count": 2, "device": {"compute": "30 FLOP/s"}}
+        content["fleet"] = {**content["fleet"], "groups": [group, {**group, "name": "h", "count": 1}]}
+        content["variants"].append({"algorithm": "fedasync"})
+        run = simulate(read({**content, "stop": {"rounds": 4}}), timing_only=True)
+        run.save(place / "explained", plots=False)
+        found = sflsim.explain(run)
+        for name in ("path", "shares", "slowest"):
+            (place / f"{name}.csv").write_text(getattr(found, name).to_csv(index=False))
+        words = sflsim.explain(run, what_if=False).words
+        (place / "explained.json").write_text(json.dumps({"words": words, "has_rounds": found.has_rounds}))
     return place
 
 
@@ -120,3 +131,18 @@ def test_only_running_needs_it(folder: Path) -> None:
             kind.load(folder / kind.__name__.lower()).scenario  # noqa: B018
     shown = CliRunner().invoke(app, ["explain", str(folder / "run")])
     assert (shown.exit_code, "found 'ours'" in shown.stderr) == (2, True), shown.output
+    assert "--no-what-if" in shown.stderr
+
+
+def test_an_explanation_without_what_ifs_is_the_makers(folder: Path) -> None:
+    """Sentences, critical paths, shares and who was last; in the terminal and as CSV."""
+    run = Run.load(folder / "explained")
+    found = sflsim.explain(run, what_if=False)
+    made = json.loads((folder / "explained.json").read_text())
+    assert made == {"words": dict(found.words), "has_rounds": dict(found.has_rounds)}
+    for name in ("path", "shares", "slowest"):
+        assert getattr(found, name).to_csv(index=False) == (folder / f"{name}.csv").read_text()
+    for option in ("--no-what-if", "--csv"):
+        shown = CliRunner().invoke(app, ["explain", str(folder / "explained"), "--no-what-if", option])
+        assert shown.exit_code == 0, shown.output
+        assert "ours" in shown.stdout
