@@ -2,7 +2,9 @@
 
 The walk starts with the last client to finish. Each activity is preceded by the one whose end triggered it:
 a message arrived, a job was served, the processor or the link became free. Spans do not say which of
-several activities that ended in one instant was the trigger; `TRIGGERS` decides, by what algorithms do.
+several activities that ended in one instant was the trigger; `TRIGGERS` decides, by what algorithms do. Only
+one is certain: a message that is sent from the instant at which its client's message before it was sent has
+waited for the channel, whatever else ended then.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ TRIGGERS: Mapping[str, tuple[str, ...]] = {
     "": ("uplink", "downlink", "compute", "slowdown"),
 }
 """What an activity waits for, likeliest first; "" is the end of a round."""
+CHANNELS = ("uplink", "downlink")
 NOT_COUNTED = ("wasted", "withdrawn", "lost")
 """Outcomes of activities that did not count."""
 
@@ -57,9 +60,12 @@ class BackwardWalk:
 
     def __init__(self, spans: Collection[Piece]) -> None:
         self._ended: dict[float, list[Piece]] = defaultdict(list)
+        self._sent: dict[tuple[str, str, float], Piece] = {}
         self._tracks: dict[tuple[str, str], list[Piece]] = defaultdict(list)
         for span in spans:
             if span.end_s > span.start_s and span.outcome != "withdrawn":
+                if span.sent_s > span.start_s:
+                    self._sent[span.client, span.activity, span.sent_s] = span
                 self._ended[span.end_s].append(span)
                 self._tracks[span.client, span.activity].append(span)
         for track in self._tracks.values():
@@ -90,13 +96,20 @@ class BackwardWalk:
         waits = [span for span in ended if span.activity == "wait" and current.client in ("", span.client)]
         expected = [span for span in same_client if span.activity in TRIGGERS.get(current.activity, ())]
         return (
-            _likeliest(expected, current)
+            self._before_on_channel(at_s, current)
+            or _likeliest(expected, current)
             or self._under_way(at_s, current.client, [current.activity])
             or _likeliest(same_client, current)
             or _likeliest(active, current)
             or self._under_way(at_s, current.client, list(TRIGGERS))
             or max(waits, key=lambda span: span.start_s, default=None)
         )
+
+    def _before_on_channel(self, at_s: float, current: Piece) -> Piece | None:
+        """Return the message of the same client and way that was sent until `at_s`, when `current` began."""
+        if current.activity not in CHANNELS or current.start_s != at_s:
+            return None
+        return self._sent.get((current.client, current.activity, at_s))
 
     def _under_way(self, at_s: float, client: str, activities: Collection[str]) -> Piece | None:
         """Return the latest span of a client that is under way at `at_s`."""
