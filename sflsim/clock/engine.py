@@ -102,7 +102,7 @@ class Activity(Event):
         return span.bytes * share, span.flop * share, span.active_energy_j * share
 
     def cancel(self, outcome: str) -> None:
-        """Stop now: what is completed is recorded with `outcome`, and nobody is notified.
+        """Stop now: what is completed is recorded with `outcome`, and the event notifies no process.
 
         An activity that has ended stays as it is.
         """

@@ -1,4 +1,4 @@
-"""Replica slots: the server's memory holds so many replicas of its model beside the model itself.
+"""Replica slots: the server's memory holds its model and a limited number of replicas of it.
 
 A participation takes a slot with its first job and keeps it until its replica is done. A finished replica
 is added to the running mean at once, which frees its slot.

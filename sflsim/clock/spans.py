@@ -120,6 +120,16 @@ class Recorder:
     @property
     def totals(self) -> Totals:
         """Return the sums over all spans so far, and hand these to the sink."""
+        self._add_up()
+        return self._totals
+
+    def flush(self) -> None:
+        """Hand the spans to the sink, if there are many; call it when no activity ends."""
+        if self.sink is not None and len(self.spans) > FLUSH_SPANS:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Add the new spans to the totals, and hand them to the sink."""
         totals = self._totals
         for span in self.spans[self._summed :]:
             activity = span.activity
@@ -136,12 +146,6 @@ class Recorder:
             self.sink.add(self.spans)
             self.spans.clear()
         self._summed = len(self.spans)
-        return totals
-
-    def flush(self) -> None:
-        """Hand the spans to the sink, if there are many; call it when no activity ends."""
-        if self.sink is not None and len(self.spans) > FLUSH_SPANS:
-            self.totals  # noqa: B018 (has the effect)
 
     def final_spans(self) -> list[Span]:
         """Return the spans; those of dropped participations have the outcome "wasted", or still "lost"."""

@@ -66,7 +66,7 @@ class VirtualTime:
         self._since_s = now_s
 
     def next_deadline_s(self) -> float:
-        """Return when the first deadline is reached at the own rate; inf if never."""
+        """Return when the first deadline is reached, without a leader; inf if never."""
         first_bytes = self.deadlines.first_key
         if first_bytes == inf or self._rate_bytes_per_s <= 0:
             return inf
