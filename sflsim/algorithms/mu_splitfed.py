@@ -8,13 +8,16 @@ forwards for its steps and 2P for the scalars. Per round: the client part down a
 
 Learning rates: the paper's eta_s = 0.01 and eta_c = 0.005 with P = 1 diverge here if the part has more
 than about 10,000 parameters: the bundled cnn on digits (d_s = 13,546) with tau 6, and on Fashion-MNIST
-(d_s = 105,706) from tau 2 on, within 200 rounds at the paper's eta_g = 0.3. So they are the defaults up to
-d = 50 / eta; beyond, the default is 50 / d. The bound was chosen by whether values stay finite with tau
-from 1 to 8 and adaptive, without looking at any accuracy.
+(d_s = 105,706) from tau 2 on, within 200 rounds at the paper's eta_g = 0.3. So the default is the paper's,
+but at most 100 / d, and for the server, whose steps add up between two averages, 100 / (d sqrt(tau)) with
+tau_max for an adaptive tau. The bound was chosen by whether values stay finite in 300 rounds with tau from
+1 to 8 and adaptive, without looking at any accuracy (analysis/default_rates.py). Give eta_s where values
+of tau are to be compared at one rate.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 
 ETA_S, ETA_C = 0.01, 0.005
-MAX_RATE_TIMES_DIMENSION = 50.0
+MAX_RATE_TIMES_DIMENSION = 100.0  # over sqrt(tau) for the server's steps
 
 
 class ZerothOrderConfig(SynchronousConfig):
@@ -49,12 +52,12 @@ class ZerothOrderConfig(SynchronousConfig):
     eta_s: float | None = Field(
         default=None,
         gt=0,
-        description="learning rate of the server's steps; by default 0.01, at most 50 / d_s",
+        description="learning rate of the server's steps; by default 0.01, at most 100 / (d_s sqrt(tau))",
     )
     eta_c: float | None = Field(
         default=None,
         gt=0,
-        description="learning rate of the client's step; by default 0.005, at most 50 / d_c",
+        description="learning rate of the client's step; by default 0.005, at most 100 / d_c",
     )
     eta_g: float = Field(default=0.3, gt=0, description="how far the global model moves to the mean")
     lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
@@ -161,7 +164,9 @@ class MuSplitFed(ServerReplicas):
 
     def _settings(self) -> dict[str, Any]:
         names = ("eta_s", "eta_c", "lam", "direction", "perturbations", "client_feedback")
-        return {name: getattr(self.config, name) for name in names}
+        settings = {name: getattr(self.config, name) for name in names}
+        tau = self.config.tau_max if self.config.tau == "adaptive" else self.config.tau
+        return {**settings, "most_steps": tau if self.config.eta_s is None else 1}
 
     def server_steps(self, contribution: Args) -> int:
         """Return the participant's tau."""
@@ -191,6 +196,7 @@ def _exchange(
     *,
     eta_s: float | None,
     eta_c: float | None,
+    most_steps: int,
     lam: float,
     direction: Direction,
     perturbations: int,
@@ -198,7 +204,8 @@ def _exchange(
 ) -> list[Model]:
     import torch
 
-    eta_s = rate(eta_s, ETA_S, MAX_RATE_TIMES_DIMENSION, task.server.dimension)
+    most_server = MAX_RATE_TIMES_DIMENSION / math.sqrt(most_steps)
+    eta_s = rate(eta_s, ETA_S, most_server, task.server.dimension)
     eta_c = rate(eta_c, ETA_C, MAX_RATE_TIMES_DIMENSION, task.client.dimension)
     names = [tuple(args["batch"]) for args in arguments]
     x, y = task.batch(names)
