@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from oracle.harness import Recorded, RecordingLearner, RecordingSession
-from oracle.references.gas_clock import Contribution, GasClock, simulate_gas, wrtt_uplink_bit_s
+from oracle.references.gas_clock import Contribution, GasClock, Settings, simulate_gas, wrtt_uplink_bit_s
 
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.scenario import load_scenario
@@ -58,11 +58,10 @@ def wanted(scenario: Scenario, seed: int, parts: int, q_c: int) -> GasClock:
 def oracle(
     fleet: Fleet, scenario: Scenario, flop_s: list[float], bit_s: list[float], parts: int, q_c: int
 ) -> GasClock:
-    return simulate_gas(
+    settings = Settings(
         compute_flop_s=flop_s,
         uplink_bit_s=bit_s,
         first=fleet.select(0, scenario.fleet.participants_per_round),
-        draw=lambda number, idle: fleet.select(number, 1, idle)[0],
         iterations=E,
         forward_flop=PASS_FLOP,
         backward_flop=PASS_FLOP,
@@ -70,8 +69,8 @@ def oracle(
         model_bits=PART_BIT,
         q_c=q_c,
         q_s=10,
-        parts=parts,
     )
+    return simulate_gas(settings, lambda number, idle: fleet.select(number, 1, idle)[0], parts)
 
 
 def contributions(outcome: Outcome, calls: list[Recorded]) -> list[Contribution]:

@@ -4,16 +4,26 @@ import random
 from typing import Any
 
 import pytest
-from oracle.references.gas_clock import Contribution, GasClock, simulate_gas, wrtt_uplink_bit_s
+from oracle.references.gas_clock import (
+    Contribution,
+    Draw,
+    GasClock,
+    Settings,
+    simulate_gas,
+    wrtt_uplink_bit_s,
+)
 
 
-def run(rates: list[tuple[float, float]], **changes: Any) -> GasClock:
+def lowest(number: int, idle: list[int]) -> int:
+    return idle[0]
+
+
+def run(rates: list[tuple[float, float]], draw: Draw = lowest, parts: int = 6, **changes: Any) -> GasClock:
     """Rates are (FLOP/s, bit/s) per client; the draw takes the lowest idle client."""
     settings: dict[str, Any] = {
         "compute_flop_s": [flop_s for flop_s, _ in rates],
         "uplink_bit_s": [bit_s for _, bit_s in rates],
         "first": [0, 1],
-        "draw": lambda number, idle: idle[0],
         "iterations": 2,
         "forward_flop": 2,
         "backward_flop": 4,
@@ -21,9 +31,8 @@ def run(rates: list[tuple[float, float]], **changes: Any) -> GasClock:
         "model_bits": 3,
         "q_c": 2,
         "q_s": 3,
-        "parts": 6,
     }
-    return simulate_gas(**(settings | changes))
+    return simulate_gas(Settings(**(settings | changes)), draw, parts)
 
 
 # client  forward  upload  backward  part   activations at   part arrives after
@@ -120,11 +129,10 @@ def wrtt(seed: int, parts: int) -> tuple[GasClock, list[float]]:
     rng = random.Random(seed)
     compute = [rng.uniform(1e9, 1e10) for _ in range(20)]
     uplink = [wrtt_uplink_bit_s(rng.uniform(0.1, 1.0)) for _ in range(20)]
-    clock = simulate_gas(
+    settings = Settings(
         compute_flop_s=compute,
         uplink_bit_s=uplink,
         first=rng.sample(range(20), 10),
-        draw=lambda number, idle: rng.choice(idle),
         iterations=20,
         forward_flop=5_603_328,
         backward_flop=5_603_328,
@@ -132,8 +140,8 @@ def wrtt(seed: int, parts: int) -> tuple[GasClock, list[float]]:
         model_bits=620_544,
         q_c=10,
         q_s=10,
-        parts=parts,
     )
+    clock = simulate_gas(settings, lambda number, idle: rng.choice(idle), parts)
     bits = 20 * 131_072 * 32 + 620_544
     return clock, [20 * 2 * 5_603_328 / c + bits / u for c, u in zip(compute, uplink, strict=True)]
 

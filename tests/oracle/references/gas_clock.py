@@ -37,32 +37,39 @@ class GasClock:
     server_steps_s: list[float]  # when the activation buffer was full
 
 
-def simulate_gas(
-    *,
-    compute_flop_s: Sequence[float],
-    uplink_bit_s: Sequence[float],
-    first: Sequence[int],
-    draw: Draw,
-    iterations: int,
-    forward_flop: float,
-    backward_flop: float,
-    activation_bits: float,
-    model_bits: float,
-    q_c: int,
-    q_s: int,
-    parts: int,
-) -> GasClock:
-    """Run the clock until `parts` parts have arrived; `first` are the clients active at 0, in this order.
+@dataclass(frozen=True)
+class Settings:
+    """Rates of every client, who is active at 0 (in this order), the work of an iteration, both buffers."""
+
+    compute_flop_s: Sequence[float]
+    uplink_bit_s: Sequence[float]
+    first: Sequence[int]
+    iterations: int
+    forward_flop: float
+    backward_flop: float
+    activation_bits: float
+    model_bits: float
+    q_c: int
+    q_s: int
+
+
+def simulate_gas(settings: Settings, draw: Draw, parts: int) -> GasClock:
+    """Run the clock until `parts` parts have arrived.
 
     Flop and activation bits are per iteration. At one instant, first everything that arrives is used, in
     the order in which the contributions were begun; only then is each part's client replaced, in the same
     order. A client that is done at this instant but not yet replaced does not count as idle. Where all
     clients are active, `draw` is not called and the client itself goes on.
     """
-    clients = len(compute_flop_s)
-    if len(uplink_bit_s) != clients or len(set(first)) != len(first) or not set(first) <= set(range(clients)):
+    first = settings.first
+    clients = len(settings.compute_flop_s)
+    if (
+        len(settings.uplink_bit_s) != clients
+        or len(set(first)) != len(first)
+        or not set(first) <= set(range(clients))
+    ):
         raise ValueError("one rate of each kind per client, and the first clients once each, please")
-    if not first or min(iterations, q_c, q_s, parts) < 1:
+    if not first or min(settings.iterations, settings.q_c, settings.q_s, parts) < 1:
         raise ValueError("needs an active client and at least one iteration, part and place in each buffer")
 
     # An event is (time, contribution, activations sent before). The contribution's number is the tie-break.
@@ -80,8 +87,8 @@ def simulate_gas(
     def send_activation(at: float, contribution: int, sent: int) -> None:
         """Forward pass and upload, begun at `at`."""
         client = begun[contribution][0]
-        at += forward_flop / compute_flop_s[client]
-        at += activation_bits / uplink_bit_s[client]
+        at += settings.forward_flop / settings.compute_flop_s[client]
+        at += settings.activation_bits / settings.uplink_bit_s[client]
         heapq.heappush(events, (at, contribution, sent))
 
     def begin(at: float, client: int) -> None:
@@ -96,28 +103,28 @@ def simulate_gas(
         arrived: list[int] = []  # contributions whose part arrives now
         while events and events[0][0] == now:
             _, contribution, sent = heapq.heappop(events)
-            if sent == iterations:
+            if sent == settings.iterations:
                 arrived.append(contribution)
                 continue
             client = begun[contribution][0]
             activations.append((now, client))
             buffered_activations += 1
-            if buffered_activations == q_s:
+            if buffered_activations == settings.q_s:
                 buffered_activations = 0
                 server_steps.append(now)
-            ready = now + backward_flop / compute_flop_s[client]
-            if sent + 1 < iterations:
+            ready = now + settings.backward_flop / settings.compute_flop_s[client]
+            if sent + 1 < settings.iterations:
                 send_activation(ready, contribution, sent + 1)
             else:
-                at = ready + model_bits / uplink_bit_s[client]
-                heapq.heappush(events, (at, contribution, iterations))
+                at = ready + settings.model_bits / settings.uplink_bit_s[client]
+                heapq.heappush(events, (at, contribution, settings.iterations))
 
         arrived.sort()
         for contribution in arrived[: parts - len(contributions)]:
             client, started, version_at_start = begun[contribution]
             contributions.append(Contribution(client, started, now, version_at_start))
             buffered_parts += 1
-            if buffered_parts == q_c:
+            if buffered_parts == settings.q_c:
                 buffered_parts = 0
                 version += 1
                 publications.append(now)
