@@ -76,6 +76,9 @@ def sweep_problems(over: Over) -> Iterator[tuple[Place, Problem]]:
             yield (path,), Problem("", f"the path {shorten(path)!r}", PATHS)
         elif steps[0] in UNSWEPT:
             yield (path,), Problem("", f"'{steps[0]}', which changes no simulation", PATHS)
+        elif tuple(steps) == ("seeds",):
+            remedy = "list all seeds in seeds: each point is simulated under each of them"
+            yield (path,), Problem("", "'seeds', over which a sweep takes means", PATHS, remedy)
         if not values:
             yield (path,), Problem("", "an empty list", "a list with at least one value")
         known: set[str] = set()

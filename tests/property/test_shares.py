@@ -44,9 +44,17 @@ def fleets(draw: Any) -> dict[str, Any]:
     return {"clients": 8, "participants": 2, "groups": groups, "straggler": straggler}
 
 
-def explained(name: str, settings: dict[str, Any], rounds: int, fleet: dict[str, Any]) -> Explanation:
-    """Return the shares and savings of one variant whose server is fast."""
-    server = {"compute": "10 GFLOP/s", "slots": 8, "link": UNLIMITED}
+FAST_SERVER = {"compute": "10 GFLOP/s", "slots": 8, "link": UNLIMITED}
+
+
+def explained(
+    name: str,
+    settings: dict[str, Any],
+    rounds: int,
+    fleet: dict[str, Any],
+    server: dict[str, Any] = FAST_SERVER,
+) -> Explanation:
+    """Return the shares and savings of one variant."""
     fleet = {key: value for key, value in fleet.items() if value is not None}
     variants = [{"algorithm": name, **settings}]
     content = data(fleet=fleet, server=server, variants=variants, stop={"rounds": rounds})
@@ -98,6 +106,17 @@ def test_a_message_waits_for_the_channel_and_not_for_the_arrival_before(tau: Any
     found = explained("mu-splitfed", {"tau": tau}, 12, fleet)
     rows = found.what_if[found.what_if["share"].notna()]
     assert (rows["gain"] <= rows["share"] / 2 + 1e-9).all()
+
+
+@SEARCH
+@given(fleets())
+def test_an_adaptive_tau_saves_at_most_the_servers_time_beside_half_of_a_share(fleet: dict[str, Any]) -> None:
+    """Embeddings that arrive earlier end the server's steps earlier, and leave fewer to wait for."""
+    slow = {"compute": "20 FLOP/s", "slots": 2, "link": UNLIMITED}
+    found = explained("mu-splitfed", {"tau": "adaptive", "tau_max": 16}, 12, fleet, slow)
+    rows = found.what_if[found.what_if["share"].notna()]
+    served = found.shares.loc[found.shares["where"] == "server", "share"].sum()
+    assert (rows["gain"] <= rows["share"] / 2 + served + 1e-9).all()
 
 
 def test_a_client_alone_saves_exactly_half() -> None:

@@ -32,15 +32,17 @@ NAMES = ["a[/b]", "[v2] ours", ":smile:", "$x$ \\frac$", "naïve 😀 名", "<b>
 RUN = ["run", "q.yaml", "--timing-only", "--workers", "1"]
 MAIN = [sys.executable, "-m", "sflsim"]
 HELD = """
-import sys
+import functools, sys
 import sflsim.experiment.simulate as experiment
+import sflsim.planner.plan as planner
+import sflsim.sweeps.sweep as sweeps
 from sflsim.cli import main
-simulate = experiment.simulate
-def held(*arguments, **options):
+def held(compute, *arguments, **options):
     print("HELD", file=sys.stderr, flush=True)
     sys.stdin.readline()
-    return simulate(*arguments, **options)
-experiment.simulate = held
+    return compute(*arguments, **options)
+for module, name in ((experiment, "simulate"), (sweeps, "sweep"), (planner, "plan")):
+    setattr(module, name, functools.partial(held, getattr(module, name)))
 main()
 """
 
@@ -220,11 +222,14 @@ def held() -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate()
 
 
-def hold(processes: list[subprocess.Popen[str]], *options: str) -> subprocess.Popen[str]:
-    """Start a run and return it when it has claimed its folder and waits to simulate."""
-    command = [sys.executable, "-c", HELD, "run", "q.yaml", "--timing-only", "--workers", "1", *options]
+def hold(
+    processes: list[subprocess.Popen[str]], *options: str, command: str = "run"
+) -> subprocess.Popen[str]:
+    """Start a command and return it when it has claimed its folder and waits to compute."""
+    quick = [] if command == "plan" else ["--timing-only"]
+    arguments = [sys.executable, "-c", HELD, command, "q.yaml", "--workers", "1", *quick, *options]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     processes.append(process)
     assert process.stderr is not None
     assert process.stderr.readline() == "HELD\n"
@@ -242,6 +247,24 @@ def test_default_names_of_three_at_once(held: list[subprocess.Popen[str]]) -> No
         assert (process.returncode, f"written to {place}\n" in out) == (0, True), told
         assert set(Run.load(place).spans["seed"]) == {seed}
     assert {path.name for path in Path("runs").iterdir()} == {"q", "q-2", "q-3"}
+
+
+@pytest.mark.parametrize(("command", "load"), [("sweep", Sweep.load), ("plan", Plan.load)])
+def test_default_names_of_sweeps_and_plans_at_once(
+    command: str, load: Any, held: list[subprocess.Popen[str]]
+) -> None:
+    """runs/q-sweep and runs/q-sweep-2, beside a run that is under way; whoever ends first."""
+    write(sweep={"server.slots": [1, 2]})
+    other = hold(held)
+    both = [hold(held, "--set", f"seeds=[{seed}]", command=command) for seed in range(2)]
+    for seed, process in reversed(list(enumerate(both))):
+        out, told = process.communicate("\n", timeout=120)
+        place = f"runs/q-{command}{'-2' if seed else ''}"
+        assert (process.returncode, f"written to {place}\n" in out) == (0, True), told
+        assert load(place).scenario.seeds == [seed]
+    other.communicate("\n", timeout=120)
+    found = {path.name for path in Path("runs").iterdir()}
+    assert found == {"q", f"q-{command}", f"q-{command}-2"}
 
 
 def test_the_same_out_twice(held: list[subprocess.Popen[str]]) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sflsim.errors import refused
 from sflsim.streams import generator
 
+ATTEMPTS = 1000
 Indices = npt.NDArray[np.int64]
 
 
@@ -48,23 +49,33 @@ class Dirichlet(BaseModel):
     def partition(self, labels: Indices, clients: int, seed: int) -> list[Indices]:
         """Return the sample indices of every client."""
         _enough(len(labels), clients, self.min_samples)
-        for attempt in range(1000):
-            shares = self._attempt(labels, clients, generator(seed, "partition", "dirichlet", attempt))
+        for attempt in range(2 * ATTEMPTS):
+            rng = generator(seed, "partition", "dirichlet", attempt)
+            shares = self._attempt(labels, clients, rng, shifted=attempt >= ATTEMPTS)
             if min(len(share) for share in shares) >= self.min_samples:
                 return [np.sort(share) for share in shares]
         raise refused(
             "workload.partition",
             f"alpha {self.alpha} for {clients} clients and {len(labels)} samples",
             f"a split that gives every client at least {self.min_samples} samples",
-            "none came up in 1000 draws: raise alpha, or lower fleet.clients or min_samples",
+            f"none came up in {2 * ATTEMPTS} draws: raise alpha, or lower fleet.clients or min_samples",
         )
 
-    def _attempt(self, labels: Indices, clients: int, rng: np.random.Generator) -> list[Indices]:
+    def _attempt(
+        self, labels: Indices, clients: int, rng: np.random.Generator, shifted: bool
+    ) -> list[Indices]:
+        """Return a division of each class, with shares rounded to whole samples.
+
+        Where clients are many, shares nearly equal and classes small, rounding leaves the same clients
+        without a sample in every class. `shifted` moves the rounding of each class at random, by less than
+        a sample, so that each client's expected number is its share.
+        """
         shares: list[list[Indices]] = [[] for _ in range(clients)]
         for label in np.unique(labels):
             members = rng.permutation(np.flatnonzero(labels == label))
             proportions = rng.dirichlet(np.full(clients, self.alpha))
-            cuts = np.round(np.cumsum(proportions)[:-1] * len(members)).astype(np.int64)
+            ends = np.cumsum(proportions)[:-1] * len(members)
+            cuts = (np.floor(ends + rng.random()) if shifted else np.round(ends)).astype(np.int64)
             for share, piece in zip(shares, np.split(members, cuts), strict=True):
                 share.append(piece)
         return [np.concatenate(share) for share in shares]

@@ -413,3 +413,9 @@ class Deadly(SweepRunner):
         if seed == 1:
             os._exit(1)
         return super().run(tell, scenario, variant, seed)
+
+
+def test_a_sweep_over_the_seeds_is_refused_before_it_computes() -> None:
+    """Its column would stand in the place of the one that counts the seeds."""
+    with pytest.raises(sflsim.ScenarioError, match="under each of them"):
+        sflsim.sweep(read(data()), {"seeds": [[0], [1]]}, timing_only=True)

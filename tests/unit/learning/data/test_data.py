@@ -267,3 +267,15 @@ def test_memory_of_optimizer_states() -> None:
         for name, settings in (("SGD", {}), ("SGD", {"momentum": 0.9}), ("Adam", {}), ("RMSprop", {}))
     ]
     assert copies == [0, 1, 2, 1]
+
+
+def test_a_large_alpha_divides_small_classes_among_many_clients() -> None:
+    """144 samples of a class for 200 clients: all get about as many."""
+    labels = np.repeat(np.arange(10), 144)[:1438]
+    shares = Dirichlet(alpha=1e6).partition(labels, 200, seed=0)
+    sizes = np.array([len(share) for share in shares])
+    assert sorted(np.concatenate(shares)) == list(range(1438))
+    assert sizes.min() >= 1
+    assert abs(sizes - 7.19).max() < 7
+    held = np.stack([np.bincount(labels[share], minlength=10) for share in shares])
+    assert held.max() <= 1
