@@ -26,11 +26,7 @@ CANNOT = "what twice as fast would save needs the scenario to be simulated again
 WITHOUT = "All else is shown without: --no-what-if."
 WHY = {
     (True, False): "then a round waits for another client, or for what goes on beside it",
-    (
-        True,
-        True,
-    ): "those whom a round waits for also wait less for others, in a queue or on a shared link, or "
-    "for fewer server steps (an adaptive tau)",
+    (True, True): "those whom a round waits for also wait less for others, in a queue or on a shared link",
     (False, False): "then it waits for what goes on beside it, in a queue or for a shared link",
     (False, True): "who is faster contributes more often, and queues get shorter",
 }
