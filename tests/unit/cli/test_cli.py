@@ -412,7 +412,12 @@ def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> Non
     path = write(variants=variants, stop={"rounds": 1_000_000})
     command = [sys.executable, "-c", TALKATIVE, "run", str(path), "--workers", str(workers), "--out", "out"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # the background ignores it
     )
     try:
         assert process.stderr is not None

@@ -1,0 +1,34 @@
+"""Rates that are not given: the paper's, bounded by a part's dimension and by tau."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from support import data, read
+
+from sflsim import simulate
+
+DIMENSION = 13_546  # of the cnn's server part on digits, cut after its first block
+
+
+def evaluations(**rates: Any) -> pd.DataFrame:
+    """Return accuracies and losses of three rounds of mu-splitfed with the rates given."""
+    content = data(
+        workload={"dataset": "digits", "model": {"kind": "cnn"}, "cut": 1, "batch_size": 8},
+        variants=[{"algorithm": "mu-splitfed", **rates}],
+        stop={"rounds": 3},
+    )
+    return simulate(read(content)).evaluations[["accuracy", "loss"]]
+
+
+@pytest.mark.parametrize(
+    ("taus", "steps"),
+    [({"tau": 1}, 1), ({"tau": 4}, 4), ({"tau": "adaptive"}, 64), ({"tau": "adaptive", "tau_max": 9}, 9)],
+)
+def test_the_servers_rate_falls_with_the_root_of_tau(taus: dict[str, Any], steps: int) -> None:
+    """The rate is 100 / (d sqrt(tau)), with tau_max for an adaptive tau; the client's stays the paper's."""
+    given = evaluations(**taus, eta_s=100 / (DIMENSION * steps**0.5), eta_c=0.005)
+    pd.testing.assert_frame_equal(evaluations(**taus), given, check_exact=True)
+    assert not evaluations(**taus, eta_s=0.01).equals(given)
