@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from sflsim.algorithms.common.first_order import train_part
-from sflsim.algorithms.mu_splitfed import BOUND, ETA_C, ETA_S, server_steps
+from sflsim.algorithms.mu_splitfed import MuSplitFed, rates, server_steps
 from sflsim.learning.calls import Model
 from sflsim.learning.optimizers import Optimizer
-from sflsim.learning.zeroth_order import rate
 from testbed.parties import Client, Peer
 
 
@@ -92,7 +91,7 @@ def mu_client(me: Client, pulled: Model) -> None:
             me.wire.send("moved", {"z": z_minus})
             directions.append(u)
         slopes = me.receive("slopes").tensors["slopes"]
-        eta_c = rate(config.eta_c, ETA_C, BOUND, task.client.dimension)
+        _, eta_c = rates(task, config.eta_s, config.eta_c, MuSplitFed.most_steps(config))
         for u, slope in zip(directions, slopes, strict=True):
             u.add_(x_c, slope[None] * (-eta_c / config.perturbations))
     me.wire.send("model", {"client": x_c[0]})
@@ -106,7 +105,7 @@ def mu_server(peer: Peer, model: Model) -> Model:
     def step(z: Tensor, y: Tensor, batch: tuple[int, int]) -> None:
         args = {"batch": batch, "tau": config.tau}
         settings = {name: getattr(config, name) for name in ("lam", "direction", "perturbations")}
-        eta_s = rate(config.eta_s, ETA_S, BOUND, task.server.dimension)
+        eta_s, _ = rates(task, config.eta_s, config.eta_c, MuSplitFed.most_steps(config))
         with torch.no_grad():
             server_steps(task, [args], x_s, z, y, eta_s=eta_s, **settings)
 

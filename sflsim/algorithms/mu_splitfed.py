@@ -165,8 +165,14 @@ class MuSplitFed(ServerReplicas):
     def _settings(self) -> dict[str, Any]:
         names = ("eta_s", "eta_c", "lam", "direction", "perturbations", "client_feedback")
         settings = {name: getattr(self.config, name) for name in names}
-        tau = self.config.tau_max if self.config.tau == "adaptive" else self.config.tau
-        return {**settings, "most_steps": tau if self.config.eta_s is None else 1}
+        return {**settings, "most_steps": self.most_steps(self.config)}
+
+    @staticmethod
+    def most_steps(config: Any) -> int:
+        """Return the tau that bounds the default rate of the server's steps; 1 where the rate is given."""
+        if config.eta_s is not None:
+            return 1
+        return int(config.tau_max if config.tau == "adaptive" else config.tau)
 
     def server_steps(self, contribution: Args) -> int:
         """Return the participant's tau."""
@@ -204,9 +210,7 @@ def _exchange(
 ) -> list[Model]:
     import torch
 
-    most_server = MAX_RATE_TIMES_DIMENSION / math.sqrt(most_steps)
-    eta_s = rate(eta_s, ETA_S, most_server, task.server.dimension)
-    eta_c = rate(eta_c, ETA_C, MAX_RATE_TIMES_DIMENSION, task.client.dimension)
+    eta_s, eta_c = rates(task, eta_s, eta_c, most_steps)
     names = [tuple(args["batch"]) for args in arguments]
     x, y = task.batch(names)
     x_c, x_s = stack(arguments, "start", "client"), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
@@ -239,6 +243,15 @@ def _exchange(
         for u, slope in zip(u_s, slopes, strict=bool(u_s)):
             u.add_(x_s, slope * (-eta_s / perturbations))
     return [{"client": x_c[i], "server": x_s[i]} for i in range(len(arguments))]
+
+
+def rates(task: Task, eta_s: float | None, eta_c: float | None, most_steps: int) -> tuple[float, float]:
+    """Return the learning rates of the server's and the client's steps: as given, or the defaults."""
+    most_server = MAX_RATE_TIMES_DIMENSION / math.sqrt(most_steps)
+    return (
+        rate(eta_s, ETA_S, most_server, task.server.dimension),
+        rate(eta_c, ETA_C, MAX_RATE_TIMES_DIMENSION, task.client.dimension),
+    )
 
 
 def server_steps(

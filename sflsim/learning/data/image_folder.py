@@ -122,7 +122,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image
 
 
-def _is_wide(image: Image.Image) -> bool:
+def _is_wide(image: Any) -> bool:
     """Tell whether an opened image has values of 16 bits, grey or colours."""
     return image.mode.startswith("I;16") or any(";16" in repr(tile[3]) for tile in image.tile)
 
