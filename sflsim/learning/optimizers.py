@@ -85,9 +85,10 @@ class OptimizerConfig(BaseModel):
         return {"Adagrad": 1, "RMSprop": 1, "Adafactor": 0}.get(self.name, 2)
 
     def plain(self) -> dict[str, Any]:
-        """Return the Config as plain values, for a keyed call."""
-        clip = {} if self.clip is None else {"clip": self.clip}
-        return {"name": self.name, "lr": self.lr, **clip, **self.arguments}
+        """Return the Config as plain values, for a keyed call; without what is not set."""
+        rates = {"lr": self.lr, "clip": self.clip}
+        given = {name: value for name, value in rates.items() if value is not None}
+        return {"name": self.name, **given, **self.arguments}
 
 
 def _argument_names(name: str) -> list[str]:

@@ -32,3 +32,21 @@ def test_the_servers_rate_falls_with_the_root_of_tau(taus: dict[str, Any], steps
     given = evaluations(**taus, eta_s=100 / (DIMENSION * steps**0.5), eta_c=0.005)
     pd.testing.assert_frame_equal(evaluations(**taus), given, check_exact=True)
     assert not evaluations(**taus, eta_s=0.01).equals(given)
+
+
+def test_the_rate_of_heron_sfl_falls_with_the_dimension() -> None:
+    """It is 0.005, but at most 100 / d with d the parameters of the client part and of its head."""
+    images = {"dataset": "digits", "model": {"kind": "mlp", "hidden": [1024]}, "cut": 1, "batch_size": 8}
+    dimension = 65 * 1024 + 1025 * 10
+    expected = losses_of_heron(images, {"lr": 100 / dimension})
+    assert losses_of_heron(images, {}) == expected
+    assert losses_of_heron(images, {"lr": 0.005}) != expected
+    small = {**images, "model": {"kind": "mlp", "hidden": [8]}}
+    assert losses_of_heron(small, {}) == losses_of_heron(small, {"lr": 0.005})
+
+
+def losses_of_heron(workload: dict[str, Any], optimizer: dict[str, Any]) -> list[float]:
+    """Return the losses of two rounds of heron-sfl with the client's optimizer given."""
+    variants = [{"algorithm": "heron-sfl", "client_optimizer": optimizer}]
+    run = simulate(read(data(workload=workload, variants=variants, stop={"rounds": 2})))
+    return [float(loss) for loss in run.evaluations["loss"]]
