@@ -1,8 +1,8 @@
 """What a cut costs: FLOPs, bytes on the wire and memory, for one batch. No torch at the top.
 
-Derived from the real model on torch's meta device, so no data and no weights are touched. One
+`profiling` derives them from the real model on torch's meta device, without data or weights. One
 convention: 2 FLOP per multiply-accumulate; only matrix products, convolutions and attention count
-(see `flop`). A scenario may override any figure.
+(see `profiling.flop`). A scenario may override any figure.
 """
 
 from __future__ import annotations

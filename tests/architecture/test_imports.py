@@ -1,7 +1,7 @@
-"""The house of DESIGN.md holds: arrows point down, and each outside library has its home.
+"""Packages import only what lies below them, and each outside library is imported in its own places.
 
 Read from the source, imports inside functions included, so that nothing has to be run. An import
-for type checkers alone moves no code, so it counts for the arrows and not for the libraries.
+for type checkers alone moves no code, so it counts for the first and not for the libraries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Bytes and FLOP of one participation, for every algorithm, against the cost lines of ALGORITHMS.md.
+"""Bytes and FLOP of one participation, for every algorithm, against the papers' costs.
 
-Each row of the table is read off that page: what one client computes, sends and receives in a
-round and what the server computes for it, in the page's own symbols.
+Each row of the table says what one client computes, sends and receives in a round and what the server
+computes for it, in the papers' symbols.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class DownRate(Drawable):
 
 
 class ShannonRates(BaseModel):
-    """What a radio channel carries; a class of its own for the reason that `fleet.links.Rates` is one."""
+    """What a radio channel carries; a class of its own for the same reason as `fleet.links.links.Rates`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
