@@ -10,11 +10,12 @@ own Python is imported, only for a scenario that was read with trust; it carries
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
@@ -143,19 +144,23 @@ def forgetting() -> Iterator[None]:
 
 
 def algorithm_of(config: BaseModel) -> type[Any]:
-    """Return the algorithm whose Config this is: one of a package only where that is imported already."""
+    """Return the algorithm whose Config this is; an installed one only where it is loaded."""
     kind = type(config)
-    own = (*_built_in("algorithms"), *_registered.get("algorithms", ()))
-    found: type[Any] | None = next((one for one in own if config_of(one) is kind), None)
-    if found is None:
-        points = entry_points(group="sflsim.algorithms")
-        loaded = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
-        found = next((one for one in loaded if config_of(one) is kind), None)
-    if found is None:
-        raise SflsimError(
-            f"{kind.__qualname__} is the Config of no algorithm that is registered or installed"
-        )
-    return found
+    return _loaded(lambda algorithm: config_of(algorithm) is kind, f"{kind.__qualname__} is the Config")
+
+
+def algorithm_called(name: str) -> type[Any]:
+    """Return the algorithm of this name; an installed one only where it is loaded."""
+    return _loaded(lambda algorithm: name_of(algorithm) == name, f"{name!r} is the name")
+
+
+def _loaded(fits: Callable[[type[Any]], bool], what: str) -> type[Any]:
+    points = entry_points(group="sflsim.algorithms")
+    installed = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
+    for algorithm in chain(_built_in("algorithms"), _registered.get("algorithms", ()), installed):
+        if fits(algorithm):
+            return algorithm
+    raise SflsimError(f"{what} of no algorithm that is registered or installed")
 
 
 def config_of(component: type[Any]) -> type[BaseModel]:

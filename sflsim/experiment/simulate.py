@@ -88,7 +88,7 @@ def simulate(
     jobs = list(product(range(len(scenario.variants)), scenario.seeds))
     report = _Reporter(scenario, len(jobs), progress)
     started = time.perf_counter()
-    count = min(workers, len(jobs))
+    count = max(1, min(workers, len(jobs)))
     make = partial(make_runner, scenario, options) if count > 1 else lambda: ScenarioRunner(session)
     pool = open_pool(make, count, on_message=report.evaluated)
     try:

@@ -238,9 +238,6 @@ class Evaluator:
                 self._learn(point, timing, last, likely, 1 + len(ahead), target)
         return [_possible(timings) for timings in self.timer.timings(scenarios, target)]
 
-    def _is_exact(self, timing: Timing, target: float) -> bool:
-        return time_to_target(timing, self.known, target).exact
-
 
 def _possible(timings: list[Timing] | ScenarioError) -> list[Timing]:
     """Return the timings of a scenario that has been timed before."""

@@ -23,7 +23,7 @@ from sflsim.scenario.schema import Scenario
 
 INFINITE = float("inf")
 Table = dict[str, Numbers]
-"""Figures by evaluation: of each objective by its column, of each limit by its path."""
+"""Figures by evaluation: of each objective by its column, of each limit by its `limit_key`."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Objectives:
         """Return the figures of a timed run."""
         figures = {one.column: one.figure(self.plan, scenario, timing) for one in self._recorded}
         for path, (limited, group) in self._constraints.items():
-            figures[path] = limited.figure(self.plan, scenario, timing, group)
+            figures[limit_key(path)] = limited.figure(self.plan, scenario, timing, group)
         return figures
 
     def estimate(
@@ -112,7 +112,7 @@ class Objectives:
             for name in tables[0]
         }
         limited = {
-            path: (float(self._over_seeds(path, at_end[path], reached)), limit)
+            path: (float(self._over_seeds(path, at_end[limit_key(path)], reached)), limit)
             for path, limit in self.limits.items()
         }
         shares = dict(limited)
@@ -148,7 +148,7 @@ class Objectives:
         stacked = {name: np.stack([table[name][:rows] for table in tables]) for name in tables[0]}
         violation = np.zeros(rows)
         for path, limit in self.limits.items():
-            amount = self._over_seeds(path, stacked[path], reached)
+            amount = self._over_seeds(path, stacked[limit_key(path)], reached)
             violation += np.where(amount > limit, over(amount, limit), 0.0)
         values = np.stack([stacked[one.column].mean(axis=0) for one in self.minimised], axis=1)
         return Expectation(values, violation, rounds)
@@ -203,3 +203,8 @@ class Objectives:
 def over(amount: Any, limit: float) -> Any:
     """Return by which share of its limit an amount is above it."""
     return amount / limit - 1.0 if limit else INFINITE
+
+
+def limit_key(path: str) -> str:
+    """Return the name of a constraint's figure in a table: `bytes_per_client` is a column, too."""
+    return f"constraints.{path}"

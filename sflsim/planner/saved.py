@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sflsim.errors import RunError
-from sflsim.experiment.folders import Contents
+from sflsim.experiment.folders import Contents, need
 from sflsim.scenario.plan_criteria import OBJECTIVES
 
 FORMAT = 2
@@ -28,12 +28,14 @@ def update(folder: str | Path, plan: Contents) -> None:
     if form not in range(1, FORMAT + 1):
         known = f"format {form}; this version reads 1 to {FORMAT}: install a newer sflsim"
         raise RunError(f"{folder}: its manifest cannot be read ({known})")
-    unknown = [name for name in plan.manifest["objectives"] if name not in OBJECTIVES]
+    unknown = [name for name in plan.manifest["objectives"] if name not in list(OBJECTIVES)]
     if unknown:
         raise RunError(f"{folder}: its manifest cannot be read (unknown objectives {unknown})")
-    if form == FORMAT and not isinstance(plan.manifest.get("decided"), list):
-        raise RunError(f"{folder}: its manifest cannot be read ('decided' is no list)")
+    decided = plan.manifest.get("decided")
+    if form == FORMAT and not (isinstance(decided, list) and all(isinstance(name, str) for name in decided)):
+        raise RunError(f"{folder}: its manifest cannot be read ('decided' is no list of columns)")
     if form == 1:
+        need(folder, plan, {"points": ("point", "time_s")})
         points = plan.tables["points"].rename(columns=RENAMED)
         columns = [str(name) for name in points]
         plan.tables["points"] = points

@@ -188,5 +188,5 @@ def is_unfinished(folder: Path) -> bool:
 
 def is_part(name: str) -> bool:
     """Tell whether this is the name of an unfinished file or folder."""
-    known = r"\.(?:(scenario\.yaml|[a-z]+\.json|sweep\.csv|[a-z]+\.parquet)\..+|[0-9a-f]+\.part)"
+    known = r"\.(?:(scenario\.yaml|[a-z]+\.json|sweep\.csv|[a-z_]+\.parquet)\..+|[0-9a-f]+\.part)"
     return re.fullmatch(known, name) is not None

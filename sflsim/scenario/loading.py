@@ -56,17 +56,31 @@ def parse_saved(text: str, file: str, *, trust: bool = False) -> Scenario:
     Raises:
         ScenarioError: as of `parse_scenario`.
     """
-    return _parsed(text, file, (), Path(), trust or None)
+    return _parsed(text, file, (), Path(), trust or None, saved=True)
 
 
-def _parsed(text: str, file: str, overrides: Sequence[str], folder: Path, trust: bool | None) -> Scenario:
+def _parsed(
+    text: str, file: str, overrides: Sequence[str], folder: Path, trust: bool | None, saved: bool = False
+) -> Scenario:
     document = read_yaml(text, file)
+    if saved:
+        _rename(document.data)
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else shown(document.data)
         remedy = "start from one of the files in scenarios/"
         raise refused("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1)
     overridden = sets.apply(overrides, document)
     return _validated(document.data, Source(file, document.lines, overridden, folder=folder), trust)
+
+
+def _rename(data: Any) -> None:
+    """Give the keys of a scenario that an earlier version saved the names that they have today."""
+    if isinstance(data, dict):
+        straggler = data.get("straggler")
+        if isinstance(straggler, dict) and "spells" in straggler:
+            straggler["bursts"] = straggler.pop("spells")
+    for value in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        _rename(value)
 
 
 def vary(scenario: Scenario, overrides: Sequence[str | sets.Override]) -> Scenario:

@@ -64,7 +64,7 @@ def read_catalog(given: Any, folder: Path, place: str = "catalog") -> CatalogCon
             known = _checked(one, folder, where, known)
         else:
             raise refused(where, shown(one), TAKES)
-    return known.read_from(Origin(given, folder))
+    return known.read_from(Origin(given, folder.absolute()))
 
 
 def load_catalogs(paths: Sequence[Path]) -> CatalogConfig:

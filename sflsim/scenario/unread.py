@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from sflsim.registry import algorithms
+from sflsim.registry import algorithm_called
 
 Data = dict[str, Any]
 PRICED = ("server.compute", "server.slots")
@@ -21,7 +21,7 @@ def unread(data: Mapping[str, Any], variant: Mapping[str, Any], priced: bool = F
 
     A field of the variant itself is called `variants.<field>`. `priced`: the server's size costs money.
     """
-    paths = set(algorithms()[variant["algorithm"]].unread) - set(PRICED if priced else ())
+    paths = set(algorithm_called(variant["algorithm"]).unread) - set(PRICED if priced else ())
     if variant.get("cut") is not None:
         paths.add("workload.cut")
     elif _adapters_on_one_part(data):  # then the cut says which layers are trained

@@ -184,7 +184,7 @@ def _open_pool(options: Options, workers: int | None, ray: str | None, jobs: Seq
     make_runner = partial(SweepRunner, options)
     if ray is None:
         possible = sum(not job.point.problems for job in jobs)
-        return open_pool(make_runner, min(workers or 1, possible), tries=TRIES)
+        return open_pool(make_runner, max(1, min(workers or 1, possible)), tries=TRIES)
     from sflsim.workers.ray_backend import RayBackend, refuse_main
 
     refuse_main(algorithm_of(variant) for job in jobs for variant in job.point.scenario.variants)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -118,7 +119,7 @@ class ProcessBackend:
 
     def submit(self, worker: int, task: Task | None) -> None:
         """Send a task, or the end; an event tells if the process is dead."""
-        with suppress(OSError):
+        with suppress(OSError, KeyError):  # a dead one's event may be waiting
             self._workers[worker][1].send(task)
 
     def events(self) -> Iterator[Event]:
@@ -187,7 +188,7 @@ def _serve(pipe: Connection, make_runner: Callable[[], Runner]) -> None:
                 answer = "returned", runner.run(tell, *task)
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                answer = "raised", error
+                answer = "raised", _portable(error)
             try:
                 pipe.send(answer)
             except (PicklingError, TypeError, AttributeError) as error:
@@ -203,3 +204,14 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that the parent can read: some are pickled, and cannot be made again."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (made in the line itself)
+    except Exception:
+        told = SflsimError(f"{type(error).__name__}: {error}")
+        told.add_note(traceback.format_exc())
+        return told
+    return error

@@ -105,6 +105,20 @@ def one(browser: Any, selector: str) -> Any:
     return browser.find_element("css selector", selector)
 
 
+def at_rest(browser: Any, selector: str) -> Any:
+    """Return an element that has stayed in its place for two looks, a tenth of a second apart."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    seen: list[Any] = [None]
+
+    def rests(browser: Any) -> bool:
+        seen.append(one(browser, selector).rect)
+        return bool(seen[-1] == seen[-2])
+
+    WebDriverWait(browser, 30, poll_frequency=0.1).until(rests)
+    return one(browser, selector)
+
+
 def texts(browser: Any, selector: str) -> list[str]:
     """Return the texts of all elements, in view or not, in order."""
     script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
@@ -159,6 +173,8 @@ def drawn_lines(browser: Any) -> list[str]:
 
 def test_every_section_is_drawn(page: Any) -> None:
     """Each picture has its marks, nothing was fetched, and the page is no wider than the window."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
     for section, marks in {
         "accuracy": ".scatterlayer .trace",
         "gantt": ".barlayer .point",
@@ -170,8 +186,11 @@ def test_every_section_is_drawn(page: Any) -> None:
     for width in (1400, 390):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        page.execute_async_script("setTimeout(arguments[0], 400)")
-        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        WebDriverWait(page, 30).until(
+            lambda page, width=width: (  # once the pictures are drawn anew
+                page.execute_script("return document.documentElement.scrollWidth") <= width
+            )
+        )
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
@@ -258,7 +277,7 @@ def test_the_target_line_can_be_dragged(page: Any, part: str) -> None:
 
     page.execute_script("document.getElementById('accuracy').scrollIntoView({behavior: 'instant'})")
     before = table(page)
-    ActionChains(page).drag_and_drop_by_offset(one(page, f"#accuracy {part}"), 0, 60).perform()
+    ActionChains(page).drag_and_drop_by_offset(at_rest(page, f"#accuracy {part}"), 0, 60).perform()
     target = float(one(page, "#target").get_attribute("value"))
     assert target < 40
     assert one(page, "#accuracy .handle").text == f"{target:g} %"

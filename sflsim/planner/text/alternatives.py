@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,7 +161,7 @@ class Alternatives:
             return f"breaks {listed(limit_words(name) for name in theirs.violations)} with the rest unchanged"
         minimised = self.evaluator.objectives.minimised
         parts = [
-            f"{one.words} {change_text(after / before if before else 1.0)}"
+            f"{one.words} {change_text(after / before if before else 1.0 if not after else math.inf)}"
             for one, before, after in zip(minimised, mine.values, theirs.values, strict=True)
         ]
         if theirs.exact:

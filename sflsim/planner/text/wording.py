@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from sflsim.formatting import UNIT_OF, in_unit, number_text
@@ -46,7 +47,9 @@ def diverged_remedy(reasons: Mapping[int, str]) -> str:
 
 
 def change_text(ratio: float) -> str:
-    """Return 1.3 as "+30 %", 0.999 as "the same", 4 as "4 times"."""
+    """Return 1.3 as "+30 %", 0.999 as "the same", 4 as "4 times", infinity (it was zero) as "above zero"."""
+    if math.isinf(ratio):
+        return "above zero"
     if abs(ratio - 1) < 0.005:
         return "the same"
     return f"{ratio:.3g} times" if ratio >= 3 else f"{100 * (ratio - 1):+.0f} %"

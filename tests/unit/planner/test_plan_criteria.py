@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from support import data, read
 
@@ -49,6 +50,18 @@ def test_a_limit_on_the_servers_energy() -> None:
     none = planned({"decisions": RATES, "constraints": {"server_energy": "63 J"}})
     assert none.recommended is None
     assert "The server's energy: 6.30 kJ, where 63.0 J are allowed." in none.explanation
+
+
+@pytest.mark.parametrize("limited", LIMITS)
+def test_a_loose_limit_changes_no_figure(limited: str) -> None:
+    """A limit adds its margin; no other column follows from what is limited, whatever it is called."""
+    objectives = ["time", "cost", "bytes", "energy"]
+    block = {"decisions": RATES, "objectives": objectives, "prices": PRICES, "runs_per_month": 1}
+    group = {"clients": 4, "participants": 1, "groups": [{"device": {"compute": "1 FLOP/s"}}]}
+    free = planned(block, fleet=group).points
+    under = planned(block | {"constraints": {limited: LIMITS[limited]}}, fleet=group).points
+    columns = [column for column in free if not column.endswith("_margin")]
+    pd.testing.assert_frame_equal(under[columns], free[columns], check_exact=True)
 
 
 def test_a_limit_of_zero_is_a_limit() -> None:

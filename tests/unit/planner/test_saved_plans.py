@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -48,3 +49,16 @@ def test_a_plan_of_a_later_format_is_refused(made: Plan, tmp_path: Path) -> None
         made.manifest["format"] = other
         with pytest.raises(RunError, match="install a newer sflsim"):
             Plan.load(made.save(tmp_path / str(other)))
+
+
+@pytest.mark.parametrize("damage", [{"decided": [["x"]]}, {"objectives": [["time"]]}, {"format": None}])
+def test_a_damaged_plan_is_refused(damage: dict[str, Any], made: Plan, tmp_path: Path) -> None:
+    """One line says that the folder cannot be read."""
+    folder = made.save(tmp_path / "plan")
+    manifest = json.loads((folder / "plan.json").read_text(encoding="utf-8")) | damage
+    if manifest["format"] is None:  # the first format, without the columns that it had
+        del manifest["format"], manifest["decided"]
+        pd.DataFrame({"point": [0]}).to_parquet(folder / "points.parquet")
+    (folder / "plan.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(RunError):
+        Plan.load(folder)

@@ -141,3 +141,16 @@ def test_what_ifs_of_a_run_whose_file_has_changed_are_refused(tmp_path: Path) ->
         with pytest.raises(sflsim.RunError, match=str(tmp_path / "it")):
             sflsim.explain(one)
         assert len(sflsim.explain(one, what_if=False).path)
+
+
+def test_a_catalog_is_found_after_a_change_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are looked for where the scenario was read, by whatever path."""
+    (tmp_path / "it").write_text(CATALOG % 8)
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(data(**fleet(link="own"), catalog="it")))
+    monkeypatch.chdir(tmp_path)
+    scenario = sflsim.load_scenario("own.yaml")
+    before = timed(scenario)
+    monkeypatch.chdir(tmp_path.parent)
+    assert same(timed(scenario), before)

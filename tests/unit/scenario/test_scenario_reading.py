@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import data, read
 
 from sflsim.errors import Problem, ScenarioError
 from sflsim.scenario import Scenario, load_scenario, parse_scenario
+from sflsim.scenario.loading import parse_saved
 
 MINIMAL = """
 name: minimal
@@ -154,3 +156,16 @@ def test_made_in_python() -> None:
         stop=scenario.stop,
     )
     assert scenario == again
+
+
+@pytest.mark.parametrize("bursts", [None, {"slow": 2, "normal": 5}])
+def test_a_saved_scenario_keeps_the_names_of_its_time(bursts: dict[str, Any] | None) -> None:
+    """A folder of an earlier version is read; a scenario of one's own is told the new name."""
+    straggler = {"kind": "exponential", "mean": "2 s", "bursts": bursts}
+    fleet = {**data()["fleet"], "straggler": straggler}
+    today = read(data(fleet=fleet))
+    text = today.to_yaml().replace("bursts:", "spells:")
+    assert "spells" in text
+    assert parse_saved(text, "scenario.yaml").to_yaml() == today.to_yaml()
+    with pytest.raises(ScenarioError, match="'spells' is now 'bursts'"):
+        parse_scenario(text)

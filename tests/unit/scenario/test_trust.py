@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support import data
 from typer.testing import CliRunner
 
 import sflsim
@@ -276,3 +277,41 @@ def test_an_installed_component_is_loaded_where_it_is_trusted(
     run = sflsim.simulate(sflsim.load_scenario(folder / "own.yaml", change, trust=True))
     assert executed(folder)
     assert set(run.runs["status"]) == {"completed"}
+
+
+ALGORITHM = """
+from typing import Literal
+from sflsim.algorithms.splitfed_v1 import SplitFedV1
+
+class Renamed(SplitFedV1):
+    class Config(SplitFedV1.Config):
+        algorithm: Literal["renamed"] = "renamed"
+"""
+
+
+def test_an_algorithm_of_a_package_runs_in_every_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With trust it is found wherever it is asked for; without, it is refused."""
+    (folder / "renaming.py").write_text(ALGORITHM)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(folder)
+    point = EntryPoint("renamed", "renaming:Renamed", "sflsim.algorithms")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    content = data(variants=["renamed"], sweep={"server.slots": [1, 2]})
+    content["plan"] = {"decisions": {"server.slots": [1, 2]}, "objectives": ["time"]}
+    Path("renamed.yaml").write_text(yaml.safe_dump(content))
+    change = ["--set", "sweep=null", "--set", "plan=null"]
+    commands = [
+        ["validate", "renamed.yaml"],
+        ["run", "renamed.yaml", "--timing-only", "--out", "run", "--workers", "1", *change],
+        ["sweep", "renamed.yaml", "--timing-only", "--out", "sweep", "--workers", "1"],
+        ["plan", "renamed.yaml", "--out", "plan", "--workers", "1"],
+        ["memory", "renamed.yaml", *change],
+    ]
+    for command in commands:
+        refused = CliRunner().invoke(app, command)
+        assert (refused.exit_code, "the installed renaming offers it" in refused.stderr) == (2, True), command
+    for command in commands:
+        result = CliRunner().invoke(app, [*command, "--trust"])
+        assert result.exit_code == 0, (command, result.stderr, result.exception)

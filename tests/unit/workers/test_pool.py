@@ -17,6 +17,13 @@ from sflsim.workers.backends import Tell
 from sflsim.workers.pool import Pool, WorkerDied, open_pool
 
 
+class TwoReasonsError(Exception):
+    """An error that is pickled, and cannot be made again from its arguments."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
 class Arithmetic:
     """Divides; tells of it; tasks may also end the process, or go on until they are stopped."""
 
@@ -34,6 +41,8 @@ class Arithmetic:
                         time.sleep(0.001)
                 except KeyboardInterrupt:
                     return "stopped"
+            case "fail":
+                raise TwoReasonsError("this", "that")
             case "lock":
                 return threading.Lock()  # cannot be sent
             case _:
@@ -119,3 +128,14 @@ def test_workers_that_cannot_start_end_the_pool(pools: list[Pool]) -> None:
     with pytest.raises(SflsimError, match="__name__"):
         pool.wait([pool.submit("who")])
     assert pool.lost == 3
+
+
+def test_an_error_that_cannot_be_sent_is_told(pools: list[Pool]) -> None:
+    """Its task fails with its name and words; the others go on."""
+    pools.append(pool := open_pool(Arithmetic, 2))
+    failing, dividing = pool.submit("fail"), pool.submit("divide", 4)
+    pool.wait([failing])
+    pool.wait([dividing])
+    with pytest.raises(SflsimError, match="TwoReasonsError: this and that"):
+        failing.result()
+    assert dividing.result() == 3
