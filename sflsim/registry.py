@@ -157,10 +157,11 @@ def algorithm_called(name: str) -> type[Any]:
 def _loaded(fits: Callable[[type[Any]], bool], what: str) -> type[Any]:
     points = entry_points(group="sflsim.algorithms")
     installed = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
-    for algorithm in chain(_built_in("algorithms"), _registered.get("algorithms", ()), installed):
-        if fits(algorithm):
-            return algorithm
-    raise SflsimError(f"{what} of no algorithm that is registered or installed")
+    known = chain(_built_in("algorithms"), _registered.get("algorithms", ()), installed)
+    found: type[Any] | None = next((algorithm for algorithm in known if fits(algorithm)), None)
+    if found is None:
+        raise SflsimError(f"{what} of no algorithm that is registered or installed")
+    return found
 
 
 def config_of(component: type[Any]) -> type[BaseModel]:

@@ -19,7 +19,7 @@ from sflsim.algorithms.common.local_loss import LocalLoss, LocalLossConfig, trai
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import OptimizerConfig
-from sflsim.learning.zeroth_order import Direction, one_sided, rate
+from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, one_sided, rate
 from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
-LR, MAX_RATE_TIMES_DIMENSION = 0.005, 100.0
+LR = 0.005
 
 
 class EstimateOptimizer(OptimizerConfig):

@@ -30,7 +30,7 @@ from sflsim.errors import refused
 from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
-from sflsim.learning.zeroth_order import Direction, descend_, rate, two_sided
+from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, descend_, rate, two_sided
 from sflsim.simulation.base import Count, Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 
 ETA_S, ETA_C = 0.01, 0.005
-MAX_RATE_TIMES_DIMENSION = 100.0  # over sqrt(tau) for the server's steps
 
 
 class ZerothOrderConfig(SynchronousConfig):

@@ -21,6 +21,9 @@ Direction = Literal["sphere", "gaussian"]
 
 CHUNK = 1 << 20  # numbers drawn at once: the working memory of a direction, whatever d is
 
+MAX_RATE_TIMES_DIMENSION = 100.0
+"""The default rates of MU-SplitFed and HERON-SFL stay below this over the dimension."""
+
 
 def rate(given: float | None, usual: float, bound: float, dimension: int) -> float:
     """Return the learning rate `given`, by default the `usual` one, but at most `bound` over the dimension d.

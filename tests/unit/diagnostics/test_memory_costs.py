@@ -109,7 +109,7 @@ def test_the_table_of_cuts_and_needs() -> None:
     assert full.needs[["variant", "cut"]].apply(tuple, axis=1).tolist() == [
         ("fedavg", 0), ("splitfed-v1", 1), ("splitfed-v1", 2), ("mu-splitfed", 1), ("mu-splitfed", 2),
     ]  # fmt: skip
-    # Parameters 12,480; a step 39,104 (tests/unit/test_costs.py); forward: input, and ReLU's in- and output.
+    # Parameters 12,480; a step 39,104 (learning/test_costs.py); forward: input, and ReLU's in- and output.
     assert full.needs["client_bytes"].tolist()[1:4:2] == [51584.0, 12480.0 + 4 * 32 * (64 + 48 + 48)]
     assert full.needs["too_small"].tolist() == ["tiny"] * 5
     smaller = sflsim.memory(asked, batch_size=4)
