@@ -39,7 +39,7 @@ SETTINGS: list[Setting] = [  # data set, network, cut, rounds, algorithms, tau o
     ("fashion-mnist", "cnn", 1, 300, EVERYTHING, TAUS),
     ("fashion-mnist", "alexnet", 2, 100, PAPERS, (1, 4)),
 ]
-QUICK: list[Setting] = [("digits", "mlp", 1, 5, ["mu-splitfed", "gas"], (1,))]
+QUICK: list[Setting] = [("digits", "mlp", 1, 5, ["mu-splitfed", "gas"], (1, 4, "adaptive"))]
 FASHION = {"kind": "fashion-mnist", "path": "/usr/share/datasets/fashion-mnist"}
 
 
