@@ -128,7 +128,8 @@ def _outcomes(pool: Pool, jobs: Sequence[Job], report: _Reporter) -> dict[Job, O
                 break
     except KeyboardInterrupt:
         for job, future in pool.halt(GRACE_S):
-            take(job, future)
+            if future.exception() is None:  # a run that failed meanwhile must not lose the others
+                take(job, future)
     return outcomes
 
 

@@ -17,7 +17,7 @@ from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.source import Source
 from sflsim.scenario.text_files import read_text
-from sflsim.scenario.translate import problems_of, shown
+from sflsim.scenario.translate import RENAMED, problems_of, shown
 from sflsim.scenario.yaml_lines import Document, read_yaml
 from sflsim.trust import trusting
 
@@ -63,24 +63,24 @@ def _parsed(
     text: str, file: str, overrides: Sequence[str], folder: Path, trust: bool | None, saved: bool = False
 ) -> Scenario:
     document = read_yaml(text, file)
-    if saved:
-        _rename(document.data)
     if not isinstance(document.data, dict):
         found = "an empty file" if document.data is None else shown(document.data)
         remedy = "start from one of the files in scenarios/"
         raise refused("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1)
+    if saved:
+        _rename(document.data)
     overridden = sets.apply(overrides, document)
     return _validated(document.data, Source(file, document.lines, overridden, folder=folder), trust)
 
 
 def _rename(data: Any) -> None:
     """Give the keys of a scenario that an earlier version saved the names that they have today."""
-    if isinstance(data, dict):
-        straggler = data.get("straggler")
-        if isinstance(straggler, dict) and "spells" in straggler:
-            straggler["bursts"] = straggler.pop("spells")
-    for value in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
-        _rename(value)
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+        if isinstance(value, (dict, list)):
+            for old, new in RENAMED.get(str(key), {}).items():
+                if isinstance(value, dict) and old in value:
+                    value[new] = value.pop(old)
+            _rename(value)
 
 
 def vary(scenario: Scenario, overrides: Sequence[str | sets.Override]) -> Scenario:

@@ -21,8 +21,8 @@ from sflsim.scenario.yaml_lines import join
 
 Steps = tuple[str | int, ...]
 
-RENAMED = {"spells": "bursts"}
-"""Keys of earlier versions, with what they are called now."""
+RENAMED = {"straggler": {"spells": "bursts"}}
+"""By the key that they are under, keys of earlier versions with what they are called now."""
 ALLOWED = {
     "int": "a whole number",
     "float": "a number",
@@ -107,7 +107,7 @@ def _problem(
     if kind == "extra_forbidden":
         keys = keys_at(schema(), steps[:-1], data)
         key = str(steps[-1]) if steps else ""
-        new = RENAMED.get(key)
+        new = RENAMED.get(str(steps[-2]) if len(steps) > 1 else "", {}).get(key)
         remedy = f"'{key}' is now '{new}'" if new in keys else did_you_mean(key, keys)
         return Problem(path, f"the unknown key '{key}'", ", ".join(keys) or "no such key", remedy)
     if kind == "missing":
