@@ -134,6 +134,12 @@ class Reader:
             return self.choices(part["additionalProperties"])
         return [part] if part.get("properties") else []
 
+    def variants(self) -> list[Schema]:
+        """Return what each algorithm takes."""
+        return [
+            self.resolved(one) for one in self.schema["properties"]["variants"]["items"]["anyOf"][1]["oneOf"]
+        ]
+
     def distributions(self) -> list[Schema]:
         """Return the kinds of distribution, as they stand in a straggler."""
         return next(self._kinds(self.definitions["GroupConfig"]["properties"]["straggler"]))
@@ -244,8 +250,10 @@ def scenario_page(reader: Reader) -> Iterator[str]:
         if name != "variants"
         for choice in reader.choices(field)
     ]
-    for name in ("PerClientCut", "OptimizerConfig", "Clipped", "BurstsConfig"):
-        queue += reader.choices(reader.definitions[name])
+    parts = [field for variant in reader.variants() for field in variant["properties"].values()]
+    queue += [
+        choice for part in (*parts, reader.definitions["BurstsConfig"]) for choice in reader.choices(part)
+    ]
     while queue:
         part = queue.pop(0)
         title = title_of(part)
@@ -269,10 +277,7 @@ def scenario_page(reader: Reader) -> Iterator[str]:
 
 def algorithms_page(reader: Reader) -> Iterator[str]:
     """Yield the page of the algorithms: docstring of the module, fields of the Config."""
-    variants = reader.schema["properties"]["variants"]["items"]["anyOf"][1]["oneOf"]
-    schemas = {
-        own["properties"]["algorithm"]["const"]: own for own in (reader.resolved(one) for one in variants)
-    }
+    schemas = {own["properties"]["algorithm"]["const"]: own for own in reader.variants()}
     yield "# Algorithms\n"
     yield "Each is one file in `sflsim/algorithms/`; the text is its docstring. Every variant also has `name`"
     yield "and `cut` (blocks the client holds, the last block's name, or"

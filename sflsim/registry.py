@@ -97,7 +97,7 @@ _registered: dict[str, list[type[Any]]] = {}  # group -> classes, in order; fill
 
 def offered() -> dict[str, EntryPoint]:
     """Return the components that installed packages offer, by name; none is loaded."""
-    return {point.name: point for group in BUILT_IN for point in entry_points(group=f"sflsim.{group}")}
+    return {point.name: point for group in BUILT_IN for point in _points(group)}
 
 
 def everything() -> tuple[type[Any], ...]:
@@ -134,13 +134,18 @@ def register_distribution(distribution: Component) -> Component:
 def forgetting() -> Iterator[None]:
     """Forget afterwards what is registered meanwhile, and what installed packages offer meanwhile."""
     before = {group: list(components) for group, components in _registered.items()}
-    _installed.cache_clear()
+    _forget_installed()
     try:
         yield
     finally:
         _registered.clear()
         _registered.update(before)
-        _installed.cache_clear()
+        _forget_installed()
+
+
+def _forget_installed() -> None:
+    _points.cache_clear()
+    _installed.cache_clear()
 
 
 def algorithm_of(config: BaseModel) -> type[Any]:
@@ -155,7 +160,7 @@ def algorithm_called(name: str) -> type[Any]:
 
 
 def _loaded(fits: Callable[[type[Any]], bool], what: str) -> type[Any]:
-    points = entry_points(group="sflsim.algorithms")
+    points = _points("algorithms")
     installed = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
     known = chain(_built_in("algorithms"), _registered.get("algorithms", ()), installed)
     found: type[Any] | None = next((algorithm for algorithm in known if fits(algorithm)), None)
@@ -236,10 +241,16 @@ def _built_in(group: str) -> tuple[type[Any], ...]:
 
 
 @cache
+def _points(group: str) -> tuple[EntryPoint, ...]:
+    """Find what installed packages offer; reading their metadata takes milliseconds, so it is read once."""
+    return tuple(entry_points(group=f"sflsim.{group}"))
+
+
+@cache
 def _installed(group: str) -> tuple[type[Any], ...]:
     """Load what installed packages offer under the entry-point group "sflsim.<group>"."""
     components = []
-    for point in entry_points(group=f"sflsim.{group}"):
+    for point in _points(group):
         try:
             component = point.load()
             name = name_of(component)
