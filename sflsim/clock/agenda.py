@@ -1,4 +1,4 @@
-"""The agenda: events at given times, such as the stop, evaluations, deadlines and drop-outs.
+"""The agenda: events at given times, such as the stop, deadlines and drop-outs.
 
 They come last in their instant. An instant lasts as long as `slack_s` says, so a round that ends 4e-16 s
 after a stop ends in time.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sflsim.clock.engine import LAST, Environment, Event, call_in, delay_to
 from sflsim.fleet.instants import slack_s
 
-ROUND, EVALUATION, STOP = range(3)
+ROUND, STOP = range(2)
 """Priorities within one instant, first to last."""
 
 

@@ -21,15 +21,11 @@ class IdleEnergy:
 
     @property
     def idle_j(self) -> float:
-        """Return the energy so far."""
-        now = self._env.now
-        if now > self._updated_s:
-            self._idle_j += self._power_w * (now - self._updated_s)
-            self._updated_s = now
-        return self._idle_j
+        """Return the energy so far; reading it changes no later figure."""
+        return self._idle_j + self._power_w * (self._env.now - self._updated_s)
 
     def add_power(self, power_w: float) -> None:
         """Let `power_w` more be drawn from now on; less if negative."""
         if power_w:
-            self._idle_j = self.idle_j
+            self._idle_j, self._updated_s = self.idle_j, self._env.now
             self._power_w += power_w

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Port
 
-from sflsim.clock.agenda import EVALUATION, STOP
+from sflsim.clock.agenda import STOP
 from sflsim.clock.client import Client
-from sflsim.clock.engine import Protocol
+from sflsim.clock.engine import Event, call_in, delay_to
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, refused
+from sflsim.fleet.instants import slack_s
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.rows import Evaluation
 from sflsim.simulation.deployment import Deployment
@@ -93,6 +93,7 @@ class Simulation(TimePlane):
         self._recent: dict[int, Handle] = {}
         self._most_loss = math.inf
         self._progress = (-1.0, 0)  # the last round that took time: its end in s, its number
+        self._timed = 1  # the number of the next evaluation by time
 
     def learn(self, function: MathFunction, arguments: Sequence[Args], **shared: Any) -> list[Handle]:
         """Record a call of `function` with the arguments of each participant; return a handle for each."""
@@ -150,12 +151,12 @@ class Simulation(TimePlane):
         env, rules = self.env, self.rules
         self._algorithm = algorithm
         env.process(algorithm.protocol(self))
-        if rules.every_s is not None:
-            env.process(self._evaluate_by_time(rules.every_s))
         if rules.stop_time_s is not None:
-            stop = self.agenda.at(rules.stop_time_s, STOP)
-            stop.callbacks.append(lambda event: self._end("time"))
-        env.run(until=self._stop)
+            self.agenda.at(rules.stop_time_s, STOP).callbacks.append(self._stop_by_time)
+        if rules.every_s is None:
+            env.run(until=self._stop)
+        else:
+            self._run_evaluating(rules.every_s)
         last = self.evaluations[-1] if self.evaluations else None
         if last is None or (last.time_s, last.round) != (env.now, self.round):
             self._evaluate()
@@ -166,10 +167,29 @@ class Simulation(TimePlane):
         """Let the algorithm react to a client that drops out before its participation is complete."""
         self._algorithm.on_drop_out(self, client)
 
-    def _evaluate_by_time(self, every_s: float) -> Protocol:
-        for number in count(1):
-            yield self.agenda.at(number * every_s, EVALUATION)
-            self._evaluate()
+    def _run_evaluating(self, every_s: float) -> None:
+        """Run to the stop, and evaluate at every multiple of `every_s`, after all else of its instant.
+
+        Such an evaluation enters the event queue when it is next: nothing else on the clock knows of it, so
+        it changes no time.
+        """
+        env = self.env
+        while not self._stop.processed:
+            due_s = self._timed * every_s
+            if env.peek() > due_s + slack_s(due_s):
+                call_in(env, delay_to(env, due_s), self._evaluate_by_time)
+            env.step()
+
+    def _evaluate_by_time(self, event: Event) -> None:
+        self._timed += 1
+        self._evaluate()
+
+    def _stop_by_time(self, event: Event) -> None:
+        """End the run, after an evaluation that is due in the same instant."""
+        now, every_s = self.env.now, self.rules.every_s
+        if every_s is not None and self._timed * every_s <= now + slack_s(now):
+            self._evaluate_by_time(event)
+        self._end("time")
 
     def _evaluate(self) -> None:
         assert self._model is not None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import FREE, UNLIMITED, data, read
 
 import sflsim
-from sflsim.clock.agenda import EVALUATION, STOP, Agenda
+from sflsim.clock.agenda import STOP, Agenda
 from sflsim.clock.engine import Environment, Timeout
 from sflsim.fleet.instants import RELATIVE_SLACK, settled_s, slack_s
 from sflsim.fleet.profiles import Profile
@@ -130,14 +130,14 @@ def test_priorities_within_an_instant() -> None:
         return lambda event: seen.append((name, env.now))
 
     agenda.at(2.0, STOP).callbacks.append(note("stop"))
-    agenda.at(1.9999999999999998, EVALUATION).callbacks.append(note("evaluation"))
+    agenda.at(1.9999999999999998).callbacks.append(note("drop-out"))
     agenda.at(3.0).callbacks.append(note("later"))
     agenda.at(2.0000000000000004).callbacks.append(note("deadline"))
     for time_s in (2.0, 2.0 + 1e-10, 2.1, math.nextafter(2.0, 0)):
         Timeout(env, time_s).callbacks.append(note("work"))
     env.run()
     near, end = [(name, time_s) for name, time_s in seen if time_s < 2.05], 2.0 + 1e-10
-    assert [name for name, _ in near] == ["work"] * 3 + ["deadline", "evaluation", "stop"]
+    assert [name for name, _ in near] == ["work"] * 3 + ["drop-out", "deadline", "stop"]
     assert [time_s for name, time_s in near if name != "work"] == [end] * 3
     assert seen[-1] == ("later", 3.0)
 
