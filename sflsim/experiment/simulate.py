@@ -89,7 +89,8 @@ def simulate(
     report = _Reporter(scenario, len(jobs), progress)
     started = time.perf_counter()
     count = max(1, min(workers, len(jobs)))
-    make = partial(make_runner, scenario, options) if count > 1 else lambda: ScenarioRunner(session)
+    costs = {} if timing_only else session.cache.of_kind("costs")  # else derived only where one is needed
+    make = partial(make_runner, scenario, options, costs) if count > 1 else lambda: ScenarioRunner(session)
     pool = open_pool(make, count, on_message=report.evaluated)
     try:
         outcomes = _outcomes(pool, jobs, report)

@@ -5,8 +5,11 @@ It loads nothing that makes tables or shows them, so that a process is at work a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sflsim.scenario.schema import Scenario
-from sflsim.session import Options, Outcome, Session
+from sflsim.session import Options, Outcome, Session, SessionCache
+from sflsim.session.cache import Key
 from sflsim.workers.backends import Tell
 
 Job = tuple[int, int]  # variant number, seed
@@ -28,6 +31,6 @@ class ScenarioRunner:
         self._session.close()
 
 
-def make_runner(scenario: Scenario, options: Options) -> ScenarioRunner:
-    """Return the runner of a process."""
-    return ScenarioRunner(Session(scenario, options))
+def make_runner(scenario: Scenario, options: Options, costs: Mapping[Key, object]) -> ScenarioRunner:
+    """Return the runner of a process; it takes the costs of the caller, as deriving them takes seconds."""
+    return ScenarioRunner(Session(scenario, options, cache=SessionCache(costs)))

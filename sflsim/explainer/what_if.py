@@ -79,7 +79,7 @@ def what_if(
             other = varied(alone, how, factor)
         except ScenarioError:
             continue
-        if other.to_yaml() == varied(alone, how, 1.0).to_yaml():
+        if other.to_data() == varied(alone, how, 1.0).to_data():
             continue  # nothing that can be scaled: rates from a file
         after = _round_ends(other, rounds, cache)
         rows.append((name, change, *_compared(before, after, rounds, targets)))
