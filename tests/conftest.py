@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-settings.register_profile("fixed", derandomize=True, database=None)
-settings.register_profile("free", database=None, print_blob=True)
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile("free", database=None, deadline=None, print_blob=True)
 settings.load_profile("fixed")
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it in its workers: output to a pipe has no width

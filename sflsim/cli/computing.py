@@ -152,10 +152,12 @@ def calibrate(
     repeat: Annotated[int, typer.Option(help="measurements of each; their median counts")] = 15,
     rest: Annotated[float, typer.Option(help="pause before each measurement, in ms")] = 50.0,
     name: Annotated[str, typer.Option(help="of the device in the file")] = "this-machine",
-    to: Annotated[Path, typer.Option("--out", help="file of the device entries")] = Path("device.yaml"),
+    to: Annotated[
+        Path | None, typer.Option("--out", help="file for the device entries; none is written by default")
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="print the table as CSV")] = False,
 ) -> None:
-    """Measure this machine on a scenario's network and write it as a catalog of devices.
+    """Measure this machine on a scenario's network, and with --out write it as a catalog of devices.
 
     Run it on your Pi (or whatever is to train), name the file as your scenario's catalog and the device
     in a group; each figure has its source and spread. Timed are forward passes, backward passes and
@@ -167,10 +169,15 @@ def calibrate(
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
 
-        path, counts = new_file(to), read_threads(threads)
+        path, counts = None if to is None else new_file(to), read_threads(threads)
+        if path is None:
+            err.print("nothing will be written: name a file with --out to keep the device entries")
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         found = measure(loaded, threads=counts, repeat=repeat, rest_s=rest / 1000, name=name)
-        write_text(found.to_yaml(), path)
+        if path is not None:
+            write_text(found.to_yaml(), path)
+            told = f"written to {path}; a scenario with 'catalog: {path.name}' can name them"
+            err.print(told)
         if found.note:
             err.print(found.note)
         if csv:
@@ -180,8 +187,6 @@ def calibrate(
             out.print(table)
         for line in devices(found):
             out.print(line, soft_wrap=True)
-        told = f"written to {path}; a scenario with 'catalog: {path.name}' can name them"
-        out.print(told, soft_wrap=True)
 
 
 def plan(
@@ -202,11 +207,11 @@ def plan(
         from sflsim.planner.plan import plan as make_plan
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.plan import format_pareto, pareto_caption
-        from sflsim.terminal.progress import plan_shown
+        from sflsim.terminal.progress import words_shown
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         claim = stack.enter_context(new_folder(folder, f"{loaded.name}-plan"))
-        with plan_shown(err) as progress:
+        with words_shown(err, "timing the first points") as progress:
             result = make_plan(
                 loaded,
                 workers=workers,

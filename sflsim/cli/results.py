@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sflsim.cli.console import err, errors, out
-from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_share
+from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_option, read_share
 
 
 def plot(
@@ -67,6 +68,10 @@ def explain(
     what_if: Annotated[
         bool, typer.Option("--what-if/--no-what-if", help="simulate what twice as fast would save")
     ] = True,
+    all_: Annotated[
+        bool,
+        typer.Option("--all", help="all reasons and tables, not the main finding alone"),
+    ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="print all tables as one CSV")] = False,
     trust: Trust = False,
 ) -> None:
@@ -74,16 +79,16 @@ def explain(
     with errors():
         from sflsim.experiment.run import Run
         from sflsim.explainer.explain import explain as explain_run
-        from sflsim.terminal.explain import as_csv, format_explanation
+        from sflsim.terminal.explain import as_csv, format_explanation, format_finding
+        from sflsim.terminal.progress import words_shown
 
-        run = Run.load(folder, trust=trust)
-        if what_if:
-            err.print("simulating what changes would save (--no-what-if leaves this out)")
-        found = explain_run(run, variant=variant, what_if=what_if)
+        with words_shown(err, f"reading {folder}") as progress:
+            run = Run.load(folder, trust=trust)
+            found = explain_run(run, variant=variant, what_if=what_if, progress=progress)
         if csv:
             print(as_csv(found), end="")
         else:
-            for part in format_explanation(found):
+            for part in format_explanation(found) if all_ else format_finding(found):
                 out.print(part, soft_wrap=isinstance(part, str))
 
 
@@ -92,16 +97,27 @@ def trace(
     variant: Variant = None,
     seed: Annotated[int | None, typer.Option(help="one seed; all by default")] = None,
     rounds: Annotated[str | None, typer.Option(help="e.g. 3, or 1-10; all by default")] = None,
+    since: Annotated[str | None, typer.Option(help="simulated time, e.g. '2 min'")] = None,
+    until: Annotated[str | None, typer.Option(help="simulated time, e.g. '5 min'")] = None,
     to: Annotated[Path | None, typer.Option("--out", help="file; <folder>/trace.json by default")] = None,
     trust: Trust = False,
 ) -> None:
     """Write the spans of a run as a trace that Perfetto and about://tracing open."""
     with errors():
         from sflsim.experiment.run import Run
+        from sflsim.fields import SECONDS
+        from sflsim.formatting import bytes_text
         from sflsim.terminal.explain import read_rounds
 
-        chosen = read_rounds(rounds)
+        chosen, place = read_rounds(rounds), to or folder / "trace.json"
+        since_s, until_s = read_option("--since", since, SECONDS), read_option("--until", until, SECONDS)
+        window_s = (since_s or 0.0, math.inf if until_s is None else until_s)
         path = Run.load(folder, trust=trust).trace(
-            to or folder / "trace.json", variant=variant, seed=seed, rounds=chosen
+            place,
+            variant=variant,
+            seed=seed,
+            rounds=chosen,
+            window_s=None if since is until is None else window_s,
+            tell_bytes=lambda size: err.print(f"writing about {bytes_text(size, 2)} to {place}"),
         )
         out.print(path, soft_wrap=True)

@@ -18,6 +18,7 @@ def validate(
     trust: Trust = False,
 ) -> None:
     """Check scenarios without running them; report every mistake in every file."""
+    from sflsim.formatting import counted
     from sflsim.scenario.loading import load_scenario
     from sflsim.session import Options, Session, unlike_rounds
     from sflsim.sweeps.grid import points
@@ -35,11 +36,14 @@ def validate(
                 if loaded.sweep:
                     found = points(loaded, loaded.sweep, Options())
                     broken = [point for point in found if point.problems]
-                    count = f"{len(broken)} of {len(found)} points of the sweep cannot be simulated"
+                    count = (
+                        f"{len(broken)} of {counted(len(found), 'point')} of the sweep cannot be simulated"
+                    )
                     if broken:
                         err.print(f"{path}: {count}, first point {broken[0].number}: {broken[0].error}")
                 out.print(
-                    f"{path}: ok, {len(loaded.variants)} variants x {len(loaded.seeds)} seeds",
+                    f"{path}: ok, {counted(len(loaded.variants), 'variant')} x "
+                    f"{counted(len(loaded.seeds), 'seed')}",
                     soft_wrap=True,
                 )
         except typer.Exit as bad:
@@ -53,19 +57,20 @@ def partition(
     set_: Overrides = None,
     seed: Annotated[int | None, typer.Option(help="one of the scenario's; its first by default")] = None,
     to: Annotated[
-        Path | None, typer.Option("--out", help="picture; <scenario name>-partition.png by default")
+        Path | None,
+        typer.Option("--out", help="picture of the labels by client; none by default"),
     ] = None,
     trust: Trust = False,
 ) -> None:
-    """Show how the samples are partitioned, and draw the labels that each client holds."""
+    """Show how the samples are partitioned, and with --out draw the labels that each client holds."""
     with errors():
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.partition import partition_table
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
-        place = to or Path(f"{loaded.name}-partition.png")
-        out.print(partition_table(loaded, seed, place))
-        out.print(f"written to {place}", soft_wrap=True)
+        out.print(partition_table(loaded, seed, to))
+        if to is not None:
+            out.print(f"written to {to}", soft_wrap=True)
 
 
 def schema() -> None:

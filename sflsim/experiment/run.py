@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sflsim.metrics.summary import status_of, summarize
 from sflsim.metrics.tables import measured, why_no_spans
 from sflsim.record import tables
 from sflsim.record.folders import Claim, claimed
-from sflsim.record.trace import DEFAULT_TRACE_SPANS, selected_spans, write_trace
+from sflsim.record.trace import DEFAULT_TRACE_SPANS, SPAN_BYTES, selected_spans, write_trace
 from sflsim.scenario.saved import Saved, checked, read_saved
 from sflsim.scenario.schema import Scenario
 
@@ -124,14 +125,22 @@ class Run:
         variant: str | None = None,
         seed: int | None = None,
         rounds: tuple[int, int] | None = None,
+        window_s: tuple[float, float] | None = None,
+        tell_bytes: Callable[[int], None] | None = None,
     ) -> Path:
         """Write the spans (of one variant, one seed, rounds from - to) for Perfetto; return the path.
+
+        With a window of simulated time, those that lie in it in part. `tell_bytes` is called with the size of
+        the file, about, before it is written.
 
         Raises:
             RunError: nothing of the kind was recorded, or the file cannot be written.
         """
         self.need_spans("a trace")
-        self._write_trace(selected_spans(self.spans, variant, seed, rounds), Path(file))
+        chosen = selected_spans(self.spans, variant, seed, rounds, window_s)
+        if tell_bytes is not None:
+            tell_bytes(SPAN_BYTES * len(chosen))
+        self._write_trace(chosen, Path(file))
         return Path(file)
 
     def _write_trace(self, spans: pd.DataFrame, path: Path) -> None:

@@ -45,6 +45,9 @@ class Progress:
     runs_done: int
     runs: int
     real_s: float
+    workers: int = 1
+    cached: bool = False
+    """Whether the run has ended and all that it learned was in a cache: it took next to no time."""
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -86,9 +89,9 @@ def simulate(
     if unlike:
         warnings.warn(unlike, SflsimWarning, stacklevel=2)
     jobs = list(product(range(len(scenario.variants)), scenario.seeds))
-    report = _Reporter(scenario, len(jobs), progress)
-    started = time.perf_counter()
     count = max(1, min(workers, len(jobs)))
+    report = _Reporter(scenario, len(jobs), count, progress)
+    started = time.perf_counter()
     costs = {} if timing_only else session.cache.of_kind("costs")  # else derived only where one is needed
     make = partial(make_runner, scenario, options, costs) if count > 1 else lambda: ScenarioRunner(session)
     pool = open_pool(make, count, on_message=report.evaluated)
@@ -137,9 +140,12 @@ def _outcomes(pool: Pool, jobs: Sequence[Job], report: _Reporter) -> dict[Job, O
 class _Reporter:
     """Turns evaluations and ends of runs into `Progress`."""
 
-    def __init__(self, scenario: Scenario, runs: int, callback: ProgressCallback | None) -> None:
+    def __init__(
+        self, scenario: Scenario, runs: int, workers: int, callback: ProgressCallback | None
+    ) -> None:
         self.scenario = scenario
         self.runs = runs
+        self.workers = workers
         self.done = 0
         self.callback = callback
         self.started = time.perf_counter()
@@ -152,18 +158,34 @@ class _Reporter:
         self.done += 1
         ended_well = outcome.evaluations and outcome.status != "diverged"
         accuracy = outcome.evaluations[-1].accuracy if ended_well else math.nan
-        self._tell(outcome.variant, outcome.seed, outcome.status, outcome.rounds, outcome.time_s, accuracy)
+        self._tell(
+            outcome.variant,
+            outcome.seed,
+            outcome.status,
+            outcome.rounds,
+            outcome.time_s,
+            accuracy,
+            cached=outcome.cached,
+        )
 
-    def _tell(self, variant: str, seed: int, status: str, round: int, time_s: float, accuracy: float) -> None:
+    def _tell(
+        self,
+        variant: str,
+        seed: int,
+        status: str,
+        round: int,
+        time_s: float,
+        accuracy: float,
+        cached: bool = False,
+    ) -> None:
         if self.callback is None:
             return
         stop = self.scenario.stop
         shares = [round / stop.rounds if stop.rounds else 0.0, time_s / stop.time if stop.time else 0.0]
         share = min(1.0, max(shares)) if status == "running" else 1.0
         real_s = time.perf_counter() - self.started
-        self.callback(
-            Progress(variant, seed, status, round, time_s, accuracy, share, self.done, self.runs, real_s)
-        )
+        facts = (variant, seed, status, round, time_s, accuracy, share, self.done, self.runs, real_s)
+        self.callback(Progress(*facts, self.workers, cached))
 
 
 def check_device(device: str, timing_only: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sflsim.formatting import counted
 from sflsim.metrics.critical_path import critical_path
 from sflsim.record import tables
 from sflsim.retime.timing import Timing
@@ -142,9 +143,8 @@ def describe(bottleneck: Bottleneck) -> str:
 def _not_clear(bottleneck: Bottleneck) -> str:
     """Return whose devices the rounds wait for if no group stands out."""
     group = max(bottleneck.fleet, key=bottleneck.excess)
-    rounds = (
-        f"{round(float(bottleneck.groups.get(group, 0.0)) * bottleneck.rounds)} of {bottleneck.rounds} rounds"
-    )
+    those = round(float(bottleneck.groups.get(group, 0.0)) * bottleneck.rounds)
+    rounds = f"{those} of {counted(bottleneck.rounds, 'round')}"
     text = f"In {rounds} it is one of group {group}, {100 * bottleneck.fleet[group]:.0f} % of the fleet"
     if bottleneck.excess(group) > CERTAIN:
         return f"{text}."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import pandas as pd
 
 from sflsim.errors import RunError, ScenarioError
 from sflsim.experiment.run import Run
 from sflsim.explainer.bottleneck import describe, headline, of_path
-from sflsim.explainer.what_if import WHAT_IF, changed_activities
+from sflsim.explainer.what_if import WHAT_IF, changed_activities, changes
 from sflsim.explainer.what_if import what_if as simulated
 from sflsim.metrics.critical_path import critical_path, shares, slowest
 from sflsim.metrics.tables import first_at_target
@@ -34,6 +36,18 @@ WHY = {
 
 
 @dataclass(frozen=True)
+class ExplainProgress:
+    """How far an explanation is: a change of a variant has just been simulated; `str` says it in words."""
+
+    variant: str
+    done: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"changes simulated: {self.done} / {self.total}; {self.variant}"
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Tables of where the time of the rounds goes, each with a column `variant`."""
 
@@ -51,8 +65,16 @@ class Explanation:
     """By variant, whether its rounds wait for the last participant; else no client waits for others."""
 
 
-def explain(run: Run, *, variant: str | None = None, what_if: bool = True) -> Explanation:
+def explain(
+    run: Run,
+    *,
+    variant: str | None = None,
+    what_if: bool = True,
+    progress: Callable[[ExplainProgress], None] | None = None,
+) -> Explanation:
     """Return where the time of a run's rounds goes; `variant` chooses one, `what_if` simulates changes too.
+
+    `progress` is told of each change that has been simulated.
 
     Raises:
         RunError: there is no such variant, no spans, or no finished round; or the what-ifs of a scenario
@@ -75,7 +97,7 @@ def explain(run: Run, *, variant: str | None = None, what_if: bool = True) -> Ex
         if bottleneck is not None:
             words[name] = f"{headline(time_shares[time_shares['variant'] == name])} {describe(bottleneck)}"
     empty = pd.DataFrame(columns=list(WHAT_IF)).astype(WHAT_IF)
-    table = _what_if(run, runs, time_shares) if what_if else empty
+    table = _what_if(run, runs, time_shares, progress or (lambda step: None)) if what_if else empty
     for name, rows in table.groupby("variant", sort=False):
         words[str(name)] = " ".join([words[str(name)], *_disagreements(rows, barriers[str(name)])])
     return Explanation(path, time_shares, slowest(path, groups), table, words, barriers)
@@ -117,8 +139,12 @@ def _facts(run: Run) -> tuple[Mapping[str, int], Sequence[str]]:
     return groups, [config.name for config in scenario.variants if not has_rounds(config)]
 
 
-def _what_if(run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame) -> pd.DataFrame:
+def _what_if(
+    run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame, progress: Callable[[ExplainProgress], None]
+) -> pd.DataFrame:
     """Return what changes would save, by variant; those without a finished round have no rows."""
+    variants = runs.loc[runs["rounds"] > 0, "variant"].nunique()
+    steps, done = variants * len(changes(run.scenario)), count(1)
     target = run.scenario.target_accuracy
     reached = None if target is None else first_at_target(run.evaluations, target)
     tables = []
@@ -129,13 +155,19 @@ def _what_if(run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame) -> pd.Data
         at_target = None if reached is None else reached[reached["variant"] == config.name]
         targets = {} if at_target is None else _by_seed(at_target, "round")
         targets = {seed: round for seed, round in targets.items() if round > 0}
-        table = simulated(run.scenario, index, _by_seed(finished, "rounds"), targets)
+        tell = partial(_tell, progress, config.name, done, steps)
+        table = simulated(run.scenario, index, _by_seed(finished, "rounds"), targets, tell)
         table["share"] = _shares(
             run.scenario, time_shares[time_shares["variant"] == config.name], table["change"]
         )
         tables.append(table)
     empty = pd.DataFrame(columns=list(WHAT_IF)).astype(WHAT_IF)
     return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def _tell(progress: Callable[[ExplainProgress], None], name: str, done: Iterator[int], steps: int) -> None:
+    """Tell of one more change of a variant."""
+    progress(ExplainProgress(name, next(done), steps))
 
 
 def _refuse_changed(run: Run) -> None:

@@ -9,7 +9,7 @@ time of the same index of rounds is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,18 +63,23 @@ class RoundEnds:
 
 
 def what_if(
-    scenario: Scenario, index: int, rounds: Mapping[int, int], targets: Mapping[int, int]
+    scenario: Scenario,
+    index: int,
+    rounds: Mapping[int, int],
+    targets: Mapping[int, int],
+    tell: Callable[[], None] = lambda: None,
 ) -> pd.DataFrame:
     """Return one row for each change of `changes`, the largest gain first, in the columns of `WHAT_IF`.
 
     `rounds` is the index of rounds of variant `index` by seed; `targets` the round in which it reached
-    the target, for the seeds that did.
+    the target, for the seeds that did. `tell` is called before each change.
     """
     alone = _alone(scenario, index, rounds)
     cache = SessionCache()
     before = _round_ends(alone, rounds, cache)
     name, rows = scenario.variants[index].name, []
     for change, (how, factor) in changes(scenario).items():
+        tell()
         try:
             other = varied(alone, how, factor)
         except ScenarioError:

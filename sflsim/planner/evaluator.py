@@ -6,13 +6,21 @@ would still put some point that learns alike on the front.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sflsim.errors import ScenarioError
 from sflsim.planner.objectives import Estimate, Expectation, Objectives, Table
 from sflsim.planner.pareto import Values, dominated, stacked
-from sflsim.planner.progress import Counts, SharedTraining, TimeToTarget, rounds_needed, time_to_target
+from sflsim.planner.progress import (
+    Counts,
+    PlanCallback,
+    PlanProgress,
+    SharedTraining,
+    TimeToTarget,
+    rounds_needed,
+    time_to_target,
+)
 from sflsim.planner.space import Point
 from sflsim.planner.timer import Timer
 from sflsim.planner.trainings import Training, Trainings
@@ -30,7 +38,7 @@ class Evaluator:
         seeds: list[int],
         device: str = "cpu",
         cache: Path | None = None,
-        tell: Callable[[str], None] | None = None,
+        tell: PlanCallback | None = None,
         workers: Workers | None = None,
     ) -> None:
         self.objectives = objectives
@@ -49,8 +57,9 @@ class Evaluator:
         """Each holds until one of the evaluations that it waits for is known."""
         self._expectations: dict[int, Expectation] = {}
         self._promised: set[str] = set()
-        self._tell = tell or (lambda text: None)
+        self._tell = tell or (lambda step: None)
         workers = Workers() if workers is None else workers
+        self._workers = workers.count
         self._trainings = Trainings(workers, device, cache)
         self.timer = Timer(seeds, self.known, self._tell, workers)
 
@@ -98,7 +107,7 @@ class Evaluator:
             results = self.timer.timings([point.scenario for point in batch], self.target)
             for point, timings in zip(batch, results, strict=True):
                 self.add(point, timings)
-                self._tell(f"timed {self.counts.timed} / {total} points")
+                self._tell(PlanProgress("points timed", self.counts.timed, total, self._workers))
         return [point for point in points if point.number in self.timings]
 
     def add(self, point: Point, timings: list[Timing] | ScenarioError) -> None:
@@ -210,8 +219,9 @@ class Evaluator:
         if timing.keys[before] not in self._promised:  # else an earlier training goes on
             self.counts.trainings += 1
         self._promised.update(timing.keys[before:])
-        done = f"training {self.counts.trainings} / {max(most, self.counts.trainings)} at most"
-        self._tell(f"{done}: {point.label}, seed {timing.seed}")
+        done, most = self.counts.trainings, max(most, self.counts.trainings)
+        about = f"{point.label}, seed {timing.seed}"
+        self._tell(PlanProgress("trainings, at most", done, most, self._workers, about))
         shown = self._trainings.evaluations(self._training(point, timing, last, target), likely, left)
         for key, (accuracy, loss, reason) in zip(timing.keys, shown, strict=False):
             self.known[key] = (accuracy, loss)

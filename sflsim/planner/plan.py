@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 from sflsim.experiment import folders
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Objectives
+from sflsim.planner.progress import PlanCallback
 from sflsim.planner.saved import FORMAT, update
 from sflsim.planner.search import is_exact, nearest, search
 from sflsim.planner.sensitivity import COLUMNS as SENSITIVITY
@@ -145,7 +145,7 @@ def plan(
     *,
     device: str = "cpu",
     cache: Path | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: PlanCallback | None = None,
     workers: int = 1,
 ) -> Plan:
     """Search the scenario's `plan:` for the points that nothing beats, and recommend one.
@@ -155,7 +155,7 @@ def plan(
     judged by what its rounds take. `cache` is a folder of results as of `simulate`. So many `workers`,
     processes of their own where there are several (a script must then guard its main part with
     `if __name__ == "__main__"`), time and train side by side; the plan does not depend on their number.
-    `progress` is told in words what is done, and of how much.
+    `progress` is told what is done, and of how much.
 
     Raises:
         ScenarioError: there is no plan, or it is of no use with this scenario.

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sflsim.formatting import counted
 from sflsim.planner.space import Point
 from sflsim.retime.timing import Known, Timing
 
 LEAST_PROGRESS, MOST_PROGRESS = 0.1, 0.95
 """Between these lies the share of the way to the target that an unfinished training is taken to have gone."""
+
+
+@dataclass(frozen=True)
+class PlanProgress:
+    """How far a plan is; `str` says it in words."""
+
+    doing: str
+    """What is counted: "points timed", "trainings, at most", or a step of the sensitivity."""
+    done: int
+    total: int
+    """Of those; of trainings the most that may come."""
+    workers: int = 1
+    about: str = ""
+    """Which training: its point and seed."""
+
+    def __str__(self) -> str:
+        beside = f", {counted(self.workers, 'worker')}" if self.workers > 1 else ""
+        about = f"; {self.about}" if self.about else ""
+        return f"{self.doing}: {self.done} / {self.total}{beside}{about}"
+
+
+PlanCallback = Callable[[PlanProgress], None]
 
 
 @dataclass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from sflsim.errors import ScenarioError
+from sflsim.planner.progress import PlanCallback, PlanProgress
 from sflsim.planner.workers import Workers, timed
 from sflsim.retime.rebuild import changed
 from sflsim.retime.timing import Known, Timing, timings
@@ -15,7 +16,7 @@ from sflsim.session import SessionCache
 class Timer:
     """Times the first variant of scenarios; `known` is looked at each time."""
 
-    def __init__(self, seeds: list[int], known: Known, tell: Callable[[str], None], workers: Workers) -> None:
+    def __init__(self, seeds: list[int], known: Known, tell: PlanCallback, workers: Workers) -> None:
         self._seeds = seeds
         self._known = known
         self._tell = tell
@@ -35,7 +36,7 @@ class Timer:
         ]
         for number, result in enumerate(self._workers.map(timed, jobs, self._cache), 1):
             if what:
-                self._tell(f"{what} {number} / {len(jobs)}")
+                self._tell(PlanProgress(what, number, len(jobs), self._workers.count))
             yield result
 
     def with_outcomes(self, scenario: Scenario, target: float | None) -> list[Timing]:

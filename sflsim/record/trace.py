@@ -11,11 +11,13 @@ microseconds. Source: "Trace Event Format" (Google, the Catapult project's docum
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from sflsim.errors import RunError
@@ -24,6 +26,8 @@ from sflsim.rows import CONTRIBUTION, LATENCY, LinkThroughput, Span
 
 DEFAULT_TRACE_SPANS = 50_000
 """Spans up to which a run writes its trace by default, about 15 MB."""
+SPAN_BYTES = 350
+"""Of the file, for each span, about: its slice, arrows and counters."""
 TRACKS = {name: name for name in ("uplink", "downlink", LATENCY, "queue", CONTRIBUTION)}
 """Kind of track by activity; the actor does all others one at a time, on its main track."""
 SLICE, FLOW, COUNTER = range(3)
@@ -55,9 +59,15 @@ def write_trace(spans: pd.DataFrame, throughput: pd.DataFrame, slots: int, path:
 
 
 def selected_spans(
-    spans: pd.DataFrame, variant: str | None, seed: int | None, rounds: tuple[int, int] | None
+    spans: pd.DataFrame,
+    variant: str | None,
+    seed: int | None,
+    rounds: tuple[int, int] | None,
+    window_s: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
     """Return the spans of one variant, one seed, rounds from - to; None means all.
+
+    Those of a window of simulated time are whole: all that lie in it in part, messages until they arrive.
 
     Raises:
         RunError: there are none.
@@ -72,9 +82,24 @@ def selected_spans(
         spans = spans[spans["round"].between(*rounds)]
         if spans.empty:
             raise RunError(f"--rounds: found {rounds[0]}-{rounds[1]}; allowed: rounds from 1 to {last}")
+    if window_s is not None:
+        since_s, until_s = window_s
+        last_s = float(spans["end_s"].max()) if len(spans) else 0.0
+        spans = spans[_overlaps(spans, since_s, until_s)]
+        if spans.empty:
+            found = f"{since_s:.6g} s to {'the end' if math.isinf(until_s) else f'{until_s:.6g} s'}"
+            raise RunError(f"--since, --until: found {found}; allowed: a part of 0 s to {last_s:.6g} s")
     if spans.empty:
         raise RunError("no spans were recorded, so there is nothing to trace")
     return spans
+
+
+def _overlaps(spans: pd.DataFrame, since_s: float, until_s: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell for each span whether it lies in a window in part; the latency of a message as its bytes do."""
+    inside = (arrivals(spans) >= since_s) & (spans["start_s"].to_numpy() <= until_s)
+    travels = np.flatnonzero(spans["activity"].to_numpy() == LATENCY)
+    inside[travels] = inside[travels - 1]
+    return inside
 
 
 def _write(events: Iterable[str], part: Path) -> None:

@@ -13,6 +13,9 @@ from sflsim.rows import ClientSetup, ClientWork, Evaluation, LinkThroughput, Spa
 from sflsim.simulation.base import Algorithm
 from sflsim.simulation.simulation import Simulation
 
+UNTRAINED = {"initial", "evaluate"}
+"""Calls that are no training."""
+
 
 @dataclass
 class Outcome:
@@ -55,6 +58,16 @@ class Outcome:
     def __setstate__(self, state: dict[str, Any]) -> None:
         spans = list(map(Span._make, zip(*state["spans"], strict=True)))
         self.__dict__.update(state, spans=spans)
+
+    @property
+    def trained(self) -> bool:
+        """Whether anything was trained for it; else all that it needs was known, or nothing is learned."""
+        return bool(self.computed.keys() - UNTRAINED)
+
+    @property
+    def cached(self) -> bool:
+        """Whether it has learned, and all of that was known: such a run takes next to no time."""
+        return not self.trained and any(not math.isnan(row.accuracy) for row in self.evaluations)
 
     def work(self) -> dict[str, ClientWork]:
         """Return what each client did."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sflsim.formatting import counted
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.simulation.asynchronous import Asynchronous
@@ -37,7 +38,7 @@ def unlike_rounds(scenario: Scenario, stopped: Collection[str] | None = None) ->
         return ""
     updates, shared = (", ".join(names[kind]) for kind in (False, True))
     return (
-        f"stop.rounds: {rounds} rounds are {rounds} updates of the global model for {updates}, and {rounds} "
-        f"rounds of all participants for {shared}: to compare them, stop all at one time in place of "
-        "rounds, e.g. 'stop: {time: 2 h}'"
+        f"stop.rounds: {rounds} means {counted(rounds, 'update')} of the global model for {updates}, and "
+        f"{counted(rounds, 'round')} of all participants for {shared}: to compare them, stop all at one time "
+        "in place of rounds, e.g. 'stop: {time: 2 h}'"
     )

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from sflsim.sweeps.order import Job
@@ -27,6 +28,7 @@ class SweepProgress:
     broken: int = 0
     """Runs that failed or diverged, those of points that cannot be simulated included."""
     workers_lost: int = 0
+    workers: int = 1
     real_s: float = 0.0
     left_s: float = math.nan
     """Real time left, as far as one can know; NaN before the first run has ended."""
@@ -38,8 +40,8 @@ SweepCallback = Callable[[SweepProgress], None]
 class Tally:
     """Counts the runs that have ended; those of points that cannot be simulated have failed at the start.
 
-    The first run of those that learn alike is expected to train, the others to take as long as those of
-    them that have ended.
+    The first run of those that learn alike is expected to take as long as those that have trained, the
+    others as long as those that have found all they need. So what a cache held already counts as nothing.
     """
 
     def __init__(self, jobs: Sequence[Job], workers: int) -> None:
@@ -47,23 +49,21 @@ class Tally:
         self._open = Counter(job.point.number for job in possible)
         self._keys = len({job.key for job in possible})
         self._begun: set[str] = set()
-        self._first_s, self._other_s, self._others = 0.0, 0.0, 0
+        self._real_s: dict[bool, list[float]] = {True: [], False: []}  # by whether it trained
         self._workers = min(workers, len(possible))
         self._started_s = time.perf_counter()
         self.calls: Counter[str] = Counter()
         points, failed = len({job.point.number for job in jobs}), len(jobs) - len(possible)
-        self.progress = SweepProgress(points - len(self._open), points, failed, len(jobs), broken=failed)
+        self.progress = SweepProgress(
+            points - len(self._open), points, failed, len(jobs), broken=failed, workers=workers
+        )
 
     def add(self, job: Job, result: Result, workers_lost: int) -> None:
         """Count a run."""
         self.calls.update(result.computed)
         self._open[job.point.number] -= 1
-        if job.key in self._begun:
-            self._others += 1
-            self._other_s += result.real_s
-        else:
-            self._begun.add(job.key)
-            self._first_s += result.real_s
+        self._begun.add(job.key)
+        self._real_s[result.trained].append(result.real_s)
         before, status = self.progress, result.row["status"]
         self.progress = replace(
             before,
@@ -79,8 +79,9 @@ class Tally:
 
     def _left_s(self, runs: int) -> float:
         firsts = self._keys - len(self._begun)
-        first_s = self._first_s / len(self._begun)
-        other_s = self._other_s / self._others if self._others else 0.0
+        shared, trained = self._real_s[False], self._real_s[True]
+        other_s = fmean(shared) if shared else 0.0
+        first_s = fmean(trained) if trained else other_s
         return (firsts * first_s + (runs - firsts) * other_s) / self._workers
 
     def counts(self) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session
 from sflsim.workers.backends import Tell
 
-UNTRAINED = {"initial", "evaluate"}  # calls that are no training
-
 
 @dataclass(frozen=True)
 class Result:
@@ -24,11 +22,8 @@ class Result:
     row: dict[str, Any]
     computed: dict[str, int] = field(default_factory=dict)
     real_s: float = 0.0
-
-    @property
-    def trained(self) -> bool:
-        """Whether anything was trained for it; otherwise everything it needs was in the store."""
-        return bool(set(self.computed) - UNTRAINED)
+    trained: bool = False
+    """Whether anything was trained for it; otherwise everything it needs was in the store."""
 
 
 class SweepRunner:
@@ -51,7 +46,7 @@ class SweepRunner:
             return failed(scenario, variant, seed, _text(error))
         if outcome.status == "interrupted":
             raise KeyboardInterrupt
-        return Result(_row(scenario, variant, outcome), outcome.computed, outcome.real_s)
+        return Result(_row(scenario, variant, outcome), outcome.computed, outcome.real_s, outcome.trained)
 
     def close(self) -> None:
         """Close the store on disk."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sflsim.errors import SflsimError
-from sflsim.formatting import bytes_text
+from sflsim.formatting import bytes_text, counted
 from sflsim.learning.graph.disk_store import DiskStore, default_folder
 
 
@@ -20,7 +20,8 @@ def format_cache(folder: Path | None) -> list[str]:
     return [
         str(place),
         f"  size     {bytes_text(found.bytes)} of {bytes_text(store.limit_bytes)}",
-        f"  entries  {found.numbers + found.weights:,}: {found.numbers:,} numbers, {found.weights:,} weights",
+        f"  entries  {found.numbers + found.weights:,}: {counted(found.numbers, 'number')}, "
+        f"{found.weights:,} weights",
         f"  hits     {found.hits:,} of {found.hits + found.misses:,} questions",
     ]
 
@@ -39,4 +40,4 @@ def prune_cache(folder: Path | None, size_bytes: float | None, age_s: float | No
     store = DiskStore(place)
     entries, gone_bytes = store.prune(size_bytes, age_s)
     store.close()
-    return f"{place}: removed {entries:,} entries, {bytes_text(gone_bytes)}"
+    return f"{place}: removed {entries:,} {'entry' if entries == 1 else 'entries'}, {bytes_text(gone_bytes)}"

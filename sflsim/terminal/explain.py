@@ -10,12 +10,41 @@ from rich.table import Table
 
 from sflsim.errors import SflsimError
 from sflsim.explainer.explain import Explanation
-from sflsim.formatting import NONE, number_text, seconds_text
-from sflsim.terminal.tables import add_columns, new_table
+from sflsim.formatting import NONE, counted, number_text, seconds_text
+from sflsim.terminal.tables import add_columns, add_rows, new_table
 
 SLOWEST = 5
 """Clients that are shown for each variant."""
+MOST_VARIANTS = 8
+"""Variants in the main finding, so that it fits on a screen of 24 lines."""
 TABLES = ("shares", "slowest", "what_if")
+
+
+def format_finding(found: Explanation) -> Iterator[str | Table]:
+    """Yield the main finding in less than a screen: what takes most of the time, and what would save most.
+
+    A variant has one row; where there is one variant, why that is so comes first.
+    """
+    if len(found.words) == 1:
+        yield from found.words.values()
+    with_gain = bool(len(found.what_if))
+    table = new_table()
+    add_columns(table, ["variant", "most of the time"], [], overflow="fold")
+    if with_gain:
+        add_columns(table, ["what would help most"], ["saved"], overflow="fold")
+    for variant in list(found.words)[:MOST_VARIANTS]:
+        most = found.shares[found.shares["variant"] == variant].iloc[0]
+        cells = [variant, f"{100 * most['share']:.0f} % {most['activity']}, {most['where']}"]
+        if with_gain:
+            gains = found.what_if[found.what_if["variant"] == variant]
+            best = gains.iloc[0] if len(gains) and gains["gain"].iloc[0] > 0 else None
+            cells += [NONE, NONE] if best is None else [str(best["change"]), _percent(best["gain"])]
+        add_rows(table, [cells])
+    yield table
+    left_out = len(found.words) - MOST_VARIANTS
+    yield "All reasons, tables and changes: --all. One variant: --variant. As data: --csv." + (
+        f" {counted(left_out, 'variant')} more: --all." if left_out > 0 else ""
+    )
 
 
 def format_explanation(found: Explanation) -> Iterator[str | Table]:

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from sflsim.diagnostics.memory import Memory
-from sflsim.formatting import bytes_text
+from sflsim.formatting import bytes_text, counted
 from sflsim.terminal.tables import add_columns, new_table
 
 SHORT = {
@@ -69,8 +69,10 @@ def _served(row: pd.Series, server_bytes: float | None) -> str:
 
 
 def _about_server(memory: Memory) -> str:
+    everybody = counted(memory.participants, "participant")
+    everybody = f"all {everybody}" if memory.participants > 1 else everybody
     words = (
-        f"server, all: its models while it serves all {memory.participants} participants of a round at once; "
+        f"server, all: its models while it serves {everybody} of a round at once; "
         "least: below it the scenario is refused, between the two participants wait. Gradients and "
         "optimizer state are not counted. "
     )

@@ -10,19 +10,22 @@ from rich.table import Table
 
 from sflsim.diagnostics.label_counts import label_counts
 from sflsim.errors import SflsimError
+from sflsim.formatting import counted
 from sflsim.report.labels import labels_figure
 from sflsim.report.style import save_png
 from sflsim.scenario.schema import Scenario
 
 
-def partition_table(scenario: Scenario, seed: int | None, picture: Path) -> Table:
-    """Write the picture of labels by client and return the table of its figures.
+def partition_table(scenario: Scenario, seed: int | None, picture: Path | None) -> Table:
+    """Return the table of a partition's figures; with a path, write the picture of labels by client there.
 
     Raises:
         SflsimError: the picture cannot be written.
     """
     counts = label_counts(scenario, seed)
     kinds = f"{scenario.workload.dataset.kind} partitioned by {scenario.workload.partition.kind}"
+    if picture is None:
+        return format_partition(counts, kinds)
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
         save_png(labels_figure(counts, kinds), picture)
@@ -45,7 +48,7 @@ def format_partition(counts: pd.DataFrame, title: str) -> Table:
     shown.add_row("samples", *_three(samples, "{:,.0f}"))
     shown.add_row("labels held", *_three((table > 0).sum(axis=1), "{:.0f}"))
     shown.add_row("distance from all together", *_three(distance, "{:.2f}"))
-    shown.caption = f"{len(table):,} clients, {table.sum():,} samples"
+    shown.caption = f"{counted(len(table), 'client')}, {counted(int(table.sum()), 'sample')}"
     return shown
 
 

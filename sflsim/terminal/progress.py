@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from sflsim.experiment.simulate import Progress
-from sflsim.formatting import seconds_text
+from sflsim.formatting import NONE, counted, seconds_text
 from sflsim.sweeps.sweep import SweepProgress
 
 LINE_EVERY_S = 5.0
@@ -45,12 +45,17 @@ def _bars(console: Console) -> Bars:
 def run_shown(console: Console) -> Iterator[Callable[[Progress], None]]:
     """Yield the progress callback of a run; it draws on `console` until the block ends."""
     shares: dict[tuple[str, int], float] = {}
+    cached: set[tuple[str, int]] = set()
 
     def left(step: Progress) -> str:
-        """Return the real time left, from the share of all work done so far."""
-        shares[step.variant, step.seed] = step.share
-        done = sum(shares.values()) / step.runs
-        return seconds_text(step.real_s * (1 - done) / done) if done > 0 else "?"
+        """Return the real time left, from the share of all work done so far; cached runs are no work."""
+        run = step.variant, step.seed
+        shares[run] = step.share
+        if step.cached:
+            cached.add(run)
+        done = sum(share for other, share in shares.items() if other not in cached)
+        left_s = step.real_s * (step.runs - len(cached) - done) / done if done else math.nan
+        return seconds_text(0.0 if step.runs_done == step.runs else left_s).replace(NONE, "?")
 
     if console.is_terminal:
         with _bars(console) as bars:
@@ -60,7 +65,8 @@ def run_shown(console: Console) -> Iterator[Callable[[Progress], None]]:
 
     def show(step: Progress) -> None:
         state = "" if step.status in ("running", "completed") else f" {step.status};"
-        about = f"[{step.runs_done}/{step.runs}] {step.variant} seed {step.seed}:{state}"
+        beside = f", {counted(step.workers, 'worker')}" if step.workers > 1 else ""
+        about = f"[{step.runs_done}/{step.runs}{beside}] {step.variant} seed {step.seed}:{state}"
         print_line(f"{about} {_run_facts(step)}; {left(step)} left", last=step.status != "running")
 
     yield show
@@ -77,7 +83,8 @@ def _run_bars(bars: Bars, left: Callable[[Progress], str]) -> Callable[[Progress
             tasks[key] = bars.add_task(f"{step.variant} seed {step.seed}", total=1.0, facts="")
         running = step.status == "running"
         bars.update(tasks[key], completed=step.share, facts=_run_facts(step), visible=running)
-        facts = f"{step.runs_done} of {step.runs} done, about {left(step)} left"
+        done = f"{step.runs_done} of {counted(step.runs, 'run')} done"
+        facts = f"{done}, {counted(step.workers, 'worker')}, about {left(step)} left"
         bars.update(whole, completed=step.runs_done / step.runs, facts=facts)
 
     return show
@@ -104,19 +111,22 @@ def sweep_shown(console: Console) -> Iterator[Callable[[SweepProgress], None]]:
 
 def _sweep_facts(step: SweepProgress) -> str:
     extra = f", {step.broken} broken" if step.broken else ""
-    extra += f", {step.workers_lost} workers lost" if step.workers_lost else ""
+    extra += f", {counted(step.workers_lost, 'worker')} lost" if step.workers_lost else ""
     left = "?" if math.isnan(step.left_s) else seconds_text(step.left_s)
     return (
-        f"{step.points_done} of {step.points} points, {step.runs_done} of {step.runs} runs; "
+        f"{step.points_done} of {counted(step.points, 'point')}, {step.runs_done} of "
+        f"{counted(step.runs, 'run')}, {counted(step.workers, 'worker')}; "
         f"{step.trainings} trained, {step.shared} shared{extra}; about {left} left"
     )
 
 
 @contextmanager
-def plan_shown(console: Console) -> Iterator[Callable[[str], None]]:
-    """Yield the progress callback of a plan."""
+def words_shown(console: Console, first: str) -> Iterator[Callable[[object], None]]:
+    """Yield the progress callback of a plan, or of an explanation; what it does `first` is shown at once."""
     if console.is_terminal:
-        with console.status("planning") as status:
-            yield lambda text: status.update(Text(text))
+        with console.status(Text(first)) as status:
+            yield lambda step: status.update(Text(str(step)))
         return
-    yield _Lines(console)
+    console.print(first)
+    print_line = _Lines(console)
+    yield lambda step: print_line(str(step))

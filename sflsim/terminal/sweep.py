@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.formatting import NONE, byte_unit, in_one_unit, target_text, time_unit
+from sflsim.formatting import NONE, byte_unit, counted, in_one_unit, target_text, time_unit
 from sflsim.sweeps.sweep import Sweep
 from sflsim.terminal.tables import add_rows, new_table, over_lines
 
@@ -66,11 +66,14 @@ def _caption(sweep: Sweep, rows: int) -> str:
     if len(broken):
         first = broken.iloc[0]
         why = first["error"] or f"{first['status']} {first['reason']}"
-        lines.append(f"{len(broken)} of {len(sweep.table)} runs broken, first point {first['point']}: {why}")
+        lines.append(
+            f"{len(broken)} of {counted(len(sweep.table), 'run')} broken, first point {first['point']}: {why}"
+        )
     if rows > ROWS_SHOWN:
         lines.append(f"The first {ROWS_SHOWN} of {rows} rows; all are in sweep.csv.")
     done = sweep.manifest
     lines.append(
-        f"{done['points']} points, {done['runs']} runs: {done['trainings']} trained, {done['shared']} shared."
+        f"{counted(done['points'], 'point')}, {counted(done['runs'], 'run')}: "
+        f"{done['trainings']} trained, {done['shared']} shared."
     )
     return "\n".join(lines)

@@ -48,6 +48,7 @@ PLAN = {
 TEXTS: dict[str, tuple[dict[str, Any], str]] = {
     "summary": ({"seeds": [0, 1]}, "run {file} --timing-only --workers 1 --out {out}"),
     "explain": ({}, "run {file} --timing-only --workers 1 --out {out}\nexplain {out}"),
+    "explain_all": ({}, "run {file} --timing-only --workers 1 --out {out}\nexplain {out} --all"),
     "memory": ({"server": SERVER}, "memory {file}"),
     "sweep": ({"sweep": {"server.slots": [1, 2]}}, "sweep {file} --timing-only --workers 1 --out {out}"),
     "plan": ({"plan": PLAN}, "plan {file} --no-cache --out {out}"),

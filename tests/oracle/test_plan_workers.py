@@ -16,6 +16,7 @@ from planned import MU_SPLITFED, SPLITFED_V1, planned
 import sflsim
 from sflsim.planner import workers
 from sflsim.planner.plan import Plan, plan
+from sflsim.planner.progress import PlanProgress
 from sflsim.planner.trainings import train
 from sflsim.workers.backends import Event, Runner, Task
 from sflsim.workers.pool import ignore
@@ -92,12 +93,13 @@ def test_what_is_done_ahead_changes_nothing(
 def test_processes_make_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes, which are gone afterwards; progress counts what is done, and of how much."""
     monkeypatch.setattr(workers, "WORTH_S", 0.0)
-    lines: list[str] = []
-    several = plan(scenario(), workers=2, progress=lines.append)
+    steps: list[PlanProgress] = []
+    several = plan(scenario(), workers=2, progress=steps.append)
     assert whole(several, tmp_path / "several") == whole(plan(scenario()), tmp_path / "alone")
-    assert [line for line in lines if line.startswith("timed 6 / 6")]
-    assert any(line.startswith("training 1 / ") and " at most: " in line for line in lines)
-    assert any(line.startswith("timed under other assumptions 1 / ") for line in lines)
+    told = {(step.doing, step.done) for step in steps}
+    assert {("points timed", 6), ("trainings, at most", 1), ("timed under other assumptions", 1)} <= told
+    assert {step.total for step in steps if step.doing == "points timed"} == {6}
+    assert all(step.done <= step.total and step.workers == 2 for step in steps)
     assert not multiprocessing.active_children()
 
 

@@ -32,6 +32,7 @@ from sflsim.errors import SflsimError
 from sflsim.fields import FieldFormat, Quantity
 from sflsim.fleet.distributions.amounts import Amount, allowed_in
 from sflsim.mistakes import mistake, mistakes
+from sflsim.units import ADD_THE_UNIT
 
 Draws = npt.NDArray[np.float64]
 
@@ -81,12 +82,19 @@ class DistributionConfig(BaseModel):
         needed, amounts = self.needed_unit(), self.amounts()
         unit = self.unit if needed is None else needed
         allowed = allowed_in(unit, positive=needed not in (None, "s"))
-        reason = "differs in unit from the others" if needed is None else "is in another unit of measure"
-        wrong = {key: reason for key, amount in amounts.items() if amount.unit != unit}
+        differs = "differs in unit from the others" if needed is None else "is in another unit of measure"
+        wrong = {
+            key: differs if amount.unit else "is a bare number"
+            for key, amount in amounts.items()
+            if amount.unit != unit
+        }
         if not wrong and needed not in (None, "s") and self.can_be_zero:
             wrong = {key: "must be above zero" for key, amount in amounts.items() if not amount}
         if wrong:
-            raise mistakes(((key,), mistake(wrong[key], amounts[key].found, allowed)) for key in wrong)
+            raise mistakes(
+                ((key,), mistake(why, amounts[key].found, allowed, "" if amounts[key].unit else ADD_THE_UNIT))
+                for key, why in wrong.items()
+            )
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:

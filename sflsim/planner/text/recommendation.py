@@ -91,10 +91,11 @@ def _recommended(evaluator: Evaluator, selection: Selection) -> list[str]:
     named = dict.fromkeys([*minimised, OBJECTIVES["time"]])
     what = "Its rounds take" if target is None else f"To {target_text(target)} accuracy it takes"
     seeds = f"means over {len(evaluator.seeds)} seeds" if len(evaluator.seeds) > 1 else "one seed"
+    rounds = mean_text(estimate.facts["rounds"])
     lines = [
         f"Recommended: {point.label}",
         f"  {what} {amounts(estimate.facts, named, evaluator.plan.prices.currency)}, "
-        f"in {mean_text(estimate.facts['rounds'])} rounds ({seeds}).",
+        f"in {rounds} {'round' if rounds == '1' else 'rounds'} ({seeds}).",
     ]
     if len(selection.pareto) == 1:
         return [*lines, "  No other feasible point is better in anything that counts."]

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support import data, read
+from support import data, read, whole
 from typer.testing import CliRunner, Result
 
 import sflsim
 from sflsim.cli import app
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
+from sflsim.explainer.explain import ExplainProgress
 
 VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": "adaptive"}]
 
@@ -36,7 +37,7 @@ def folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_prints_words_and_tables(folder: Path, run: Run) -> None:
     """For every variant; a change that also changes what is learned is marked (its text: tests/golden)."""
-    result = call("explain", folder)
+    result = call("explain", folder, "--all")
     assert result.exit_code == 0, result.output
     shown, found = " ".join(result.stdout.split()), sflsim.explain(run)
     for words in found.words.values():
@@ -45,6 +46,39 @@ def test_it_prints_words_and_tables(folder: Path, run: Run) -> None:
     assert "uplink of group slow twice as fast" in set(changed)
     for change in changed:
         assert f"{change} *" in shown
+
+
+@pytest.mark.parametrize("options", [[], ["--variant", "splitfed-v1"], ["--no-what-if"]])
+def test_the_main_finding_fits_on_a_screen(options: list[str], folder: Path, run: Run) -> None:
+    """What takes most of the time of each variant, and what would save most; in less than 24 lines of 80."""
+    arguments = ["explain", str(folder), *options]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.output
+    assert sum(1 + len(line) // 80 for line in result.stdout.splitlines()) < 24
+    found = sflsim.explain(run)
+    for variant in found.words if not options else ["splitfed-v1"]:
+        most = found.shares[found.shares["variant"] == variant].iloc[0]
+        best = found.what_if[found.what_if["variant"] == variant].iloc[0]
+        assert f"{100 * most['share']:.0f} % {most['activity']}" in result.stdout
+        assert (f"{100 * best['gain']:.1f} %" in result.stdout) == ("--no-what-if" not in options)
+
+
+def test_many_variants_still_fit(tmp_path: Path) -> None:
+    many = [{"algorithm": "mu-splitfed", "tau": list(range(1, 31))}]
+    result = simulate(read(data(variants=many)), timing_only=True)
+    place = result.save(tmp_path / "many", plots=False)
+    shown = CliRunner().invoke(app, ["explain", str(place), "--no-what-if"], env={"COLUMNS": "80"})
+    assert len(shown.stdout.splitlines()) < 24
+    assert "22 variants more" in shown.stdout
+
+
+def test_progress_comes_at_once_and_counts(folder: Path, run: Run) -> None:
+    """Before anything is read; then each change of each variant, up to all of them."""
+    assert call("explain", folder, "--no-what-if").stderr.startswith(f"reading {folder}")
+    steps: list[ExplainProgress] = []
+    sflsim.explain(run, progress=steps.append)
+    assert [step.done for step in steps] == list(range(1, steps[0].total + 1))
+    assert {step.variant for step in steps} == set(run.runs["variant"])
 
 
 def test_one_variant_without_simulating(folder: Path) -> None:
@@ -114,3 +148,28 @@ def test_trace_of_some_rounds(folder: Path, tmp_path: Path) -> None:
     for wrong in ("5-2", "a", "", "-3", "1-2-3"):
         result = call("trace", folder, f"--rounds={wrong}")
         assert (result.exit_code, "--rounds: found" in result.stderr) == (2, True)
+
+
+def test_trace_of_a_window(folder: Path, run: Run, tmp_path: Path) -> None:
+    """What lies in it in part, a message with its latency; how large it gets is told before."""
+    result = call("trace", folder, "--since", "10 s", "--until", "12 s", "--out", tmp_path / "t.json")
+    assert result.exit_code == 0, result.output
+    assert "writing about" in result.stderr
+    slices = [one for one in json.loads((tmp_path / "t.json").read_text())["traceEvents"] if one["ph"] == "X"]
+    spans = whole(run.spans)
+    inside = spans[(spans["end_s"] >= 10) & (spans["start_s"] <= 12)]
+    messages = inside["activity"].isin(["uplink", "downlink"])
+    assert 0 < len(inside) < len(spans)
+    assert len(slices) == len(inside) + messages.sum()
+    result = call("trace", folder, "--since", "2 h", "--out", tmp_path / "none.json")
+    assert (result.exit_code, "--since" in result.stderr) == (2, True)
+    assert not (tmp_path / "none.json").exists()
+    result = call("trace", folder, "--since", "10", "--out", tmp_path / "none.json")
+    assert (result.exit_code, "2 s" in result.stderr) == (2, True)
+
+
+def test_the_size_of_a_trace_is_told_about_right(tmp_path: Path) -> None:
+    told: list[int] = []
+    run = simulate(read(data(variants=VARIANTS, stop={"rounds": 50})), timing_only=True)
+    path = run.trace(tmp_path / "t.json", tell_bytes=told.append)
+    assert told == [pytest.approx(path.stat().st_size, rel=0.3)]
