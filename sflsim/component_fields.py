@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, GetJsonSchemaHandler, ValidationInfo
+from pydantic import BaseModel, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 
-from sflsim.errors import did_you_mean
+from sflsim.errors import SflsimError, did_you_mean
 from sflsim.fields import FieldFormat
+from sflsim.foreign import words
 from sflsim.mistakes import mistakes, wrong_value
 from sflsim.registry import config_of, offered
 from sflsim.trust import UNTRUSTED, trusted
@@ -55,7 +56,13 @@ class OneOf(FieldFormat):
                 remedy = f"the installed {offered()[name].value.partition(':')[0]} offers it: {UNTRUSTED}"
             error = wrong_value("nothing" if name is None else repr(name), ", ".join(configs), remedy)
             raise mistakes([(where, error)])
-        return configs[name].model_validate({self.tag: name, **rest}, context=info and info.context)
+        try:
+            return configs[name].model_validate({self.tag: name, **rest}, context=info and info.context)
+        except (ValidationError, SflsimError):
+            raise
+        except Exception as error:  # a plug-in's own validator
+            text = f"{name}, whose settings fail: {words(error, configs[name])}"
+            raise wrong_value(text, f"settings that {name} takes") from error
 
     def _allowed(self, configs: Iterable[str]) -> str:
         return f"one of {', '.join(configs)}, or a mapping with the key '{self.tag}'"

@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from math import ulp
+from traceback import walk_tb
 from typing import Any
 
 from simpy import Environment, Event, Interrupt, Process
@@ -36,6 +37,7 @@ __all__ = [
     "Timeout",
     "call_in",
     "delay_to",
+    "own_errors",
     "rare_garbage_collection",
 ]
 
@@ -70,6 +72,19 @@ def rare_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise what a process raised also where SimPy fails to make it anew from its arguments."""
+    try:
+        yield
+    except TypeError as error:
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        event = frame.f_locals.get("event")
+        if isinstance(event, Event) and event.triggered and not event.ok:
+            raise event.value from None
+        raise
 
 
 class Activity(Event):

@@ -18,19 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sflsim.errors import refused
+from sflsim.foreign import foreign
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.data.base import Data
 from sflsim.learning.graph.fingerprint import of_behaviour, of_machine, of_network, of_tensors
-from sflsim.learning.models.base import is_users
+from sflsim.learning.models.base import is_users, kind_of
 from sflsim.learning.network.adapters import adapted
 from sflsim.learning.network.as_written import check_as_written
 from sflsim.learning.network.initial import initialised
 from sflsim.learning.network.modes import Training
-from sflsim.learning.network.observation import SAMPLES
+from sflsim.learning.network.observation import SAMPLES, gradients_by
 from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.zeroth_order import Direction, Directions
 from sflsim.streams import generator, seed_of
 
+TRAINED = "a model that can be trained on the batches of this workload"
 STACKED_NUMBERS = 1 << 24
 """On a CPU, participants are stacked while their parameters together stay below this many numbers."""
 STACKED_PIXELS = 64
@@ -198,21 +201,46 @@ def build_blocks(
         return built(model, sample_shape, classes, cut)
 
 
-def _probe(model: Any, sample_shape: tuple[int, ...]) -> Tensor:
+def probe(model: Any, sample_shape: tuple[int, ...], samples: int) -> Tensor:
     """Return a few samples to try a network on: numbers, or token ids and masks."""
     source = torch.Generator().manual_seed(0)
     words = getattr(model, "vocabulary", None)
     if words is None:
-        return torch.randn(SAMPLES, *sample_shape, generator=source)
-    ids = torch.randint(0, words, (SAMPLES, *sample_shape), generator=source)
+        return torch.randn(samples, *sample_shape, generator=source)
+    ids = torch.randint(0, words, (samples, *sample_shape), generator=source)
     ids[:, 1] = 1
     return ids
 
 
 def built(model: Any, sample_shape: tuple[int, ...], classes: int, cut: int) -> list[tuple[str, nn.Module]]:
-    """Return the blocks of a model with its given weights, under its adapters if it has any."""
-    blocks: list[tuple[str, nn.Module]] = initialised(model.build(sample_shape, classes), model)
-    if is_users(model) and not torch.empty(0).is_meta:
-        check_as_written(blocks, _probe(model, sample_shape))
-    adapters = getattr(model, "adapters", None)
-    return blocks if adapters is None else adapted(blocks, adapters, cut, getattr(model, "trained_head", ""))
+    """Return the blocks of a model with its given weights, under its adapters if it has any.
+
+    Raises:
+        ScenarioError: it cannot be built, whatever its code or its library says.
+    """
+    name, allowed = kind_of(model), f"a model that can be built for samples {sample_shape}"
+    with foreign("workload.model", name, allowed, own=model):
+        blocks: list[tuple[str, nn.Module]] = initialised(model.build(sample_shape, classes), model)
+        if is_users(model) and not torch.empty(0).is_meta:
+            check_as_written(blocks, probe(model, sample_shape, SAMPLES))
+        adapters = getattr(model, "adapters", None)
+        if adapters is None:
+            return blocks
+        return adapted(blocks, adapters, cut, getattr(model, "trained_head", ""))
+
+
+def check_trains(model: Any, blocks: Sequence[tuple[str, nn.Module]], x: Tensor, classes: int) -> None:
+    """Try one pass in training, forward and backward, on samples x [B, ...]; the blocks stay as they are.
+
+    Raises:
+        ScenarioError: it fails, or gives no [B, K] numbers.
+    """
+    with foreign("workload.model", f"a batch of {len(x)} through {kind_of(model)}", TRAINED, own=model):
+        part = Part(blocks)
+        leaves = part.leaves(part.initial()[None].clone())
+        out = part.apply(leaves, x, Training(0, [[()]]))
+        if tuple(out.shape) == (len(x), classes):
+            gradients_by(out, {str(place): one for place, one in enumerate(part.parameters(leaves))})
+            return
+    found = f"an output of shape {tuple(out.shape)} for {len(x)} samples"
+    raise refused("workload.model", found, f"({len(x)}, {classes}): a number for each class")

@@ -19,8 +19,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from sflsim.foreign import is_installed
 from sflsim.learning.stamps import stamp_of
-from sflsim.learning.user_imports import COVERED, file_of, files_of, folder_of, imports_in, is_installed
+from sflsim.learning.user_imports import COVERED, file_of, files_of, folder_of, imports_in
 
 STARTED_NS = time.time_ns()
 CLOCK_STEP_NS = 20_000_000

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ast
 import sys
-import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from sflsim.foreign import is_installed
 from sflsim.learning.stamps import stamp_of
 
 COVERED = ("sflsim", "torch", "pydantic")
@@ -118,11 +118,3 @@ def _along(root: Path, package: list[str], parts: list[str]) -> list[tuple[str, 
             if file.is_file():
                 found.append((str(file), dotted))
     return found
-
-
-def is_installed(file: str) -> bool:
-    """Tell whether a file is of an installed package or of Python itself."""
-    path = Path(file)
-    return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(
-        sysconfig.get_path("stdlib")
-    )

@@ -19,15 +19,17 @@ from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError, refused
 from sflsim.fleet.population import build_fleet
 from sflsim.fleet.sampling import fleet_availability
+from sflsim.foreign import foreign
 from sflsim.learning.data.digits import Digits
 from sflsim.learning.graph.disk_store import LIMIT_BYTES, DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.learning.graph.timing_only import NullLearner
-from sflsim.learning.models.base import is_users
+from sflsim.learning.models.base import kind_of, trains_all
 from sflsim.rows import Evaluation
 from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
 from sflsim.scenario.schema import Scenario
+from sflsim.session.blame import blaming, check_data, check_shards
 from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
@@ -100,55 +102,67 @@ class Session:
         problems: list[Problem] = []
         for index in range(len(self.scenario.variants)):
             try:
-                self.requirements.check(index)
+                with blaming(self.scenario, index):
+                    self.requirements.check(index)
             except ScenarioError as error:
                 problems += [_below(problem, f"variants[{index}]") for problem in error.problems]
         problems = problems or cut_apart(self.scenario, TO_RUN)
         if not problems and not self.options.timing_only:
             try:
-                self.scenario.workload.check_vocabulary()
-                self._check_model()
-                for seed in self.scenario.seeds:
-                    self.shards(seed)
+                with blaming(self.scenario):
+                    self.scenario.workload.check_vocabulary()
+                    self.cache.get(("model", self._dataset_key, self._model_key), self._check_model)
+                    for seed in self.scenario.seeds:
+                        self.shards(seed)
             except ScenarioError as error:
                 problems += error.problems
         if problems:
             raise self.scenario.located(ScenarioError(list(dict.fromkeys(problems))))
 
     def _check_model(self) -> None:
-        """Build a user's own network, so that it is refused here and not in the first round."""
-        if is_users(self.scenario.workload.model):
-            self._build_model()
+        """Build the network and try a pass in training, so that it is refused here and not in a round.
 
-    def _build_model(self) -> None:
-        from sflsim.learning.task import build_blocks
+        One that takes samples of any shape, and that nobody has changed, needs no trial, nor torch.
+        """
+        workload, seed = self.scenario.workload, self.scenario.seeds[0]
+        model, dataset = workload.model, workload.dataset
+        if trains_all(model) and model.takes_any_shape and model.weights is None:
+            return
+        from sflsim.learning.task import build_blocks, check_trains, probe
 
-        dataset, seed = self.scenario.workload.dataset, self.scenario.seeds[0]
-        build_blocks(self.scenario.workload.model, dataset.sample_shape, dataset.classes, seed)
+        blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
+        samples = min(workload.batch_size, 2)  # batch norm takes no batch of one
+        check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
 
     def check_files(self) -> None:
-        """Read what a run would read before it trains: every sample, and initial weights.
+        """Read what a run would read before it trains: every sample.
 
         Raises:
-            ScenarioError: with file and line; e.g. a sample is damaged, or the weights are another model's.
+            ScenarioError: with file and line; e.g. a sample is damaged.
         """
-        workload = self.scenario.workload
         try:
-            if not isinstance(workload.dataset, Digits):  # they come with sflsim
-                self.data()
-            if getattr(workload.model, "weights", None) is not None:
-                self._build_model()
+            with blaming(self.scenario):
+                if not isinstance(self.scenario.workload.dataset, Digits):  # they come with sflsim
+                    self.data()
         except ScenarioError as error:
             raise self.scenario.located(error) from error
 
     def run(self, index: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
-        """Simulate variant `index` under `seed`; an interrupt keeps the results so far."""
+        """Simulate variant `index` under `seed`; an interrupt keeps the results so far.
+
+        Raises:
+            ScenarioError: with file and line; e.g. a sample is damaged, or a user's code fails.
+        """
+        try:
+            with blaming(self.scenario, index):
+                return self._run(index, seed, on_evaluation)
+        except ScenarioError as error:
+            raise self.scenario.located(error) from error
+
+    def _run(self, index: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
         config, requirements = self.scenario.variants[index], self.requirements
         algorithm = requirements.algorithm(index)
-        try:
-            sim = self._simulation(index, seed, algorithm, on_evaluation)
-        except ScenarioError as error:  # e.g. in the data
-            raise self.scenario.located(error) from error
+        sim = self._simulation(index, seed, algorithm, on_evaluation)
         outcome = Outcome(config.name, seed, left_out="; ".join(requirements.left_out(index)))
         outcome.server_memory_bytes = algorithm.server_peak_bytes(*requirements.served(index))
         read_before = self.disk.reads if self.disk is not None else 0
@@ -158,8 +172,6 @@ class Session:
             with rare_garbage_collection() if self.options.timing_only else nullcontext():
                 sim.run(algorithm)
             outcome.status, outcome.reason = sim.status, sim.reason
-        except ScenarioError as error:
-            raise self.scenario.located(error) from error
         except Diverged as error:
             outcome.status, outcome.reason = "diverged", f"in round {error.round}; {algorithm.when_diverged}"
         except KeyboardInterrupt:
@@ -211,7 +223,10 @@ class Session:
         def load() -> Data:
             import torch
 
-            data: Data = self.scenario.workload.dataset.load().to(torch.device(self.options.device))
+            dataset = self.scenario.workload.dataset
+            with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
+                data: Data = dataset.load().to(torch.device(self.options.device))
+            check_data(data, dataset)
             return data
 
         return self.cache.get(("data", self._dataset_key, self.options.device), load)
@@ -221,10 +236,14 @@ class Session:
         workload = self.scenario.workload
 
         def partition() -> list[Any]:
-            values = self.cache.get(("labels", self._dataset_key), workload.dataset.training_labels)
-            if (by := getattr(workload.partition, "by", None)) is not None:
-                values = _column(workload.dataset, by)
-            shards: list[Any] = workload.partition.partition(values, self.scenario.fleet.clients, seed)
+            dataset, way, clients = workload.dataset, workload.partition, self.scenario.fleet.clients
+            with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
+                values = self.cache.get(("labels", self._dataset_key), dataset.training_labels)
+            if (by := getattr(way, "by", None)) is not None:
+                values = _column(dataset, by)
+            with foreign("workload.partition", kind_of(way), "a partition of these samples", own=way):
+                shards: list[Any] = list(way.partition(values, clients, seed))
+            check_shards(shards, len(values), clients, kind_of(way))
             return shards
 
         return self.cache.get(("shards", self._dataset_key, self._partition_key, seed), partition)

@@ -13,7 +13,7 @@ from typing import Protocol as Port
 
 from sflsim.clock.agenda import STOP
 from sflsim.clock.client import Client
-from sflsim.clock.engine import Event, call_in, delay_to
+from sflsim.clock.engine import Event, call_in, delay_to, own_errors
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, refused
 from sflsim.fleet.instants import slack_s
@@ -153,10 +153,11 @@ class Simulation(TimePlane):
         env.process(algorithm.protocol(self))
         if rules.stop_time_s is not None:
             self.agenda.at(rules.stop_time_s, STOP).callbacks.append(self._stop_by_time)
-        if rules.every_s is None:
-            env.run(until=self._stop)
-        else:
-            self._run_evaluating(rules.every_s)
+        with own_errors():
+            if rules.every_s is None:
+                env.run(until=self._stop)
+            else:
+                self._run_evaluating(rules.every_s)
         last = self.evaluations[-1] if self.evaluations else None
         if last is None or (last.time_s, last.round) != (env.now, self.round):
             self._evaluate()

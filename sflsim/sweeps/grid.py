@@ -19,7 +19,7 @@ from sflsim.scenario.overrides import Override, read_path
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.sweep_block import Over, sweep_problems
 from sflsim.scenario.translate import path_of
-from sflsim.session import Options, Session
+from sflsim.session import Options, Session, SessionCache
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def points(scenario: Scenario, over: Over, options: Options) -> list[Point]:
     _refuse_same_field(scenario, over)
     _refuse_fixed_costs(scenario, over)
     checked: dict[str, tuple[Problem, ...]] = {}
-    grid = []
+    grid, cache = [], SessionCache()
     for number, values in enumerate(product(*over.values())):
         point = _point(scenario, number, dict(zip(over, values, strict=True)))
         if not point.problems:
-            point = replace(point, problems=_checked(point.scenario, options, checked))
+            point = replace(point, problems=_checked(point.scenario, options, checked, cache))
         grid.append(point)
     _refuse_hopeless(scenario, over, grid)
     return grid
@@ -101,7 +101,7 @@ def _override(path: str, value: Any) -> Override:
 
 
 def _checked(
-    scenario: Scenario, options: Options, known: dict[str, tuple[Problem, ...]]
+    scenario: Scenario, options: Options, known: dict[str, tuple[Problem, ...]], cache: SessionCache
 ) -> tuple[Problem, ...]:
     """Return what model, data and fleet refuse; checked once for all points that differ only in times."""
     fleet = scenario.fleet
@@ -112,7 +112,7 @@ def _checked(
     )  # fmt: skip
     if (key := repr(parts)) not in known:
         try:
-            Session(scenario, options).check()
+            Session(scenario, options, cache=cache).check()
             known[key] = ()
         except ScenarioError as error:
             known[key] = error.problems

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from sflsim.errors import refused
+from sflsim.foreign import foreign, words
 from sflsim.learning.data.base import Data
 from sflsim.learning.data.hub import hub_tables, reachable
 from sflsim.learning.data.images import hashed
@@ -69,7 +70,8 @@ def tokens(texts: Texts, tokenizer: Any, length: int) -> npt.NDArray[np.int64]:
     columns = (
         [list(texts)] if isinstance(texts[0], str) else [list(column) for column in zip(*texts, strict=True)]
     )
-    found = tokenizer(*columns, truncation=True, max_length=length, padding=False)["input_ids"]
+    with foreign("workload.dataset.tokenizer", "it", f"a {TOKENIZER}"):
+        found = tokenizer(*columns, truncation=True, max_length=length, padding=False)["input_ids"]
     candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     padding = next(number for number in candidates if number is not None)
     packed = np.zeros((len(found), 2, length), np.int64)
@@ -82,7 +84,9 @@ def tokens(texts: Texts, tokenizer: Any, length: int) -> npt.NDArray[np.int64]:
 
 def vocabulary_of(name: str | None) -> int:
     """Return how many tokens a tokenizer tells apart."""
-    return 1 + int(max(load_tokenizer(name).get_vocab().values()))
+    tokenizer = load_tokenizer(name)
+    with foreign("workload.dataset.tokenizer", repr(name), f"a {TOKENIZER}"):
+        return 1 + int(max(tokenizer.get_vocab().values()))
 
 
 def load_tokenizer(name: str | None) -> Any:
@@ -113,9 +117,10 @@ def _tokenizer(name: str, changed: str) -> Any:
             return library.PreTrainedTokenizerFast(tokenizer_file=str(file))
         is_local = path.exists() or not reachable()
         return library.AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=is_local)
-    except Exception as error:  # each kind of file, the hub and the network have their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        found = f"{name!r}, from which none can be read ({reason})"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # each kind of file, the hub and the network have their own, Rust panics
+        found = f"{name!r}, from which none can be read ({words(error)})"
         page = name if "/" in name else "... (the model's page)"
         remedy = (
             f"download tokenizer.json and tokenizer_config.json from https://huggingface.co/{page} into a "

@@ -28,6 +28,8 @@ class ModelConfig(BaseModel):
 
     without_constants: ClassVar[bool] = False
     """Whether its layers are known to hold parameters and running statistics only."""
+    takes_any_shape: ClassVar[bool] = False
+    """Whether it can be built for samples of numbers of any shape."""
     unnamed_blocks: ClassVar[tuple[str, ...]] = ()
     """Blocks whose names do not stand before those of their parameters."""
 
@@ -44,6 +46,11 @@ def is_users(model: object) -> bool:
     return (
         getattr(model, "kind", "") == "torch-module" or type(model).__module__.partition(".")[0] != "sflsim"
     )
+
+
+def kind_of(model: object) -> str:
+    """Return the word that names a model."""
+    return str(getattr(model, "kind", type(model).__name__))
 
 
 def trains_all(model: object) -> bool:

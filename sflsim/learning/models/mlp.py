@@ -19,6 +19,7 @@ class MLP(ModelConfig):
     """Blocks hidden-1 ... hidden-n (linear, ReLU) and output (linear); cuts 1 to n."""
 
     without_constants: ClassVar[bool] = True
+    takes_any_shape: ClassVar[bool] = True
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Width, ...] = Field(
         default=(64, 64), min_length=1, description="width of each hidden layer"

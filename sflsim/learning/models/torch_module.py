@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from sflsim.errors import Problem, ScenarioError, refused
+from sflsim.errors import ScenarioError, refused
+from sflsim.foreign import foreign
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits, unknown
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Blocks = list[tuple[str, "nn.Module"]]
 INSIDE = "build each layer and tensor inside the function, or inside __init__ of a module that it makes"
+PLACE = "workload.model.module"
 TRUSTED_CODE = "a model whose code is trusted"
 
 
@@ -107,19 +109,13 @@ class TorchModule(ModelConfig):
                 if getattr(module, "inplace", False) is True and type(module).__module__.startswith("torch."):
                     module.inplace = False  # type: ignore[assignment] # a block's input is not its own
         x = torch.zeros(2, *sample_shape, device="meta" if torch.empty(0).is_meta else "cpu")
-        try:
-            with torch.no_grad():
-                for name, block in blocks:
-                    x = block.eval()(x)
-                    if not isinstance(x, torch.Tensor):
-                        found = f"block {name}, which returns a {type(x).__name__}"
-                        raise self._problem(found, "one tensor for one tensor")
-        except ScenarioError:
-            raise
-        except Exception as error:
-            remedy = INSIDE if "meta" in str(error) else ""
-            found = f"{type(error).__name__}: {error}"
-            raise self._problem(found, f"samples {sample_shape}", remedy) from error
+        remedy = INSIDE if x.is_meta else ""
+        for name, block in blocks:
+            with torch.no_grad(), foreign(PLACE, f"block {name}", f"samples {sample_shape}", remedy):
+                x = block.eval()(x)
+            if not isinstance(x, torch.Tensor):
+                found = f"block {name}, which returns a {type(x).__name__}"
+                raise self._problem(found, "one tensor for one tensor")
         if tuple(x.shape) != (2, classes):
             raise self._problem(f"an output of shape {tuple(x.shape)} for 2 samples", f"(2, {classes})")
         return blocks
@@ -131,7 +127,7 @@ class TorchModule(ModelConfig):
             ScenarioError: there is none, or nobody trusts it.
         """
         if not self.trusted:
-            raise refused("workload.model.module", repr(self.module), TRUSTED_CODE, UNTRUSTED)
+            raise refused(PLACE, repr(self.module), TRUSTED_CODE, UNTRUSTED)
         return _function(self.module)
 
     def _made(self) -> Blocks:
@@ -140,13 +136,8 @@ class TorchModule(ModelConfig):
 
         function = self._function()
         self._refuse_arguments(function)
-        try:
+        with foreign(PLACE, self.module, "a function that takes 'arguments' and returns blocks"):
             made = function(**self.arguments)
-        except ScenarioError:
-            raise
-        except Exception as error:
-            found = f"{self.module} failed: {type(error).__name__}: {error}"
-            raise self._problem(found, "a function that takes 'arguments' and returns blocks") from error
         if isinstance(made, nn.Sequential):
             made = [(name, block) for name, block in made._modules.items() if block is not None]
         pairs = list(made.items()) if isinstance(made, Mapping) else made
@@ -166,7 +157,7 @@ class TorchModule(ModelConfig):
             raise ScenarioError([replace(one, path=f"{place}.{one.path}") for one in wrong])
 
     def _problem(self, found: str, allowed: str, remedy: str = "") -> ScenarioError:
-        return refused("workload.model.module", found, allowed, remedy)
+        return refused(PLACE, found, allowed, remedy)
 
 
 @lru_cache(maxsize=64)
@@ -207,15 +198,11 @@ def _function(place: str) -> Callable[..., Any]:
         ScenarioError: there is none.
     """
     module, _, name = place.rpartition(":")
-    try:
+    with foreign(PLACE, f"the import of {module}", "a module that can be imported"):
         found = imported(module)
-    except Exception as error:
-        text = f"{module} cannot be imported: {type(error).__name__}: {error}"
-        problem = Problem("workload.model.module", text, "a module that can be imported")
-        raise ScenarioError(problem) from error
     function = getattr(found, name, None)
     if not callable(function):
         allowed = ", ".join(key for key, one in vars(found).items() if callable(one) and key[:1] != "_")
-        raise refused("workload.model.module", f"no function {name!r} in {module}", allowed)
+        raise refused(PLACE, f"no function {name!r} in {module}", allowed)
     found_function: Callable[..., Any] = function
     return found_function

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sflsim.errors import refused
+from sflsim.foreign import failed, foreign
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.models.hugging_face import (
     base_model,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 HEAD = "head"
+MOST_LAYERS = 1000
+COMPUTED = (
+    "settings, and a length of texts, that the library computes; in a version that sflsim was tested with"
+)
 
 
 class Transformer(ModelConfig):
@@ -84,6 +89,8 @@ class Transformer(ModelConfig):
     def block_names(self) -> list[str]:
         """Return the names of the blocks in order."""
         layers = int(self._settings().num_hidden_layers)
+        if not 1 <= layers <= MOST_LAYERS:
+            raise refused("workload.model", f"{layers} layers", f"1 to {MOST_LAYERS}")
         return [f"layer-{number}" for number in range(1, layers + 1)] + [HEAD]
 
     @property
@@ -102,25 +109,26 @@ class Transformer(ModelConfig):
         import torch
         from torch import nn
 
+        from sflsim.learning.network.transformer_blocks import Unsupported
         from sflsim.learning.network.transformer_split import split_transformer
 
         settings = self._settings()
         is_text = not hasattr(settings, "image_size")
         self._fits(settings, sample_shape, is_text)
         meta = torch.empty(0).is_meta
-        base = base_model(settings) if meta or self.name is None else loaded(self.name, settings)
-        width = _width(settings)
-        score = nn.Linear(width, classes, bias=False)
-        if self.labels is not None and not meta:
-            assert self.name is not None
-            with torch.no_grad():
-                score.weight.copy_(label_rows(self.name, base, self.labels, classes))
-        try:
-            blocks = split_transformer(base.eval(), score, sample_shape, is_text)
-        except Exception as error:  # whatever another version of the library does
-            version = transformers_library().__version__
-            found = f"{settings.model_type} of transformers {version}, which cannot be cut: {error}"
-            raise refused("workload.model", found, "the version that sflsim was tested with") from error
+        version = transformers_library().__version__
+        text = f"{settings.model_type} of transformers {version} on samples {sample_shape}"
+        with foreign("workload.model", text, COMPUTED):
+            base = base_model(settings) if meta or self.name is None else loaded(self.name, settings)
+            score = nn.Linear(_width(settings), classes, bias=False)
+            if self.labels is not None and not meta:
+                assert self.name is not None
+                with torch.no_grad():
+                    score.weight.copy_(label_rows(self.name, base, self.labels, classes))
+            try:
+                blocks = split_transformer(base.eval(), score, sample_shape, is_text)
+            except Unsupported as error:  # by another version of the library, or settings nobody has tried
+                raise failed("workload.model", text, error, COMPUTED) from error
         return list(zip(self.block_names, blocks, strict=True))
 
     def _fits(self, settings: Any, sample_shape: tuple[int, ...], is_text: bool) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sflsim.errors import refused
+from sflsim.foreign import foreign
 
 SAMPLES = 4
 CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4, "equal_nan": True}
@@ -58,11 +59,8 @@ def observed(block: nn.Module, x: Tensor) -> list[Step]:
     hooks = [one.register_forward_pre_hook(lambda *_: entered.append(_generators())) for one in names]
     hooks += [one.register_forward_hook(leave) for one in names]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), foreign("workload.model", described("", "", block), FUNCTION):
             block(x)
-    except Exception as error:
-        found = f"{described('', '', block)}, which fails: {type(error).__name__}: {error}"
-        raise unfit(found, FUNCTION) from error
     finally:
         for hook in hooks:
             hook.remove()

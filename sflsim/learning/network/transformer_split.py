@@ -106,12 +106,12 @@ def _vocabulary(model: nn.Module) -> int:
 
 
 def _probe(score: nn.Linear, sample_shape: tuple[int, ...], is_text: bool, words: int) -> Tensor:
-    """Return two samples: of text a few different tokens each, the second text padded."""
+    """Return two samples: texts of full length with as many tokens as there are, the second padded."""
     device = score.weight.device
     if not is_text:
         source = torch.Generator().manual_seed(0)
         return torch.randn(2, *sample_shape, generator=source, device="cpu").to(device)
-    length = min(6, sample_shape[-1])
+    length = sample_shape[-1]
     ids = torch.arange(2 * length, device=device).view(2, length) % max(1, words - 2) + 2
     mask = torch.ones_like(ids)
     mask[1, max(1, length - 2) :] = 0

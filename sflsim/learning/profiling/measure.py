@@ -8,30 +8,39 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sflsim.foreign import foreign
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
+from sflsim.learning.models.base import kind_of
 from sflsim.learning.network.modes import Training, statistics
 from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.profiling.flop import FlopCounter
 from sflsim.learning.profiling.peak_memory import Storages
 from sflsim.learning.task import built
 
+MEASURED = "a model whose costs can be derived from shapes, without numbers"
+INSTEAD = "or give all of workload.costs, so that none is derived"
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
 def workload_costs(workload: Workload, cuts: Sequence[int], dtype_name: str = "float32") -> dict[int, Costs]:
-    """Return the costs of a workload at each cut (a number of blocks), its numbers held as `dtype_name`."""
+    """Return the costs of a workload at each cut (a number of blocks), its numbers held as `dtype_name`.
+
+    Raises:
+        ScenarioError: the model cannot be built, or does not pass through torch's meta device.
+    """
     dtype: torch.dtype = getattr(torch, dtype_name)
-    sample, whole = _sample(workload, dtype), None
+    sample, whole, model = _sample(workload, dtype), None, workload.model
     found: dict[int, Costs] = {}
     for cut in cuts:
         with torch.device("meta"):
-            blocks = built(workload.model, workload.dataset.sample_shape, workload.dataset.classes, cut)
-        for _, block in blocks:
-            block.to(dtype)
-        if whole is None or _adapted_by_cut(workload):
-            whole = derive_whole(Part(blocks), sample, workload.batch_size)
-        found[cut] = derive_costs(*cut_blocks(blocks, cut), sample, workload.batch_size, whole)
+            blocks = built(model, workload.dataset.sample_shape, workload.dataset.classes, cut)
+        with foreign("workload.model", f"{kind_of(model)} on torch's meta device", MEASURED, INSTEAD, model):
+            for _, block in blocks:
+                block.to(dtype)
+            if whole is None or _adapted_by_cut(workload):
+                whole = derive_whole(Part(blocks), sample, workload.batch_size)
+            found[cut] = derive_costs(*cut_blocks(blocks, cut), sample, workload.batch_size, whole)
     return found
 
 

@@ -1,0 +1,93 @@
+"""What a user's own code does wrong in a session becomes a mistake of the scenario, at what names that code.
+
+A plug-in's data and shards are looked at before anything rests on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sflsim.errors import SflsimError, refused
+from sflsim.foreign import failed, users_code
+from sflsim.learning.models.base import is_users, kind_of
+from sflsim.registry import algorithm_of
+from sflsim.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from sflsim.learning.data.base import Data
+
+
+@contextmanager
+def blaming(scenario: Scenario, index: int | None = None) -> Iterator[None]:
+    """Turn what a user's code raises in the block into a mistake at the component that it belongs to.
+
+    `index` is the variant at hand. What passed through no code of a user's is a bug of ours, and stays.
+
+    Raises:
+        ScenarioError: a user's code failed.
+    """
+    try:
+        yield
+    except (SflsimError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        for path, component in _components(scenario, index):
+            if any(True for _ in users_code(error, component)):
+                name = kind_of(component)
+                raise failed(path, name, error, "code that runs to its end", own=component) from error
+        raise
+
+
+def _components(scenario: Scenario, index: int | None) -> Iterator[tuple[str, Any]]:
+    """Yield the components of a user's, the variant's algorithm first, with their paths."""
+    workload = scenario.workload
+    if index is not None:
+        algorithm = algorithm_of(scenario.variants[index])
+        if not algorithm.__module__.startswith("sflsim."):
+            yield f"variants[{index}]", algorithm
+    if is_users(workload.model):
+        yield "workload.model", workload.model
+    for name in ("dataset", "partition"):
+        component = getattr(workload, name)
+        if not type(component).__module__.startswith("sflsim."):
+            yield f"workload.{name}", component
+
+
+def check_data(data: Data, dataset: Any) -> None:
+    """Refuse samples that are not as their data set says (raises ScenarioError)."""
+    found = ""
+    if data.sample_shape != tuple(dataset.sample_shape):
+        found = f"samples of shape {data.sample_shape}, not {tuple(dataset.sample_shape)} as it says"
+    for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y)):
+        if len(x) != len(y) or not len(x):
+            found = f"{len(x)} samples with {len(y)} labels"
+        elif y.is_floating_point() or not 0 <= int(y.min()) <= int(y.max()) < dataset.classes:
+            found = f"labels from {y.min().item()} to {y.max().item()} for {dataset.classes} classes"
+    if found:
+        raise refused(
+            "workload.dataset", f"{kind_of(dataset)} with {found}", "a label 0 to K - 1 for each sample"
+        )
+
+
+def check_shards(shards: Sequence[Any], samples: int, clients: int, name: str) -> None:
+    """Refuse a partition that is none: each client at least one sample, no sample twice (ScenarioError)."""
+    sizes = [len(shard) for shard in shards]
+    found = ""
+    if len(shards) != clients:
+        found = f"{len(shards)} shards for {clients} clients"
+    elif not all(sizes):
+        found = f"no sample for client {sizes.index(0)}"
+    else:
+        drawn = np.concatenate([np.asarray(shard) for shard in shards])
+        if drawn.dtype.kind not in "iu" or drawn.min() < 0 or drawn.max() >= samples:
+            found = f"indices of {drawn.dtype} from {drawn.min()} to {drawn.max()} for {samples} samples"
+        elif np.bincount(drawn).max() > 1:
+            found = "samples of two clients"
+    if found:
+        raise refused(
+            "workload.partition", f"{name}, which gives {found}", "each sample to one client at most"
+        )
