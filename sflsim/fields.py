@@ -16,6 +16,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from sflsim.errors import SflsimError
 from sflsim.mistakes import mistake
 from sflsim.units import ADD_THE_UNIT, NoQuantity, bare, parse, split
 
@@ -150,6 +151,22 @@ class Percent(FieldFormat):
 def allowed_by(error: PydanticCustomError) -> str:
     """Return what a mistake says is allowed."""
     return str((error.context or {})["allowed"])
+
+
+def read_argument(name: str, value: Any, form: FieldFormat) -> Any:
+    """Return an option of a command, or an argument of a function, as a field of that form reads it.
+
+    None where nothing is given.
+
+    Raises:
+        SflsimError: it cannot be read.
+    """
+    try:
+        return None if value is None else form.read(value)
+    except PydanticCustomError as error:
+        remedy = (error.context or {}).get("remedy")
+        text = f"{name}: found {value!r}; allowed: {allowed_by(error)}"
+        raise SflsimError(f"{text}; {remedy}" if remedy else text) from None
 
 
 SECONDS = Quantity("s", "2 s", positive=False)

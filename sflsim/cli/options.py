@@ -13,7 +13,6 @@ import typer
 from sflsim.errors import RunError, SflsimError
 
 if TYPE_CHECKING:
-    from sflsim.fields import Percent, Quantity
     from sflsim.record.folders import Claim
 
 ScenarioFile = Annotated[Path, typer.Argument(help="a scenario in YAML", show_default=False)]
@@ -43,25 +42,9 @@ TimingOnly = Annotated[bool, typer.Option("--timing-only", help="the clock alone
 
 def read_share(target: str | None) -> float | None:
     """Return a target accuracy as a share of one."""
-    from sflsim.fields import Percent
+    from sflsim.fields import Percent, read_argument
 
-    return read_option("--target", target, Percent())
-
-
-def read_option(option: str, text: str | None, form: Percent | Quantity) -> float | None:
-    """Return what is given as an option; None where nothing is.
-
-    Raises:
-        SflsimError: it cannot be read.
-    """
-    from pydantic_core import PydanticCustomError
-
-    from sflsim.fields import allowed_by
-
-    try:
-        return None if text is None else form.read(text)
-    except PydanticCustomError as error:
-        raise SflsimError(f"{option}: found {text!r}; allowed: {allowed_by(error)}") from None
+    return read_argument("--target", target, Percent())
 
 
 def cache_folder(cache: Path | None, no_cache: bool) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sflsim.cli.console import errors, out
-from sflsim.cli.options import Cache, read_option
+from sflsim.cli.options import Cache
 
 cache_app = typer.Typer(
     help="Show or prune what has been computed and is kept for later runs.",
@@ -43,9 +43,9 @@ def prune(
 ) -> None:
     """Remove stored values, those not used for longest first."""
     with errors():
-        from sflsim.fields import Quantity
+        from sflsim.fields import Quantity, read_argument
         from sflsim.terminal.cache import prune_cache
 
-        size_bytes = read_option("--size", size, Quantity("byte", "1 GiB", positive=False))
-        age_s = read_option("--age", age, Quantity("s", "30 days", positive=False))
+        size_bytes = read_argument("--size", size, Quantity("byte", "1 GiB", positive=False))
+        age_s = read_argument("--age", age, Quantity("s", "30 days", positive=False))
         out.print(prune_cache(cache or context.obj, size_bytes, age_s), soft_wrap=True)

@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from math import ulp
+from threading import Lock
 from traceback import walk_tb
 from typing import Any
 
@@ -44,6 +45,8 @@ __all__ = [
 LAST = EventPriority(2)  # after SimPy's own two priorities: when all else of an instant has happened
 GC_THRESHOLDS = (10_000, 20, 20)
 """Thresholds of the garbage collector during a run; Python's default of 700 took a third of its time."""
+_counting = Lock()
+_rare, _before = 0, gc.get_threshold()  # runs at the moment, in any thread; what was set before the first
 
 
 def delay_to(env: Environment, time_s: float) -> float:
@@ -65,13 +68,20 @@ def call_in(
 @contextmanager
 def rare_garbage_collection() -> Iterator[None]:
     """Collect garbage less often: a run makes millions of events, which form no reference cycles."""
-    before = gc.get_threshold()
-    if 0 < before[0] < GC_THRESHOLDS[0]:
-        gc.set_threshold(*GC_THRESHOLDS)
+    global _rare, _before
+    with _counting:
+        if not _rare:
+            _before = gc.get_threshold()
+            if 0 < _before[0] < GC_THRESHOLDS[0]:
+                gc.set_threshold(*GC_THRESHOLDS)
+        _rare += 1
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        with _counting:
+            _rare -= 1
+            if not _rare:
+                gc.set_threshold(*_before)
 
 
 @contextmanager

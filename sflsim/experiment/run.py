@@ -17,6 +17,7 @@ import pandas as pd
 from sflsim.errors import RunError, SflsimWarning
 from sflsim.experiment import folders
 from sflsim.experiment.assembly import batteries_of
+from sflsim.fields import Percent, read_argument
 from sflsim.metrics.batteries import empty_batteries
 from sflsim.metrics.summary import status_of, summarize
 from sflsim.metrics.tables import measured, why_no_spans
@@ -77,11 +78,15 @@ class Run:
         """Return `status`, or how completed runs ended if not as planned: "stalled", "diverged 1 of 3"."""
         return (status_of(self.runs["status"]) if self.status == "completed" else "") or self.status
 
-    def summary(self, target: float | None = None) -> pd.DataFrame:
-        """Return one row per variant: final accuracy and what it took to reach `target` (0 to 1)."""
+    def summary(self, target: float | str | None = None) -> pd.DataFrame:
+        """Return one row per variant: final accuracy and what it took to reach `target` (0.9 or "90%").
+
+        Raises:
+            SflsimError: the target is no share above 0 and up to 1.
+        """
         return summarize(self.evaluations, self.runs, self._target(target))
 
-    def plot(self, folder: str | Path, target: float | None = None) -> list[Path]:
+    def plot(self, folder: str | Path, target: float | str | None = None) -> list[Path]:
         """Write all pictures to `folder` and return their paths.
 
         Raises:
@@ -93,13 +98,13 @@ class Run:
             raise RunError("\n".join(failures))
         return paths
 
-    def _plot(self, folder: Path, target: float | None, failures: list[str]) -> list[Path]:
+    def _plot(self, folder: Path, target: float | str | None, failures: list[str]) -> list[Path]:
         from sflsim.report.plots import plot_all  # brings matplotlib, which workers never need
 
         frames = {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
         return plot_all(frames, folder, self._target(target), failures)
 
-    def report(self, file: str | Path, target: float | None = None) -> Path:
+    def report(self, file: str | Path, target: float | str | None = None) -> Path:
         """Write the run as one self-contained HTML page and return its path.
 
         Raises:
@@ -172,8 +177,9 @@ class Run:
             self.clients, {name: (group["capacity_j"], group["devices"]) for name, group in groups.items()}
         )
 
-    def _target(self, target: float | None) -> float | None:
-        return self._scenario.target_accuracy if target is None else target
+    def _target(self, target: float | str | None) -> float | None:
+        given: float | None = read_argument("target", target, Percent())
+        return self._scenario.target_accuracy if given is None else given
 
     def save(self, folder: str | Path | Claim, plots: bool = True) -> Path:
         """Write the run folder: scenario, manifest and tables, then (with `plots`) pictures.

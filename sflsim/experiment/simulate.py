@@ -25,7 +25,7 @@ from sflsim.rows import Evaluation
 from sflsim.scenario.files import reread
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Outcome, Session, unlike_rounds
-from sflsim.workers.pool import Pool, open_pool
+from sflsim.workers.pool import Pool, check_workers, open_pool
 
 GRACE_S = 10.0  # how long interrupted workers may take to hand over what they have
 
@@ -77,8 +77,9 @@ def simulate(
 
     Raises:
         ScenarioError: the scenario fits no model, data or fleet.
-        SflsimError: the device is not there, or a worker died.
+        SflsimError: the device is not there, no number of workers is given, or a worker died.
     """
+    check_workers(workers)
     scenario = reread(scenario)
     folder = None if cache is None else Path(cache)
     options = Options(device, timing_only, keep_spans=keep_spans, cache=folder, trusted=scenario.trusted)

@@ -28,6 +28,7 @@ from sflsim.scenario.files import contents, reread
 from sflsim.scenario.plan_criteria import OBJECTIVES
 from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
+from sflsim.workers.pool import check_workers
 
 PARTS = {"explanation": str, "objectives": list, "currency": str, "nearest": int}
 """What the manifest of a saved plan has at least, beside what is told of the search."""
@@ -161,6 +162,7 @@ def plan(
         ScenarioError: there is no plan, or it is of no use with this scenario.
         SflsimError: a large space, and Optuna is not installed; or a worker died.
     """
+    check_workers(workers)
     scenario = reread(scenario)
     space = checked_space(scenario)
     objectives = Objectives(space.plan, scenario.target_accuracy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,9 +130,18 @@ class Session:
             return
         from sflsim.learning.task import build_blocks, check_trains, probe
 
-        blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
-        samples = min(workload.batch_size, 2)  # batch norm takes no batch of one
-        check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
+        with self._torch():
+            blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
+            samples = min(workload.batch_size, 2)  # batch norm takes no batch of one
+            check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
+
+    def _torch(self) -> AbstractContextManager[None]:
+        """Return the context of what is learned: torch's state as this session needs it, or none."""
+        if self.options.timing_only:
+            return nullcontext()
+        from sflsim.learning.torch_state import own_torch
+
+        return own_torch(self.options.threads)
 
     def check_files(self) -> None:
         """Read what a run would read before it trains: every sample.
@@ -143,7 +152,8 @@ class Session:
         try:
             with blaming(self.scenario):
                 if not isinstance(self.scenario.workload.dataset, Digits):  # they come with sflsim
-                    self.data()
+                    with self._torch():
+                        self.data()
         except ScenarioError as error:
             raise self.scenario.located(error) from error
 
@@ -154,7 +164,7 @@ class Session:
             ScenarioError: with file and line; e.g. a sample is damaged, or a user's code fails.
         """
         try:
-            with blaming(self.scenario, index):
+            with blaming(self.scenario, index), self._torch():
                 return self._run(index, seed, on_evaluation)
         except ScenarioError as error:
             raise self.scenario.located(error) from error
@@ -270,8 +280,7 @@ class Session:
 
         from sflsim.learning.graph.fingerprint import of_code
         from sflsim.learning.task import Task, build_blocks
-
-        torch.set_num_threads(self.options.threads)
+        from sflsim.learning.torch_state import own_torch
 
         def build() -> Task:
             workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
@@ -290,7 +299,8 @@ class Session:
             cut,
             seed,
         )
-        return self.cache.get(key, build)
+        with own_torch(self.options.threads):
+            return self.cache.get(key, build)
 
 
 def _column(dataset: Any, name: str) -> Any:

@@ -37,7 +37,7 @@ from sflsim.sweeps.order import Job, Order, jobs_of
 from sflsim.sweeps.progress import SweepCallback, SweepProgress, Tally
 from sflsim.sweeps.runner import Result, SweepRunner, failed
 from sflsim.sweeps.table import FIGURES, summarize_sweep, sweep_table
-from sflsim.workers.pool import Pool, WorkerDied, open_pool
+from sflsim.workers.pool import Pool, WorkerDied, check_workers, open_pool
 
 __all__ = ["Sweep", "SweepProgress", "sweep"]
 
@@ -142,6 +142,7 @@ def sweep(
         ScenarioError: no combination can be simulated; a path, for instance, leads nowhere.
         SflsimError: no device, no Ray cluster, or workers that cannot start.
     """
+    check_workers(1 if workers is None else workers)
     scenario = reread(scenario)
     over = merged(scenario, over)
     options = Options(device, timing_only, trusted=scenario.trusted)

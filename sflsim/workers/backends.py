@@ -24,6 +24,8 @@ from sflsim.errors import SflsimError, tell_warnings_plainly
 
 WAIT_S = 0.5
 CLOSING_S = 5.0
+UNGUARDED = 77
+"""Exit code of a process that would start processes of its own while it reads the main script."""
 
 Task = tuple[Any, ...]
 """The arguments of one call of a runner."""
@@ -42,7 +44,7 @@ class Runner(Protocol):
 
 
 class Event(NamedTuple):
-    """What happened to a worker; the value is a message, a result or an exception."""
+    """What happened to a worker; the value is a message, a result, an exception or an exit code."""
 
     worker: int
     kind: Literal["ready", "message", "returned", "raised", "died"]
@@ -107,11 +109,19 @@ class ProcessBackend:
         self._started = 0
 
     def start_worker(self) -> int:
-        """Start a process."""
+        """Start a process.
+
+        In a process that is itself being started, this ends it: its main script has no guard.
+        """
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, self._make_runner), daemon=True)
         with _handling_interrupts(signal.SIG_IGN):  # inherited: it ignores Ctrl-C from its first instant
-            process.start()
+            try:
+                process.start()
+            except RuntimeError as error:
+                if "bootstrapping" in str(error):
+                    os._exit(UNGUARDED)
+                raise
         theirs.close()
         self._started += 1
         self._workers[self._started] = process, ours
@@ -140,7 +150,7 @@ class ProcessBackend:
             process, _ = self._workers.pop(worker)
             process.join()
             pipe.close()
-            return Event(worker, "died")
+            return Event(worker, "died", process.exitcode)
 
     def close(self, busy: Collection[int]) -> None:
         """End all processes: the busy ones at once, the others when they have closed their runners."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sflsim.errors import SflsimError
-from sflsim.workers.backends import Backend, InlineBackend, ProcessBackend, Runner, Task, Tell
+from sflsim.workers.backends import UNGUARDED, Backend, InlineBackend, ProcessBackend, Runner, Task, Tell
 
 MAX_FAILED_STARTS = 3
 
@@ -123,23 +123,25 @@ class Pool:
                 self._starting.remove(worker)
                 self._idle.append(worker)
             elif kind == "died":
-                self._remove(worker)
+                self._remove(worker, value)
             else:
                 future = self._busy.pop(worker).future
                 self._idle.append(worker)
                 (future.set_result if kind == "returned" else future.set_exception)(value)
 
-    def _remove(self, worker: int) -> None:
+    def _remove(self, worker: int, exit_code: int | None) -> None:
         """Forget a worker that died; another does its task."""
         self.lost += 1
         if worker in self._starting:
             self._starting.remove(worker)
             self._failed_starts += 1
-            if self._failed_starts == MAX_FAILED_STARTS:
+            if exit_code == UNGUARDED:
                 raise SflsimError(
-                    "worker processes die as they start (out of memory, or the main part of the script "
-                    "is not guarded with if __name__ == '__main__')"
+                    "workers: each process reads the script anew and would start it again; put the script's "
+                    "main part under if __name__ == '__main__':"
                 )
+            if self._failed_starts == MAX_FAILED_STARTS:
+                raise SflsimError(f"worker processes die as they start ({_how(exit_code)})")
         elif worker in self._idle:
             self._idle.remove(worker)
         else:
@@ -150,6 +152,19 @@ class Pool:
             else:
                 advice = "a worker process died (out of memory, or killed); try again with fewer --workers"
                 call.future.set_exception(WorkerDied(advice))
+
+
+def _how(exit_code: int | None) -> str:
+    """Return how a process ended, as its exit code tells."""
+    if exit_code is None or exit_code >= 0:
+        return f"exit code {exit_code}; what they print says why"
+    return f"killed by signal {-exit_code}, which may be for want of memory"
+
+
+def check_workers(workers: int) -> None:
+    """Refuse a number of workers that is none (raises SflsimError)."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise SflsimError(f"workers: found {workers!r}; allowed: a whole number from 1 up")
 
 
 def open_pool(

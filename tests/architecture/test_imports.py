@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "units": set(),
     "trust": set(),
     "formatting": set(),
-    "fields": {"mistakes", "units"},
+    "fields": {"errors", "mistakes", "units"},
     "streams": set(),
     "mistakes": {"errors"},
     "readers": set(),

@@ -17,12 +17,14 @@ from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.profiling.flop import FlopCounter
 from sflsim.learning.profiling.peak_memory import Storages
 from sflsim.learning.task import built
+from sflsim.learning.torch_state import own_torch
 
 MEASURED = "a model whose costs can be derived from shapes, without numbers"
 INSTEAD = "or give all of workload.costs, so that none is derived"
 LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
+@own_torch()
 def workload_costs(workload: Workload, cuts: Sequence[int], dtype_name: str = "float32") -> dict[int, Costs]:
     """Return the costs of a workload at each cut (a number of blocks), its numbers held as `dtype_name`.
 
