@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sflsim.cli.console import err, errors, out
-from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_option, read_share
+from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_share
 
 
 def plot(
@@ -105,12 +105,12 @@ def trace(
     """Write the spans of a run as a trace that Perfetto and about://tracing open."""
     with errors():
         from sflsim.experiment.run import Run
-        from sflsim.fields import SECONDS
+        from sflsim.fields import SECONDS, read_argument
         from sflsim.formatting import bytes_text
         from sflsim.terminal.explain import read_rounds
 
         chosen, place = read_rounds(rounds), to or folder / "trace.json"
-        since_s, until_s = read_option("--since", since, SECONDS), read_option("--until", until, SECONDS)
+        since_s, until_s = read_argument("--since", since, SECONDS), read_argument("--until", until, SECONDS)
         window_s = (since_s or 0.0, math.inf if until_s is None else until_s)
         path = Run.load(folder, trust=trust).trace(
             place,
