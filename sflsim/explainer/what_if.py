@@ -26,6 +26,7 @@ from sflsim.retime.scaling import (
     described,
     has_delays,
     has_latency,
+    link_parts,
     scale,
     scale_stragglers,
     scaling,
@@ -182,7 +183,7 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
         by_name[f"devices{whose} twice as fast"] = scaling(group, "device", "devices", *COMPUTING), 2.0
         by_name |= {
             f"{part}{whose} twice as fast": (scaling(group, "link", "links", *keys), 2.0)
-            for part, keys in _parts(scenario, scenario.fleet.groups[group].link)
+            for part, keys in link_parts(_link(scenario, scenario.fleet.groups[group].link))
         }
         if has_latency(_link(scenario, scenario.fleet.groups[group].link)):
             by_name[f"latency{whose} half as long"] = scaling(group, "link", "links", *LATENCY), 0.5
@@ -191,11 +192,11 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
     if math.isfinite(scenario.server.compute):
         by_name["server twice as fast"] = (lambda data, factor: scale(data["server"], "compute", factor)), 2.0
         by_name["twice the server slots"] = (lambda data, factor: scale(data["server"], "slots", factor)), 2.0
-    if _parts(scenario, scenario.server.link):
+    if link_parts(_link(scenario, scenario.server.link)):
         by_name["server link twice as fast"] = scaling_server_link(), 2.0
     if has_latency(_link(scenario, scenario.server.link)):
         by_name["server link's latency half as long"] = scaling_server_link(keys=LATENCY), 0.5
-    if scenario.server.fed and _parts(scenario, scenario.server.fed.link):
+    if scenario.server.fed and link_parts(_link(scenario, scenario.server.fed.link)):
         by_name["Fed Server link twice as fast"] = scaling_server_link("fed"), 2.0
     if scenario.server.fed and has_latency(_link(scenario, scenario.server.fed.link)):
         by_name["Fed Server link's latency half as long"] = scaling_server_link("fed", keys=LATENCY), 0.5
@@ -213,11 +214,3 @@ def _link(scenario: Scenario, config: BaseModel) -> dict[str, Any]:
     """Return a link as a mapping."""
     link: dict[str, Any] = described(config.model_dump(mode="json"), "links", scenario.catalog)
     return link
-
-
-def _parts(scenario: Scenario, config: BaseModel) -> Sequence[tuple[str, Sequence[str]]]:
-    """Return the parts of a link that can be scaled: limited directions, or a radio channel as a whole."""
-    link = _link(scenario, config)
-    if link.get("kind") == "shannon":
-        return [("link", ("bandwidth", "power"))]  # both doubled double W log2(1 + P h / (W N0))
-    return [(f"{key}link", (key,)) for key in ("up", "down") if link.get(key) not in (None, "unlimited")]

@@ -50,9 +50,8 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
         whose = f"of group {name}" if len(names) > 1 else "of the devices"
         yield f"computing {whose}", scaling(index, "device", "devices", *COMPUTING)
         link = described(group.link.model_dump(mode="json"), "links", scenario.catalog)
-        for direction in ("up", "down"):
-            if link.get(direction) not in (None, "unlimited"):
-                yield f"{direction}link {whose}", scaling(index, "link", "links", direction)
+        for part, keys in link_parts(link):
+            yield f"{part} {whose}", scaling(index, "link", "links", *keys)
         if has_latency(link):
             yield f"latency {whose}", scaling(index, "link", "links", *LATENCY)
     if has_delays(fleet):
@@ -65,6 +64,17 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
         yield "link of the Fed Server", scaling_server_link("fed")
     if has_latency(described(scenario.server.link.model_dump(mode="json"), "links", None)):
         yield "latency of the server's link", scaling_server_link(keys=LATENCY)
+
+
+def link_parts(link: Data) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the name and keys of each part of a link whose rate can be scaled; `link` is a mapping.
+
+    Of a radio channel, bandwidth W and power P together scale the rate W log2(1 + P h / (W N0)).
+    """
+    name = "link" if link.get("down") == "shannon" else "uplink"
+    channel = [(name, ("bandwidth", "power"))] if link.get("kind") == "shannon" else []
+    limited = [key for key in ("up", "down") if link.get(key) not in (None, "unlimited", "shannon")]
+    return channel + [(f"{key}link", (key,)) for key in limited]
 
 
 def has_latency(link: Data) -> bool:

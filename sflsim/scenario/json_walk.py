@@ -45,7 +45,12 @@ def _words(root: Schema, schema: Schema, data: Any) -> Iterator[str]:
     if "examples" in schema:
         yield " or ".join(f"'{example}'" for example in schema["examples"][:2])
         return
-    for choice in _choices(root, schema, data):
+    choices = list(_choices(root, schema, data))
+    kinds = [str(_constants(choice)["kind"]) for choice in choices if "kind" in _constants(choice)]
+    for choice in choices:
+        if len(kinds) > 1 and "kind" in _constants(choice):
+            yield f"a mapping with a kind: {', '.join(dict.fromkeys(kinds))}"
+            continue
         keys = ", ".join(choice.get("properties", ()))
         if "enum" in choice or "const" in choice:
             yield ", ".join(map(str, choice.get("enum", [choice.get("const")])))
@@ -80,21 +85,26 @@ def _choices(root: Schema, schema: Schema, data: Any) -> Iterator[Schema]:
             target = target[name.replace("~1", "/").replace("~0", "~")]
         yield from _choices(root, target, data)
     elif any(union in schema for union in UNIONS):
-        for union in UNIONS:
-            for choice in schema.get(union, ()):
-                yield from _choices(root, choice, data)
+        choices = [choice for union in UNIONS for choice in schema.get(union, ())]
+        found = [below for choice in choices for below in _choices(root, choice, data)]
+        plain = [one for one in found if one.get("properties") and not _constants(one)]
+        if plain and isinstance(data, Mapping):  # it needs no tag, and what it gave fits no choice with one
+            found = [one for one in found if not _constants(one) or _constants(one).keys() & data.keys()]
+        yield from found
     elif not _contradicts(schema, data):
         yield schema
 
 
 def _contradicts(schema: Schema, data: Any) -> bool:
-    """Return whether `data` has another word where the schema has a constant."""
+    """Return whether `data` has another word where the schema has a constant, or a tag that it lacks."""
     if not isinstance(data, Mapping):
         return False
-    constants = {
-        key: field["const"] for key, field in schema.get("properties", {}).items() if "const" in field
-    }
-    return any(key in data and data[key] != constant for key, constant in constants.items())
+    untagged = "kind" in data and bool(schema.get("properties")) and "kind" not in schema["properties"]
+    return untagged or any(data.get(key, word) != word for key, word in _constants(schema).items())
+
+
+def _constants(schema: Schema) -> dict[str, Any]:
+    return {key: field["const"] for key, field in schema.get("properties", {}).items() if "const" in field}
 
 
 def _below(schema: Schema, step: str | int) -> Iterator[Schema]:

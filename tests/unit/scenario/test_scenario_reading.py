@@ -169,3 +169,23 @@ def test_a_saved_scenario_keeps_the_names_of_its_time(bursts: dict[str, Any] | N
     assert parse_saved(text, "scenario.yaml").to_yaml() == today.to_yaml()
     with pytest.raises(ScenarioError, match="'spells' is now 'bursts'"):
         parse_scenario(text)
+
+
+@pytest.mark.parametrize(
+    ("link", "key", "allowed", "not_allowed"),
+    [
+        ({"kind": "shannon", "distance": "1 km", "up": "1 Mbit/s"}, "up", "distance", "up"),
+        ({"up": "1 Mbit/s", "down": "1 Mbit/s", "distance": "1 km"}, "distance", "up", "distance"),
+    ],
+)
+def test_the_keys_that_are_allowed_are_those_of_the_kind(
+    link: dict[str, Any], key: str, allowed: str, not_allowed: str
+) -> None:
+    """A key of another kind is not offered, least of all the one that was refused."""
+    with pytest.raises(ScenarioError) as caught:
+        read(data(fleet={"clients": 2, "groups": [{"device": {"compute": "1 GFLOP/s"}, "link": link}]}))
+    (problem,) = caught.value.problems
+    assert problem.path == f"fleet.groups[0].link.{key}"
+    keys = problem.allowed.split(", ")
+    assert allowed in keys
+    assert not_allowed not in keys
