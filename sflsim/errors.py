@@ -64,6 +64,10 @@ class RunError(SflsimError):
     """A run folder cannot be read or written."""
 
 
+class RunFailed(RunError):
+    """A run failed, and the input is not to blame: the disk is full, a worker has died."""
+
+
 class Diverged(SflsimError):
     """Training produced a value that is not finite, or a loss without bound, first in round `round`."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,3 +89,34 @@ def imported(path: Path) -> ModuleType:
     sys.modules[path.stem] = module  # dataclasses look for the module that they are in
     spec.loader.exec_module(module)
     return module
+
+
+MOST_S, MOST_BYTES = 5.0, 200 * 2**20
+"""What one input may take: processor time, and memory beyond what the process has already."""
+
+
+@contextmanager
+def within_bounds(most_bytes: int = MOST_BYTES) -> Iterator[None]:
+    """Check that a block takes no more than MOST_S and `most_bytes`; one that waits for ever is ended."""
+
+    def give_up(*_: object) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(120)
+    started_s, started_bytes = time.process_time(), _peak_bytes(anew=True)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.process_time() - started_s < MOST_S
+    assert _peak_bytes() - started_bytes < most_bytes
+
+
+def _peak_bytes(anew: bool = False) -> int:
+    """Return the most memory that this process has held since it was last asked to measure `anew`."""
+    if anew:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024

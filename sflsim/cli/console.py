@@ -12,7 +12,7 @@ import typer
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from sflsim.errors import ScenarioError, SflsimError, tell_warnings_plainly
+from sflsim.errors import RunFailed, ScenarioError, SflsimError, tell_warnings_plainly
 from sflsim.formatting import counted
 
 PIPED_WIDTH = 200
@@ -136,7 +136,7 @@ def errors() -> Iterator[None]:
         raise typer.Exit(2) from None
     except SflsimError as error:
         err.print(f"error: {error}")
-        raise typer.Exit(2) from None
+        raise typer.Exit(1 if isinstance(error, RunFailed) else 2) from None
     except KeyboardInterrupt:
         err.print("interrupted")
         raise typer.Exit(1) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sflsim.errors import RunError, SflsimError
+from sflsim.errors import RunError, RunFailed, SflsimError
 
 if TYPE_CHECKING:
     from sflsim.record.folders import Claim
@@ -96,4 +96,4 @@ def saved(save: Callable[[], Path], claim: Claim) -> Path:
         return save()
     except RunError as error:
         remedy = "once it can be written, use the same --out again; what is unfinished there is replaced"
-        raise RunError(f"{error}\n{claim.folder} is not whole: {remedy}") from error
+        raise RunFailed(f"{error}\n{claim.folder} is not whole: {remedy}") from error

@@ -5,7 +5,6 @@ A folder with a manifest is complete; errors name a damaged file.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from sflsim.errors import RunError
-from sflsim.readers.columnar import read_frame
 from sflsim.record import tables
+from sflsim.record.checks import checked, read_manifest, read_unchecked
 from sflsim.record.folders import Claim, claimed, written
 from sflsim.scenario.saved import Saved, read_saved
 
@@ -56,47 +56,29 @@ def write(
 
 
 def read(
-    folder: str | Path, kind: str, frames: Collection[str], parts: Mapping[str, type], *, trust: bool = False
+    folder: str | Path, kind: str, tables: Collection[str], form: type[BaseModel], *, trust: bool = False
 ) -> Contents:
-    """Return what `write` wrote to a folder: its tables called `frames`, a manifest that has `parts`.
+    """Return what `write` wrote to a folder: its `tables` as they are, its manifest of the form of a model.
 
     Raises:
         RunError: it is no folder of this kind, or a file in it is missing or damaged.
     """
     folder = Path(folder)
     try:
-        manifest = json.loads((folder / f"{kind}.json").read_text(encoding="utf-8"))
-        lacking = [name for name, form in parts.items() if not isinstance(manifest[name], form)]
+        manifest = read_manifest(folder / f"{kind}.json", form)
         scenario = read_saved(folder, trust=trust)
+        frames = {name: read_unchecked(folder / f"{name}.parquet") for name in tables}
     except FileNotFoundError as error:
-        raise _missing(folder, Path(error.filename), kind) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
-    if lacking:
-        raise RunError(f"{folder}: its manifest cannot be read (another {', '.join(lacking)} than expected)")
-    return Contents(scenario, manifest, {name: _table(folder / f"{name}.parquet", kind) for name in frames})
+        name = Path(error.filename).name
+        raise RunError(f"{folder}: no {name}; is this the folder of a {kind}?") from error
+    return Contents(scenario, manifest, frames)
 
 
-def need(folder: str | Path, contents: Contents, columns: Mapping[str, Collection[str]]) -> None:
-    """Refuse tables that lack some of their columns (raises RunError)."""
-    for table, names in columns.items():
-        missing = [name for name in names if name not in contents.tables[table]]
-        if missing:
-            path = Path(folder) / f"{table}.parquet"
-            raise RunError(f"{path}: the columns {', '.join(missing)} are missing")
-
-
-def _table(path: Path, kind: str) -> pd.DataFrame:
-    try:
-        return read_frame(path)
-    except FileNotFoundError as error:
-        raise _missing(path.parent, path, kind) from error
-    except Exception as error:
-        raise RunError(f"{path}: cannot be read as a table ({error})") from error
-
-
-def _missing(folder: Path, file: Path, kind: str) -> RunError:
-    return RunError(f"{folder}: no {file.name}; is this the folder of a {kind}?")
+def check(folder: str | Path, contents: Contents, columns: Mapping[str, Mapping[str, str]]) -> None:
+    """Give the columns of tables their types (raises RunError where one is missing or of another type)."""
+    for name, kinds in columns.items():
+        place = Path(folder) / f"{name}.parquet"
+        contents.tables[name] = checked(contents.tables[name], kinds, place)
 
 
 @contextmanager

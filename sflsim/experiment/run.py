@@ -5,7 +5,6 @@ Everything shown is made from the tables alone, so an old folder can be drawn ag
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from sflsim.errors import RunError, SflsimWarning
 from sflsim.experiment import folders
@@ -24,11 +24,31 @@ from sflsim.metrics.tables import measured, why_no_spans
 from sflsim.record import tables
 from sflsim.record.folders import Claim, claimed
 from sflsim.record.trace import DEFAULT_TRACE_SPANS, SPAN_BYTES, selected_spans, write_trace
-from sflsim.scenario.saved import Saved, checked, read_saved
+from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
 
 SAVED = ("spans", "link_throughput", "evaluations", "clients")
 """The tables with a file of their own; `runs` stands in the manifest."""
+
+
+class Battery(BaseModel):
+    """Of a group: the capacity of a battery, and the number of devices."""
+
+    capacity_j: float | None
+    devices: int
+
+
+class Manifest(BaseModel):
+    """What is used of run.json; what may be missing was written by later versions alone."""
+
+    runs: list[dict[str, Any]]
+    status: str
+    spans: str = ""
+    batteries: dict[str, Battery] = {}
+    groups: dict[str, int] = {}
+    without_rounds: list[str] = []
+    derived_costs: list[str] = []
+    files: dict[str, str] | None = None
 
 
 class Run:
@@ -230,20 +250,11 @@ class Run:
             RunError: it is no run folder, or a file in it is missing or damaged.
         """
         folder = Path(folder)
-        try:
-            manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            runs = tables.table(
-                "runs", [[row[name] for name in tables.COLUMNS["runs"]] for row in manifest.pop("runs")]
-            )
-            scenario = read_saved(folder, trust=trust)
-        except FileNotFoundError as error:
-            raise RunError(
-                f"{folder}: no {Path(error.filename).name}; is this the folder of a run?"
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{folder}: its manifest cannot be read ({error})") from error
+        saved = folders.read(folder, "run", (), Manifest, trust=trust)
+        rows = pd.DataFrame(saved.manifest.pop("runs"), columns=None, dtype=object)
+        runs = tables.as_saved("runs", rows, f"{folder / 'run.json'}, runs")
         frames = {name: tables.read_table(name, folder) for name in SAVED}
-        return cls(scenario, runs=runs, manifest=manifest, **frames)
+        return cls(saved.scenario, runs=runs, manifest=saved.manifest, **frames)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -90,6 +90,10 @@ def explain(
     if path.empty:
         raise RunError("no round was finished, so there is nothing to explain")
     groups = dict(zip(run.clients["client"], run.clients["group"], strict=True))
+    if unknown := [*({*path["last"]} - {*groups}), *({*groups.values()} - {*fleet})]:
+        raise RunError(
+            f"{unknown[0]!r} is in the table of spans or clients, and not in that of clients or groups"
+        )
     time_shares = shares(path, groups)
     words = {}
     for name in path["variant"].unique():

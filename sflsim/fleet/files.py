@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationInfo
 
 from sflsim.mistakes import mistake, mistake_at
+from sflsim.readers.files import absolute, check_file, reason
 from sflsim.readers.table import NUMBER, TableMistake
 from sflsim.readers.text import read_table
 
@@ -56,15 +57,13 @@ def absolute_path(file: str, info: ValidationInfo) -> str:
     Raises:
         PydanticCustomError: the path is no file, or too large.
     """
-    base = (info.context or {}).get("base_dir") or "."
+    path = absolute(Path((info.context or {}).get("base_dir") or ".") / file)
     try:
-        path = (Path(base) / file).resolve()
-        if path.is_file() and path.stat().st_size <= FILE_LIMIT_BYTES:
-            return str(path)
-        reason = "is larger than 256 MiB" if path.is_file() else "is no file"
-    except (OSError, ValueError):
-        reason = "is no file"
-    raise mistake(reason, f"{file!r}", f"{ALLOWED}, its path relative to the scenario's folder")
+        check_file(path, FILE_LIMIT_BYTES)
+    except OSError as error:
+        allowed = f"{ALLOWED}, its path relative to the scenario's folder"
+        raise mistake(f"is no file that can be read ({reason(error)})", f"{file!r}", allowed) from error
+    return str(path)
 
 
 def table(file: str, may_lack_header: bool = False) -> Table:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+from sflsim.errors import RunFailed
 from sflsim.learning.calls import evaluate, initial, is_finite
 from sflsim.learning.graph.executor import Executor
 from sflsim.learning.graph.lineage import Args, Call, Handle, MathFunction, Value
@@ -47,20 +48,32 @@ class Learner:
 
     def evaluate(self, model: Handle) -> tuple[float, float]:
         """Return (accuracy, loss) on the held-out data, computing whatever it takes."""
-        accuracy, loss = self._numbers(self.call(evaluate, [{"model": model}], {})[0])
+        accuracy, loss = self._numbers(self.call(evaluate, [{"model": model}], {})[0], 2)
         return accuracy, loss
 
     def first_diverged(self, models: Mapping[int, Handle], most_loss: float) -> int:
         """Return the first round whose model holds a value that is not finite, or gives a larger loss."""
         for round, model in models.items():
-            (finite,) = self._numbers(self.call(is_finite, [{"model": model}], {})[0])
+            (finite,) = self._numbers(self.call(is_finite, [{"model": model}], {})[0], 1)
             loss = self.evaluate(model)[1]
             if not finite or math.isinf(loss) or loss > most_loss:
                 return round
         return max(models, default=0)
 
-    def _numbers(self, handle: Handle) -> Any:
-        """Return a value of plain numbers; where processes share a store, one of them computes it."""
+    def _numbers(self, handle: Handle, count: int) -> tuple[float, ...]:
+        """Return a value of so many numbers.
+
+        Raises:
+            RunFailed: the store holds something else, which this computation has not put there.
+        """
+        value: tuple[float, ...] = self._resolved(handle)
+        if not isinstance(value, tuple) or len(value) != count:
+            found = f"the store holds no result of this computation under {handle.key}"
+            raise RunFailed(f"{found}: name another folder with --cache, or use --no-cache")
+        return value
+
+    def _resolved(self, handle: Handle) -> Any:
+        """Return a value; where processes share a store, one of them computes it."""
         if self.levels is None:
             return self.executor.resolve([handle])[0]
         known = self.levels.get(handle.key)

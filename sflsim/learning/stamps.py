@@ -7,10 +7,15 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
+
+from sflsim.readers.files import MOST_FOLDERS
 
 UNSURE_NS = 3_000_000_000
 """A file that changed so short a time ago may change again without a change of its times: some file
 systems keep them in steps of two seconds."""
+MOST_BYTES = 2**30
+"""A larger file that changed just now is taken for changed whenever it is looked at."""
 
 
 def stamp_of(*paths: str | Path | None) -> str:
@@ -34,7 +39,9 @@ def _files(path: str) -> Iterator[str]:
         yield from [path] if os.path.exists(path) else []
         return
     known: set[str] = set()
-    for folder, folders, names in os.walk(path, followlinks=True):
+    for number, (folder, folders, names) in enumerate(os.walk(path, followlinks=True)):
+        if number > MOST_FOLDERS:  # what reads the files refuses such a folder
+            return
         folders[:] = [
             one for one in sorted(folders) if os.path.realpath(os.path.join(folder, one)) not in known
         ]
@@ -46,9 +53,13 @@ def _state(file: str) -> str:
     try:
         facts = os.stat(file)
         state = f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_dev} {facts.st_ino}"
-        if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) < UNSURE_NS:
-            with open(file, "rb") as content:
-                state += hashlib.file_digest(content, "blake2b").hexdigest()
+        now_ns = time.time_ns()
+        if now_ns - max(facts.st_mtime_ns, facts.st_ctime_ns) >= UNSURE_NS or not S_ISREG(facts.st_mode):
+            return state
+        if facts.st_size > MOST_BYTES:
+            return f"{state} {now_ns}"
+        with open(file, "rb") as content:
+            state += hashlib.file_digest(content, "blake2b").hexdigest()
     except OSError as error:  # a link to nowhere, say
         return type(error).__name__
     return state

@@ -21,7 +21,8 @@ from types import ModuleType
 
 from sflsim.foreign import is_installed
 from sflsim.learning.stamps import stamp_of
-from sflsim.learning.user_imports import COVERED, file_of, files_of, folder_of, imports_in
+from sflsim.learning.user_imports import COVERED, SOURCE_BYTES, file_of, files_of, folder_of, imports_in
+from sflsim.readers.files import read_bytes
 
 STARTED_NS = time.time_ns()
 CLOCK_STEP_NS = 20_000_000
@@ -142,7 +143,7 @@ def _as_imported(file: str) -> bool:
 def _content(file: str, stamp: str) -> str:
     """Return a hash of a file."""
     try:
-        return hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(read_bytes(file, SOURCE_BYTES), digest_size=16).hexdigest()
     except OSError:
         return stamp
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from sflsim.foreign import is_installed
 from sflsim.learning.stamps import stamp_of
+from sflsim.readers.files import read_bytes
 
+SOURCE_BYTES = 2**24
 COVERED = ("sflsim", "torch", "pydantic")
 """Packages whose code is in every key already, or says nothing about a value."""
 Import = tuple[int, str, str]  # how many folders up (0: absolute), the module, a name in it
@@ -68,7 +70,7 @@ def imports_in(file: str, stamp: str) -> tuple[Import, ...]:
     if is_installed(file):
         return ()
     try:
-        nodes = list(ast.walk(ast.parse(Path(file).read_bytes())))
+        nodes = list(ast.walk(ast.parse(read_bytes(file, SOURCE_BYTES))))
     except (OSError, SyntaxError, ValueError):
         return ()
     found: dict[Import, None] = {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from sflsim.experiment import folders
 from sflsim.planner.evaluator import Evaluator
@@ -30,8 +31,16 @@ from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
 from sflsim.workers.pool import check_workers
 
-PARTS = {"explanation": str, "objectives": list, "currency": str, "nearest": int}
-"""What the manifest of a saved plan has at least, beside what is told of the search."""
+
+class Manifest(BaseModel):
+    """What is used of plan.json; format 1 had no list of decisions."""
+
+    explanation: str
+    objectives: list[str]
+    currency: str
+    nearest: int
+    format: Any = 1
+    decided: list[str] = []
 
 
 class Plan:
@@ -132,11 +141,12 @@ class Plan:
         Raises:
             RunError: it is no plan's folder, or a file in it is missing or damaged.
         """
-        saved = folders.read(folder, "plan", ("points", "sensitivity"), PARTS, trust=trust)
+        saved = folders.read(folder, "plan", ("points", "sensitivity"), Manifest, trust=trust)
         update(folder, saved)
-        columns = (OBJECTIVES[name].column for name in saved.manifest["objectives"])
-        points = ("point", *saved.manifest["decided"], *columns, *FIGURES, *FLAGS)
-        folders.need(folder, saved, {"points": points, "sensitivity": SENSITIVITY})
+        points = {"point": "int64", **dict.fromkeys(saved.manifest["decided"], "any")}
+        points |= {OBJECTIVES[name].column: "float64" for name in saved.manifest["objectives"]}
+        points |= dict.fromkeys(FIGURES, "float64") | dict.fromkeys(FLAGS, "bool")
+        folders.check(folder, saved, {"points": points, "sensitivity": SENSITIVITY})
         explanation = saved.manifest.pop("explanation")
         return cls(saved.scenario, explanation=explanation, manifest=saved.manifest, **saved.tables)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sflsim.errors import RunError
-from sflsim.experiment.folders import Contents, need
+from sflsim.experiment.folders import Contents, check
 from sflsim.scenario.plan_criteria import OBJECTIVES
 
 FORMAT = 2
@@ -31,11 +31,10 @@ def update(folder: str | Path, plan: Contents) -> None:
     unknown = [name for name in plan.manifest["objectives"] if name not in list(OBJECTIVES)]
     if unknown:
         raise RunError(f"{folder}: its manifest cannot be read (unknown objectives {unknown})")
-    decided = plan.manifest.get("decided")
-    if form == FORMAT and not (isinstance(decided, list) and all(isinstance(name, str) for name in decided)):
-        raise RunError(f"{folder}: its manifest cannot be read ('decided' is no list of columns)")
+    if form == FORMAT and "decided" not in plan.manifest:
+        raise RunError(f"{folder}: its manifest cannot be read ('decided' is missing)")
     if form == 1:
-        need(folder, plan, {"points": ("point", "time_s")})
+        check(folder, plan, {"points": {"point": "int64", "time_s": "float64"}})
         points = plan.tables["points"].rename(columns=RENAMED)
         columns = [str(name) for name in points]
         plan.tables["points"] = points

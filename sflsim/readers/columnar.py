@@ -1,6 +1,6 @@
 """Parquet and Arrow files of others, validated in full before a value of them is used.
 
-They are read into memory, never mapped: a mapped file that is cut short ends the process with SIGBUS.
+They are read piece by piece, never mapped: a mapped file that is cut short ends the process with SIGBUS.
 Offsets and texts that lead out of a file's buffers do the same, which the validation tells. Pyarrow
 and pandas lazily.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sflsim.readers.files import check_file
 
 MOST_TIMES = 100
 LEAST_BYTES = 2**30
@@ -49,14 +51,22 @@ def read_parquet(file: Path) -> pa.Table:
     """Return the table of a Parquet file; the names of its folders say nothing of it.
 
     Raises:
+        OSError: it is no regular file, or cannot be read.
         ValueError: it unpacks to more than `MOST_TIMES` its size, and more than `LEAST_BYTES`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = pa.py_buffer(file.read_bytes())
-    parquet = pq.ParquetFile(pa.BufferReader(content))
-    most_bytes = max(LEAST_BYTES, MOST_TIMES * content.size)
+    size = check_file(file)
+    with pa.OSFile(str(file)) as content:
+        return _parquet(pq.ParquetFile(content), size)
+
+
+def _parquet(parquet: Any, size_bytes: int) -> pa.Table:
+    """Return the table of an opened Parquet file."""
+    import pyarrow as pa
+
+    most_bytes = max(LEAST_BYTES, MOST_TIMES * size_bytes)
     known_bytes, row_bytes = _unpacked_bytes(parquet.metadata)
     if known_bytes > most_bytes:
         raise _too_large(most_bytes)
@@ -100,13 +110,15 @@ def read_arrow(file: Path) -> pa.Table:
     """Return the table of an Arrow file, in the stream or the file format."""
     import pyarrow as pa
 
-    content = pa.py_buffer(file.read_bytes())
-    is_file = content.size >= 6 and content.slice(0, 6).to_pybytes() == b"ARROW1"
-    reader = pa.ipc.open_file(content) if is_file else pa.ipc.open_stream(content)
-    return validated(reader.read_all())
+    check_file(file)
+    with pa.OSFile(str(file)) as content:
+        is_file = content.read(6) == b"ARROW1"
+        content.seek(0)
+        reader = pa.ipc.open_file(content) if is_file else pa.ipc.open_stream(content)
+        return validated(reader.read_all())
 
 
 def read_frame(file: Path) -> pd.DataFrame:
-    """Return the table of a Parquet file as pandas has it."""
-    frame: pd.DataFrame = read_parquet(file).to_pandas()
+    """Return the table of a Parquet file as pandas has it, without what pandas once noted about an index."""
+    frame: pd.DataFrame = read_parquet(file).to_pandas(ignore_metadata=True)
     return frame

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sflsim.readers.files import TABLE_BYTES, check_file, read_bytes
 from sflsim.readers.json_lines import read_json
 from sflsim.readers.separated import read_separated
 from sflsim.readers.table import TableMistake, TextTable
 
 SEPARATORS = {".tsv": "\t"}
 """By the end of a file's name; any other is separated by commas."""
+START_BYTES = 4096
 JSON = (".json", ".jsonl", ".ndjson")
 MARKS = {
     b"\xff\xfe\0\0": "UTF-32",
@@ -31,11 +33,15 @@ def read_table(file: str | Path, may_lack_header: bool = False) -> TextTable:
     """Return the table of a file: JSON where its name says so, else cells in UTF-8 with separators.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: it is no regular file, or cannot be read.
         TableMistake: it is no such table, or an ambiguous one.
     """
     path = Path(file)
-    return parse_table(path.read_bytes(), path.name, may_lack_header=may_lack_header)
+    check_file(path, TABLE_BYTES)
+    with path.open("rb") as opened:
+        start = opened.read(START_BYTES)
+    content = start if b"\0" in start else read_bytes(path, TABLE_BYTES)  # no text, however much follows
+    return parse_table(content, path.name, may_lack_header=may_lack_header)
 
 
 def parse_table(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sflsim.claims import let_go, take
 from sflsim.errors import RunError
-from sflsim.record.tables import MANIFESTS, is_part, is_unfinished
+from sflsim.record.tables import MANIFESTS, is_part, is_unfinished, not_written
 
 
 class Claimed(RunError):
@@ -43,9 +43,9 @@ def claimed(folder: str | Path | Claim) -> Iterator[Claim]:
     if isinstance(folder, Claim):
         yield folder
         return
-    resolved = Path(os.path.realpath(folder))
-    new_parents = [parent for parent in resolved.parents if not parent.exists()]
     try:
+        resolved = Path(os.path.realpath(folder))
+        new_parents = [parent for parent in resolved.parents if not os.path.exists(parent)]
         lock, handle = _locked(resolved)
         try:
             _remove_leftovers(resolved)
@@ -56,7 +56,7 @@ def claimed(folder: str | Path | Claim) -> Iterator[Claim]:
         remedy = "name another folder, or wait until it has ended"
         raise Claimed(f"{folder}: another process is making it at this moment; {remedy}") from error
     except (OSError, ValueError) as error:
-        raise RunError(f"{folder}: cannot be written ({error})") from error
+        raise not_written(folder, error) from error
     try:
         yield Claim(Path(folder), resolved)
     finally:
@@ -87,14 +87,14 @@ def written(claim: Claim) -> Iterator[Path]:
         else:
             os.rename(part, folder)
     except OSError as error:
-        raise RunError(f"{claim.folder}: cannot be written ({error})") from error
+        raise not_written(claim.folder, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def is_taken(folder: Path) -> bool:
     """Tell whether a folder exists and holds more than the leftovers of a killed process."""
-    return folder.exists() and not (folder.is_dir() and is_unfinished(folder))
+    return os.path.exists(folder) and not (os.path.isdir(folder) and is_unfinished(folder))
 
 
 def _locked(folder: Path) -> tuple[Path, int]:

@@ -5,6 +5,7 @@ Each table has one row per span, evaluation, client or (variant, seed), as `sfls
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 import pandas as pd
 
-from sflsim.errors import RunError
-from sflsim.readers.columnar import read_frame
+from sflsim.errors import RunError, RunFailed
+from sflsim.record.checks import checked, read_unchecked
 from sflsim.rows import LATENCY, ClientRow, Evaluation, LinkThroughput, RunRow, Span
 
 KINDS = {str: "str", int: "int64", float: "float64"}
@@ -41,6 +42,11 @@ COLUMNS: dict[str, Mapping[str, str]] = {
 }
 SAVED = (*COLUMNS, "sweep", "points", "sensitivity", "use")
 """Tables that the folders of runs, sweeps and plans hold; "use" in those of earlier versions."""
+OF_THE_PATH = (
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EEXIST,
+    errno.ENOTEMPTY, errno.EACCES, errno.EPERM, errno.EROFS,
+)  # fmt: skip
+"""Another path can be written; anything else is trouble with the disk."""
 MANIFESTS = ("run.json", "sweep.json", "plan.json")
 """Written last: a folder with a manifest is complete."""
 LATER = {
@@ -106,25 +112,30 @@ def read_table(name: str, folder: Path) -> pd.DataFrame:
         RunError: it is missing, damaged, or lacks a column.
     """
     path = folder / f"{name}.parquet"
-    if name in RENAMED_TABLES and not path.exists():
+    if name in RENAMED_TABLES and not os.path.lexists(path):
         path = folder / f"{RENAMED_TABLES[name]}.parquet"
-        if not path.exists():
+        if not os.path.lexists(path):
             return table(name, [])
     try:
-        frame = read_frame(path)
+        frame = read_unchecked(path)
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no {path.name}; is this the folder of a run?") from error
-    except Exception as error:
-        raise RunError(f"{path}: cannot be read as a table ({error})") from error
+    return as_saved(name, frame, path)
+
+
+def as_saved(name: str, frame: pd.DataFrame, place: object) -> pd.DataFrame:
+    """Return the table called `name` that a file held in the form of this version or of an earlier one.
+
+    Raises:
+        RunError: it has not the columns of this table; `place` is where it was found.
+    """
     for old, new in RENAMED_COLUMNS.get(name, {}).items():
         if new not in frame:
             frame = frame.rename(columns={old: new})
-    unknown = [column for column in LATER.get(name, ()) if column not in frame]
-    for column in unknown:
-        frame[column] = "" if COLUMNS[name][column] == "str" else math.nan
-    missing = [column for column in COLUMNS[name] if column not in frame]
-    if missing:
-        raise RunError(f"{path}: the columns {', '.join(missing)} are missing")
+    frame = checked(frame, COLUMNS[name], place, may_lack=LATER.get(name, ()))
+    for column in LATER.get(name, ()):
+        if column not in frame:
+            frame[column] = "" if COLUMNS[name][column] == "str" else math.nan
     return frame[list(COLUMNS[name])].astype(dict(COLUMNS[name]))
 
 
@@ -139,8 +150,8 @@ def write_text(text: str, file: str | Path) -> Path:
     path = Path(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path.parent}: cannot be made ({error})") from error
+    except (OSError, ValueError) as error:
+        raise not_written(path.parent, error) from error
     write_atomically(path, lambda part: Path(part).write_text(text, encoding="utf-8", newline="\n"))
     return path
 
@@ -149,7 +160,7 @@ def write_atomically(path: Path, write: Any) -> None:
     """Write a file atomically: `write` fills a temporary file, which then replaces `path`.
 
     Raises:
-        RunError: the disk is full or cannot be written; `path` is unchanged.
+        RunError: it cannot be written; `path` is unchanged.
     """
     part = ""
     try:
@@ -160,11 +171,17 @@ def write_atomically(path: Path, write: Any) -> None:
             os.fsync(written.fileno())
         os.chmod(part, 0o644)
         os.replace(part, path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error})") from error
+    except (OSError, ValueError) as error:
+        raise not_written(path, error) from error
     finally:
         if part:
             Path(part).unlink(missing_ok=True)
+
+
+def not_written(path: object, error: Exception) -> RunError:
+    """Return the error of what cannot be written: a `RunFailed` where the disk is to blame."""
+    code = error.errno if isinstance(error, OSError) else errno.EINVAL
+    return (RunError if code in OF_THE_PATH else RunFailed)(f"{path}: cannot be written ({error})")
 
 
 def subfolder_of(folder: Path, name: str) -> Path:

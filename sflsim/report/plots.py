@@ -36,6 +36,9 @@ def plot_all(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             paths.append(save_png(figure(), path))
+        except OSError as error:  # of the folder: the others would fail alike
+            failures.append(f"{folder}: cannot be written ({error.strerror or error})")
+            break
         except Exception as error:
             failures.append(f"{path}: cannot be drawn ({type(error).__name__}: {error})")
     return paths

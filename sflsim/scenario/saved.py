@@ -5,6 +5,8 @@ Tables and pictures need neither the algorithms and models that it names nor the
 
 from __future__ import annotations
 
+import os
+from errno import ENOENT
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,12 @@ from sflsim.errors import ScenarioError, refused
 from sflsim.fields import Percent, allowed_by
 from sflsim.scenario.loading import parse_saved
 from sflsim.scenario.schema import Scenario
+from sflsim.scenario.text_files import read_text
 from sflsim.scenario.translate import shown
 from sflsim.scenario.yaml_lines import read_yaml
+
+MOST_BYTES = 2**24
+"""With every default written out and every variant apart, it is longer than what was read."""
 
 
 class Saved:
@@ -72,12 +78,13 @@ def read_saved(folder: Path, *, trust: bool = False) -> Saved:
     """Return the scenario of a folder of results.
 
     Raises:
-        OSError: there is none.
-        ValueError: it is no text.
-        ScenarioError: as of `Saved`.
+        FileNotFoundError: there is none.
+        ScenarioError: it is no text, or as of `Saved`.
     """
     file = folder / "scenario.yaml"
-    return Saved(file.read_text(encoding="utf-8"), str(file), trust=trust)
+    if not os.path.lexists(file):
+        raise FileNotFoundError(ENOENT, "no such file", str(file))
+    return Saved(read_text(file, MOST_BYTES), str(file), trust=trust)
 
 
 def checked(scenario: Scenario | Saved) -> Scenario:

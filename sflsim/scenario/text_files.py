@@ -5,30 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from sflsim.errors import did_you_mean, refused
+from sflsim.readers.files import NotAFile, read_bytes, reason
 
 MAX_BYTES = 2**20
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file, at most MAX_BYTES of it, as UTF-8.
+def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
+    """Return the text of a regular file, which has at most so many bytes, as UTF-8.
 
     Raises:
         ScenarioError: there is none, or it is too large or no text.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        found = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else f"a file that cannot be read ({reason})"
-        )
+        data = read_bytes(path, most_bytes)
+    except FileNotFoundError as error:
+        raise refused("", "no such file", "a YAML file", _near(path), str(path)) from error
+    except NotAFile as error:
+        allowed = f"a YAML file of at most {most_bytes // 2**20} MiB"
+        raise refused("", error, allowed, "put long lists into a CSV file", str(path)) from error
+    except OSError as error:
+        found = f"a file that cannot be read ({reason(error)})"
         raise refused("", found, "a YAML file", _near(path), str(path)) from error
-    if len(data) > MAX_BYTES:
-        found = f"a file of more than {MAX_BYTES // 2**20} MiB"
-        raise refused("", found, "a smaller file", "put long lists into a CSV file", str(path))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

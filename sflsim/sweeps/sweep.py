@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
-from sflsim.errors import RunError
 from sflsim.experiment import folders
 from sflsim.experiment.simulate import check_device
 from sflsim.provenance import fingerprint, provenance, versions
@@ -43,6 +43,13 @@ __all__ = ["Sweep", "SweepProgress", "sweep"]
 
 TRIES = 3
 """A run during which this many workers have died is not tried again: it is likely to have killed them."""
+
+
+class Manifest(BaseModel):
+    """What is used of sweep.json."""
+
+    over: dict[str, list[Any]]
+    status: str
 
 
 class Sweep:
@@ -112,9 +119,10 @@ class Sweep:
         Raises:
             RunError: it is no folder of a sweep, or a file in it is missing or damaged.
         """
-        saved = folders.read(folder, "sweep", ("sweep",), {"over": dict, "status": str}, trust=trust)
-        over = {str(path): _listed(values, folder) for path, values in saved.manifest.pop("over").items()}
-        folders.need(folder, saved, {"sweep": ("point", *over, *FIGURES)})
+        saved = folders.read(folder, "sweep", ("sweep",), Manifest, trust=trust)
+        over = saved.manifest.pop("over")
+        columns = {"point": "int64", **dict.fromkeys(over, "any"), **FIGURES}
+        folders.check(folder, saved, {"sweep": columns})
         return cls(saved.scenario, over, saved.tables["sweep"], saved.manifest)
 
 
@@ -226,9 +234,3 @@ def _resolved(scenario: Scenario | Saved, over: Mapping[str, list[Any]]) -> str:
     content = scenario.model_dump(mode="json", by_alias=True)
     content |= {"variants": written(scenario)["variants"], "sweep": dict(over)}
     return write_yaml({name: value for name, value in content.items() if value is not None})
-
-
-def _listed(values: Any, folder: str | Path) -> list[Any]:
-    if not isinstance(values, list):
-        raise RunError(f"{folder}: its manifest cannot be read (no list of values to sweep: {values!r})")
-    return values

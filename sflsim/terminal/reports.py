@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sflsim.errors import RunError, SflsimError
@@ -16,17 +17,17 @@ def write_report(folder: Path, file: Path, target: float | None = None, *, trust
         RunError: the folder holds none of them.
         SflsimError: plotly is not installed, or a target is given for what has its own.
     """
-    if (folder / "run.json").is_file():
+    if os.path.isfile(folder / "run.json"):
         from sflsim.experiment.run import Run
 
         return Run.load(folder, trust=trust).report(file, target)
     if target is not None:
         raise SflsimError("--target: only the report of a run takes one; a sweep and a plan have their own")
-    if (folder / "sweep.json").is_file():
+    if os.path.isfile(folder / "sweep.json"):
         from sflsim.sweeps.sweep import Sweep
 
         return Sweep.load(folder, trust=trust).report(file)
-    if (folder / "plan.json").is_file():
+    if os.path.isfile(folder / "plan.json"):
         from sflsim.planner.plan import Plan
 
         return Plan.load(folder, trust=trust).report(file)

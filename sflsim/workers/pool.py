@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sflsim.errors import SflsimError
+from sflsim.errors import RunFailed, SflsimError
 from sflsim.workers.backends import UNGUARDED, Backend, InlineBackend, ProcessBackend, Runner, Task, Tell
 
 MAX_FAILED_STARTS = 3
@@ -20,7 +20,7 @@ MAX_FAILED_STARTS = 3
 Item = TypeVar("Item")
 
 
-class WorkerDied(SflsimError):
+class WorkerDied(RunFailed):
     """The worker that did a task has died, as often as the task was tried."""
 
 
@@ -141,7 +141,7 @@ class Pool:
                     "main part under if __name__ == '__main__':"
                 )
             if self._failed_starts == MAX_FAILED_STARTS:
-                raise SflsimError(f"worker processes die as they start ({_how(exit_code)})")
+                raise RunFailed(f"worker processes die as they start ({_how(exit_code)})")
         elif worker in self._idle:
             self._idle.remove(worker)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -105,7 +106,7 @@ class HuggingFace(SplitData):
         splits = {TRAIN: self.train, TEST: self.test, VALIDATION: self.validation_split}
         path = Path(self.path)
         picture = None if self.is_text else Picture(self.channels, self.size)
-        if not path.exists():
+        if not os.path.exists(path):
             if self.path.startswith((".", "/", "~")) or self.path.count("/") > 1 or path.suffix:
                 raise unreadable(path, "no such file or folder", "a data set", self.remedy)
             return self._in_tables(hub_tables(self.path, self.name, splits, self.remedy), picture)

@@ -6,6 +6,7 @@ train/airplane/x.png  valid/airplane/y.png  test/airplane/z.png
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from sflsim.errors import refused
 from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, NoColumns, unreadable
+from sflsim.readers.files import IMAGE_BYTES, absolute, check_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,6 +54,8 @@ class Picture:
         file: IO[bytes] | Path = content if isinstance(content, Path) else io.BytesIO(content)
         allowed = f"one whole image, {', '.join(FORMATS)}, of 8 or 16 bits and without transparent pixels"
         try:
+            if isinstance(content, Path):
+                check_file(content, IMAGE_BYTES)
             with Image.open(file, formats=FORMATS) as image:
                 is_wide = _is_wide(image)
                 decoded = _opaque(image).convert("L" if self.channels == 1 else "RGB")
@@ -144,15 +148,12 @@ class ImageFolder(NoColumns):
     @classmethod
     def at(cls, path: Path, picture: Picture) -> ImageFolder | None:
         """Return what lies in a folder, or None where it holds no class of images."""
-        if not path.is_dir():
+        if not os.path.isdir(path):
             return None
         named = {split: [path / name for name in names] for split, names in FOLDERS.items()}
-        folders = {
-            split: next((place for place in places if place.is_dir()), None)
-            for split, places in named.items()
-        }
+        folders = {split: next(filter(os.path.isdir, places), None) for split, places in named.items()}
         known = {split: place for split, place in folders.items() if place is not None}
-        if len({place.resolve() for place in known.values()}) < len(known):
+        if len({absolute(place) for place in known.values()}) < len(known):
             raise unreadable(path, f"one folder as {' and '.join(known)}", "a folder for each split")
         if TRAIN not in known or not any(map(_images, _subfolders(known[TRAIN]))):
             return None
@@ -190,7 +191,9 @@ class ImageFolder(NoColumns):
 
 
 def _subfolders(path: Path) -> list[Path]:
-    return sorted(place for place in path.iterdir() if place.is_dir() and not place.name.startswith("."))
+    return sorted(
+        place for place in path.iterdir() if os.path.isdir(place) and not place.name.startswith(".")
+    )
 
 
 def _images(path: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -123,7 +124,7 @@ class NamedImages(SplitData):
         if self.path is None:
             return self._in_tables(hub_tables(self.hub_name, None, SPLITS, self.remedy), picture)
         path = Path(self.path)
-        if not path.exists():
+        if not os.path.exists(path):
             raise unreadable(path, "no such file or folder", f"a copy of {self.hub_name}", self.remedy)
         found = self.original(path) or ImageFolder.at(path, picture)
         if found is not None:

@@ -6,6 +6,7 @@ its authors give them (github.com/BayesWatch/cinic-10).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -68,7 +69,7 @@ class CifarImages(NamedImages):
     def original(self, path: Path) -> Source | None:
         """Return the files of the binary version; those for Python are pickles, which are never read."""
         binary = [name for names in self.files.values() for name in names]
-        packed = path if path.is_file() else located(path, [self.archive])
+        packed = path if os.path.isfile(path) else located(path, [self.archive])
         if located(path, binary):
             return self._records(path)
         if packed and packed.name.endswith((".tar.gz", ".tgz", ".tar")) and "python" not in packed.name:

@@ -6,7 +6,9 @@ Nothing is unpickled and no archive is unpacked: named members are read out of i
 from __future__ import annotations
 
 import gzip
+import io
 import math
+import os
 import tarfile
 import zlib
 from collections.abc import Sequence
@@ -17,19 +19,22 @@ import numpy as np
 import numpy.typing as npt
 
 from sflsim.learning.data.source import TEST, TRAIN, Labels, NoColumns, unreadable
+from sflsim.readers.files import NotAFile, check_file, read_bytes, reason
 from sflsim.readers.table import TableMistake
 from sflsim.readers.text import parse_table
 
 Bytes = npt.NDArray[np.uint8]
 UNSIGNED_BYTES = 8  # IDX's code for the type of the numbers
+UNPACKED_BYTES = 2**28
+"""Of one file, and of all before it in an archive: all of CIFAR-100 has 185 MB."""
 
 
 def located(path: Path, names: Sequence[str]) -> Path | None:
     """Return the first of the files `names` in a folder or one folder below it; None for none."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return None
-    places = [path, *sorted(place for place in path.iterdir() if place.is_dir())]
-    return next((place / name for place in places for name in names if (place / name).is_file()), None)
+    places = [path, *sorted(place for place in path.iterdir() if os.path.isdir(place))]
+    return next((file for place in places for name in names if os.path.isfile(file := place / name)), None)
 
 
 @dataclass(frozen=True)
@@ -96,11 +101,16 @@ def read_idx(file: Path, rank: int) -> Bytes:
 def unpacked(file: Path) -> bytes:
     """Return what a file holds, packed by gzip or not."""
     try:
-        content = file.read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        content = read_bytes(file, UNPACKED_BYTES)
+        if content[:2] == b"\x1f\x8b":
+            with gzip.open(io.BytesIO(content)) as packed:
+                content = packed.read(UNPACKED_BYTES + 1)
+        if len(content) > UNPACKED_BYTES:
+            raise NotAFile(f"a file that unpacks to more than {UNPACKED_BYTES // 2**20} MiB")
     except (OSError, EOFError, zlib.error) as error:
-        remedy = "download it again"
-        raise unreadable(file, f"cannot be read ({error})", "a whole file", remedy) from error
+        why, remedy = reason(error) if isinstance(error, OSError) else error, "download it again"
+        raise unreadable(file, f"cannot be read ({why})", "a whole file", remedy) from error
+    return content
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class CifarFiles(NoColumns):
 
     def _records(self, split: str) -> Bytes:
         names, size = self.files[split], self.label_bytes + 3 * 32 * 32
-        contents = _members(self.path, names) if self.path.is_file() else _found(self.path, names)
+        contents = _members(self.path, names) if os.path.isfile(self.path) else _found(self.path, names)
         for name, content in contents.items():
             if not content or len(content) % size:
                 allowed = f"whole records of {size} bytes"
@@ -145,15 +155,18 @@ def _found(path: Path, names: Sequence[str]) -> dict[str, bytes]:
         raise unreadable(
             path, f"no {', '.join(missing)}", "the files of the binary version", "download it again"
         )
-    return {name: place.read_bytes() for name, place in places.items() if place is not None}
+    return {name: unpacked(place) for name, place in places.items() if place is not None}
 
 
 def _members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
     """Return the contents of files in an archive, wherever in it they lie."""
     contents: dict[str, bytes] = {}
     try:
+        check_file(archive, UNPACKED_BYTES)
         with tarfile.open(archive, "r:*") as members:
             for member in members:
+                if member.offset_data + member.size > UNPACKED_BYTES:
+                    raise NotAFile(f"an archive that unpacks to more than {UNPACKED_BYTES // 2**20} MiB")
                 name = member.name.rpartition("/")[2]
                 if name in names and member.isfile() and (file := members.extractfile(member)):
                     contents[name] = file.read()

@@ -5,6 +5,7 @@ A source reads one copy of a data set and knows nothing of clients or models. Nu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from sflsim.fields import Fraction
 from sflsim.learning.data.base import Data
 from sflsim.learning.stamps import stamp_of
 from sflsim.mistakes import wrong_value
+from sflsim.readers.files import absolute
 from sflsim.streams import generator
 
 Labels = npt.NDArray[np.int64]
@@ -80,8 +82,8 @@ class SplitData(BaseModel):
         """Return the absolute path of what lies beside the scenario; a name of the hub as it is."""
         if path is None:
             return None
-        place = Path((info.context or {}).get("base_dir") or ".") / Path(path).expanduser()
-        return str(place.resolve()) if place.exists() else path
+        place = Path((info.context or {}).get("base_dir") or ".") / os.path.expanduser(path)
+        return str(absolute(place)) if os.path.exists(place) else path
 
     @field_validator("validation")
     @classmethod

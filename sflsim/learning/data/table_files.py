@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, unreadable
 from sflsim.readers.columnar import read_arrow, read_parquet
+from sflsim.readers.files import files_below, reason
 from sflsim.readers.table import TableMistake
 from sflsim.readers.text import JSON, read_table
 
@@ -35,10 +37,11 @@ def local_tables(path: Path, splits: Mapping[str, str] | None = None) -> dict[st
     Raises:
         ScenarioError: a file belongs to two splits, or is packed.
     """
-    _refuse_packed(path)
-    if path.is_file():
+    below = [] if os.path.isfile(path) else _below(path)
+    _refuse_packed([path, *below])
+    if os.path.isfile(path):
         return {TRAIN: [path]} if path.suffix.lower() in SUFFIXES else {}
-    files = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and _is_data(one)]
+    files = [one for one in below if one.suffix.lower() in SUFFIXES and _is_data(one)]
     given = {split: re.escape(word) for split, word in (splits or {}).items()}
     usual = {split: words for split, words in USUAL_WORDS.items() if split not in given}
     found: dict[str, list[Path]] = {split: [] for split in USUAL_WORDS}
@@ -50,9 +53,16 @@ def local_tables(path: Path, splits: Mapping[str, str] | None = None) -> dict[st
     return known or ({TRAIN: files} if files else {})
 
 
-def _refuse_packed(path: Path) -> None:
+def _below(path: Path) -> list[Path]:
+    try:
+        return list(files_below(path))
+    except OSError as error:
+        raise unreadable(path, reason(error), "a folder that holds the data set alone") from error
+
+
+def _refuse_packed(files: Iterable[Path]) -> None:
     """Refuse a packed table, which would be left out silently; one beside its unpacked file is the same."""
-    for file in (path, *sorted(path.rglob("*"))):
+    for file in files:
         unpacked = file.with_suffix("")
         if file.suffix.lower() in PACKED and unpacked.suffix.lower() in SUFFIXES and not unpacked.exists():
             raise unreadable(file, "a packed table", "tables that are not packed", "unpack it")
@@ -61,7 +71,7 @@ def _refuse_packed(path: Path) -> None:
 def _is_data(file: Path) -> bool:
     """Tell whether a file may hold samples: what the libraries write beside them does not."""
     beside = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-    return file.is_file() and file.name not in beside and not file.name.startswith((".", "cache-"))
+    return file.name not in beside and not file.name.startswith((".", "cache-"))
 
 
 def _split_of(file: PurePath, vocabularies: tuple[Mapping[str, str], ...]) -> str | None:

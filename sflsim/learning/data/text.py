@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from sflsim.learning.data.source import Labels, Source, SplitData, missing_extra
 from sflsim.learning.data.table_files import local_tables
 from sflsim.learning.data.tables import TableSource
 from sflsim.learning.stamps import stamp_of
+from sflsim.readers.files import SETTINGS_BYTES, check_all, check_file
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
 TOKENIZER = "folder with tokenizer.json, that file, or a model of the hub: the model's own"
@@ -110,12 +112,17 @@ def _tokenizer(name: str, changed: str) -> Any:
         raise missing_extra("the library transformers, which reads tokenizers,", "llm") from error
     library: Any = transformers  # typed in part
     path = Path(name)
-    file = path / "tokenizer.json" if path.is_dir() else path
-    is_bare = path.is_file() or not (path / "tokenizer_config.json").exists()
+    is_folder, is_there = os.path.isdir(path), os.path.exists(path)
+    file = path / "tokenizer.json" if is_folder else path
+    is_bare = not is_folder or not os.path.exists(path / "tokenizer_config.json")
     try:
-        if file.is_file() and is_bare:
+        if is_folder:
+            check_all(path, ".json", SETTINGS_BYTES)
+        elif is_there:
+            check_file(path, SETTINGS_BYTES)
+        if is_bare and os.path.isfile(file):
             return library.PreTrainedTokenizerFast(tokenizer_file=str(file))
-        is_local = path.exists() or not reachable()
+        is_local = is_there or not reachable()
         return library.AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=is_local)
     except KeyboardInterrupt:
         raise
@@ -127,7 +134,7 @@ def _tokenizer(name: str, changed: str) -> Any:
             "folder beside the scenario, and name that folder"
         )
         raise refused(
-            "workload.dataset.tokenizer", found, f"a {TOKENIZER}", "" if path.exists() else remedy
+            "workload.dataset.tokenizer", found, f"a {TOKENIZER}", "" if is_there else remedy
         ) from error
 
 
@@ -157,7 +164,7 @@ class Sst2(TextData):
         if self.path is None:
             return TableSource(hub_tables(self.hub_name, None, splits, self.remedy), ("sentence",), "label")
         path = Path(self.path)
-        if not path.exists():
+        if not os.path.exists(path):
             raise unreadable(path, "no such file or folder", "a copy of SST-2", self.remedy)
         found = GlueTables.at(path)
         if found is not None:

@@ -10,10 +10,12 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sflsim.learning.graph.serialization import Kind
+from sflsim.readers.files import check_file
 
 FORMAT = 1
 ENTRY_BYTES = 200  # what a row takes beside its content
@@ -82,6 +84,9 @@ class Index:
 
     def __init__(self, file: Path) -> None:
         self.writable = True
+        for end in ("", "-wal", "-shm", "-journal"):  # SQLite would wait for a FIFO
+            with suppress(FileNotFoundError):
+                check_file(f"{file}{end}")
         try:
             self._db = _opened(file)
         except TROUBLE as error:

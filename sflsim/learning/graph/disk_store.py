@@ -29,6 +29,7 @@ from sflsim.learning.graph.disk_weights import WeightFiles, file_name
 from sflsim.learning.graph.lineage import Value
 from sflsim.learning.graph.locks import locked
 from sflsim.learning.graph.serialization import Kind, decode, encode
+from sflsim.readers.files import read_bytes
 
 LIMIT_BYTES = 10 * 2**30
 PRUNED_TO = 0.9  # of the limit, so that not every further value prunes
@@ -78,15 +79,15 @@ class DiskStore:
     def get(self, key: str) -> Value | None:
         """Return the value under `key`; None if there is none, or none that is as it was put."""
         row = self._row(key)
-        content = None if row is None else self._content(key, row)
-        if row is None or content is None:
+        value = None if row is None else self._value(key, row)
+        if value is None:
             self._misses += 1
             return None
         self.reads += 1
         self._used[key] += 1
         if len(self._used) >= COUNT_EVERY:
             self._note_reads()
-        return decode(row.kind, content, self.device)
+        return value
 
     def _row(self, key: str) -> Row | None:
         if self._index is None:
@@ -97,12 +98,12 @@ class DiskStore:
             self._trouble(error)
             return None
 
-    def _content(self, key: str, row: Row) -> bytes | None:
-        """Return an entry's bytes, verified; an entry that is damaged or has lost its file is removed."""
+    def _value(self, key: str, row: Row) -> Value | None:
+        """Return an entry's value, verified; an entry that is damaged or has lost its file is removed."""
         content = row.content
         try:
             if row.kind == Kind.WEIGHTS:
-                content = self._weights.path(key).read_bytes()
+                content = read_bytes(self._weights.path(key), self.limit_bytes)
         except FileNotFoundError:  # pruned by another process at this moment
             self._remove([key])
             return None
@@ -111,7 +112,8 @@ class DiskStore:
             return None
         known_kind = row.kind in tuple(Kind)
         if known_kind and isinstance(content, bytes) and checksum(key, row.kind, content) == row.checksum:
-            return content
+            with suppress(ValueError):
+                return decode(row.kind, content, self.device)
         self._damaged += 1
         if self._damaged <= DAMAGE_TOLD:
             self._tell(f"holds a damaged entry ({key}); it is computed again")

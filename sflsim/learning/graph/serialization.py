@@ -7,6 +7,7 @@ otherwise. Nothing that is read can execute anything.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from enum import IntEnum
 from typing import Any
@@ -31,10 +32,17 @@ def encode(value: Value) -> tuple[Kind, bytes] | None:
 
 
 def decode(kind: int, content: bytes, device: str) -> Value:
-    """Return what `encode` was given, tensors on `device`."""
-    if kind == Kind.NUMBERS:
-        return struct.unpack(f"<{len(content) // 8}d", content)
-    return _decoded(content, device)
+    """Return what `encode` was given, tensors on `device`.
+
+    Raises:
+        ValueError: `encode` has not made this content.
+    """
+    try:
+        if kind == Kind.NUMBERS:
+            return struct.unpack(f"<{len(content) // 8}d", content)
+        return _decoded(content, device)
+    except Exception as error:  # whatever JSON, safetensors and torch raise
+        raise ValueError(f"an entry of another form ({error})") from error
 
 
 def own_copy(value: Value) -> Value:
@@ -68,4 +76,6 @@ def _decoded(content: bytes, device: str) -> dict[str, Any]:
     size = int.from_bytes(content[:8], "little")
     layout = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["layout"])
     flat = load(content)
+    if any(math.prod(shape) != flat[name].numel() for name, (shape, _) in layout.items()):
+        raise ValueError("a layout of another size than the tensor")
     return {name: flat[name].clone().to(device).as_strided(*layout[name]) for name in layout}

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from sflsim.errors import refused
+from sflsim.readers.files import absolute
 
 
 class ModelConfig(BaseModel):
@@ -38,7 +39,7 @@ class ModelConfig(BaseModel):
     def _beside_the_scenario(cls, weights: str | None, info: ValidationInfo) -> str | None:
         """Return the absolute path of the file."""
         base = info.context.get("base_dir") if isinstance(info.context, dict) else None
-        return weights if weights is None else str((Path(base or ".") / weights).resolve())
+        return weights if weights is None else str(absolute(Path(base or ".") / weights))
 
 
 def is_users(model: object) -> bool:

@@ -6,6 +6,9 @@ Needs the extra `llm`; transformers lazily. Code that a model brings along is ne
 from __future__ import annotations
 
 import copy
+import json
+import os
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sflsim.errors import ScenarioError, SflsimError, did_you_mean, refused
 from sflsim.learning.signatures import misfits
+from sflsim.readers.files import SETTINGS_BYTES, NotAFile, check_all, read_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,10 +115,13 @@ def label_rows(name: str, base: Any, labels: tuple[str, ...], classes: int) -> A
 def _got(name: str, load: Callable[..., Any]) -> Any:
     """Return what `load` finds in a folder or, for a name, in the cache of the hub or on the hub itself."""
     options = {"trust_remote_code": False, "local_files_only": True}
+    is_folder = os.path.isdir(name)
     try:
+        if is_folder:
+            _check_files(Path(name))
         return load(**options)
     except Exception as error:
-        if Path(name).is_dir():
+        if is_folder:
             allowed = "a folder with config.json and model.safetensors (and a tokenizer, for labels)"
             raise refused("workload.model.name", repr(name), allowed, str(error).split("\n")[0]) from error
     try:
@@ -129,3 +136,17 @@ def _got(name: str, load: Callable[..., Any]) -> Any:
         if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
             found = f"{name!r}: {str(error).splitlines()[0]}"
         raise refused("workload.model.name", found, "a folder, or a model of the hub", remedy) from error
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder with anything but files in it, or with weights that lie elsewhere.
+
+    Raises:
+        OSError: its text says which file is wrong, and how.
+    """
+    check_all(folder, ".json", SETTINGS_BYTES)
+    for index in folder.glob("*.index.json"):
+        named = json.loads(read_bytes(index, SETTINGS_BYTES))["weight_map"].values()
+        wrong = next((one for one in named if not re.fullmatch(r"[^/\\]+\.safetensors", str(one))), None)
+        if wrong is not None:
+            raise NotAFile(f"{index.name} names {wrong!r}, which is no .safetensors file in its folder")

@@ -5,6 +5,7 @@ Torch lazily.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -20,6 +21,7 @@ from sflsim.learning.network.lora import Adapters
 from sflsim.learning.signatures import misfits, unknown
 from sflsim.learning.user_code import imported, version_of
 from sflsim.mistakes import wrong_value
+from sflsim.readers.files import absolute
 from sflsim.trust import UNTRUSTED, Trust, trusted
 
 if TYPE_CHECKING:
@@ -59,8 +61,8 @@ class TorchModule(ModelConfig):
             raise wrong_value(repr(module), TRUSTED_CODE, UNTRUSTED)
         if not place.endswith(".py"):
             return module
-        path = (Path(context.get("base_dir") or ".") / place).resolve()
-        if trusted() and not path.is_file():
+        path = absolute(Path(context.get("base_dir") or ".") / place)
+        if trusted() and not os.path.isfile(path):
             raise wrong_value(f"no file {place}", "a Python file, beside the scenario or by its path")
         return f"{path}:{function}"
 

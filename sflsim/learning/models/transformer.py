@@ -8,6 +8,7 @@ hub by `name`. Torch and transformers lazily.
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -28,6 +29,7 @@ from sflsim.learning.models.hugging_face import (
 from sflsim.learning.network.lora import Adapters
 from sflsim.learning.stamps import stamp_of
 from sflsim.mistakes import wrong_value
+from sflsim.readers.files import absolute
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +74,7 @@ class Transformer(ModelConfig):
     def _folder(cls, name: str | None, info: ValidationInfo) -> str | None:
         """Return the absolute path of a folder beside the scenario; a name of the hub as it is."""
         folder = Path((info.context or {}).get("base_dir") or ".") / (name or "")
-        return str(folder.resolve()) if name and folder.is_dir() else name
+        return str(absolute(folder)) if name and os.path.isdir(folder) else name
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sflsim.errors import did_you_mean, refused
+from sflsim.readers.files import check_file, reason
 
 COUNTERS = "num_batches_tracked"  # batch norm's, which a fixed momentum has no use for
 SHOWN = 5
@@ -72,9 +73,11 @@ def _read(path: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_file(path)
         tensors: dict[str, Tensor] = load_file(path)
     except Exception as error:
-        found = f"{path}: {str(error).splitlines()[0]}"
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        found = f"{path}: {(why.splitlines() or [type(error).__name__])[0]}"
         raise refused("workload.model.weights", found, "a safetensors file") from error
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTERS)}
 

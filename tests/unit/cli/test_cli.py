@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -19,15 +20,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 import yaml
 from support import data
 from typer.testing import CliRunner, Result
 
 from sflsim.cli import app
+from sflsim.cli.console import errors
 from sflsim.errors import RunError
 from sflsim.experiment.run import Run
 from sflsim.record import folders
+from sflsim.record.tables import not_written
 from sflsim.report.html_run import run_report
+from sflsim.workers.pool import WorkerDied
 
 VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": [1, 2]}]
 
@@ -142,7 +147,7 @@ def test_a_folder_that_cannot_be_written_can_be_used_again(monkeypatch: pytest.M
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", full)
         result = run(*arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "No space left on device" in result.stderr
     assert "use the same --out again" in result.stderr
     again = run(*arguments)
@@ -170,6 +175,23 @@ def test_the_stores_warnings_are_few_plain_lines(workers: int) -> None:
     assert "self._tell" not in told
     assert "disk_store.py" not in told
     assert Run.load("whole").evaluations.equals(Run.load("again").evaluations)
+
+
+def test_what_is_no_fault_of_the_input_ends_with_1() -> None:
+    """A worker that has died; what another path would mend ends with 2."""
+    typed = not_written("out", OSError(errno.ENAMETOOLONG, "File name too long"))
+    for error, code in ((WorkerDied("a worker process died"), 1), (typed, 2)):
+        with pytest.raises(typer.Exit) as caught, errors():
+            raise error
+        assert caught.value.exit_code == code
+
+
+def test_one_line_of_a_folder_that_cannot_be_written(copy: Path) -> None:
+    """Not one for each picture."""
+    Path("file").write_text("", encoding="utf-8")
+    result = sflsim("plot", copy, "--out", "file/plots")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_plot_elsewhere(copy: Path) -> None:

@@ -14,14 +14,17 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
+from support import within_bounds
 
 import sflsim
+from sflsim.learning.graph.disk_index import checksum
 from sflsim.learning.graph.disk_store import DiskStore, StoreWarning
 from sflsim.learning.graph.serialization import own_copy
 
@@ -133,6 +136,49 @@ def test_flipped_bytes_give_nothing_wrong(tmp_path: Path, seed: int) -> None:
             damaged.close()
             assert DiskStore(place).get("new") in ((1.0,), None)
     assert missing > 10
+
+
+def forge(place: Path, key: str, kind: int, content: bytes) -> None:
+    """Write an entry whose checksum is right."""
+    store = DiskStore(place)
+    store.put(key, weights() if kind else (1.0,))
+    store.close()
+    (file,) = place.glob("values-*.sqlite")
+    with closing(sqlite3.connect(file)) as table, table:
+        column = (None if kind else content, checksum(key, kind, content), key)
+        table.execute("UPDATE entries SET content = ?, checksum = ? WHERE key = ?", column)
+    if kind:
+        (weight,) = place.glob("weights/*/*")
+        weight.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "layout", ["[1]", '{"x": 3}', '{"x": [[2, 9], [0, 1]]}', '{"x": [[4], [7]]}', "[" * 10**5]
+)
+def test_a_forged_entry_of_another_form_is_a_miss(layout: str, tmp_path: Path) -> None:
+    """Its checksum is no secret, so anybody can write one."""
+    forge(tmp_path, "a", 1, save({"x": torch.ones(4)}, metadata={"layout": layout}))
+    forge(tmp_path, "b", 0, b"12345")
+    store = DiskStore(tmp_path)
+    with pytest.warns(StoreWarning, match="damaged entry"):
+        assert (store.get("a"), store.get("b")) == (None, None)
+
+
+def test_a_fifo_in_the_store_does_not_wait(tmp_path: Path) -> None:
+    """In place of weights it is a miss, in place of the table nothing is stored."""
+    store = DiskStore(tmp_path)
+    store.put("a", weights())
+    (file,) = tmp_path.glob("weights/*/*")
+    file.unlink()
+    os.mkfifo(file)
+    with within_bounds(), pytest.warns(StoreWarning, match="a FIFO"):
+        assert store.get("a") is None
+    store.close()
+    (table,) = tmp_path.glob("values-*.sqlite")
+    table.unlink()
+    os.mkfifo(table)
+    with within_bounds(), pytest.warns(StoreWarning, match="a FIFO"):
+        assert DiskStore(tmp_path).get("a") is None
 
 
 def test_a_damaged_entry_warns_and_is_made_anew(tmp_path: Path) -> None:
@@ -407,6 +453,7 @@ def test_a_lock_makes_others_wait(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, time
+from sflsim.learning.graph.disk_index import checksum
 from sflsim.learning.graph.disk_store import DiskStore
 with DiskStore(sys.argv[1]).lock("a"):
     print("held", flush=True)
