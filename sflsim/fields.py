@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from sflsim.errors import SflsimError
 from sflsim.mistakes import mistake
-from sflsim.units import ADD_THE_UNIT, NoQuantity, bare, parse, split
+from sflsim.units import ADD_THE_UNIT, NoQuantity, bare, parse, refuse_beyond, split
 
 
 class FieldFormat:
@@ -55,13 +55,15 @@ class Quantity(FieldFormat):
 
     `unit` is the base unit held, `example` what a user may write, `positive` refuses zero,
     `unlimited` admits that word (held as infinity). Without a unit (`unit=""`) a bare number is
-    expected.
+    expected. Above zero no amount is below `least`, for the reason `why`.
     """
 
     unit: str
     example: str
     positive: bool = True
     unlimited: bool = False
+    least: float = 0.0
+    why: str = ""
 
     def read(self, value: Any, info: ValidationInfo | None = None) -> float:
         """Return `value` (text, or a number where there is no unit) as a float in `unit`."""
@@ -69,8 +71,9 @@ class Quantity(FieldFormat):
             return math.inf
         try:
             number = self._number(value)
-            if not math.isfinite(number):
-                raise NoQuantity("is not finite")
+            refuse_beyond(number, self.unit, self.positive)
+            if 0 < number < self.least:
+                raise NoQuantity(f"is less than {self.shown(self.least)}", self.why)
             if number < 0 or (self.positive and number == 0):
                 raise NoQuantity("must be above zero" if self.positive else "must not be negative")
         except NoQuantity as error:
@@ -148,6 +151,28 @@ class Percent(FieldFormat):
         return {"anyOf": [{"type": "string"}, {"type": "number"}], "examples": [self.example]}
 
 
+@dataclass(frozen=True)
+class AtMost:
+    """Annotation of a number with an upper bound, and `why` there is one."""
+
+    most: int | float
+    why: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._bounded, handler(source))
+
+    def _bounded(self, value: float) -> float:
+        if value > self.most:
+            reason = f"is more than {self.most}: {self.why}"
+            raise mistake(reason, repr(value), f"a number up to {self.most}")
+        return value
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "maximum": self.most}
+
+
 def allowed_by(error: PydanticCustomError) -> str:
     """Return what a mistake says is allowed."""
     return str((error.context or {})["allowed"])
@@ -170,8 +195,10 @@ def read_argument(name: str, value: Any, form: FieldFormat) -> Any:
 
 
 SECONDS = Quantity("s", "2 s", positive=False)
+JITTER = Quantity("s", "2 ms", positive=False, least=1e-15, why="no delay differs by that little")
 PERIOD = Quantity("s", "30 s")
 BYTES = Quantity("byte", "4 GiB")
+PACKET = Quantity("byte", "1500 byte", least=1.0, why="a packet holds whole bytes")
 TRAFFIC = Quantity("byte", "32 KiB", positive=False)
 FLOP = Quantity("FLOP", "5.6 MFLOP", positive=False)
 COMPUTE = Quantity("FLOP/s", "16 GFLOP/s")
@@ -185,10 +212,20 @@ NOISE = Quantity("W/Hz", "3.981e-21 W/Hz")
 DISTANCE = Quantity("km", "0.5 km")
 LOSS = Quantity("dB", "128.1 dB", positive=False)
 FACTOR = Quantity("", "1.5")
+COUNT = AtMost(10**9, "each is a step or a round that is gone through one by one")
+PASSES = AtMost(4096, "each has a number of its own for its draws")
+IN_MEMORY = AtMost(10**6, "each is held in memory")
+STEP_SIZE = AtMost(1e6, "parameters are 32-bit floats, which a larger step would overflow")
+
+Count = Annotated[int, Field(strict=True, ge=1), COUNT]
+Passes = Annotated[int, Field(ge=1), PASSES]
+Held = Annotated[int, Field(ge=1), IN_MEMORY]
+StepSize = Annotated[float, Field(gt=0), STEP_SIZE]
 
 Seconds = Annotated[float, SECONDS]
 Period = Annotated[float, PERIOD]
 Bytes = Annotated[float, BYTES]
+Packet = Annotated[float, PACKET]
 Traffic = Annotated[float, TRAFFIC]
 Flop = Annotated[float, FLOP]
 Compute = Annotated[float, COMPUTE]

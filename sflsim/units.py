@@ -36,6 +36,14 @@ SPELLINGS = {
 }
 """How units are spelled, for proposals: (names, prefixes) by base unit; rates add "/s"."""
 ADD_THE_UNIT = "write the unit behind the number"
+RANGES = {
+    "s": (1e-30, 1e12, "the clock is a 64-bit float, whose steps there are of 0.1 ms"),
+    "byte": (1e-30, 1e16, "packets are counted in 64-bit whole numbers"),
+    "km": (1e-9, 1e9, "a path loss grows with its logarithm"),
+    "dB": (1e-30, 300.0, "a ratio of 1e30 is the largest that is counted with"),
+}
+"""By base unit, the least amount where zero is none, the largest, and why none larger is held."""
+OTHERS = (1e-30, 1e30, "products of amounts would leave the range of 64-bit floats")
 BASE_UNITS = ("s", "byte", "byte/s", "FLOP/s", "FLOP", "W", "J", "Hz", "W/Hz", "km", "dB")
 """The units that values are held in."""
 
@@ -101,6 +109,22 @@ def measure(text: str, units: Sequence[str]) -> tuple[float, str]:
     if not value and number and scale.level_of_one is None:
         raise NoQuantity("is too small to be held")
     return value, scale.unit
+
+
+def refuse_beyond(value: float, unit: str, positive: bool) -> None:
+    """Refuse an amount, in a base unit or bare, that is too large to count with or, if it is to be
+    `positive`, too close to zero.
+
+    Raises:
+        NoQuantity: it is, with the reason.
+    """
+    least, most, why = RANGES.get(unit, OTHERS)
+    if not math.isfinite(value):
+        raise NoQuantity("is not finite")
+    if abs(value) > most:
+        raise NoQuantity(f"is more than {most:g} {unit}".strip(), why)
+    if positive and 0 < value < least:
+        raise NoQuantity(f"is less than {least:g} {unit}".strip(), OTHERS[2])
 
 
 def split(text: str) -> tuple[float, str]:

@@ -15,10 +15,10 @@ from pydantic import Field
 from sflsim.algorithms.common.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
+from sflsim.fields import Held, StepSize
 from sflsim.learning.calls import add_deltas
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.asynchronous import Asynchronous
-from sflsim.simulation.base import Count
 from sflsim.simulation.simulation import Simulation
 
 
@@ -29,8 +29,8 @@ class FedBuff(Unsplit, Asynchronous):
         """Local training and the buffer; defaults are the paper's settings."""
 
         algorithm: Literal["fedbuff"] = "fedbuff"
-        b: Count = Field(default=10, description="deltas in a full buffer")
-        eta_g: float = Field(default=1.0, gt=0, description="learning rate of the server")
+        b: Held = Field(default=10, description="deltas in a full buffer")
+        eta_g: StepSize = Field(default=1.0, description="learning rate of the server")
 
     _buffer: list[Args]
     _trained: list[Handle]

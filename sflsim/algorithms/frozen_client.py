@@ -17,6 +17,7 @@ from sflsim.algorithms.common.kept import StateConfig, check_replicas, with_stat
 from sflsim.algorithms.common.replicas import ServerReplicas
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
+from sflsim.fields import Passes
 from sflsim.learning.calls import add_deltas, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
@@ -45,9 +46,7 @@ class FrozenClient(ServerReplicas):
 
         algorithm: Literal["frozen-client"] = "frozen-client"
         server_optimizer: OptimizerConfig = OptimizerConfig()
-        local_iterations: int = Field(
-            default=1, ge=1, le=4096, description="batches per participant and round"
-        )
+        local_iterations: Passes = Field(default=1, description="batches per participant and round")
         weighting: Weighting = Field(default="samples", description="how participants count in the average")
 
     per_client_cuts = ""

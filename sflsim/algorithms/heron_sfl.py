@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from sflsim.algorithms.common.local_loss import LocalLoss, LocalLossConfig, train_with, with_head
+from sflsim.fields import Passes, StepSize
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import OptimizerConfig
@@ -38,8 +39,8 @@ LR = 0.005
 class EstimateOptimizer(OptimizerConfig):
     """An optimizer that takes a zeroth-order estimate as its gradient."""
 
-    lr: float | None = Field(  # type: ignore[assignment]
-        default=None, gt=0, description="by default 0.005, at most 100 / d"
+    lr: StepSize | None = Field(  # type: ignore[assignment]
+        default=None, description="by default 0.005, at most 100 / d"
     )
 
 
@@ -51,10 +52,8 @@ class HeronSfl(LocalLoss):
 
         algorithm: Literal["heron-sfl"] = "heron-sfl"
         client_optimizer: EstimateOptimizer = EstimateOptimizer()
-        perturbations: int = Field(
-            default=1, ge=1, le=4096, description="estimates averaged in each step (P)"
-        )
-        mu: float = Field(default=1e-3, gt=0, description="size of the perturbation")
+        perturbations: Passes = Field(default=1, description="estimates averaged in each step (P)")
+        mu: StepSize = Field(default=1e-3, description="size of the perturbation")
         direction: Direction = Field(
             default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
         )

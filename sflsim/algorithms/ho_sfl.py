@@ -26,6 +26,7 @@ from sflsim.algorithms.common.first_order import check_optimizer
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import refused
+from sflsim.fields import Passes, StepSize
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import NAMES, PER_TENSOR, Optimizer, OptimizerConfig
@@ -58,8 +59,8 @@ class HoSfl(Synchronous):
 
         algorithm: Literal["ho-sfl"] = "ho-sfl"
         why_no_state: ClassVar[str] = "both its optimizers always keep their states; drop the key"
-        perturbations: int = Field(default=5, ge=1, le=4096, description="shared seeds of each step (P)")
-        mu: float = Field(default=1e-3, gt=0, description="size of the perturbation")
+        perturbations: Passes = Field(default=5, description="shared seeds of each step (P)")
+        mu: StepSize = Field(default=1e-3, description="size of the perturbation")
         direction: Direction = Field(
             default="gaussian", description="standard normal, or uniform on the sphere of radius sqrt(d)"
         )

@@ -27,11 +27,12 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.clock.server import Job
 from sflsim.errors import refused
+from sflsim.fields import Count, Passes, StepSize
 from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, descend_, rate, two_sided
-from sflsim.simulation.base import Count, Weighting
+from sflsim.simulation.base import Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
@@ -48,22 +49,20 @@ ETA_S, ETA_C = 0.01, 0.005
 class ZerothOrderConfig(SynchronousConfig):
     """The symbols of the paper without tau; defaults are its settings, but for rates of large parts."""
 
-    eta_s: float | None = Field(
+    eta_s: StepSize | None = Field(
         default=None,
-        gt=0,
         description="learning rate of the server's steps; by default 0.01, at most 100 / (d_s sqrt(tau))",
     )
-    eta_c: float | None = Field(
+    eta_c: StepSize | None = Field(
         default=None,
-        gt=0,
         description="learning rate of the client's step; by default 0.005, at most 100 / d_c",
     )
-    eta_g: float = Field(default=0.3, gt=0, description="how far the global model moves to the mean")
-    lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
+    eta_g: StepSize = Field(default=0.3, description="how far the global model moves to the mean")
+    lam: StepSize = Field(default=0.005, description="size of the perturbation")
     direction: Direction = Field(
         default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
     )
-    perturbations: int = Field(default=1, ge=1, le=4096, description="estimates averaged in each step (P)")
+    perturbations: Passes = Field(default=1, description="estimates averaged in each step (P)")
     client_feedback: Literal["separate", "joint"] = Field(
         default="separate",
         description="'joint' perturbs the server part as well, which then takes that step, too",

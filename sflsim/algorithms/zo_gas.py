@@ -34,6 +34,7 @@ from sflsim.algorithms.common.gas_buffers import (
 )
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
+from sflsim.fields import Passes, StepSize
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, MathFunction
 from sflsim.learning.label_statistics import Covariance
@@ -57,23 +58,19 @@ class ZoGas(Buffers):
         """MU-SplitFed's symbols for the steps, and its learning rates for parts that are small enough."""
 
         algorithm: Literal["zo-gas"] = "zo-gas"
-        eta_s: float | None = Field(
+        eta_s: StepSize | None = Field(
             default=None,
-            gt=0,
             description="learning rate of the server's steps; by default 0.01, at most 10 / d_s",
         )
-        eta_c: float | None = Field(
+        eta_c: StepSize | None = Field(
             default=None,
-            gt=0,
             description="learning rate of the client's steps; by default 0.005, at most 10 / d_c",
         )
-        lam: float = Field(default=0.005, gt=0, description="size of the perturbation")
+        lam: StepSize = Field(default=0.005, description="size of the perturbation")
         direction: Direction = Field(
             default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"
         )
-        perturbations: int = Field(
-            default=1, ge=1, le=4096, description="estimates averaged in each step (P)"
-        )
+        perturbations: Passes = Field(default=1, description="estimates averaged in each step (P)")
 
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
         """Send z, z+ and z- of one batch; wait for the scalars and step."""

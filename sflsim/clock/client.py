@@ -90,6 +90,12 @@ class Client:
         self.batches = index + 1
         return self.index, index
 
+    def next_batches(self, count: int) -> range:
+        """Return the numbers of this client's next `count` batches."""
+        first = self.batches
+        self.batches = first + count
+        return range(first, self.batches)
+
     def compute(self, flop: float, flop_per_s: float | None = None) -> Activity:
         """Compute `flop`, at the device's training rate by default.
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sflsim.clock.engine import NORMAL, Activity, Environment
 from sflsim.clock.replica_slots import ReplicaSlots
 from sflsim.clock.spans import Recorder, Totals
-from sflsim.fields import COMPUTE, Bytes, Power, ServerCompute
+from sflsim.fields import COMPUTE, Bytes, Held, Power, ServerCompute
 from sflsim.fleet.links.links import LinkConfig, SharedLink
 from sflsim.rows import Span
 
@@ -38,7 +38,7 @@ class ServerConfig(BaseModel):
         default=COMPUTE.read("10 TFLOP/s"),
         description="sustained rate of one slot; 'unlimited': it takes no time",
     )
-    slots: int = Field(default=1, ge=1, description="jobs served at the same time")
+    slots: Held = Field(default=1, description="jobs served at the same time")
     discipline: Literal["fifo", "fair"] = Field(
         default="fifo",
         description="in order of arrival, or all at once, sharing the slots equally (one each at most)",

@@ -13,10 +13,13 @@ from typing import Any
 from sflsim.clock.engine import LAST, Environment, Event, Timeout, call_in
 from sflsim.clock.flows import AccessLink, Flow, ServerLink
 from sflsim.clock.fluid import FluidModel
+from sflsim.errors import refused
 from sflsim.fleet.instants import settled_s
 from sflsim.fleet.profiles import Profile
 from sflsim.rows import LinkThroughput
 
+MAX_CHANGES, LONG_S = 100_000, 1e6
+"""Changes of rates and seconds without a start or an end of a message, both, after which none is awaited."""
 _Link = AccessLink | ServerLink
 Route = tuple[AccessLink | None, ServerLink]
 
@@ -38,6 +41,8 @@ class SharedLinks:
         self._due_s = inf  # when the earliest event that waits for an end fires
         self._profiles: dict[_Link, Profile] = {}
         self._changing: set[_Link] = set()
+        self._quiet_since_s = 0.0  # when a flow last started or ended
+        self._changes = 0  # of rates and capacities since then
 
     def add(
         self, kind: type[AccessLink] | type[ServerLink], rate_bytes_per_s: float | Profile, name: str = ""
@@ -62,6 +67,7 @@ class SharedLinks:
         if unlimited or not isfinite(now):
             on_end()
             return None
+        self._quiet_since_s, self._changes = now, 0
         flow = Flow(on_end)
         self._fluid.start(flow, size_bytes, max_bytes_per_s, access_link, server_link, now)
         if isinstance(rate_bytes_per_s, Profile):
@@ -109,8 +115,16 @@ class SharedLinks:
             change.callbacks.append(lambda event: self._after_ends(act))
 
     def _after_ends(self, act: Callable[[], None]) -> None:
-        """Act after the flows that end in this instant: an almost ended flow misses a gap of a trace."""
+        """Act after the flows that end in this instant: an almost ended flow misses a gap of a trace.
+
+        Raises:
+            ScenarioError: the trace has changed too often since a flow last started or ended.
+        """
         now, next_s = self.env.now, self._fluid.next_end_s
+        self._changes += 1
+        if self._changes > MAX_CHANGES and now - self._quiet_since_s > LONG_S:
+            found = f"no message that starts or ends in {LONG_S:g} s, while rates change {MAX_CHANGES} times"
+            raise refused("fleet", found, "messages that arrive sooner, or a trace of longer steps")
         if now < next_s <= settled_s(now):
             call_in(self.env, next_s - now, lambda event: act(), LAST)
         else:
@@ -157,6 +171,8 @@ class SharedLinks:
             return
         self._due_s = inf
         ended = self._fluid.pop_ended(max(due_s, self.env.now))
+        if ended:
+            self._quiet_since_s, self._changes = self.env.now, 0
         for flow in ended:
             assert flow.on_end is not None
             flow.on_end()

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from sflsim import fields
 from sflsim.errors import did_you_mean
+from sflsim.fields import IN_MEMORY, AtMost
 from sflsim.fleet.availability.config import AlwaysAvailable, Availability
 from sflsim.fleet.availability.events import EventConfig, mistakes_in
 from sflsim.fleet.devices import DeviceConfig
@@ -21,7 +22,7 @@ from sflsim.fleet.stragglers import Straggler
 from sflsim.mistakes import Place, mistake, mistakes
 
 Mistake = tuple[Place, PydanticCustomError]
-Count = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
+Count = Annotated[int, Field(strict=True, ge=1), AtMost(10**8, "each device has a draw in every round")]
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
@@ -135,6 +136,11 @@ class FleetConfig(BaseModel):
         if self.participants is not None and self.participants > self.clients:
             allowed = f"at most as many as there are clients, {self.clients}"
             yield ("participants",), mistake("is more than clients", self.participants, allowed)
+        elif (count := self.participants_per_round) > IN_MEMORY.most:
+            key = "clients" if self.participants is None else "participants"
+            reason = f"is more than {IN_MEMORY.most} that take part in a round: {IN_MEMORY.why}"
+            remedy = "sample fewer, e.g. 'participants: 1000'"
+            yield (key,), mistake(reason, count, f"at most {IN_MEMORY.most} participants", remedy)
 
     def _sizes_wrong(self) -> Iterator[Mistake]:
         if not self.groups:

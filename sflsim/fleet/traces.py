@@ -35,6 +35,8 @@ from sflsim.mistakes import mistake_at
 from sflsim.streams import generator
 
 TIME, DEVICE = "time_s", "device"
+SHORTEST_STEP_S = 1e-3
+"""Of a trace that repeats, on average."""
 Point = tuple[float, Cell]
 """Time in s and the value's cell."""
 
@@ -127,11 +129,22 @@ class TraceConfig(BaseModel):
             if len(points) < 2:
                 found, allowed = "true, with one row", "a period such as '24 h', or a trace of several rows"
                 raise mistake_at("repeat", "has no period", found, allowed)
-            return last_s + (last_s - points[-2][0])
+            return self._of_steps(last_s + (last_s - points[-2][0]), points)
         if self.repeat <= last_s:
             allowed = f"a period longer than the last time_s, {last_s:g} s"
             raise mistake_at("repeat", "is too short", repr(PERIOD.write(self.repeat)), allowed)
-        return self.repeat
+        return self._of_steps(self.repeat, points)
+
+    def _of_steps(self, period_s: float, points: list[Point]) -> float:
+        """Refuse a period whose steps are so short that no run gets through its changes."""
+        step_s = period_s / len(points)
+        if step_s < SHORTEST_STEP_S:
+            found = f"steps of {PERIOD.shown(step_s)} on average up to the one {points[-1][1].place}"
+            remedy = "each step of a rate is an event: average the rows"
+            raise mistake_at(
+                "file", "repeats too often", found, f"{PERIOD.shown(SHORTEST_STEP_S)} or more", remedy
+            )
+        return period_s
 
 
 def _points(table: Table, column: str | None) -> dict[str, list[Point]]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim.component_fields import OneOf
 from sflsim.errors import refused
+from sflsim.fields import Held
 from sflsim.learning.costs import CostOverrides
 from sflsim.mistakes import wrong_value
 from sflsim.registry import datasets, models, partitions
@@ -23,7 +24,7 @@ class Workload(BaseModel):
     cut: int | str = Field(
         default=1, description="number of blocks the client holds, or its last block's name"
     )
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: Held = 32
     partition: Annotated[Any, OneOf(partitions)] = Field(default="iid", validate_default=True)
     costs: CostOverrides = Field(
         default_factory=CostOverrides, description="fixed figures in place of the derived ones"

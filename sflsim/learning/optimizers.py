@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim.errors import Problem, did_you_mean
+from sflsim.fields import StepSize
 from sflsim.learning.signatures import misfits
 from sflsim.mistakes import mistake
 
@@ -40,7 +41,7 @@ class OptimizerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     name: str = Field(default="SGD", description="a class of torch.optim: " + ", ".join(NAMES))
-    lr: float = Field(default=0.05, gt=0)
+    lr: StepSize = 0.05
     clip: Clip | None = Field(default=None, description="longest gradient of the part, in L2; null: any")
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.fields import PERIOD, Fraction, Period
+from sflsim.fields import PERIOD, Count, Fraction, Period
 from sflsim.mistakes import wrong_value
 
 ROUNDS = re.compile(r"([0-9]{1,9}) *rounds?", re.ASCII)
@@ -25,7 +25,7 @@ class Part(BaseModel):
 class Stop(Part):
     """A run ends with whichever comes first; `accuracy` alone might never come."""
 
-    rounds: Annotated[int, Field(strict=True, ge=1, description="rounds of training")] | None = None
+    rounds: Count | None = Field(default=None, description="rounds of training")
     time: Annotated[Period, Field(description="simulated time, e.g. '2 h'")] | None = None
     accuracy: Annotated[Fraction, Field(description="on the held-out data, e.g. '95%'")] | None = None
 

@@ -15,7 +15,6 @@ from sflsim.mistakes import mistake, wrong_value
 from sflsim.simulation.simulation import Simulation
 
 Weighting = Literal["samples", "uniform"]
-Count = Annotated[int, Field(strict=True, ge=1)]
 UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that no name of a variant may have: control characters, line ends, surrogates."""
 

@@ -13,7 +13,7 @@ from typing import Protocol as Port
 
 from sflsim.clock.agenda import STOP
 from sflsim.clock.client import Client
-from sflsim.clock.engine import Event, call_in, delay_to, own_errors
+from sflsim.clock.engine import LAST, Event, call_in, delay_to, own_errors
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, refused
 from sflsim.fleet.instants import slack_s
@@ -21,12 +21,15 @@ from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.rows import Evaluation
 from sflsim.simulation.deployment import Deployment
 from sflsim.simulation.time_plane import TimePlane
+from sflsim.units import RANGES
 
 if TYPE_CHECKING:
     from sflsim.simulation.base import Algorithm
 
 MAX_ZERO_TIME_ROUNDS = 1000
 """Rounds in a row that take no time, after which a run with a stop by time alone is refused."""
+MAX_UNCHANGED = 1000
+"""Evaluations by time of one model in a row, after which the next waits for another model."""
 DIVERGED_LOSS_FACTOR = 1000.0
 """A loss above this multiple of the untrained model's counts as diverged."""
 
@@ -94,6 +97,7 @@ class Simulation(TimePlane):
         self._most_loss = math.inf
         self._progress = (-1.0, 0)  # the last round that took time: its end in s, its number
         self._timed = 1  # the number of the next evaluation by time
+        self._unchanged = 0  # evaluations by time since the model last changed
 
     def learn(self, function: MathFunction, arguments: Sequence[Args], **shared: Any) -> list[Handle]:
         """Record a call of `function` with the arguments of each participant; return a handle for each."""
@@ -112,8 +116,7 @@ class Simulation(TimePlane):
         """
         self.round += 1
         self.steps += steps
-        self._model = model
-        self._recent[self.round] = model.internal
+        self._publish(self.round, model)
         self._check_time()
         self.recorder.flush()
         rules = self.rules
@@ -124,11 +127,8 @@ class Simulation(TimePlane):
             self._end("rounds")
 
     def _check_time(self) -> None:
-        """Refuse a run whose time is infinite, or stays the same although only a time would stop it."""
+        """Refuse a run whose time stays the same although only a time would stop it."""
         now = self.env.now
-        if not math.isfinite(now):
-            found = "work that takes infinitely long"
-            raise refused("workload.costs", found, "costs and rates that give finite times")
         if now > self._progress[0]:
             self._progress = (now, self.round)
         elif self.rules.stop_rounds is None and self.round - self._progress[1] >= MAX_ZERO_TIME_ROUNDS:
@@ -139,8 +139,15 @@ class Simulation(TimePlane):
     def refresh(self, model: Handle, steps: int) -> None:
         """Publish a newer model within a round; it is evaluated from now on."""
         self.steps += steps
+        self._publish(self.round + 1, model)
+
+    def _publish(self, round: int, model: Handle) -> None:
+        """Let `model` be what is evaluated from now on."""
         self._model = model
-        self._recent[self.round + 1] = model.internal
+        self._recent[round] = model.internal
+        if self._unchanged >= MAX_UNCHANGED and self.rules.every_s is not None:
+            self._timed = int(self.env.now // self.rules.every_s) + 1
+        self._unchanged = 0
 
     def run(self, algorithm: Algorithm) -> None:
         """Run the protocol to its stop.
@@ -153,6 +160,7 @@ class Simulation(TimePlane):
         env.process(algorithm.protocol(self))
         if rules.stop_time_s is not None:
             self.agenda.at(rules.stop_time_s, STOP).callbacks.append(self._stop_by_time)
+        call_in(env, 2 * RANGES["s"][1], _refuse_time, LAST)
         with own_errors():
             if rules.every_s is None:
                 env.run(until=self._stop)
@@ -177,12 +185,13 @@ class Simulation(TimePlane):
         env = self.env
         while not self._stop.processed:
             due_s = self._timed * every_s
-            if env.peek() > due_s + slack_s(due_s):
+            if self._unchanged < MAX_UNCHANGED and env.peek() > due_s + slack_s(due_s):
                 call_in(env, delay_to(env, due_s), self._evaluate_by_time)
             env.step()
 
     def _evaluate_by_time(self, event: Event) -> None:
         self._timed += 1
+        self._unchanged += 1
         self._evaluate()
 
     def _stop_by_time(self, event: Event) -> None:
@@ -217,3 +226,10 @@ class Simulation(TimePlane):
             "server_busy_s": self.server.busy_s(totals),
             "energy_j": totals.active_energy_j + self.idle_energy.idle_j,
         }
+
+
+def _refuse_time(event: Event) -> None:
+    """Refuse a run that goes on beyond what the clock can count."""
+    _, most_s, why = RANGES["s"]
+    found, allowed = f"work that takes more than {most_s:g} s", "costs and rates that give shorter times"
+    raise refused("workload.costs", found, allowed, why)

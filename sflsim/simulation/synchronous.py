@@ -15,7 +15,7 @@ from pydantic import Field
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol
-from sflsim.fields import Period
+from sflsim.fields import IN_MEMORY, Period
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.simulation import Simulation
@@ -24,7 +24,7 @@ from sflsim.simulation.simulation import Simulation
 class SynchronousConfig(AlgorithmConfig):
     """Fields of every synchronous algorithm: its measures against stragglers."""
 
-    over_selection: Annotated[int, Field(strict=True, ge=0)] = Field(
+    over_selection: Annotated[int, Field(strict=True, ge=0), IN_MEMORY] = Field(
         default=0, description="clients sampled beyond 'participants'; the first to finish count"
     )
     deadline: Period | None = Field(

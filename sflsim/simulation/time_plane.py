@@ -37,7 +37,8 @@ from sflsim.fleet.links.links import build_link
 from sflsim.simulation.deployment import Deployment
 
 MAX_LOST, MAX_LOST_PER_PARTICIPANT = 1000, 100
-"""Participations lost in a row after which a run counts as stalled: the larger of the two limits."""
+"""Participations lost, or draws without a client, in a row after which a run counts as stalled: the larger
+of the two limits."""
 
 
 class TimePlane(ABC):
@@ -61,6 +62,8 @@ class TimePlane(ABC):
         self.reason = ""
         self._availability = deployment.availability
         self._lost_in_a_row = 0
+        self._empty_draws = 0
+        self._most_lost = max(MAX_LOST, MAX_LOST_PER_PARTICIPANT * self.participants)
         fed = build_link(server.fed.link, seed, "fed-server") if server.fed else None
         self._network = Network(self.env, self.recorder, build_link(server.link, seed, "server"), fed)
         self._clients: dict[int, Client] = {}
@@ -125,6 +128,9 @@ class TimePlane(ABC):
         assert self._availability is not None
         k = self.participants if k is None else k
         indices, retry_s = self._availability.draw(draw, k, settled_s(self.env.now), among)
+        self._empty_draws = 0 if indices else self._empty_draws + 1
+        if self._empty_draws >= self._most_lost:
+            self.stall(f"{self._empty_draws} draws in a row found no client: none stays long enough")
         return [self.client(index) for index in indices], retry_s
 
     def select_available(self, round: int, extra: int = 0) -> Protocol:
@@ -209,7 +215,7 @@ class TimePlane(ABC):
         self.recorder.waste(client.name, client.round)
         self.on_drop_out(client)
         self._lost_in_a_row += 1
-        if self._lost_in_a_row >= max(MAX_LOST, MAX_LOST_PER_PARTICIPANT * self.participants):
+        if self._lost_in_a_row >= self._most_lost:
             self.stall(f"{self._lost_in_a_row} parts in a row were lost: clients do not stay long enough")
 
     def wait_for(self, events: Iterable[Event]) -> Protocol:

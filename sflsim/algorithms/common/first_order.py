@@ -18,6 +18,7 @@ from sflsim.algorithms.common.kept import KeptStates, StateConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import Problem, ScenarioError, refused
+from sflsim.fields import Passes
 from sflsim.learning.costs import Costs
 from sflsim.learning.optimizers import PER_TENSOR, Optimizer, OptimizerConfig
 from sflsim.simulation.base import Algorithm
@@ -36,7 +37,7 @@ class FirstOrderConfig(StateConfig):
 
     client_optimizer: OptimizerConfig = OptimizerConfig()
     server_optimizer: OptimizerConfig = OptimizerConfig()
-    local_iterations: int = Field(default=1, ge=1, le=4096, description="batches per participant and round")
+    local_iterations: Passes = Field(default=1, description="batches per participant and round")
 
 
 class FirstOrderAlgorithm(Algorithm):

@@ -25,12 +25,13 @@ from pydantic import Field
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.errors import refused
+from sflsim.fields import Held, Passes
 from sflsim.learning.calls import BatchName, weighted_mean
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.label_statistics import Covariance, LabelStatistics, missing_labels
 from sflsim.simulation.asynchronous import Asynchronous
-from sflsim.simulation.base import AlgorithmConfig, Count, Weighting
+from sflsim.simulation.base import AlgorithmConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ SERVER_MODEL = "server model"
 class BuffersConfig(AlgorithmConfig):
     """The symbols of the paper; defaults are its settings."""
 
-    q_s: Count = Field(default=10, description="arrivals in a full activation buffer (Q_s)")
-    q_c: Count = Field(default=10, description="client parts in a full model buffer (Q_c)")
-    local_iterations: int = Field(
-        default=20, ge=1, le=4096, description="batches from pulling the global client part to sending it (E)"
+    q_s: Held = Field(default=10, description="arrivals in a full activation buffer (Q_s)")
+    q_c: Held = Field(default=10, description="client parts in a full model buffer (Q_c)")
+    local_iterations: Passes = Field(
+        default=20, description="batches from pulling the global client part to sending it (E)"
     )
     generate: bool = Field(default=True, description="add generated activations to the server's batch")
     covariance: Covariance = Field(

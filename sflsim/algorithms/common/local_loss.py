@@ -23,11 +23,12 @@ from sflsim.algorithms.common.kept import KeptStates, StateConfig, resume, steps
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.errors import refused
+from sflsim.fields import Count, Passes
 from sflsim.learning.calls import in_groups, weighted_mean
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import Optimizer, OptimizerConfig
-from sflsim.simulation.base import Count, Weighting
+from sflsim.simulation.base import Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
@@ -51,7 +52,7 @@ class LocalLossConfig(StateConfig, SynchronousConfig):
 
     client_optimizer: OptimizerConfig = OptimizerConfig()
     server_optimizer: OptimizerConfig = OptimizerConfig()
-    local_iterations: int = Field(default=5, ge=1, le=4096, description="batches per participant and round")
+    local_iterations: Passes = Field(default=5, description="batches per participant and round")
     q: Count = Field(default=5, description="the activation of every q-th batch of a round is sent")
     weighting: Weighting = Field(default="samples", description="how participants count in the averages")
 

@@ -15,16 +15,17 @@ from sflsim.algorithms.common.first_order import check_optimizer, train_part
 from sflsim.algorithms.common.kept import KeptStates, StateConfig, steps_before, with_states
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
+from sflsim.fields import Count
 from sflsim.learning.calls import in_groups, stack
 from sflsim.learning.costs import Costs
-from sflsim.learning.graph.lineage import Args, Handle
+from sflsim.learning.graph.lineage import Args, BatchNames, Handle
 from sflsim.learning.optimizers import OptimizerConfig
 from sflsim.mistakes import mistake
-from sflsim.simulation.base import Algorithm, Count
+from sflsim.simulation.base import Algorithm
 from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
-    from sflsim.learning.calls import BatchName, Model
+    from sflsim.learning.calls import Model
     from sflsim.learning.task import Task
 
 
@@ -73,7 +74,7 @@ class Unsplit(Algorithm):
         model_bytes = costs.client_model_bytes + costs.server_model_bytes
         forward_flop = costs.client_forward_flop + costs.server_forward_flop
         backward_flop = costs.client_backward_flop + costs.server_backward_flop
-        batches = [client.next_batch() for _ in range(self._iterations(sim, client))]
+        batches = BatchNames(client.index, client.next_batches(self._iterations(sim, client)))
         yield client.pull(model_bytes)
         yield client.compute(len(batches) * (forward_flop + backward_flop))
         yield client.push(model_bytes)
@@ -85,7 +86,7 @@ class Unsplit(Algorithm):
         self.kept.keep(contributions, trained)
         return trained
 
-    def contribution(self, start: Handle, client: Client, batches: list[BatchName]) -> Args:
+    def contribution(self, start: Handle, client: Client, batches: BatchNames) -> Args:
         """Return the arguments of one local training."""
         args = {"start": start, "client": client.index, "batches": batches}
         return args | self.kept.of(client.index)

@@ -6,7 +6,6 @@ of these units; the distribution then checks that its amounts agree in unit and 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from sflsim.fields import FieldFormat
 from sflsim.mistakes import mistake
-from sflsim.units import NoQuantity, measure, split
+from sflsim.units import NoQuantity, measure, refuse_beyond, split
 
 EXAMPLES = {"s": "2 s", "byte/s": "10 Mbit/s", "FLOP/s": "16 GFLOP/s", "km": "0.5 km", "": "1.5"}
 UNITS = tuple(unit for unit in EXAMPLES if unit)
@@ -64,8 +63,10 @@ class AmountOf(FieldFormat):
             raise self._wrong(value, "is no quantity")
         else:
             amount = self._parsed(value) if isinstance(value, str) else self._bare(value)
-        if not math.isfinite(amount):
-            raise self._wrong(value, "is not finite")
+        try:
+            refuse_beyond(amount, amount.unit, self.positive)
+        except NoQuantity as error:
+            raise self._wrong(value, str(error), error.remedy) from None
         if amount < 0 or (self.positive and not amount):
             raise self._wrong(value, "must be above zero" if self.positive else "must not be negative")
         return amount

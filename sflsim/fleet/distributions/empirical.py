@@ -138,7 +138,7 @@ def _unit(values_in: str | None) -> Amount:
 def _amount(cell: Cell, scale: Amount) -> Amount:
     try:
         if NUMBER.fullmatch(cell.text):
-            return Amount(_CELL.read(cell.number) * scale, scale.unit)
+            return _CELL.read(Amount(_CELL.read(cell.number) * scale, scale.unit, repr(cell.text)))
         amount = _CELL.read(cell.text)
         if not amount.unit:  # digits that only Python reads, such as 1_000
             raise mistake("is no number", cell.text, "")

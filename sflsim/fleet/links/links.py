@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Protocol, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from sflsim.fields import BANDWIDTH, SECONDS, Bytes, DutyCycle, LostShare
+from sflsim.fields import BANDWIDTH, JITTER, SECONDS, DutyCycle, LostShare, Packet
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distributions.base import DistributionConfig, Drawable, Draws
 from sflsim.fleet.links import directions
@@ -54,7 +54,7 @@ class JitterConfig(DistributionConfig):
 
 Rate = Annotated[float | RateConfig | TraceConfig, Traceable(BANDWIDTH, RateConfig, unlimited=True)]
 Latency = Annotated[float | LatencyConfig, Drawable(SECONDS, LatencyConfig)]
-Jitter = Annotated[float | JitterConfig, Drawable(SECONDS, JitterConfig)]
+Jitter = Annotated[float | JitterConfig, Drawable(JITTER, JitterConfig)]
 
 
 class Delivery(BaseModel):
@@ -73,7 +73,9 @@ class Delivery(BaseModel):
     loss: LostShare = Field(
         default=0.0, description="share of packets lost, each retransmitted until it arrives"
     )
-    packet: Bytes = Field(default=1500.0, description="size of a packet, the unit of loss and retransmission")
+    packet: Packet = Field(
+        default=1500.0, description="size of a packet, the unit of loss and retransmission"
+    )
     duty_cycle: DutyCycle = Field(
         default=1.0, description="share of time in which the client may send; silent after each message"
     )

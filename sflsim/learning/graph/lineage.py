@@ -28,6 +28,27 @@ Value = Any  # dict[str, Tensor], or a tuple of floats
 MathFunction = Callable[..., Sequence[Value]]
 
 
+class BatchNames(Sequence[tuple[int, int]]):
+    """The names (client index, batch number) of consecutive batches of one client, made when asked for.
+
+    To a key they are the list that they stand for.
+    """
+
+    __slots__ = ("_client", "_numbers")
+
+    def __init__(self, client: int, numbers: range) -> None:
+        self._client = client
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return BatchNames(self._client, self._numbers[place])
+        return self._client, self._numbers[place]
+
+
 class Handle:
     """Stands for one value before it is known.
 
@@ -165,7 +186,7 @@ def _canonical(argument: Any) -> Any:
         return ("handle", argument.key)
     if argument is None or isinstance(argument, (str, int, float, bool)):
         return argument
-    if isinstance(argument, (list, tuple)):
+    if isinstance(argument, (list, tuple, BatchNames)):
         return [_canonical(item) for item in argument]
     if isinstance(argument, dict):
         return {name: _canonical(argument[name]) for name in sorted(argument)}
