@@ -215,11 +215,13 @@ FACTOR = Quantity("", "1.5")
 COUNT = AtMost(10**9, "each is a step or a round that is gone through one by one")
 PASSES = AtMost(4096, "each has a number of its own for its draws")
 IN_MEMORY = AtMost(10**6, "each is held in memory")
+ALPHA = AtMost(1e15, "shares are alike long before")
 STEP_SIZE = AtMost(1e6, "parameters are 32-bit floats, which a larger step would overflow")
 
 Count = Annotated[int, Field(strict=True, ge=1), COUNT]
 Passes = Annotated[int, Field(ge=1), PASSES]
 Held = Annotated[int, Field(ge=1), IN_MEMORY]
+Alpha = Annotated[float, Field(gt=0), ALPHA]
 StepSize = Annotated[float, Field(gt=0), STEP_SIZE]
 
 Seconds = Annotated[float, SECONDS]

@@ -18,7 +18,7 @@ from sflsim.fleet.instants import settled_s
 from sflsim.fleet.profiles import Profile
 from sflsim.rows import LinkThroughput
 
-MAX_CHANGES, LONG_S = 100_000, 1e6
+MAX_CHANGES, LONG_S = 20_000, 1e6
 """Changes of rates and seconds without a start or an end of a message, both, after which none is awaited."""
 _Link = AccessLink | ServerLink
 Route = tuple[AccessLink | None, ServerLink]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim.errors import refused
+from sflsim.fields import Alpha
 from sflsim.learning.data.partition import Indices
 from sflsim.learning.data.source import missing_extra
 from sflsim.mistakes import wrong_value
@@ -111,7 +112,7 @@ class BalancedDirichlet(ByLabel):
     """Dirichlet shares of each class, but a client with its fair number gets no more (arXiv 1905.12022)."""
 
     kind: Literal["balanced-dirichlet"] = "balanced-dirichlet"
-    alpha: float = Field(gt=0)
+    alpha: Alpha
     min_samples: int = Field(default=1, ge=1)
 
     partitioner: ClassVar[str] = "DirichletPartitioner"
@@ -126,7 +127,7 @@ class InnerDirichlet(ByLabel):
     """Every client draws from Dirichlet shares of the classes of its own, to a given size (FedDyn)."""
 
     kind: Literal["inner-dirichlet"] = "inner-dirichlet"
-    alpha: float = Field(gt=0)
+    alpha: Alpha
     sizes: tuple[int, ...] | None = Field(
         default=None, description="samples of each client; alike by default"
     )

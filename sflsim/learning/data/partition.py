@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.errors import refused
+from sflsim.fields import Alpha
 from sflsim.streams import generator
 
 ATTEMPTS = 1000
@@ -43,7 +44,7 @@ class Dirichlet(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["dirichlet"] = "dirichlet"
-    alpha: float = Field(gt=0)
+    alpha: Alpha
     min_samples: int = Field(default=1, ge=1)
 
     def partition(self, labels: Indices, clients: int, seed: int) -> list[Indices]:

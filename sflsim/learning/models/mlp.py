@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sflsim.learning.models.base import ModelConfig
 from sflsim.learning.network.lora import Adapters
+from sflsim.mistakes import mistake
 
 if TYPE_CHECKING:
     from torch import nn
 
+MOST_WEIGHTS = 10**9
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -29,6 +32,15 @@ class MLP(ModelConfig):
         default=None, description="low-rank adapters on every layer, the weights under them frozen (fedlora)"
     )
 
+    @field_validator("hidden")
+    @classmethod
+    def _fits(cls, hidden: tuple[int, ...]) -> tuple[int, ...]:
+        weights = sum(before * after for before, after in pairwise(hidden))
+        if weights > MOST_WEIGHTS:
+            reason = f"has {weights} weights, which are held in memory"
+            raise mistake(reason, list(hidden), f"at most {MOST_WEIGHTS} weights between hidden layers")
+        return hidden
+
     @property
     def block_names(self) -> list[str]:
         """Return the names of the blocks in order."""
@@ -36,7 +48,6 @@ class MLP(ModelConfig):
 
     def build(self, sample_shape: tuple[int, ...], classes: int) -> list[tuple[str, nn.Module]]:
         """Return the named blocks for inputs of `sample_shape`, with fresh weights."""
-        from itertools import pairwise
         from math import prod
 
         from torch import nn
