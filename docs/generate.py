@@ -6,10 +6,12 @@ editors use, tables from `record.tables`, the command line from typer, the rest 
 
 from __future__ import annotations
 
+import importlib.resources
 import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
 
 import typer
@@ -84,6 +86,21 @@ MEANING = {
     "run_time_s": "simulated time of the whole run",
 }
 """What columns mean; one that is missing here fails the build."""
+COMMON_MATH = importlib.resources.files("sflsim.algorithms.common").iterdir()
+PARTS = (
+    "sflsim.simulation.base",
+    "sflsim.simulation.synchronous",
+    "sflsim.simulation.asynchronous",
+    "sflsim.simulation.simulation",
+    "sflsim.simulation.time_plane",
+    "sflsim.clock.client",
+    "sflsim.clock.server",
+    *sorted(f"sflsim.algorithms.common.{one.name[:-3]}" for one in COMMON_MATH if one.name[0].isalpha()),
+    "sflsim.learning.calls",
+    "sflsim.learning.task",
+    "sflsim.learning.zeroth_order",
+)
+"""The modules that an algorithm is made of."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -98,14 +115,22 @@ def on_files(files: Files, config: Any) -> Files:
 def pages() -> dict[str, str]:
     """Return the text of every page of the reference by its name."""
     reader = Reader(json_schema())
-    return {
+    written = {
         "scenario": "\n".join(scenario_page(reader)),
         "algorithms": "\n".join(algorithms_page(reader)),
         "tables": "\n".join(tables_page()),
         "cli": "\n".join(cli_page()),
         "python": "\n".join(python_page()),
+        "algorithm-parts": "\n".join(parts_page()),
         "catalog": "\n".join(catalog_page()),
     }
+    return {name: escaped(text) for name, text in written.items()}
+
+
+def escaped(text: str) -> str:
+    """Return Markdown in which nothing but code has a "<": a "<name>" of a docstring is no HTML."""
+    parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.DOTALL)
+    return "".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
 
 
 class Reader:
@@ -300,8 +325,9 @@ def tables_page() -> Iterator[str]:
         yield from _columns(columns)
     yield "## sweep\n"
     yield f"{inspect.cleandoc(sflsim.Sweep.__doc__ or '').splitlines()[0]} `Sweep.table` and `sweep.parquet`:"
-    yield "`point`, a column for each path that is swept, then these. `rounds` to `energy_j` are up to the"
-    yield "first evaluation at the target.\n"
+    yield "`point`, a column for each path that is swept, then these. Beside a path whose values are amounts"
+    yield "stands a column of their numbers, its unit in the name (`fleet.straggler.mean_s`; rates in byte/s,"
+    yield "distances in m). `rounds` to `energy_j` are up to the first evaluation at the target.\n"
     yield from _columns(FIGURES)
     yield "## plan\n"
     yield f"{inspect.getdoc(sflsim.Plan) or ''}\n"
@@ -348,18 +374,37 @@ def python_page() -> Iterator[str]:
     yield "# Python\n"
     yield "All of `sflsim.__all__`; the rest of the package may change without notice.\n"
     for name in sflsim.__all__:
-        thing = getattr(sflsim, name)
-        yield f"## {name}\n"
-        if inspect.isfunction(thing):
-            yield f"```\n{name}{inspect.signature(thing)}\n```\n"
-        yield f"{_text(inspect.getdoc(thing) or '')}\n"
-        if inspect.isclass(thing) and thing.__module__.startswith("sflsim"):
-            for inner, member in vars(thing).items():
-                text = inspect.getdoc(getattr(member, "__func__", member))
-                shown = isinstance(member, (property, classmethod)) or inspect.isfunction(member)
-                if shown and text and not inner.startswith("_"):
-                    yield f"- `{inner}`: {cell(_text(text).split(chr(10) * 2)[0])}"
-            yield ""
+        yield from _described(name, getattr(sflsim, name), "##")
+
+
+def parts_page() -> Iterator[str]:
+    """Yield the page of what an algorithm is made of: bases, verbs of the clock, math that others have."""
+    yield "# Parts of an algorithm\n"
+    yield "What [a new algorithm](../how-to/algorithm.md) can derive from, wait for and call: the bases of a"
+    yield "protocol, the verbs on the clock, exchanges between client and server, and math for stacked"
+    yield "participants. These names may change between versions.\n"
+    for module in map(import_module, PARTS):
+        yield f"## {module.__name__}\n"
+        yield f"{_text(inspect.getdoc(module) or '')}\n"
+        for name, thing in vars(module).items():
+            own = getattr(thing, "__module__", "") == module.__name__
+            if own and not name.startswith("_") and (inspect.isfunction(thing) or inspect.isclass(thing)):
+                yield from _described(name, thing, "###")
+
+
+def _described(name: str, thing: Any, heading: str) -> Iterator[str]:
+    """Yield a function's signature and docstring, or a class's with the first paragraph of each method's."""
+    yield f"{heading} {name}\n"
+    if inspect.isfunction(thing):
+        yield f"```\n{name}{inspect.signature(thing)}\n```\n"
+    yield f"{_text(inspect.getdoc(thing) or '')}\n"
+    if inspect.isclass(thing) and thing.__module__.startswith("sflsim"):
+        for inner, member in vars(thing).items():
+            text = inspect.getdoc(getattr(member, "__func__", member))
+            shown = isinstance(member, (property, classmethod)) or inspect.isfunction(member)
+            if shown and text and not inner.startswith("_"):
+                yield f"- `{inner}`: {cell(_text(text).split(chr(10) * 2)[0])}"
+        yield ""
 
 
 def _text(docstring: str) -> str:

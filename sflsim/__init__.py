@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from sflsim.errors import Problem, RunError, ScenarioError, SflsimError
     from sflsim.experiment.run import Run
     from sflsim.experiment.simulate import Progress, simulate
-    from sflsim.explainer.explain import Explanation, explain
+    from sflsim.explainer.explain import ExplainProgress, Explanation, explain
     from sflsim.learning.graph.disk_store import DiskStore, StoreWarning
     from sflsim.learning.graph.store import MemoryStore
     from sflsim.planner.plan import Plan, plan
+    from sflsim.planner.progress import PlanProgress
     from sflsim.registry import (
         register_algorithm,
         register_dataset,
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibration",
     "DiskStore",
+    "ExplainProgress",
     "Explanation",
     "Memory",
     "MemoryStore",
     "Plan",
+    "PlanProgress",
     "Problem",
     "Progress",
     "Run",
@@ -75,10 +78,11 @@ _HOMES = {
     "learning.graph.disk_store": ("DiskStore", "StoreWarning"),
     "learning.graph.store": ("MemoryStore",),
     "diagnostics.calibrate": ("Calibration", "calibrate"),
-    "explainer.explain": ("Explanation", "explain"),
+    "explainer.explain": ("ExplainProgress", "Explanation", "explain"),
     "diagnostics.label_counts": ("label_counts",),
     "diagnostics.memory": ("Memory", "memory"),
     "planner.plan": ("Plan", "plan"),
+    "planner.progress": ("PlanProgress",),
     "sweeps.sweep": ("Sweep", "SweepProgress", "sweep"),
     "registry": (
         "register_algorithm",

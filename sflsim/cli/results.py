@@ -13,20 +13,20 @@ from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_share
 
 
 def plot(
-    folder: RunFolder,
+    folder: Annotated[Path, typer.Argument(help="folder of a run or a sweep", show_default=False)],
     to: Annotated[Path | None, typer.Option("--out", help="where to; <folder>/plots by default")] = None,
     target: Target = None,
     trust: Trust = False,
 ) -> None:
-    """Draw the pictures of a run again, from its tables alone."""
+    """Draw the pictures of a run again, or those of a sweep, from its tables alone."""
     with errors():
-        from sflsim.experiment.run import Run
         from sflsim.record.tables import subfolder_of
+        from sflsim.terminal.reports import draw
 
-        run = Run.load(folder, trust=trust)
-        for path in run.plot(to or subfolder_of(folder, "plots"), read_share(target)):
+        paths, missing = draw(folder, to or subfolder_of(folder, "plots"), read_share(target), trust=trust)
+        for path in paths:
             out.print(path, soft_wrap=True)
-        for line in run.not_drawn():
+        for line in missing:
             err.print(line)
 
 

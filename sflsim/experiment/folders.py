@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from sflsim.errors import RunError
+from sflsim.learning.graph.disk_store import folder_of
 from sflsim.record import tables
 from sflsim.record.checks import checked, read_manifest, read_unchecked
 from sflsim.record.folders import Claim, claimed, written
@@ -82,10 +83,11 @@ def check(folder: str | Path, contents: Contents, columns: Mapping[str, Mapping[
 
 
 @contextmanager
-def learned(cache: str | Path | None, needed: bool) -> Iterator[Path | None]:
+def learned(cache: str | Path | bool | None, needed: bool) -> Iterator[Path | None]:
     """Yield the folder in which workers share what they learn: the user's, or a temporary one."""
-    if cache is not None or not needed:
-        yield None if cache is None else Path(cache).absolute()
+    place = folder_of(cache)
+    if place is not None or not needed:
+        yield place
         return
     with tempfile.TemporaryDirectory(prefix="sflsim-learned-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

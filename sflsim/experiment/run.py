@@ -18,6 +18,7 @@ from sflsim.errors import RunError, SflsimWarning
 from sflsim.experiment import folders
 from sflsim.experiment.assembly import batteries_of
 from sflsim.fields import Percent, read_argument
+from sflsim.formatting import counted
 from sflsim.metrics.batteries import empty_batteries
 from sflsim.metrics.summary import status_of, summarize
 from sflsim.metrics.tables import measured, why_no_spans
@@ -78,6 +79,11 @@ class Run:
         self.clients = clients
         self.runs = runs
         self.manifest = manifest
+
+    def __repr__(self) -> str:
+        variants, seeds = (counted(self.runs[name].nunique(), name) for name in ("variant", "seed"))
+        rows = ", ".join(f"{len(getattr(self, name))} {name}" for name in ("spans", "evaluations", "clients"))
+        return f"<Run {self._scenario.name!r}: {variants} x {seeds}, {self.outcome}; {rows}>"
 
     @property
     def scenario(self) -> Scenario:

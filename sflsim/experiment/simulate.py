@@ -20,6 +20,7 @@ from sflsim.errors import SflsimError, SflsimWarning
 from sflsim.experiment.assembly import frames_of, manifest_of
 from sflsim.experiment.run import Run
 from sflsim.experiment.worker import Job, ScenarioRunner, make_runner
+from sflsim.learning.graph.disk_store import folder_of
 from sflsim.learning.graph.store import Store
 from sflsim.rows import Evaluation
 from sflsim.scenario.files import reread
@@ -61,7 +62,7 @@ def simulate(
     timing_only: bool = False,
     progress: ProgressCallback | None = None,
     store: Store | None = None,
-    cache: str | Path | None = None,
+    cache: str | Path | bool | None = None,
     keep_spans: bool = True,
 ) -> Run:
     """Run every variant under every seed and return the tables.
@@ -72,7 +73,8 @@ def simulate(
     simulation and returns what there is, with the status "interrupted". Scenarios simulated with
     one `store` (and one worker) share what they learn alike: those that differ in timing alone
     train once. A folder `cache` is a store on disk (see `DiskStore`), for any number of processes,
-    now and later: a run that was killed goes on where it was at its last evaluation. Without
+    now and later: a run that was killed goes on where it was at its last evaluation. True stands for
+    the store that the command line uses. `progress` is told of each evaluation and each end. Without
     `keep_spans` the table of spans stays empty and memory stays bounded; the other tables are the same.
 
     Raises:
@@ -81,7 +83,7 @@ def simulate(
     """
     check_workers(workers)
     scenario = reread(scenario)
-    folder = None if cache is None else Path(cache)
+    folder = folder_of(cache)
     options = Options(device, timing_only, keep_spans=keep_spans, cache=folder, trusted=scenario.trusted)
     check_device(device, timing_only)
     session = Session(scenario, options, store)

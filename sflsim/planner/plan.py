@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from sflsim.experiment import folders
+from sflsim.formatting import counted
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Objectives
 from sflsim.planner.progress import PlanCallback
@@ -73,6 +74,12 @@ class Plan:
         self.sensitivity = sensitivity
         self.explanation = explanation
         self.manifest = manifest
+
+    def __repr__(self) -> str:
+        best = self.recommended
+        answer = "nothing is feasible" if best is None else f"point {best['point']} is recommended"
+        found = f"{counted(len(self.points), 'point')}, {len(self.pareto)} of them on the front"
+        return f"<Plan {self._scenario.name!r}: {found}; {answer}>"
 
     @property
     def scenario(self) -> Scenario:
@@ -155,7 +162,7 @@ def plan(
     scenario: Scenario,
     *,
     device: str = "cpu",
-    cache: Path | None = None,
+    cache: str | Path | bool | None = None,
     progress: PlanCallback | None = None,
     workers: int = 1,
 ) -> Plan:
@@ -163,7 +170,7 @@ def plan(
 
     With a target accuracy (the scenario's) a point is judged by what it takes to get there; what learns
     alike is trained once, whatever the number of points. Without one nothing is trained and a point is
-    judged by what its rounds take. `cache` is a folder of results as of `simulate`. So many `workers`,
+    judged by what its rounds take. `cache` is a folder of results as for `simulate`. So many `workers`,
     processes of their own where there are several (a script must then guard its main part with
     `if __name__ == "__main__"`), time and train side by side; the plan does not depend on their number.
     `progress` is told what is done, and of how much.

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from sflsim.experiment import folders
 from sflsim.experiment.simulate import check_device
+from sflsim.formatting import counted
 from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim
@@ -36,6 +37,7 @@ from sflsim.sweeps.grid import merged, points
 from sflsim.sweeps.order import Job, Order, jobs_of
 from sflsim.sweeps.progress import SweepCallback, SweepProgress, Tally
 from sflsim.sweeps.runner import Result, SweepRunner, failed
+from sflsim.sweeps.swept import amounts_of
 from sflsim.sweeps.table import FIGURES, summarize_sweep, sweep_table
 from sflsim.workers.pool import Pool, WorkerDied, check_workers, open_pool
 
@@ -56,7 +58,9 @@ class Sweep:
     """The table of a sweep, with the scenario it started from and what was varied.
 
     `table` has a row per point, variant and seed: `point`, a column for each path of `over`, then
-    the columns of `sflsim.sweeps.table.FIGURES`. `manifest` says how it was computed.
+    the columns of `sflsim.sweeps.table.FIGURES`. Beside a path whose values are amounts ("5 ms", "1 Mbit/s")
+    stands a column of their numbers, with the unit in its name: `fleet.straggler.mean_s`. `manifest` says
+    how it was computed.
     """
 
     def __init__(
@@ -71,6 +75,11 @@ class Sweep:
         self.table = table
         self.manifest = manifest
 
+    def __repr__(self) -> str:
+        count, runs = (counted(self.table[name].nunique(), name) for name in ("point", "variant"))
+        found = f"{count}, {runs}, {counted(len(self.table), 'run')} over {', '.join(self.over)}"
+        return f"<Sweep {self._scenario.name!r}: {found}; {self.status}>"
+
     @property
     def scenario(self) -> Scenario:
         """Return the scenario that was swept (raises ScenarioError where what it names is not here)."""
@@ -83,7 +92,30 @@ class Sweep:
 
     def summary(self) -> pd.DataFrame:
         """Return one row per point and variant: means over the seeds."""
-        return summarize_sweep(self.table, list(self.over))
+        return summarize_sweep(self.table, self.over)
+
+    def plot(self, folder: str | Path) -> list[Path]:
+        """Write a picture for each swept path to `folder` and return their paths.
+
+        Each shows time and final accuracy over the values of the path, with a line for each variant.
+
+        Raises:
+            RunError: one cannot be written.
+        """
+        from sflsim.report.style import safe_name, save_png  # brings matplotlib, which workers never need
+        from sflsim.report.sweep import sweep_figure
+
+        folder, taken, paths = Path(folder), set[str](), []
+        for path, values in self.over.items():
+            amounts = amounts_of(path, values)
+            name = amounts[0] if amounts and amounts[0] in self.table else None
+            file = folder / f"sweep_{safe_name(path, taken)}.png"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                paths.append(save_png(sweep_figure(self.table, path, name), file))
+            except OSError as error:
+                raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
+        return paths
 
     def report(self, file: str | Path) -> Path:
         """Write the sweep as one self-contained HTML page and return its path."""
@@ -131,7 +163,7 @@ def sweep(
     over: Over | None = None,
     workers: int | None = None,
     ray: str | None = None,
-    cache: str | Path | None = None,
+    cache: str | Path | bool | None = None,
     progress: SweepCallback | None = None,
     *,
     device: str = "cpu",
@@ -143,8 +175,8 @@ def sweep(
     block. One worker (the default) is this process; more are processes of their own (a script must
     then guard its main part with `if __name__ == "__main__"`). `ray` is "auto", the address of a
     Ray cluster, or "local"; all its CPUs work unless `workers` says how many. What is trained is
-    kept in the folder `cache`, on Ray best one that all machines share; without it, for the time
-    of the sweep. The table depends on none of these.
+    kept in the folder `cache` (True: that of the command line), on Ray best one that all machines share;
+    without it, for the time of the sweep. The table depends on none of these.
 
     Raises:
         ScenarioError: no combination can be simulated; a path, for instance, leads nowhere.

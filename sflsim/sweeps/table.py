@@ -1,4 +1,7 @@
-"""The one table of a sweep: a row per point, variant and seed; a column for each path that is swept."""
+"""The one table of a sweep: a row per point, variant and seed; a column for each path that is swept.
+
+Beside a path whose values are amounts stands a column of their numbers (`sflsim.sweeps.swept`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+
+from sflsim.sweeps.swept import amounts_of, swept_columns
 
 FIGURES = {
     "variant": "str",
@@ -47,6 +52,10 @@ def sweep_table(over: Mapping[str, Sequence[Any]], rows: Iterable[Mapping[str, A
         kind = _kind(values)
         cells = [row["values"][path] for row in rows]
         columns[path] = pd.Series([_text(cell) for cell in cells] if kind == "str" else cells, dtype=kind)
+        if kind == "str" and (amounts := amounts_of(path, values)) is not None:
+            name, numbers = amounts
+            by_text = dict(zip(map(_text, values), numbers, strict=True))
+            columns[name] = pd.Series([by_text[_text(cell)] for cell in cells], dtype="float64")
     for name, kind in FIGURES.items():
         columns[name] = pd.Series([row.get(name, ABSENT.get(kind)) for row in rows], dtype=kind)
     return pd.DataFrame(columns)
@@ -67,9 +76,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def summarize_sweep(table: pd.DataFrame, over: Sequence[str]) -> pd.DataFrame:
+def summarize_sweep(table: pd.DataFrame, over: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return one row per point and variant: means over the seeds, how many reached the target or failed."""
-    keys = ["point", *over, "variant"]
+    keys = ["point", *swept_columns(over, map(str, table)), "variant"]
     groups = table.groupby(keys, sort=False, dropna=False)
     counts = groups.agg(
         seeds=("seed", "size"),

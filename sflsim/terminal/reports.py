@@ -1,4 +1,4 @@
-"""The page of whatever a folder holds: a run, a sweep or a plan."""
+"""The page of whatever a folder holds (a run, a sweep or a plan), and its pictures."""
 
 from __future__ import annotations
 
@@ -34,3 +34,24 @@ def write_report(folder: Path, file: Path, target: float | None = None, *, trust
     raise RunError(
         f"{folder}: no run.json, sweep.json or plan.json; is this the folder of a run, a sweep or a plan?"
     )
+
+
+def draw(
+    folder: Path, to: Path, target: float | None = None, *, trust: bool = False
+) -> tuple[list[Path], list[str]]:
+    """Draw the pictures of the run or the sweep in `folder`; return their paths, and what is not drawn.
+
+    Raises:
+        RunError: the folder holds neither, or a picture cannot be drawn.
+        SflsimError: a target is given for a sweep, which has its own.
+    """
+    if (folder / "sweep.json").is_file():
+        from sflsim.sweeps.sweep import Sweep
+
+        if target is not None:
+            raise SflsimError("--target: only the pictures of a run take one; a sweep has its own")
+        return Sweep.load(folder, trust=trust).plot(to), []
+    from sflsim.experiment.run import Run
+
+    run = Run.load(folder, trust=trust)
+    return run.plot(to, target), run.not_drawn()

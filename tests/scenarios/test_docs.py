@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -17,6 +19,7 @@ from support import imported
 from typer.testing import CliRunner
 
 import sflsim
+import sflsim.algorithms.common
 from sflsim import registry
 from sflsim.cli import app
 from sflsim.record import tables
@@ -150,6 +153,25 @@ def test_the_reference_names_everything(reference: dict[str, str]) -> None:
     for field in sflsim.Scenario.model_fields:
         assert f"| `{field}` |" in reference["scenario"]
     assert "`raspberry-pi-4`" in reference["catalog"]
+
+
+def test_the_reference_has_what_algorithms_are_made_of(reference: dict[str, str]) -> None:
+    """Every public function that the packaged algorithms share, the exchanges among them."""
+    page = reference["algorithm-parts"].splitlines()
+    for module in pkgutil.iter_modules(sflsim.algorithms.common.__path__):
+        content = vars(importlib.import_module(f"sflsim.algorithms.common.{module.name}"))
+        own = [name for name, one in content.items() if getattr(one, "__module__", "").endswith(module.name)]
+        assert own
+        assert {f"### {name}" for name in own if not name.startswith("_")} <= set(page)
+    assert {"### exchange_gradients", "### Synchronous", "### Client", "### average"} <= set(page)
+
+
+def test_the_reference_has_no_html(reference: dict[str, str]) -> None:
+    """A "<variant>" of a docstring is shown as it is, outside of code as an escape."""
+    for name, text in reference.items():
+        plain = "".join(re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.DOTALL)[::2])
+        assert "<" not in plain, name
+    assert "&lt;scenario name>" in reference["cli"]
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -50,6 +50,13 @@ def default_folder() -> Path:
     return user_cache_path("sflsim", appauthor=False) / "store"
 
 
+def folder_of(cache: str | Path | bool | None) -> Path | None:
+    """Return the place of the store that a caller names: True is the user's own, None and False are none."""
+    if isinstance(cache, bool) or cache is None:
+        return default_folder() if cache else None
+    return Path(cache).absolute()
+
+
 class DiskStore:
     """A store on disk, opened once in each process; `device` is where weights are wanted.
 
