@@ -114,7 +114,7 @@ class Sweep:
                 folder.mkdir(parents=True, exist_ok=True)
                 paths.append(save_png(sweep_figure(self.table, path, name), file))
             except OSError as error:
-                raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
+                raise tables.not_written(file, error) from error
         return paths
 
     def report(self, file: str | Path) -> Path:

@@ -45,7 +45,7 @@ def draw(
         RunError: the folder holds neither, or a picture cannot be drawn.
         SflsimError: a target is given for a sweep, which has its own.
     """
-    if (folder / "sweep.json").is_file():
+    if os.path.isfile(folder / "sweep.json"):
         from sflsim.sweeps.sweep import Sweep
 
         if target is not None:
