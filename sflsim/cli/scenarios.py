@@ -16,6 +16,9 @@ def validate(
     scenarios: Annotated[list[Path], typer.Argument(help="scenarios in YAML", show_default=False)],
     set_: Overrides = None,
     trust: Trust = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="also train one round of each variant, under the first seed")
+    ] = False,
 ) -> None:
     """Check scenarios without running them; report every mistake in every file."""
     from sflsim.formatting import counted
@@ -28,9 +31,12 @@ def validate(
         try:
             with errors():
                 loaded = load_scenario(path, set_ or [], trust=trust)
-                session = Session(loaded, Options())
+                session = Session(loaded, Options(), to_check=True)
                 session.check()
                 session.check_files()
+                if deep or loaded.stop.rounds is None:
+                    for line in session.try_a_round(learn=deep):
+                        err.print(f"{path}: warning: {line}")
                 if unlike := unlike_rounds(loaded):
                     err.print(f"{path}: warning: {unlike}", highlight=False, markup=False, soft_wrap=True)
                 if loaded.sweep:

@@ -10,6 +10,9 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
+TAGS = ("algorithm", "kind")
+DEEPEST = 8
+"""Steps from the root to any key of a scenario, at most."""
 UNIONS = ("anyOf", "oneOf", "allOf")
 WORDS = {
     "object": "a mapping",
@@ -26,6 +29,31 @@ def keys_at(root: Schema, steps: Sequence[str | int], data: Any) -> list[str]:
     schemas, mapping = _at(root, steps, data)
     choices = (choice for schema in schemas for choice in _choices(root, schema, mapping))
     return list(dict.fromkeys(key for choice in choices for key in choice.get("properties", {})))
+
+
+def homes(
+    root: Schema, key: str, steps: Sequence[str | int] = (), data: Any = None
+) -> dict[tuple[str, ...], list[str]]:
+    """Return where a key may stand: the steps of the mapping ("[]": an entry of a list) and its tags.
+
+    Choices count that agree with `data`, of which the list entries on the way of `steps` are looked at.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    left: list[tuple[Schema, tuple[str, ...], Any]] = [(root, (), data)]
+    while left:
+        schema, path, here = left.pop(0)
+        for choice in _choices(root, schema, here) if len(path) < DEEPEST else ():
+            properties = choice.get("properties", {})
+            if key in properties:
+                tags = (properties[tag]["const"] for tag in TAGS if "const" in properties.get(tag, {}))
+                found.setdefault(path, []).extend(tags)
+            known = here if isinstance(here, Mapping) else {}
+            left += [(below, (*path, name), known.get(name)) for name, below in properties.items()]
+            if isinstance(choice.get("items"), Mapping):
+                place = steps[len(path)] if len(steps) > len(path) else None
+                at_hand = isinstance(here, list) and isinstance(place, int) and place < len(here)
+                left.append((choice["items"], (*path, "[]"), here[place] if at_hand else None))
+    return found
 
 
 def describe(root: Schema, steps: Sequence[str | int], data: Any) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,13 +18,15 @@ from pydantic_core import ErrorDetails
 
 from sflsim.errors import Problem, did_you_mean
 from sflsim.formatting import shorten
-from sflsim.scenario.json_walk import describe, keys_at, note
+from sflsim.scenario.json_walk import describe, homes, keys_at, note
 from sflsim.scenario.yaml_lines import join
 
 Steps = tuple[str | int, ...]
 
 RENAMED = {"straggler": {"spells": "bursts"}}
 """By the key that they are under, keys of earlier versions with what they are called now."""
+SURELY = 0.8
+"""Likeness of two words from which on the one is a misspelling of the other, wherever else it is a key."""
 ALLOWED = {
     "int": "a whole number",
     "float": "a number",
@@ -108,7 +112,8 @@ def _problem(
         keys = keys_at(schema(), steps[:-1], data)
         key = str(steps[-1]) if steps else ""
         new = RENAMED.get(str(steps[-2]) if len(steps) > 1 else "", {}).get(key)
-        remedy = f"'{key}' is now '{new}'" if new in keys else did_you_mean(key, keys)
+        remedy = f"'{key}' is now '{new}'" if new in keys else _home(key, keys, steps[:-1], data, schema())
+        remedy = remedy or did_you_mean(key, keys)
         return Problem(path, f"the unknown key '{key}'", ", ".join(keys) or "no such key", remedy)
     if kind == "missing":
         remedy = f"add '{steps[-1] if steps else ''}:'"
@@ -122,6 +127,25 @@ def _problem(
         allowed = note(schema(), steps, data) or allowed
     words = re.findall(r"'([^']*)'", allowed) if kind in ("literal_error", "enum") else []
     return Problem(path, shown(value), allowed, did_you_mean(value, words) if isinstance(value, str) else "")
+
+
+def _home(key: str, keys: Sequence[str], steps: Steps, data: Any, schema: Mapping[str, Any]) -> str:
+    """Return where a key belongs that stands at a wrong place; the nearest place, if there are several."""
+    if get_close_matches(key, keys, n=1, cutoff=SURELY):
+        return ""
+    places = homes(schema, key, steps, data) or homes(schema, key)
+    if not places:
+        return ""
+    here = ["[]" if isinstance(step, int) else step for step in steps]
+
+    def distance(place: tuple[str, ...]) -> tuple[int, int]:
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(place, here, strict=False)))
+        return len(here) - common, len(place) - common
+
+    near = min(places, key=distance)
+    if list(near) == here:
+        return f"'{key}' is a key of {', '.join(dict.fromkeys(places[near]))}"
+    return f"'{key}' belongs to {'.'.join(near).replace('.[]', '[]') or 'the top level'}"
 
 
 def _reasoned(context: Mapping[str, Any]) -> str:

@@ -20,22 +20,24 @@ from sflsim.errors import Diverged, Problem, ScenarioError, refused
 from sflsim.fleet.population import build_fleet
 from sflsim.fleet.sampling import fleet_availability
 from sflsim.foreign import foreign
+from sflsim.formatting import seconds_text
 from sflsim.learning.data.digits import Digits
 from sflsim.learning.graph.disk_store import LIMIT_BYTES, DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.learning.graph.timing_only import NullLearner
-from sflsim.learning.models.base import kind_of, trains_all
+from sflsim.learning.models.base import kind_of, needs_no_trial
 from sflsim.rows import Evaluation
 from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
 from sflsim.scenario.schema import Scenario
+from sflsim.scenario.stop import Evaluate, Stop
 from sflsim.session.blame import blaming, check_data, check_shards
 from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.deployment import Deployment
-from sflsim.simulation.simulation import Learning, Rules, Simulation
+from sflsim.simulation.simulation import MAX_ZERO_TIME_ROUNDS, Learning, Rules, Simulation, no_stop
 
 if TYPE_CHECKING:
     from sflsim.learning.data.base import Data
@@ -73,11 +75,13 @@ class Session:
         learning: LearningOf | None = None,
         recorder: Callable[[], Recorder] | None = None,
         cache: SessionCache | None = None,
+        to_check: bool = False,
     ) -> None:
         """Take a scenario and, to replace the session's own, its parts.
 
         `store` keeps values in memory and `disk` on disk; `learning` and `recorder` are called for each
-        run; sessions with the same `cache` share equal data, shards, costs and tasks.
+        run; sessions with the same `cache` share equal data, shards, costs and tasks. One that is only
+        `to_check` derives costs that a check asks for, without torch where none does.
         """
         look_again()
         self.scenario = scenario.with_trust() if options.trusted and not scenario.trusted else scenario
@@ -85,7 +89,8 @@ class Session:
         self.store = MemoryStore() if store is None else store
         self.disk = disk
         self.cache = SessionCache() if cache is None else cache
-        self.requirements = Requirements(self.scenario, options.timing_only, self.cache)
+        on_demand = options.timing_only or (to_check and needs_no_trial(self.scenario.workload.model))
+        self.requirements = Requirements(self.scenario, on_demand, self.cache)
         self._learning_of = self.learning if learning is None else learning
         self._new_recorder = self.recorder if recorder is None else recorder
         workload = self.scenario.workload
@@ -126,7 +131,7 @@ class Session:
         """
         workload, seed = self.scenario.workload, self.scenario.seeds[0]
         model, dataset = workload.model, workload.dataset
-        if trains_all(model) and model.takes_any_shape and model.weights is None:
+        if needs_no_trial(model):
             return
         from sflsim.learning.task import build_blocks, check_trains, probe
 
@@ -156,6 +161,31 @@ class Session:
                         self.data()
         except ScenarioError as error:
             raise self.scenario.located(error) from error
+
+    def try_a_round(self, learn: bool) -> list[str]:
+        """Simulate one round of each variant under the first seed, with training if wanted; return warnings.
+
+        Raises:
+            ScenarioError: with file and line; e.g. a model fails in training, or the stop never comes.
+        """
+        stop, lines = self.scenario.stop, []
+        for index, variant in enumerate(self.scenario.variants):
+            outcome = self._some_rounds(index, 1, learn)
+            if outcome.status != "completed":
+                lines.append(f"{variant.name} {outcome.status} {outcome.reason}")
+            elif stop.rounds is None and outcome.time_s == 0:
+                if self._some_rounds(index, MAX_ZERO_TIME_ROUNDS + 1, learn=False).time_s == 0:
+                    raise self.scenario.located(no_stop())
+            elif stop.time is not None and outcome.time_s > stop.time:
+                ends, first = seconds_text(stop.time), seconds_text(outcome.time_s)
+                lines.append(f"{variant.name} stops at {ends}, before its first round ends at {first}")
+        return lines
+
+    def _some_rounds(self, index: int, rounds: int, learn: bool) -> Outcome:
+        parts = {"stop": Stop(rounds=rounds), "evaluate": Evaluate(every=f"{rounds} rounds")}
+        options = replace(self.options, timing_only=not learn)
+        trial = Session(self.scenario.model_copy(update=parts), options, cache=self.cache)
+        return trial.run(index, self.scenario.seeds[0], lambda row: None)
 
     def run(self, index: int, seed: int, on_evaluation: Callable[[Evaluation], None]) -> Outcome:
         """Simulate variant `index` under `seed`; an interrupt keeps the results so far.

@@ -15,7 +15,7 @@ from sflsim.clock.agenda import STOP
 from sflsim.clock.client import Client
 from sflsim.clock.engine import LAST, Event, call_in, delay_to, own_errors
 from sflsim.clock.spans import Recorder
-from sflsim.errors import Diverged, refused
+from sflsim.errors import Diverged, ScenarioError, refused
 from sflsim.fleet.instants import slack_s
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.rows import Evaluation
@@ -59,6 +59,13 @@ class Rules:
     stop_rounds: int | None
     stop_time_s: float | None
     stop_accuracy: float | None
+
+
+def no_stop() -> ScenarioError:
+    """Return the error of a run that only a time would stop, and whose clock stands still."""
+    found = f"no 'rounds', and {MAX_ZERO_TIME_ROUNDS} rounds in a row that take no time"
+    remedy = "add e.g. 'rounds: 300', or check the costs and rates"
+    return refused("stop", found, "a stop that comes", remedy)
 
 
 class Simulation(TimePlane):
@@ -132,9 +139,7 @@ class Simulation(TimePlane):
         if now > self._progress[0]:
             self._progress = (now, self.round)
         elif self.rules.stop_rounds is None and self.round - self._progress[1] >= MAX_ZERO_TIME_ROUNDS:
-            found = f"no 'rounds', and {MAX_ZERO_TIME_ROUNDS} rounds in a row that take no time"
-            remedy = "add e.g. 'rounds: 300', or check the costs and rates"
-            raise refused("stop", found, "a stop that comes", remedy)
+            raise no_stop()
 
     def refresh(self, model: Handle, steps: int) -> None:
         """Publish a newer model within a round; it is evaluated from now on."""

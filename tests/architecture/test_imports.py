@@ -324,6 +324,12 @@ from support import data, read
 from sflsim.experiment.simulate import simulate
 assert simulate(read(data())).evaluations["loss"].nunique() == 2
 """
+VALIDATE = """
+import contextlib, io
+from sflsim.cli import app
+with contextlib.redirect_stdout(io.StringIO()):
+    app(["validate", "scenarios/quickstart.yaml"], standalone_mode=False)
+"""
 TESTS = str(PACKAGE.parent / "tests")
 
 
@@ -332,9 +338,15 @@ TESTS = str(PACKAGE.parent / "tests")
     [
         ("from sflsim.scenario import json_schema, loading; json_schema()", ("torch", "sklearn")),
         (TIMING_ONLY.format(tests=TESTS), ("torch", "matplotlib")),
+        (VALIDATE, ("torch", "sklearn", "pandas", "matplotlib")),
         (TRAINING.format(tests=TESTS), ("torch._dynamo", "sklearn", "matplotlib")),
     ],
-    ids=["reading a scenario", "a timing-only run with all costs given", "a short training"],
+    ids=[
+        "reading a scenario",
+        "a timing-only run with all costs given",
+        "a check of a scenario with costs",
+        "a short training",
+    ],
 )
 def test_what_is_not_loaded(code: str, absent: tuple[str, ...]) -> None:
     """A fresh process has not loaded what the code does not need."""

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from sflsim.errors import refused
 from sflsim.readers.files import absolute
+
+
+def _listed(value: Any) -> Any:
+    """Return a number alone as a list of it."""
+    return [value] if type(value) is int else value
+
+
+Sizes = BeforeValidator(_listed, json_schema_input_type=int | list[int])
+"""Of a field that lists a size for each of several layers: of one alone a number will do."""
 
 
 class ModelConfig(BaseModel):
@@ -58,6 +67,13 @@ def trains_all(model: object) -> bool:
     """Tell whether all that a model holds is trained, so that no client holds anything frozen."""
     adapted = getattr(model, "adapters", None) is not None
     return isinstance(model, ModelConfig) and model.without_constants and not (model.freeze or adapted)
+
+
+def needs_no_trial(model: object) -> bool:
+    """Tell whether a model is sure to be built and trained: it takes any shape, and nobody has changed it."""
+    return (
+        trains_all(model) and getattr(model, "takes_any_shape", False) and not getattr(model, "weights", None)
+    )
 
 
 def image_shape(sample_shape: tuple[int, ...], kind: str, least: int = 1) -> tuple[int, int, int]:

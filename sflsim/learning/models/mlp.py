@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from sflsim.learning.models.base import ModelConfig
+from sflsim.learning.models.base import ModelConfig, Sizes
 from sflsim.learning.network.lora import Adapters
 from sflsim.mistakes import mistake
 
@@ -24,7 +24,7 @@ class MLP(ModelConfig):
     without_constants: ClassVar[bool] = True
     takes_any_shape: ClassVar[bool] = True
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[Width, ...] = Field(
+    hidden: Annotated[tuple[Width, ...], Sizes] = Field(
         default=(64, 64), min_length=1, description="width of each hidden layer"
     )
 
