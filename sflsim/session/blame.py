@@ -73,6 +73,15 @@ def check_data(data: Data, dataset: Any) -> None:
         )
 
 
+def check_labels(labels: Any, dataset: Any) -> None:
+    """Refuse training labels that are not as their data set says (raises ScenarioError)."""
+    known = np.asarray(labels)
+    if known.dtype.kind not in "iu" or not len(known) or known.min() < 0 or known.max() >= dataset.classes:
+        spread = f" from {known.min()} to {known.max()}" if len(known) else ""
+        found = f"{kind_of(dataset)} with {len(known)} labels of {known.dtype}{spread}"
+        raise refused("workload.dataset", found, f"whole numbers from 0 to {dataset.classes - 1}")
+
+
 def check_shards(shards: Sequence[Any], samples: int, clients: int, name: str) -> None:
     """Refuse a partition that is none: each client at least one sample, no sample twice (ScenarioError)."""
     sizes = [len(shard) for shard in shards]

@@ -31,7 +31,7 @@ from sflsim.rows import Evaluation
 from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.stop import Evaluate, Stop
-from sflsim.session.blame import blaming, check_data, check_shards
+from sflsim.session.blame import blaming, check_data, check_labels, check_shards
 from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
@@ -279,6 +279,7 @@ class Session:
             dataset, way, clients = workload.dataset, workload.partition, self.scenario.fleet.clients
             with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
                 values = self.cache.get(("labels", self._dataset_key), dataset.training_labels)
+            check_labels(values, dataset)
             if (by := getattr(way, "by", None)) is not None:
                 values = _column(dataset, by)
             with foreign("workload.partition", kind_of(way), "a partition of these samples", own=way):

@@ -185,6 +185,8 @@ def raising_generator(self: Any, sim: Any) -> Any:
     ("model", "build", fails, "of mine"),
     ("dataset", "load", fails, "of mine"),
     ("dataset", "training_labels", fails, "of mine"),
+    ("dataset", "training_labels", lambda self: np.array([0, 2**40] * 8), "from 0 to 1099511627776"),
+    ("dataset", "training_labels", lambda self: np.linspace(0, 1, 16), "float64"),
     ("dataset", "load", a_label_too_large, "labels from 0 to 15 for 2 classes"),
     ("dataset", "load", another_shape, "(5,)"),
     ("partition", "partition", fails, "of mine"),
