@@ -55,7 +55,8 @@ err = _Plain(stderr=True, soft_wrap=True)
 class Tolerant:
     """A stream of text that ends no command: what it cannot write is dropped, and `failure` says why.
 
-    A character that its encoding lacks is written as an escape.
+    A reader that closes its end (`| head`) is no failure. A character that the encoding lacks is written as
+    an escape.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -90,7 +91,8 @@ class Tolerant:
 
     def _failed(self, error: Exception) -> None:
         """Keep the first failure; what the stream still holds goes nowhere when Python ends."""
-        self.failure = getattr(error, "strerror", None) or str(error)
+        if not isinstance(error, BrokenPipeError):
+            self.failure = getattr(error, "strerror", None) or str(error)
         with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())  # type: ignore[union-attr]  # None has not failed now
