@@ -21,7 +21,7 @@ from sflsim.provenance import __version__, commit
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Simulate split federated learning on a wall clock.",
+    help="Simulate split federated learning against simulated wall-clock time.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,7 +47,7 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")
     ] = False,
 ) -> None:
-    """Simulate split federated learning on a wall clock."""
+    """Simulate split federated learning against simulated wall-clock time."""
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ def sweep(
     cache: Cache = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this sweep alone")] = False,
 ) -> None:
-    """Simulate a scenario at every combination of some fields' values; write one table of all."""
+    """Simulate every combination of some fields' values. Write one table of all."""
     with errors(), ExitStack() as stack:
         from sflsim.scenario.loading import load_scenario
         from sflsim.scenario.sweep_block import read_over
@@ -157,7 +157,7 @@ def calibrate(
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="print the table as CSV")] = False,
 ) -> None:
-    """Measure this machine on a scenario's network, and with --out write it as a catalog of devices.
+    """Measure this machine on a scenario's network. With --out, write it as a catalog of devices.
 
     Run it on your Pi (or whatever is to train), name the file as your scenario's catalog and the device
     in a group; each figure has its source and spread. Timed are forward passes, backward passes and
@@ -202,7 +202,7 @@ def plan(
     cache: Cache = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="share within this plan alone")] = False,
 ) -> None:
-    """Search the decisions of a scenario's 'plan:' block, recommend one point and say why."""
+    """Search the decisions of a scenario's 'plan:' block. Recommend one point and say why."""
     with errors(), ExitStack() as stack:
         from sflsim.planner.plan import plan as make_plan
         from sflsim.scenario.loading import load_scenario
@@ -222,7 +222,7 @@ def plan(
         place = saved(partial(result.save, claim), claim)
         out.print(result.explanation, soft_wrap=True)
         if (table := format_pareto(result)) is not None:
-            out.print("\nThe points that nothing beats:")
+            out.print("\nThe Pareto front (points that no other point beats):")
             out.print(table)
             out.print(pareto_caption(result))
         out.print(f"written to {place}", soft_wrap=True)

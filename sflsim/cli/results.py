@@ -36,7 +36,7 @@ def report(
     target: Target = None,
     trust: Trust = False,
 ) -> None:
-    """Write one HTML page to look at and to play with, from the tables alone; it needs no network."""
+    """Write one interactive HTML page of a run, a sweep or a plan. It needs no network to be viewed."""
     with errors():
         from sflsim.terminal.reports import write_report
 
@@ -49,7 +49,7 @@ def summary(
     target: Target = None,
     trust: Trust = False,
 ) -> None:
-    """Show the summary of a run again, for another target accuracy if you like."""
+    """Show the summary of a run again, also for another target."""
     with errors():
         from sflsim.experiment.run import Run
         from sflsim.metrics.summary import early_ends
@@ -75,7 +75,7 @@ def explain(
     csv: Annotated[bool, typer.Option("--csv", help="print all tables as one CSV")] = False,
     trust: Trust = False,
 ) -> None:
-    """Say where the time of a run's rounds goes, by their critical paths, and what would help."""
+    """Say where the time of a run's rounds goes, and what would help."""
     with errors():
         from sflsim.experiment.run import Run
         from sflsim.explainer.explain import explain as explain_run
@@ -102,7 +102,7 @@ def trace(
     to: Annotated[Path | None, typer.Option("--out", help="file; <folder>/trace.json by default")] = None,
     trust: Trust = False,
 ) -> None:
-    """Write the spans of a run as a trace that Perfetto and about://tracing open."""
+    """Write a trace of a run, for Perfetto and about://tracing."""
     with errors():
         from sflsim.experiment.run import Run
         from sflsim.fields import SECONDS, read_argument

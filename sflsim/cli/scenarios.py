@@ -20,7 +20,7 @@ def validate(
         bool, typer.Option("--deep", help="also train one round of each variant, under the first seed")
     ] = False,
 ) -> None:
-    """Check scenarios without running them; report every mistake in every file."""
+    """Check scenarios without running them. Report every mistake in every file."""
     from sflsim.formatting import counted
     from sflsim.scenario.loading import load_scenario
     from sflsim.session import Options, Session, unlike_rounds
@@ -68,7 +68,7 @@ def partition(
     ] = None,
     trust: Trust = False,
 ) -> None:
-    """Show how the samples are partitioned, and with --out draw the labels that each client holds."""
+    """Show how the samples are partitioned. With --out, draw the labels that each client holds."""
     with errors():
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.partition import partition_table
@@ -92,7 +92,7 @@ def catalog(
         typer.Option("--file", metavar="FILE", help="a catalog of your own, listed with the built-in one"),
     ] = None,
 ) -> None:
-    """List the devices and links that a scenario can name, with the source of every figure."""
+    """List the devices and links that scenarios can name. Every figure has its source."""
     with errors():
         from sflsim.scenario.own_catalog import load_catalogs
         from sflsim.terminal.catalog import format_catalog
@@ -115,7 +115,7 @@ def memory(
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="print the second table as CSV")] = False,
 ) -> None:
-    """Show what every cut and algorithm needs in memory, and which groups of devices are too small."""
+    """Show what every cut and algorithm needs in memory. Mark groups of devices that are too small."""
     with errors():
         from sflsim.diagnostics.memory import memory as memory_of
         from sflsim.scenario.loading import load_scenario

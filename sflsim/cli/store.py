@@ -10,7 +10,7 @@ from sflsim.cli.console import errors, out
 from sflsim.cli.options import Cache
 
 cache_app = typer.Typer(
-    help="Show or prune what has been computed and is kept for later runs.",
+    help="Show or prune the store of computed results.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -18,7 +18,7 @@ cache_app = typer.Typer(
 
 @cache_app.callback()
 def cache_(context: typer.Context, cache: Cache = None) -> None:
-    """Show or prune what has been computed and is kept for later runs."""
+    """Show or prune the store of computed results."""
     context.obj = cache
     if context.invoked_subcommand is None:
         show(context)

@@ -113,16 +113,16 @@ def _refuse_fixed_costs(
     new_batch = batch_size not in (None, workload.batch_size)
     batch = f"a batch of {workload.batch_size}"
     asked = [
-        (FOLLOWS["cut"] if other_cuts else set(), f"cut {cut}", "other cuts", f"cuts=[{cut}] (--cut {cut})"),
-        (FOLLOWS["batch_size"] if new_batch else set(), batch, f"one of {batch_size}", batch),
+        (FOLLOWS["cut"] if other_cuts else set(), f"cut {cut}", "other cuts", f"--cut {cut} (cuts=[{cut}])"),
+        (FOLLOWS["batch_size"] if new_batch else set(), batch, f"a batch of {batch_size}", batch),
         (given if precision != "fp32" else set(), "fp32", precision, "fp32"),
     ]
     problems = [
         Problem(
             "workload.costs",
-            f"{_keys(given & keys)} as given for {known}",
-            f"costs that are derived from the model, to show them for {wanted}",
-            f"ask for {instead}, or leave them out: --set 'workload.costs={{}}'",
+            f"costs that are fixed for {known}: {_keys(given & keys)}",
+            f"for {wanted}, costs that are derived from the model",
+            f"ask for {instead}, or derive all costs: --set 'workload.costs={{}}'",
         )
         for keys, known, wanted, instead in asked
         if given & keys

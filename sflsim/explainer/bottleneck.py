@@ -24,7 +24,7 @@ CAUSES = {
     "server": "the server",
     "queue": "the wait for a server slot",
     "wait": "the wait for the deadline",
-    "other": "time in which nobody was at work",
+    "other": "time without any activity",
 }
 OF_DEVICES = ("compute", "slowdown", "uplink", "downlink", "latency")
 CLEAR = 0.45
@@ -124,17 +124,16 @@ def describe(bottleneck: Bottleneck) -> str:
         if part >= 0.05
     ]
     if not bottleneck.last_alone:
-        return f"Nobody waits for others. The time of a contribution goes to: {', '.join(parts)}."
+        return f"No client waits for others. The time of a contribution goes to: {', '.join(parts)}."
     clear = float(bottleneck.shares.iloc[0]) >= CLEAR
     named = CAUSES.get(bottleneck.cause, bottleneck.cause)
-    text = f"{named.capitalize()}{whose} binds." if clear else "Nothing binds alone."
-    text += f" The time of the one whom a round waits for goes to: {', '.join(parts)}."
+    text = f"{named.capitalize()}{whose} binds." if clear else "No activity binds."
+    text += f" The time of a round's last client goes to: {', '.join(parts)}."
     if often:
         most = f"{100 * share:.0f} % of the rounds" if share < 0.995 else "nearly every round"
         rounds = most if share < 1 else "every round"
-        text += (
-            f" In {rounds} it is one of group {group}, {100 * bottleneck.fleet[group]:.0f} % of the fleet."
-        )
+        part = f"{100 * bottleneck.fleet[group]:.0f} % of the fleet"
+        text += f" In {rounds} that client is of group {group}, {part}."
     elif len(bottleneck.fleet) > 1:
         text += f" {_not_clear(bottleneck)}"
     return text
@@ -145,12 +144,12 @@ def _not_clear(bottleneck: Bottleneck) -> str:
     group = max(bottleneck.fleet, key=bottleneck.excess)
     those = round(float(bottleneck.groups.get(group, 0.0)) * bottleneck.rounds)
     rounds = f"{those} of {counted(bottleneck.rounds, 'round')}"
-    text = f"In {rounds} it is one of group {group}, {100 * bottleneck.fleet[group]:.0f} % of the fleet"
+    text = f"In {rounds} that client is of group {group}, {100 * bottleneck.fleet[group]:.0f} % of the fleet"
     if bottleneck.excess(group) > CERTAIN:
         return f"{text}."
     if bottleneck.excess(group) > 1:
         return f"{text}: too few rounds to rule out chance."
-    return "It is of no group more often than chance has it."
+    return "No group has the last client more often than by chance."
 
 
 def _named(cause: str) -> str:

@@ -27,10 +27,10 @@ MAX_EXPLAINED = 3
 CANNOT = "what twice as fast would save needs the scenario to be simulated again, which is not possible here"
 WITHOUT = "All else is shown without: --no-what-if."
 WHY = {
-    (True, False): "then a round waits for another client, or for what goes on beside it",
-    (True, True): "those whom a round waits for also wait less for others, in a queue or on a shared link",
-    (False, False): "then it waits for what goes on beside it, in a queue or for a shared link",
-    (False, True): "who is faster contributes more often, and queues get shorter",
+    (True, False): "then another client is the last, or a round waits for other work at the same time",
+    (True, True): "the last clients also wait less, in a queue or on a shared link",
+    (False, False): "then a contribution waits for other work, in a queue or for a shared link",
+    (False, True): "faster clients contribute more often, and queues get shorter",
 }
 """By (whether rounds wait for the last participant, whether the gain exceeds half of the share)."""
 

@@ -19,7 +19,7 @@ from sflsim.fleet.links.access_points import AccessPointConfig
 from sflsim.fleet.links.links import LinkConfig
 from sflsim.fleet.links.shannon import AnyLink
 from sflsim.fleet.stragglers import Straggler
-from sflsim.mistakes import Place, mistake, mistakes
+from sflsim.mistakes import Place, mistake, mistakes, wrong_value
 
 Mistake = tuple[Place, PydanticCustomError]
 Count = Annotated[int, Field(strict=True, ge=1), AtMost(10**8, "each device has a draw in every round")]
@@ -135,7 +135,7 @@ class FleetConfig(BaseModel):
     def _participants_wrong(self) -> Iterator[Mistake]:
         if self.participants is not None and self.participants > self.clients:
             allowed = f"at most as many as there are clients, {self.clients}"
-            yield ("participants",), mistake("is more than clients", self.participants, allowed)
+            yield ("participants",), wrong_value(f"{self.participants} participants", allowed)
         elif (count := self.participants_per_round) > IN_MEMORY.most:
             key = "clients" if self.participants is None else "participants"
             reason = f"is more than {IN_MEMORY.most} that take part in a round: {IN_MEMORY.why}"
@@ -168,7 +168,7 @@ class FleetConfig(BaseModel):
     def _shares_wrong(self, total: float) -> Iterator[Mistake]:
         if abs(total - 1) > 1e-6:
             found = f"shares that sum to {100 * total:.6g}%"
-            yield ("groups",), mistake("do not sum to 100%", found, "shares that sum to 100%")
+            yield ("groups",), wrong_value(found, "shares that sum to 100%")
             return
         for index, (group, count) in enumerate(zip(self.groups, self.group_counts(), strict=True)):
             if not count and group.share:
@@ -181,7 +181,7 @@ class FleetConfig(BaseModel):
     def _counts_wrong(self, total: int) -> Iterator[Mistake]:
         if total != self.clients:
             found, allowed = f"counts that sum to {total}", f"counts that sum to clients, {self.clients}"
-            yield ("groups",), mistake("do not sum to clients", found, allowed)
+            yield ("groups",), wrong_value(found, allowed)
 
     def _names_wrong(self) -> Iterator[Mistake]:
         seen: set[str] = set()

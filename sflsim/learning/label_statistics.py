@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Covariance = Literal["auto", "full", "diagonal"]
 
 FULL_UP_TO = 128
-"""`auto` keeps full covariances of activations with at most so many numbers per sample.
+"""`auto` keeps full covariances of activations up to this many numbers per sample.
 
 A factor costs D^3 / 3 multiply-accumulates per label and update: beyond, more than the training.
 """

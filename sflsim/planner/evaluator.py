@@ -47,7 +47,7 @@ class Evaluator:
         self.seeds = seeds
         self.known: dict[str, tuple[float, float]] = {}
         self.reasons: dict[str, str] = {}
-        """By the key of an evaluation that diverged, when, and what to turn."""
+        """By the key of an evaluation that diverged, when, and which setting to change."""
         self.counts = Counts()
         self.points: dict[int, Point] = {}
         self.timings: dict[int, list[Timing]] = {}
@@ -57,6 +57,8 @@ class Evaluator:
         """Each holds until one of the evaluations that it waits for is known."""
         self._expectations: dict[int, Expectation] = {}
         self._promised: set[str] = set()
+        self._most = 0
+        """Trainings that may come, those done included: the most so far, so that the progress never falls."""
         self._tell = tell or (lambda step: None)
         workers = Workers() if workers is None else workers
         self._workers = workers.count
@@ -144,7 +146,7 @@ class Evaluator:
         return self._expectations[point.number]
 
     def diverged(self, point: Point) -> dict[int, str]:
-        """Return by seed when a point's training diverged, and what to turn."""
+        """Return by seed when a point's training diverged, and which setting to change."""
         reasons = {
             timing.seed: next((self.reasons[key] for key in timing.keys if key in self.reasons), "")
             for timing in self.timings[point.number]
@@ -215,13 +217,13 @@ class Evaluator:
     ) -> None:
         """Train a point's run and keep what it showed; `left`: trainings that may come, this included."""
         before = next(row for row, key in enumerate(timing.keys) if key not in self.known)
-        most = self.counts.trainings + left
+        self._most = max(self._most, self.counts.trainings + left)
         if timing.keys[before] not in self._promised:  # else an earlier training goes on
             self.counts.trainings += 1
         self._promised.update(timing.keys[before:])
-        done, most = self.counts.trainings, max(most, self.counts.trainings)
-        about = f"{point.label}, seed {timing.seed}"
-        self._tell(PlanProgress("trainings, at most", done, most, self._workers, about))
+        self._most = max(self._most, self.counts.trainings)
+        step = ("trainings, at most", self.counts.trainings, self._most)
+        self._tell(PlanProgress(*step, self._workers, f"{point.label}, seed {timing.seed}"))
         shown = self._trainings.evaluations(self._training(point, timing, last, target), likely, left)
         for key, (accuracy, loss, reason) in zip(timing.keys, shown, strict=False):
             self.known[key] = (accuracy, loss)

@@ -53,8 +53,8 @@ READABLE = {
     "change": "changed by",
     "label": "recommended then",
     "note": "note",
-    "time_ratio": "time of today's point, times",
-    "cost_ratio": "cost of today's point, times",
+    "time_ratio": "time ratio of the recommended point",
+    "cost_ratio": "cost ratio of the recommended point",
     "certain": "certain without more training",
 }
 """What a reader is shown for a column; the others are left out."""

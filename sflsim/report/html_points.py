@@ -134,7 +134,7 @@ def plan_report(
     facts = [counted(len(points), "point"), f"{int(_flag(points, 'pareto').sum())} on the front"]
     violating, open_ = ~_flag(points, "feasible", True), ~_flag(points, "exact", True)
     facts += [_given_up(points[open_])] if open_.any() else []
-    facts += [f"{int((violating & ~open_).sum())} break a constraint"] if (violating & ~open_).any() else []
+    facts += [f"{int((violating & ~open_).sum())} violate a constraint"] if (violating & ~open_).any() else []
     if "diverged" in points and (diverged := int((points["diverged"] != "").sum())):
         facts.append(f"{diverged} diverged")
     if len(kept) < len(points):
@@ -153,10 +153,10 @@ def plan_report(
 
 
 def _given_up(points: pd.DataFrame) -> str:
-    """Return how many points were given up early, and how many of them for a constraint that they break."""
+    """Return how many points were given up early, and how many of them for a constraint that they violate."""
     breaking = int((points["violated"] != "").sum()) if "violated" in points else 0
     others = len(points) - breaking
-    known = [f"{breaking} break a constraint already"] if breaking else []
+    known = [f"{breaking} violate a constraint already"] if breaking else []
     return f"{len(points)} given up early: " + ", ".join(known + ([f"{others} cannot win"] if others else []))
 
 

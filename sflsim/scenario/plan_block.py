@@ -117,7 +117,9 @@ class Search(Block):
 
     exact_up_to: int = Field(default=600, strict=True, ge=0, description="points that are all timed")
     timings: int = Field(default=1000, strict=True, ge=1, description="points timed of a larger space")
-    trainings: int | None = Field(default=None, strict=True, ge=0, description="at most so many, then bounds")
+    trainings: int | None = Field(
+        default=None, strict=True, ge=0, description="most trainings; then bounds decide"
+    )
     seed: int = Field(default=0, strict=True, ge=0, lt=2**32)
 
 

@@ -41,7 +41,7 @@ def conflicts(
         if one.need and not one.need.met(plan, scenario) and not _set_by(decided, one.need.field):
             lacking.setdefault(one.need, {})[f"'{one.name}'"] = None
     for need, names in lacking.items():
-        yield ("plan",), Problem("plan", f"no {need.name}, but {' and '.join(names)}", need.allowed)
+        yield ("plan",), Problem("plan", f"{' and '.join(names)} without a {need.name}", need.allowed)
 
 
 def _incomparable(scenario: Scenario, decided: Collection[str]) -> Iterator[tuple[Place, Problem]]:

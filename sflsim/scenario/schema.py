@@ -59,7 +59,7 @@ class Scenario(Part):
     workload: Workload
     catalog: OwnCatalog = Field(
         default=None,
-        description="devices and links of one's own, which groups may name beside the built-in ones",
+        description="your own devices and links, in addition to the built-in ones",
     )
     fleet: FleetConfig
     server: ServerConfig = Field(default_factory=ServerConfig)

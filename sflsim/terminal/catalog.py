@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sflsim.fleet import catalog
 from sflsim.fleet.own_catalog import CatalogConfig
-from sflsim.terminal.tables import add_rows
+from sflsim.terminal.tables import add_columns, add_rows, new_table
 
 
 def format_catalog(own: CatalogConfig | None = None) -> Iterator[Table]:
@@ -20,7 +20,8 @@ def format_catalog(own: CatalogConfig | None = None) -> Iterator[Table]:
     headings = ("name", "figure", "value", "status", "source")
     with catalog.adding(own.own() if own else {}):
         for kind in get_args(catalog.Table):
-            table = Table(*headings, title=kind, title_justify="left")
+            table = new_table(kind)
+            add_columns(table, headings, overflow="fold")
             for entry in catalog.known(kind).values():
                 mark = " (own)" if own and entry.name in own.table(kind) else ""
                 _add(table, entry, entry.name + mark)

@@ -1,4 +1,4 @@
-"""A plan on the terminal: its explanation, and the points that nothing beats."""
+"""A plan on the terminal: its explanation, and its Pareto front."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ METERED_COLUMNS = tuple(
 )
 
 
+PEAK = "Client memory: its peak in the whole run."
 WASTE_COLUMNS = (("wasted_s", "wasted time", time_unit), ("wasted_bytes", "wasted traffic", byte_unit))
 
 
@@ -109,12 +110,14 @@ def _caption(summary: pd.DataFrame, target: float | None, told: bool) -> str:
         lines += [f"  {_name(row)}: {_waste_text(row)}" for row in summary.to_dict("records") if told]
     if target is None:
         return "\n".join(
-            [*lines, "Rounds to server busy: the whole run, mean over seeds. '-': not measured."]
+            [*lines, PEAK, "Rounds to server busy: the whole run, mean over seeds. '-': not measured."]
         )
     seeds = "mean over the seeds that got there" if summary["seeds"].max() > 1 else "in its one seed"
     lines.append(
         f"Rounds to server busy: up to the first evaluation at {target_text(target)} or more, {seeds}."
     )
-    return "\n".join(
-        [*lines, "'-': not reached by any seed." if summary["seeds"].max() > 1 else "'-': not reached."]
-    )
+    nobody = "not reached by any seed" if summary["seeds"].max() > 1 else "not reached"
+    lines += [PEAK, f"'-': {nobody}."]
+    if summary["seeds_reached"].max() == 0:
+        lines.append("No variant reached the target: 'sflsim summary RUN --target ...' shows another.")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""GAS's clock against an event loop written from ALGORITHMS.md alone, on the draws of its WRTT scenario.
+"""GAS's clock against an event loop written from the papers' digest alone, on the draws of its WRTT scenario.
 
 From the package come who begins, the draws of who follows (`Fleet.select`), and what was drawn for
 each device; everything else is the oracle's.

@@ -1,7 +1,7 @@
 """HO-SFL against its literal oracle, against first-order training, and against clients that replay.
 
 Compared are the parameters after each round, to float32's rounding; bytes are those of
-ALGORITHMS.md to the byte, the missed rounds' included.
+the papers' digest to the byte, the missed rounds' included.
 """
 
 from __future__ import annotations

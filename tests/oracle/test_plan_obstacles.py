@@ -56,7 +56,7 @@ def simulated() -> dict[int, list[pd.DataFrame]]:
 def truth(
     point: Point, seeds: list[pd.DataFrame], deadline_s: float, budget: float, target: float
 ) -> dict[str, float]:
-    """Return by how much a point breaks each constraint, from the tables of its runs."""
+    """Return by how much a point violates each constraint, from the tables of its runs."""
     ends, best = [], []
     for rows in seeds:
         there = rows[rows["accuracy"] >= target]
@@ -129,9 +129,9 @@ def test_nothing_trained_is_nothing_claimed() -> None:
     space, evaluator = Space(base, base.plan), Evaluator(Objectives(base.plan, 0.45), base.seeds)
     search(space, evaluator)
     text = "\n".join(explained(evaluator, nearest(evaluator)))
-    assert "Nothing is known to be feasible: 0 of 12 points break a constraint" in text
+    assert "Nothing is known to be feasible: 0 of 12 points violate a constraint" in text
     assert all(attainable(point, evaluator) == 0.0 for point in evaluator.timed)
-    assert "It was not trained to the end, and may break more." in text
+    assert "It was not trained to the end, and may violate more." in text
 
 
 def test_an_algorithm_that_was_given_up_is_told_with_its_figures() -> None:

@@ -88,7 +88,7 @@ def test_a_round_saves_half_of_a_share_at_most(name: str, fleet: dict[str, Any])
     assert (less > -1e-9).all()
     told = "less than half of its share" in found.words[name]
     assert told == (less > AGREEMENT).any()
-    assert told == ("then a round waits for another client" in found.words[name])
+    assert told == ("then another client is the last" in found.words[name])
 
 
 @pytest.mark.parametrize("tau", [1, 4, "adaptive"])

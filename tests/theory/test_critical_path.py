@@ -268,10 +268,14 @@ def test_costs_are_what_the_closed_forms_take() -> None:
 @pytest.mark.parametrize(
     ("last", "rounds", "says"),
     [
-        ({"phones": 1.0}, 3, "In 3 of 3 rounds it is one of group phones, 30 % of the fleet: too few rounds"),
-        ({"phones": 1.0}, 30, "In every round it is one of group phones, 30 % of the fleet."),
-        ({"pis": 0.7, "phones": 0.3}, 30, "It is of no group more often than chance has it."),
-        ({"pis": 0.55, "phones": 0.45}, 300, "In 135 of 300 rounds it is one of group phones, 30 % of"),
+        (
+            {"phones": 1.0},
+            3,
+            "In 3 of 3 rounds that client is of group phones, 30 % of the fleet: too few",
+        ),
+        ({"phones": 1.0}, 30, "In every round that client is of group phones, 30 % of the fleet."),
+        ({"pis": 0.7, "phones": 0.3}, 30, "No group has the last client more often than by chance."),
+        ({"pis": 0.55, "phones": 0.45}, 300, "In 135 of 300 rounds that client is of group phones, 30 % of"),
     ],
 )
 def test_words_on_groups_say_what_the_rounds_can_tell(last: dict[str, float], rounds: int, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Rounds computed by hand from ALGORITHMS.md alone, equal to the spans to the last float.
+"""Rounds computed by hand from the papers' digest alone, equal to the spans to the last float.
 
 Two clients (FAST and SLOW of tests/support.py) under COSTS; all figures are dyadic rationals, so
 that floats are exact. Both have in common, in seconds:

@@ -63,11 +63,9 @@ class SplitData(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    limit: int | None = Field(
-        default=None, ge=1, description="at most so many training samples, drawn at random"
-    )
+    limit: int | None = Field(default=None, ge=1, description="the most training samples, drawn at random")
     held_out_limit: int | None = Field(
-        default=None, ge=1, description="at most so many samples to evaluate on, drawn at random"
+        default=None, ge=1, description="the most samples to evaluate on, drawn at random"
     )
     validation: Fraction | None = Field(
         default=None, description="share of the training samples, of each class, kept to choose settings on"

@@ -72,7 +72,7 @@ class Alternatives:
             violated = dict.fromkeys(
                 limit_words(reason) for point in points for reason in estimate(point).violations
             )
-            return f"{name}: always breaks {listed(violated, 'or')}{self._diverged(points)}."
+            return f"{name}: always violates {listed(violated, 'or')}{self._diverged(points)}."
         if not exact:
             return self._given_up(name, feasible)
         columns = len(self.evaluator.plan.objectives)
@@ -158,7 +158,8 @@ class Alternatives:
         if theirs.violations and reasons:
             return f"diverges {diverged_text(reasons)}"
         if theirs.violations:
-            return f"breaks {listed(limit_words(name) for name in theirs.violations)} with the rest unchanged"
+            violated = listed(limit_words(name) for name in theirs.violations)
+            return f"violates {violated} with the rest unchanged"
         minimised = self.evaluator.objectives.minimised
         parts = [
             f"{one.words} {change_text(after / before if before else 1.0 if not after else math.inf)}"

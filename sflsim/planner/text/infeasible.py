@@ -1,7 +1,7 @@
 """Where nothing is feasible: what is in the way, what loosening it would free, and what is nearest.
 
-A point that was not trained to the end breaks what its bounds break, and may break more. So it is only of
-exact points that "nothing else" is said.
+A point that was not trained to the end violates what its bounds violate, and may violate more. So "nothing
+else" is said of exact points only.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from sflsim.scenario.plan_criteria import constraint
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A constraint that points break, and what becomes feasible without it."""
+    """A constraint that points violate, and what becomes feasible without it."""
 
     name: str
     violated: int
-    """Points that break it for certain."""
+    """Points that violate it for certain."""
     doubtful: int
-    """Points that may break it, for they were not trained to the end."""
+    """Points that may violate it, since they were not trained to the end."""
     frees: Point | None
-    """Of the exact points that break nothing else, the one that breaks it least."""
+    """Of the exact points that violate nothing else, the one that violates it least."""
     open: int
-    """Points not trained to the end that may break nothing else."""
+    """Points not trained to the end that may violate nothing else."""
 
 
 def obstacles(points: Sequence[Point], evaluator: Evaluator) -> list[Obstacle]:
-    """Return the constraints that points break, the most frequent first."""
+    """Return the constraints that points violate, the most frequent first."""
     estimates = [(point, evaluator.estimate(point)) for point in points]
     names = dict.fromkeys(name for _, estimate in estimates for name in estimate.violations)
     return sorted((_obstacle(name, estimates) for name in names), key=lambda one: -one.violated)
@@ -74,11 +74,11 @@ def explained(evaluator: Evaluator, nearest: Point | None) -> list[str]:
     """Return why nothing is feasible, and what would be."""
     points = evaluator.timed
     certain = sum(bool(evaluator.estimate(point).violations) for point in points)
-    lines = [f"Nothing is feasible: each of {counted(len(points), 'point')} breaks a constraint."]
+    lines = [f"Nothing is feasible: each of {counted(len(points), 'point')} violates a constraint."]
     if certain < len(points):
         lines = [
-            f"Nothing is known to be feasible: {certain} of {counted(len(points), 'point')} break a "
-            "constraint, the others had to stay untrained."
+            f"Nothing is known to be feasible: {certain} of {counted(len(points), 'point')} violate "
+            "a constraint, the others were not trained."
         ]
     found = obstacles(points, evaluator)
     lines += [f"  - In the way: {_in_the_way(one, evaluator, len(found) > 1)}" for one in found]
@@ -90,11 +90,11 @@ def explained(evaluator: Evaluator, nearest: Point | None) -> list[str]:
 
 
 def _in_the_way(obstacle: Obstacle, evaluator: Evaluator, several: bool) -> str:
-    """Return how many points break a constraint, and, where there are several, what it alone stops."""
+    """Return how many points violate a constraint, and, where there are several, what it alone stops."""
     least = "at least " if obstacle.doubtful else ""
-    text = f"{limit_words(obstacle.name)}; {least}{obstacle.violated} points break it."
+    text = f"{limit_words(obstacle.name)}; {least}{obstacle.violated} points violate it."
     if obstacle.violated == 1:
-        text = f"{limit_words(obstacle.name)}; {least}1 point breaks it."
+        text = f"{limit_words(obstacle.name)}; {least}1 point violates it."
     diverged = sum(bool(evaluator.diverged(point)) for point in evaluator.timed)
     if obstacle.name == "target" and diverged:
         text = f"{text} {counted(diverged, 'point')} diverged."
@@ -103,9 +103,9 @@ def _in_the_way(obstacle: Obstacle, evaluator: Evaluator, several: bool) -> str:
     if obstacle.frees is not None:
         by = 100 * evaluator.estimate(obstacle.frees).violations[obstacle.name]
         amount = f"{by:.3g} %{_or_less(obstacle)}"
-        return f"{text} Nothing else stops {obstacle.frees.label}, which breaks it by {amount}."
+        return f"{text} Nothing else stops {obstacle.frees.label}, which violates it by {amount}."
     if obstacle.open:
-        doubt = f"{counted(obstacle.open, 'point')} not trained to the end may break nothing else"
+        doubt = f"{counted(obstacle.open, 'point')} not trained to the end may violate nothing else"
         return f"{text} Whether loosening it alone would help is not known: {doubt}."
     return f"{text} Loosening it alone would free nothing."
 
@@ -149,7 +149,7 @@ def _needs(evaluator: Evaluator, point: Point) -> Iterator[str]:
             seeds="" if share == 1 else f" in {target_text(share)} of the seeds",
         )
     if not estimate.exact:
-        yield "It was not trained to the end, and may break more."
+        yield "It was not trained to the end, and may violate more."
 
 
 def _missed(evaluator: Evaluator, point: Point) -> str:
@@ -175,6 +175,6 @@ def _remedy(evaluator: Evaluator, point: Point) -> str:
     reached = attainable(point, evaluator)
     lower = f"lower the target (to {_floored(reached)} it keeps every constraint)" if reached else ""
     if violated:
-        why = f"more rounds would only break {listed(violated)} by more"
+        why = f"more rounds would only violate {listed(violated)} by more"
         return f"{lower}; {why}" if lower else why
     return f"raise 'stop', or {lower or 'lower the target'}"

@@ -26,12 +26,13 @@ from sflsim.planner.text.wording import (
 )
 from sflsim.planner.values import text_of
 from sflsim.retime.scaling import less_is_better
-from sflsim.scenario.plan_criteria import OBJECTIVES
+from sflsim.scenario.plan_criteria import OBJECTIVES, constraint
 
 DOUBT = 0.05
 """From which probability on another point is named as the better choice."""
 SHOWN = 3
 """Of several such points, or of trainings that diverged, so many are named."""
+NO_TARGET = "No target accuracy: points are compared for equal numbers of rounds, whatever these learn."
 
 
 def explain(
@@ -39,7 +40,8 @@ def explain(
 ) -> str:
     """Return the whole explanation; `nearest` is the point to speak of where nothing is feasible."""
     chosen = selection.recommended
-    lines = explained(evaluator, nearest) if chosen is None else _recommended(evaluator, selection)
+    lines = [NO_TARGET, ""] if evaluator.target is None else []
+    lines += explained(evaluator, nearest) if chosen is None else _recommended(evaluator, selection)
     about = chosen or nearest
     if about is not None:
         cause = bottleneck(about.scenario, evaluator.timer.with_outcomes(about.scenario, evaluator.target))
@@ -51,8 +53,6 @@ def explain(
         lines += _section("Margin to each limit:", list(_margins(evaluator, chosen)))
         lines += _section("How sure that is:", list(_sure(table, selection, evaluator)))
     lines += _section("Trainings that diverged:", list(_diverged(evaluator)))
-    if evaluator.target is None:
-        lines += ["", "No target accuracy: points are compared by what equal numbers of rounds take."]
     return "\n".join([*lines, "", _effort(space, evaluator)])
 
 
@@ -61,7 +61,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _diverged(evaluator: Evaluator) -> Iterator[str]:
-    """Yield for each training that diverged in which round it did, and what to turn."""
+    """Yield for each training that diverged in which round it did, and which setting to change."""
     trainings = [training.points[0] for training in evaluator.shared_trainings()]
     reasons = [(point, diverged) for point in trainings if (diverged := evaluator.diverged(point))]
     for point, diverged in reasons[:SHOWN]:
@@ -102,10 +102,9 @@ def _recommended(evaluator: Evaluator, selection: Selection) -> list[str]:
     ratios = []
     for column, objective in enumerate(minimised):
         best = min(evaluator.estimate(other).values[column] for other in selection.pareto)
-        ratio = estimate.values[column] / best if best else 1.0
-        ratios.append(f"{'' if ratio < 1.005 else f'{ratio:.3g} times '}the least {objective.words}")
-    others = f"the best balance of {len(selection.pareto)} points that nothing beats"
-    return [*lines, f"  It has {listed(ratios)}: {others}."]
+        ratios.append(f"{objective.words} {change_text(estimate.values[column] / best if best else 1.0)}")
+    balance = f"It is the best balance of {len(selection.pareto)} points that no other point beats."
+    return [*lines, f"  {balance} Compared with the least of each objective: {', '.join(ratios)}."]
 
 
 def _helps(table: pd.DataFrame) -> Iterator[str]:
@@ -116,7 +115,7 @@ def _helps(table: pd.DataFrame) -> Iterator[str]:
         return
     best = rows.sort_values("time_ratio", kind="stable").iloc[0]
     if best["time_ratio"] > 1 - SAME:
-        yield "No rate of devices, links or server a quarter higher, no delay shorter, saves 2 % of the time."
+        yield "No rate raised by 25 % and no delay shortened by 20 % saves 2 % of the time."
         return
     saved = change_text(float(best["time_ratio"]))
     yield f"What helps most: {best['assumption']} {best['change']} makes the time {saved}."
@@ -149,11 +148,11 @@ def _margins(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
             continue
         takes, allowed = (limit_text(name, amount, currency) for amount in (taken, limit))
         chance = chance_kept(estimate.times_s, limit) if name == "deadline" else math.nan
-        further = (
-            "" if math.isnan(chance) else f"; one more seed keeps it with a probability of {percent(chance)}"
-        )
+        further = f"; a further seed would keep it with a probability of {percent(chance)}"
+        further = "" if math.isnan(chance) else further
         spare = percent(estimate.margins[name])
-        yield f"{limit_words(name)}: {takes} of {allowed}, {spare} to spare{further}."
+        used = "used" if constraint(name)[0].unit == "share" else f"of {allowed}"
+        yield f"{limit_words(name)}: {takes} {used}, {spare} to spare{further}."
 
 
 def _spread(evaluator: Evaluator, chosen: Point) -> Iterator[str]:
@@ -195,11 +194,11 @@ def _sure(table: pd.DataFrame, selection: Selection, evaluator: Evaluator) -> It
     changes = table[table["changes"]]
     for number, rows in changes.groupby("recommended", sort=False):
         causes = listed((f"{row.assumption} {row.change}" for row in rows.itertuples()), "or")
-        doubt = "" if rows["certain"].all() else " (some as far as can be told without more training)"
+        doubt = "" if rows["certain"].all() else " (for some of these an estimate, without more training)"
         yield f"{_other(evaluator, selection.pareto[0], int(str(number)))} with {causes}{doubt}."
     doubtful = int((~table["certain"] & ~table["changes"]).sum())
     kept = f"{len(table) - len(changes)} of {counted(len(table), 'small change')} of an assumption"
-    doubt = f", {doubtful} of them as far as can be told without more training" if doubtful else ""
+    doubt = f"; for {doubtful} of them this is an estimate, without more training" if doubtful else ""
     yield f"{kept} leave the recommendation as it is{doubt}."
     yield from _spread(evaluator, selection.pareto[0])
     if selection.open:
@@ -208,4 +207,4 @@ def _sure(table: pd.DataFrame, selection: Selection, evaluator: Evaluator) -> It
     probability, seeds = evaluator.plan.constraints.probability, len(evaluator.seeds)
     if probability < 1 and seeds * (1 - probability) < 1 - 1e-9:
         share = target_text(probability)
-        yield f"{share} of {counted(seeds, 'seed')} are all of them: more 'seeds' would say more."
+        yield f"With {counted(seeds, 'seed')}, {share} means every seed: more 'seeds' give a finer estimate."

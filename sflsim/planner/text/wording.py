@@ -42,7 +42,7 @@ def diverged_text(reasons: Mapping[int, str]) -> str:
 
 
 def diverged_remedy(reasons: Mapping[int, str]) -> str:
-    """Return what to turn so that no seed diverges."""
+    """Return which setting to change so that no seed diverges."""
     return " or ".join(dict.fromkeys(reason.partition("; ")[2] for reason in reasons.values()))
 
 

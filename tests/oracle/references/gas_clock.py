@@ -1,6 +1,6 @@
 """Oracle for the clock of GAS (AAAI 2025, arXiv 2409.01251) on its WRTT time model.
 
-Written from ALGORITHMS.md alone, without sight of the simulator. It knows seconds, FLOP and bits, no
+Written from the papers' digest alone, without sight of the simulator. It knows seconds, FLOP and bits, no
 tensors. Only the standard library may be imported here.
 
 The model: a few clients are active at any time. One contribution (a part) of a client is E iterations of

@@ -197,7 +197,7 @@ def test_prices_and_weights_move_the_recommendation() -> None:
 
 
 def test_what_breaks_a_constraint_beside_the_rest_is_not_called_worthless() -> None:
-    """A server a million times as fast saves time; it is the budget that it breaks."""
+    """A server a million times as fast saves time; it is the budget that it violates."""
     decisions = {"server.compute": ["4 FLOP/s", "4 TFLOP/s"]}
     block = {"decisions": decisions, "prices": {"tflops_hour": 100.0}, "constraints": {"budget": 1e-4}}
     found = plan(timed(block, variants=[{"algorithm": "splitfed-v1"}]))
@@ -205,7 +205,7 @@ def test_what_breaks_a_constraint_beside_the_rest_is_not_called_worthless() -> N
     assert fast["time_s"] < slow["time_s"]
     assert (slow["violated"], fast["violated"]) == ("", "budget")
     (said,) = (line for line in found.explanation.splitlines() if "4 TFLOP/s" in line)
-    assert "breaks the budget" in said
+    assert "violates the budget" in said
 
 
 def test_the_uplink_of_the_slow_group_is_named() -> None:

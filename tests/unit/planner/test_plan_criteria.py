@@ -82,7 +82,7 @@ def test_without_a_power_it_is_refused(block: dict[str, Any]) -> None:
     with pytest.raises(ScenarioError) as caught:
         planned(block | {"decisions": RATES}, power=None)
     (problem,) = caught.value.problems
-    assert (problem.path, problem.found) == ("plan", "no server.power, but 'server_energy'")
+    assert (problem.path, problem.found) == ("plan", "'server_energy' without a server.power")
     assert "server: {power: 300 W}" in problem.allowed
     assert problem.line is not None
     decided = planned(block | {"decisions": {"server.power": ["10 W", "20 W"]}}, power=None)

@@ -64,7 +64,7 @@ def test_what_diverged_is_no_alternative() -> None:
     assert found.recommended is not None
     assert found.recommended["algorithm"] == "splitfed-v2"
     (round_,) = when(found)
-    (line,) = (line for line in found.explanation.splitlines() if "splitfed-v1: always breaks" in line)
+    (line,) = (line for line in found.explanation.splitlines() if "splitfed-v1: always violates" in line)
     assert round_ in line
 
 

@@ -254,13 +254,13 @@ def test_names_stay_text_in_sweeps_and_plans() -> None:
 @pytest.mark.parametrize(
     ("violated", "counted"),
     [
-        (["budget", "", "deadline, budget"], ["3 given up", "2 break a constraint", "1 cannot win"]),
+        (["budget", "", "deadline, budget"], ["3 given up", "2 violate a constraint", "1 cannot win"]),
         ([""], ["1 given up", "1 cannot win"]),
         (None, ["3 given up", "3 cannot win"]),
     ],
 )
 def test_what_was_given_up_is_counted_by_reason(violated: list[str] | None, counted: list[str]) -> None:
-    """Points that break a constraint are not told to be beaten."""
+    """Points that violate a constraint are not said to be dominated."""
     count = 3 if violated is None else len(violated)
     points = pd.DataFrame({"point": range(count), "time_s": 1.0, "pareto": False, "exact": False})
     points = points if violated is None else points.assign(violated=violated)
@@ -268,7 +268,7 @@ def test_what_was_given_up_is_counted_by_reason(violated: list[str] | None, coun
 
     assert [words for words in counted if words not in page] == []
     assert page.count("cannot win") == 1
-    assert ("break a constraint" in page) == (len(counted) == 3)
+    assert ("violate a constraint" in page) == (len(counted) == 3)
 
 
 def test_long_texts_of_a_plain_table_get_a_wide_column() -> None:
