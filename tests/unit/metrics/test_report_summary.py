@@ -155,7 +155,7 @@ def test_the_terminal_table_has_units_and_explains_the_dash() -> None:
     assert "'-': not reached by any seed." in [line.strip() for line in lines]
 
 
-@pytest.mark.parametrize(("target", "hint"), [(0.9, False), (0.99, True)])
+@pytest.mark.parametrize(("target", "hint"), [(0.9, False), (1.0, True)])
 def test_a_target_that_no_variant_reaches(target: float, hint: bool) -> None:
     """The legend names the option that shows what another target took."""
     assert ("--target" in rendered(summarize(EVALUATIONS, RUNS, target))) == hint
