@@ -194,7 +194,7 @@ def _sure(table: pd.DataFrame, selection: Selection, evaluator: Evaluator) -> It
     changes = table[table["changes"]]
     for number, rows in changes.groupby("recommended", sort=False):
         causes = listed((f"{row.assumption} {row.change}" for row in rows.itertuples()), "or")
-        doubt = "" if rows["certain"].all() else " (for some of these an estimate, without more training)"
+        doubt = "" if rows["certain"].all() else " (partly an estimate, without more training)"
         yield f"{_other(evaluator, selection.pareto[0], int(str(number)))} with {causes}{doubt}."
     doubtful = int((~table["certain"] & ~table["changes"]).sum())
     kept = f"{len(table) - len(changes)} of {counted(len(table), 'small change')} of an assumption"
