@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -152,7 +153,9 @@ def _points(table: Table, column: str | None) -> dict[str, list[Point]]:
     names = table.names
     if TIME not in names:
         allowed = f"a header with {TIME!r} and a column of values"
-        raise mistake_at("file", "has no column time_s", ", ".join(names), allowed)
+        near = get_close_matches(TIME, names, n=1)
+        remedy = f"rename {near[0]!r} to {TIME!r}" if near else ""
+        raise mistake_at("file", "has no column time_s", ", ".join(map(repr, names)), allowed, remedy)
     time_at, value_at = names.index(TIME), names.index(_column(names, column))
     label_at = names.index(DEVICE) if DEVICE in names else None
     points: dict[str, list[Point]] = {}
@@ -171,8 +174,9 @@ def _column(header: list[str], column: str | None) -> str:
             "column", "is missing", "nothing", f"the column to use, one of {', '.join(names) or 'none'}"
         )
     if column not in names:
+        allowed = ", ".join(map(repr, names))  # quoted, so that a blank is seen
         raise mistake_at(
-            "column", "is no column of the file", repr(column), ", ".join(names), did_you_mean(column, names)
+            "column", "is no column of the file", repr(column), allowed, did_you_mean(column, names)
         )
     return column
 

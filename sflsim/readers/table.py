@@ -62,4 +62,6 @@ def check_names(names: list[str], line: int, file: str, separator: str) -> None:
         raise TableMistake("has a column without a name", found, allowed, "pandas: to_csv(..., index=False)")
     unreadable = [name for name in names if not name.isprintable()]
     if unreadable:
-        raise TableMistake("has a name with control characters", f"{unreadable[0]!r} {place}", allowed)
+        raise TableMistake(
+            "has a name with a character that cannot be seen", f"{unreadable[0]!r} {place}", allowed
+        )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch  # noqa: F401 (its import takes more memory than the bound)
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import COSTS, FAST, FREE, SIZES, SLOW, UNLIMITED, data, read
+from support import COSTS, FAST, FREE, SIZES, SLOW, UNLIMITED, data, read, within_bounds
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment.run import Run
@@ -217,6 +219,13 @@ VALUES = st.one_of(
         ["cnn", "stm32h7", "dirichlet", "50%", "1 round", "0.001 s", "gaussian", "joint", "Adam"]
     ),
     st.sampled_from([[], {}, [1, 2], [0, 0], {"kind": "iid"}, {"kind": "dirichlet", "alpha": 0.1}]),
+    st.sampled_from([2**31, 2**62, 2**63 - 1, 1e308, 5e-324, "1e30 FLOP/s", "1e-30 byte/s", "1e16 byte"]),
+    st.sampled_from(["1e12 s", "1e17 s", "1 ms", "1e-9 s", "1e-300 byte", "2 s)", "2 s/0", "1 {", "9,5 s"]),
+    st.builds(
+        lambda on, off: {"kind": "markov", "on": on, "off": off},
+        st.sampled_from(["1e-9 s", "1e9 s"]),
+        st.sampled_from(["1 s", "1e12 s"]),
+    ),
     st.sampled_from(
         [{"kind": "uniform", "low": "1 s", "high": "2 s"}, {"kind": "pareto", "scale": 1, "shape": 0.5}]
     ),
@@ -242,7 +251,17 @@ def spoiled(draw: st.DrawFn) -> dict[str, Any]:
         {"algorithm": "splitfed-v2", "weighting": "samples"},
         {"algorithm": "mu-splitfed", "tau": 2, "tau_max": 4, "perturbations": 2, "cut": 1},
     ]
-    base = data(variants=variants, fleet={"clients": 2, "participants": 2, "groups": [FAST, SLOW]})
+    if draw(st.booleans()):
+        variants = [
+            {"algorithm": "fedavg", "local_iterations": 2, "over_selection": 0, "deadline": "60 s"},
+            {"algorithm": "fedbuff", "b": 2, "eta_g": 1.0, "epochs": 1},
+            {"algorithm": "heron-sfl", "local_iterations": 2, "q": 1, "mu": 1e-3},
+        ]
+    way = {"latency": "1 s", "jitter": "1 s", "loss": "1%", "packet": "4 byte", "duty_cycle": "50%"}
+    slow = {**SLOW, "link": {**SLOW["link"], **way}, "availability": {"kind": "always"}}
+    straggler = {"kind": "exponential", "mean": "1 s"}
+    fleet = {"clients": 2, "participants": 2, "groups": [FAST, slow], "straggler": straggler}
+    base = data(variants=variants, fleet=fleet, target_accuracy="50%", seeds=[0])
     content: dict[str, Any] = yaml.safe_load(yaml.safe_dump(base))  # no two places share a part
     for _ in range(draw(st.integers(1, 3))):
         *path, last = draw(st.sampled_from(places(content)))
@@ -250,7 +269,7 @@ def spoiled(draw: st.DrawFn) -> dict[str, Any]:
         for step in path:
             holder = holder[step]
         if draw(PLACES) == "replace":
-            holder[last] = draw(VALUES)
+            holder[last] = deepcopy(draw(VALUES))
         else:
             del holder[last]
     return content
@@ -260,6 +279,20 @@ def spoiled(draw: st.DrawFn) -> dict[str, Any]:
 @given(spoiled())
 def test_spoiled_scenarios_run_or_are_refused(content: dict[str, Any]) -> None:
     """There is a Run or a ScenarioError with a path or a line, never another exception."""
+    run_or_be_refused(content)
+
+
+@pytest.mark.slow
+@settings(RUNS, max_examples=2000)
+@given(spoiled())
+def test_2000_spoiled_scenarios(content: dict[str, Any]) -> None:
+    """The same, and none takes more time or memory than the bounds."""
+    with within_bounds():
+        run_or_be_refused(content)
+
+
+def run_or_be_refused(content: dict[str, Any]) -> None:
+    """Check what comes of a spoiled scenario, on the clock alone."""
     try:
         scenario = parse_scenario(yaml.safe_dump(content, sort_keys=False), "spoiled.yaml")
         run = simulate(scenario, timing_only=True)

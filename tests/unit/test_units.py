@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+from support import within_bounds
 
 import sflsim
 from sflsim.errors import ScenarioError
@@ -128,6 +129,20 @@ TEXTS = st.one_of(
 @given(TEXTS)
 def test_any_text_is_a_value_or_a_mistake(text: str) -> None:
     """Every reader of quantities, whatever the text."""
+    read_by_all(text)
+
+
+@pytest.mark.slow
+@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(TEXTS)
+def test_20000_texts(text: str) -> None:
+    """The same, and none takes more time or memory than the bounds."""
+    with within_bounds():
+        read_by_all(text)
+
+
+def read_by_all(text: str) -> None:
+    """Let every reader of quantities read a text."""
     for unit in BASE_UNITS:
         with suppress(NoQuantity):
             assert math.isfinite(parse(text, unit))

@@ -105,7 +105,9 @@ def _column(table: Table, column: str | None) -> int:
         )
     if column is not None and column not in names:
         remedy = did_you_mean(column, names)
-        raise mistake_at("column", "is no column of the file", repr(column), ", ".join(names), remedy)
+        raise mistake_at(
+            "column", "is no column of the file", repr(column), ", ".join(map(repr, names)), remedy
+        )
     if column is None and len(names) > 1:
         raise mistake_at("column", "is missing", "nothing", f"the column to use, one of {', '.join(names)}")
     return 0 if column is None else names.index(column)
