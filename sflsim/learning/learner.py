@@ -1,13 +1,14 @@
 """The learning plane behind its port: handles made by call, values computed when they are needed.
 
 With a store on disk, an evaluation is the moment at which what a resumed run goes on from is kept:
-its result, and the weights that all handles which the protocol holds can be computed from.
+its result, and the weights that all handles which the protocol holds can be computed from. From time
+to time the calls behind these weights are forgotten, so that memory does not grow with the rounds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -15,8 +16,13 @@ from sflsim.errors import RunFailed
 from sflsim.learning.calls import evaluate, initial, is_finite
 from sflsim.learning.graph.executor import Executor
 from sflsim.learning.graph.lineage import Args, Call, Handle, MathFunction, Value
-from sflsim.learning.graph.store import Levels, SharedStore, Store
+from sflsim.learning.graph.store import Levels, SharedStore, Store, size_bytes
 from sflsim.learning.task import Task
+
+FORGET_EVERY = 10_000
+"""Values that calls name between two times that the calls behind what is known are forgotten; about 5 MB."""
+PINNED_BYTES = 256 * 2**20
+"""Most bytes of values that replace the calls behind them; beyond it, calls are kept."""
 
 
 class Learner:
@@ -25,7 +31,9 @@ class Learner:
     def __init__(self, task: Task, store: Store, shared: SharedStore | None = None) -> None:
         self.task = task
         self._needed: WeakValueDictionary[str, Handle] = WeakValueDictionary()
-        memory = Holding(store, self._needed)
+        self._pinned: WeakValueDictionary[str, Handle] = WeakValueDictionary()
+        self._named = 0  # values, since calls were last forgotten
+        memory = Holding(store, self._needed, self._pinned)
         self.levels = Levels(memory, shared) if shared is not None else None
         self.executor = Executor(task, self.levels or memory)
 
@@ -37,6 +45,7 @@ class Learner:
     def call(self, function: MathFunction, arguments: Sequence[Args], shared: Args) -> list[Handle]:
         """Record a call of `function`; nothing is computed yet."""
         call = Call(self.task.key, function, arguments, shared)
+        self._named += len(call.handles)
         return [
             self._needed.get(own.key) or self._needed.setdefault(own.key, Handle(call, own.index, own.key))
             for own in call.handles
@@ -67,6 +76,8 @@ class Learner:
             RunFailed: the store holds something else, which this computation has not put there.
         """
         value: tuple[float, ...] = self._resolved(handle)
+        if self._named >= FORGET_EVERY:
+            self._forget()
         if not isinstance(value, tuple) or len(value) != count:
             found = f"the store holds no result of this computation under {handle.key}"
             raise RunFailed(f"{found}: name another folder with --cache, or use --no-cache")
@@ -81,21 +92,53 @@ class Learner:
             return known
         with self.levels.shared.lock(handle.key):
             (value,) = self.executor.resolve([handle])
-            self.levels.keep(_frontier(list(self._needed.values()), self.levels))
+            self.levels.keep(handle.key for handle in self._frontier(self.levels.knows))
         return value
+
+    def _frontier(self, knows: Callable[[str], bool]) -> list[Handle]:
+        """Return handles of known values that all that is needed can be computed from."""
+        stack, seen, known = list(self._needed.values()), set(), []
+        while stack:
+            handle = stack.pop()
+            if handle.key not in seen:
+                seen.add(handle.key)
+                if knows(handle.key):
+                    known.append(handle)
+                else:
+                    stack.extend(handle.call.inputs)
+        return known
+
+    def _forget(self) -> None:
+        """Let known values stand in place of the calls that made them, and of all calls behind those."""
+        self._named = 0
+        get = self.executor.store.get
+        left_bytes = PINNED_BYTES
+        for call in dict.fromkeys(handle.call for handle in self._frontier(lambda key: get(key) is not None)):
+            values = [get(handle.key) for handle in call.handles]
+            left_bytes -= sum(size_bytes(value) for value in values)
+            if left_bytes < 0 or any(value is None for value in values):
+                continue
+            for handle, value in zip(call.handles, values, strict=True):
+                handle.value = value
+                self._pinned[handle.key] = handle
+            call.inputs = call.arguments = ()
 
 
 class Holding:
-    """A store that lets go what it wants, but for the values of handles that are held."""
+    """A store that lets go what it wants, but for the values of handles that are held or pinned."""
 
-    def __init__(self, store: Store, needed: Mapping[str, Handle]) -> None:
+    def __init__(self, store: Store, needed: Mapping[str, Handle], pinned: Mapping[str, Handle]) -> None:
         self.store = store
         self._needed = needed
+        self._pinned = pinned
 
     def get(self, key: str) -> Value | None:
         """Return the value under `key`, or None."""
-        value, handle = self.store.get(key), self._needed.get(key)
-        return handle.value if value is None and handle is not None else value
+        value = self.store.get(key)
+        for handles in (self._needed, self._pinned):
+            handle = handles.get(key) if value is None else None
+            value = handle.value if handle is not None else value
+        return value
 
     def put(self, key: str, value: Value) -> None:
         """Keep a value."""
@@ -103,17 +146,3 @@ class Holding:
         handle = self._needed.get(key)
         if handle is not None and handle.held:
             handle.value = value
-
-
-def _frontier(needed: Iterable[Handle], levels: Levels) -> list[str]:
-    """Return the keys of the known values that all that is needed can be computed from."""
-    stack, seen, known = list(needed), set(), []
-    while stack:
-        handle = stack.pop()
-        if handle.key not in seen:
-            seen.add(handle.key)
-            if levels.knows(handle.key):
-                known.append(handle.key)
-            else:
-                stack.extend(handle.call.inputs)
-    return known
