@@ -92,8 +92,9 @@ def own_errors() -> Iterator[None]:
     except TypeError as error:
         *_, (frame, _) = walk_tb(error.__traceback__)
         event = frame.f_locals.get("event")
-        if isinstance(event, Event) and event.triggered and not event.ok:
-            raise event.value from None
+        original = event.value if isinstance(event, Event) and event.triggered else None
+        if isinstance(original, BaseException):
+            raise original from None
         raise
 
 
