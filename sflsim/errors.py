@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TextIO
 
+from sflsim.formatting import printable
+
 
 class SflsimError(Exception):
     """Base of all errors that sflsim raises on purpose."""
@@ -97,7 +99,7 @@ def _show(
 ) -> None:
     if issubclass(category, SflsimWarning):
         with suppress(OSError):  # a warning that cannot be told ends nothing
-            print(f"warning: {message}", file=file or sys.stderr)
+            print(f"warning: {printable(str(message))}", file=file or sys.stderr)
     else:
         _python_shows(message, category, filename, lineno, file, line)
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NONE = "-"
 TIME_UNITS = (("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
@@ -102,3 +107,31 @@ def counted(number: int, what: str) -> str:
 def shorten(text: str, width: int = 60) -> str:
     """Return `text`, cut in the middle where it is longer than `width`."""
     return text if len(text) <= width else f"{text[: width // 2]}...{text[-width // 4 :]}"
+
+
+CONTROLS = {number: f"\\x{number:02x}" for number in (*range(10), *range(11, 32), *range(127, 160))}
+"""What tells a terminal to do something: nothing that a stranger's file may say."""
+CONTROLS |= {number: f"\\u{number:04x}" for number in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+FORMULA = re.compile(r"[=+\-@\t\r]")
+PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters are written out, those that change its direction, too."""
+    return text.translate(CONTROLS)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a table as CSV for a terminal or a spreadsheet: no text in it is a command or a formula."""
+    safe = frame.rename(columns=_cell)
+    texts = safe.select_dtypes(exclude=["number", "bool", "boolean"]).columns
+    safe = safe.assign(**{name: safe[name].map(_cell, na_action="ignore") for name in texts})
+    return safe.to_csv(index=False, lineterminator="\n")
+
+
+def _cell(value: Any) -> Any:
+    """Return a value of a cell; what a spreadsheet would compute begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    is_formula = FORMULA.match(value) and not PLAIN_NUMBER.fullmatch(value)
+    return printable(f"'{value}" if is_formula else value)

@@ -165,6 +165,7 @@ def calibrate(
     """
     with errors():
         from sflsim.diagnostics.calibrate import calibrate as measure
+        from sflsim.formatting import csv_text
         from sflsim.record.tables import write_text
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
@@ -181,7 +182,7 @@ def calibrate(
         if found.note:
             err.print(found.note)
         if csv:
-            print(found.table.to_csv(index=False), end="")
+            print(csv_text(found.table), end="")
             return
         for table in format_calibration(found):
             out.print(table)

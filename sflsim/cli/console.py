@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -13,16 +14,28 @@ from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableT
 from rich.segment import Segment
 
 from sflsim.errors import RunFailed, ScenarioError, SflsimError, tell_warnings_plainly
-from sflsim.formatting import counted
+from sflsim.formatting import counted, printable
 
 PIPED_WIDTH = 200
 """Characters of a line where nobody looks at a terminal; tables are as wide as what they hold."""
 NOT_SHOWN = 3
 """Exit code where all is done and saved, but not all could be printed or drawn."""
 
+PLAINLY = "sflsim-plainly"
+WRITTEN = {"±": "+-", "✗": "x", "…": "..."}
 
-CONTROLS = {number: f"\\x{number:02x}" for number in (*range(10), *range(11, 32), *range(127, 160))}
-"""What tells a terminal to do something: nothing that a folder of a stranger's may say."""
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(
+        WRITTEN.get(one) or one.encode("ascii", "backslashreplace").decode() for one in lacking
+    ), error.end
+
+
+codecs.register_error(PLAINLY, _plainly)
 
 
 class _Plain(Console):
@@ -34,7 +47,7 @@ class _Plain(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Yield the parts of what is printed; control characters are those of rich alone."""
         for part in super().render(renderable, options):
-            yield part if part.control else Segment(part.text.translate(CONTROLS), part.style)
+            yield part if part.control else Segment(printable(part.text), part.style)
 
 
 class _Output(_Plain):
@@ -55,15 +68,15 @@ err = _Plain(stderr=True, soft_wrap=True)
 class Tolerant:
     """A stream of text that ends no command: what it cannot write is dropped, and `failure` says why.
 
-    A reader that closes its end (`| head`) is no failure. A character that the encoding lacks is written as
-    an escape.
+    A reader that closes its end (`| head`) is no failure. A character that the encoding lacks is written in
+    others, or as an escape.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self.failure = "it is closed" if stream is None else ""
         with suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it may have no such
+            stream.reconfigure(errors=PLAINLY)  # type: ignore[union-attr]  # it may have no such
 
     def write(self, text: str) -> int:
         """Write what can be written."""

@@ -118,13 +118,14 @@ def memory(
     """Show what every cut and algorithm needs in memory. Mark groups of devices that are too small."""
     with errors():
         from sflsim.diagnostics.memory import memory as memory_of
+        from sflsim.formatting import csv_text
         from sflsim.scenario.loading import load_scenario
         from sflsim.terminal.memory import format_memory
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         found = memory_of(loaded, cuts=cut, precision=precision, batch_size=batch_size)
         if csv:
-            print(found.needs.to_csv(index=False), end="")
+            print(csv_text(found.needs), end="")
         else:
             for table in format_memory(found):
                 out.print(table)

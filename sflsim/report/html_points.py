@@ -20,7 +20,9 @@ from sflsim.report.html_run import origin
 from sflsim.report.style import PALETTE
 
 MOST_ROWS = 20_000
-MEASURED = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z%/ ]*)", re.ASCII)
+MEASURED = re.compile(
+    r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*((?:[A-Za-z%/][A-Za-z%/ ]*)?)", re.ASCII
+)
 FLAGS = {"pareto": False, "recommended": False, "feasible": True, "exact": True}
 """The booleans of a plan's points, and what holds where a table has no such column."""
 NAMES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sflsim.errors import SflsimWarning
 from sflsim.metrics.contributions import participant_spans
 from sflsim.metrics.tables import measured, variants_of
 from sflsim.report.accuracy import accuracy_figure, time_to_accuracy_figure
 from sflsim.report.attribution import where_time_goes_figure
 from sflsim.report.gantt import gantt_figure
-from sflsim.report.style import safe_name, save_png
+from sflsim.report.style import STYLE, lacking, safe_name, save_png
+
+SHOWN = 20
+"""Characters without a sign in the font that are named."""
 
 
 def plot_all(
@@ -29,18 +34,25 @@ def plot_all(
     gantt_<variant>.png and where_time_goes.png need spans. Equal tables give equal bytes. Where one cannot be
     drawn, whatever the reason, a line about it is added to `failures`, and the others are drawn.
     """
-    folder, paths = Path(folder), []
+    folder, paths, boxes = Path(folder), [], set[str]()
     failures = [] if failures is None else failures
     for name, figure in figures(tables, target):
         path = folder / f"{name}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            paths.append(save_png(figure(), path))
+            drawn = figure()
+            paths.append(save_png(drawn, path))
+            boxes |= lacking(drawn)
         except OSError as error:  # of the folder: the others would fail alike
             failures.append(f"{folder}: cannot be written ({error.strerror or error})")
             break
         except Exception as error:
             failures.append(f"{path}: cannot be drawn ({type(error).__name__}: {error})")
+    if boxes:
+        some = "".join(sorted(boxes)[:SHOWN])
+        font = STYLE["font.family"]
+        told = f"the font of the pictures, {font}, has no {some}: boxes stand for such characters"
+        warnings.warn(told, SflsimWarning, stacklevel=2)
     return paths
 
 

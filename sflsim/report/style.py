@@ -21,7 +21,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 COLUMN_IN = 3.5
 DOUBLE_IN = 7.16
@@ -77,7 +79,7 @@ STYLE: dict[str, Any] = {
 def styled() -> Iterator[None]:
     """Apply the style over matplotlib's own defaults: a user's settings do not change the pictures.
 
-    A sign that the font lacks is drawn as a box, and nobody is warned of it.
+    A sign that the font lacks is drawn as a box; `lacking` tells of it.
     """
     with style.context(STYLE, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
@@ -166,6 +168,13 @@ def safe_name(name: str, taken: set[str]) -> str:
         choice = f"{base}-{number}"
     taken.add(choice.lower())
     return choice
+
+
+def lacking(figure: Figure) -> set[str]:
+    """Return the characters in a figure that its font does not have."""
+    known = get_font(findfont(STYLE["font.family"])).get_charmap()
+    texts = "".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+    return {one for one in texts if ord(one) not in known and not one.isspace()}
 
 
 def save_png(figure: Figure, path: Path) -> Path:

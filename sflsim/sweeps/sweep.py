@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from sflsim.experiment import folders
 from sflsim.experiment.simulate import check_device
-from sflsim.formatting import counted
+from sflsim.formatting import counted, csv_text
 from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim
@@ -141,7 +141,7 @@ class Sweep:
             scenario=_resolved(self._scenario, self.over),
             frames={"sweep": self.table},
             manifest={**self.manifest, "over": self.over},
-            texts={"sweep.csv": self.table.to_csv(index=False, lineterminator="\n")},
+            texts={"sweep.csv": csv_text(self.table)},
         )
 
     @classmethod

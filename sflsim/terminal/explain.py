@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sflsim.errors import SflsimError
 from sflsim.explainer.explain import Explanation
-from sflsim.formatting import NONE, counted, number_text, seconds_text
+from sflsim.formatting import NONE, counted, csv_text, number_text, seconds_text
 from sflsim.terminal.tables import add_columns, add_rows, new_table
 
 SLOWEST = 5
@@ -62,8 +62,7 @@ def as_csv(found: Explanation) -> str:
     """Return the three tables as one CSV; the column `table` says which a row is of."""
     parts = [getattr(found, name).assign(table=name) for name in TABLES]
     joined = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    text: str = joined[["table", *(name for name in joined if name != "table")]].to_csv(index=False)
-    return text
+    return csv_text(joined[["table", *(name for name in joined if name != "table")]])
 
 
 def read_rounds(text: str | None) -> tuple[int, int] | None:
