@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection, wait
 from pickle import PicklingError
 from typing import Any, Literal, NamedTuple, Protocol
@@ -81,9 +81,26 @@ class InlineBackend:
         return 0
 
     def submit(self, worker: int, task: Task | None) -> None:
-        """Do the task at once."""
+        """Do the task at once.
+
+        An interrupt that comes while an object is being destroyed is lost in Python; it counts at the next
+        message.
+        """
+        interrupts: list[bool] = []
+
+        def interrupted(*_: Any) -> None:
+            interrupts.append(True)
+            raise KeyboardInterrupt
+
+        def tell(message: Any) -> None:
+            self._tell(message)
+            if interrupts:
+                raise KeyboardInterrupt
+
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         try:
-            event = Event(worker, "returned", self._runner.run(self._tell, *(task or ())))
+            with _handling_interrupts(interrupted) if usual else nullcontext():
+                event = Event(worker, "returned", self._runner.run(tell, *(task or ())))
         except Exception as error:
             event = Event(worker, "raised", error)
         self._events.append(event)

@@ -213,7 +213,7 @@ def test_a_channel_is_scaled_as_a_whole() -> None:
     run = simulate(read(content), timing_only=True)
     found = sflsim.explain(run)
     uplink = found.shares.set_index("activity")["share"]["uplink"]
-    assert found.what_if.set_index("change")["gain"]["link twice as fast"] == pytest.approx(uplink / 2)
+    assert found.what_if.set_index("change")["gain"]["uplink twice as fast"] == pytest.approx(uplink / 2)
 
 
 def test_what_cannot_be_scaled_has_no_row(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def line_of(block: dict[str, Any], words: str, **fields: Any) -> int:
         ({"decisions": {"server.slots": 3}}, "plan.decisions", "server.slots: 3"),
         ({"decisions": {"server.slots": []}}, "plan.decisions.server.slots", "a list"),
         ({"decisions": {"server.slots": {"from": 4, "to": 2}}}, "plan.decisions.server.slots", "from 4 to 2"),
-        ({"objectives": ["cost"]}, "plan", "no price"),
+        ({"objectives": ["cost"]}, "plan", "without a price"),
         ({"objectives": ["time", "time"]}, "plan.objectives", "an objective twice"),
         ({"objectives": ["tim"]}, "plan.objectives[0]", "'tim'"),
         ({"weights": {"cost": 2}}, "plan", "a weight for 'cost'"),
@@ -294,6 +294,6 @@ def test_the_page_has_readable_sensitivities(tmp_path: Path) -> None:
     assert "certain without more training" in page
     assert "time_ratio" not in page
     head, _, body = page.partition('<table class="told">')[2].partition("</thead>")
-    assert head.index("note") < head.index("time of today")  # texts before figures, none is clipped
+    assert head.index("note") < head.index("time ratio")  # texts before figures, none is clipped
     assert body.count("<td>as now</td>") > 3
     assert "<td>as now</td>" in page

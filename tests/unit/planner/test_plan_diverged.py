@@ -15,7 +15,7 @@ from sflsim.planner.plan import Plan, plan
 
 pytest.importorskip("torch")
 
-HOT = {"algorithm": "splitfed-v1", "client_optimizer": {"lr": 1e9}, "server_optimizer": {"lr": 1e9}}
+HOT = {"algorithm": "splitfed-v1", "client_optimizer": {"lr": 1e6}, "server_optimizer": {"lr": 1e6}}
 SOUND = {
     "algorithm": "splitfed-v2",
     "client_optimizer": {"lr": 0.5},

@@ -216,7 +216,7 @@ def test_variants_with_several_cuts_at_one_set_of_costs_are_refused() -> None:
     [
         (COSTS, [], "other cuts"),
         (COSTS, ["--cut", "2"], "other cuts"),
-        (COSTS, ["--cut", "1", "--batch-size", "9"], "one of 9"),
+        (COSTS, ["--cut", "1", "--batch-size", "9"], "a batch of 8"),
         (COSTS, ["--cut", "1", "--precision", "bf16"], "bf16"),
         (COSTS, ["--cut", "1"], ""),
         ({"client_model": "8 byte"}, ["--cut", "1", "--batch-size", "9"], ""),

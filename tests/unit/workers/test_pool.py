@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -139,3 +140,39 @@ def test_an_error_that_cannot_be_sent_is_told(pools: list[Pool]) -> None:
     with pytest.raises(SflsimError, match="TwoReasonsError: this and that"):
         failing.result()
     assert dividing.result() == 3
+
+
+class Deaf:
+    """Loses the interrupt that comes amid its task, as Python does while an object is being destroyed."""
+
+    def run(self, tell: Tell) -> str:
+        lost = False
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            lost = True
+        try:
+            tell("message")
+        except KeyboardInterrupt:
+            return "stopped" if lost else "never interrupted"
+        return "went on"
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_interrupt_that_is_lost_counts_at_the_next_message(pools: list[Pool]) -> None:
+    """With Python's own handler; where the caller has another, or ignores Ctrl-C, it stays."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        pools.append(open_pool(Deaf, 1))
+        future = pools[0].submit()
+        pools[0].wait([future])
+        assert future.result() == "stopped"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignoring = pools[0].submit()
+        pools[0].wait([ignoring])
+        assert ignoring.result() == "went on"
+    finally:
+        signal.signal(signal.SIGINT, before)
