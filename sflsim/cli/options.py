@@ -44,7 +44,8 @@ def read_share(target: str | None) -> float | None:
     """Return a target accuracy as a share of one."""
     from sflsim.fields import Percent, read_argument
 
-    return read_argument("--target", target, Percent())
+    share: float | None = read_argument("--target", target, Percent())
+    return share
 
 
 def cache_folder(cache: Path | None, no_cache: bool) -> Path | None:
