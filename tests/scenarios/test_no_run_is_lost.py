@@ -233,7 +233,7 @@ def hold(
     process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     processes.append(process)
     assert process.stderr is not None
-    assert process.stderr.readline() == "HELD\n"
+    assert any(line == "HELD\n" for line in process.stderr)
     return process
 
 

@@ -122,7 +122,7 @@ def test_no_work_before_an_evaluation_is_lost(tmp_path: Path, variant: dict[str,
 
 def test_a_diverged_run_is_known_as_such(tmp_path: Path) -> None:
     """In which round it diverged is stored like any number: the second time nothing is computed."""
-    wild = {"algorithm": "splitfed-v1", "client_optimizer": {"lr": 1e20}, "server_optimizer": {"lr": 1e20}}
+    wild = {"algorithm": "splitfed-v1", "client_optimizer": {"lr": 1e6}, "server_optimizer": {"lr": 1e6}}
     first = sflsim.simulate(scenario([wild]), cache=tmp_path)
     second = sflsim.simulate(scenario([wild]), cache=tmp_path)
 

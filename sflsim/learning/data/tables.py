@@ -142,14 +142,16 @@ class TableSource:
         lengths = Counter(len(table) for tables in named.values() for _, table in tables)
         seen: dict[tuple[int, ...], str] = {}
         for name, table in chain.from_iterable(named.values()):
-            if lengths[len(table)] > 1 and (first := seen.setdefault(self._rows(table), name)) is not name:
-                raise _twice(first, name)
+            rows = self._rows(table) if lengths[len(table)] > 1 else ()
+            if rows in seen:
+                raise _twice(seen[rows], name)
+            seen |= {rows: name} if rows else {}
         for tables in named.values():
             name, whole = max(tables, key=lambda one: len(one[1]), default=("", None))
             parts = [one for one in tables if one[1] is not whole]
             if whole is not None and len(whole) == sum(len(table) for _, table in parts):
-                rows = sorted(chain.from_iterable(self._rows(table) for _, table in parts))
-                if tuple(rows) == self._rows(whole):
+                together = sorted(chain.from_iterable(self._rows(table) for _, table in parts))
+                if tuple(together) == self._rows(whole):
                     raise _twice(name, " and ".join(part for part, _ in parts))
 
     def _rows(self, table: pa.Table) -> tuple[int, ...]:

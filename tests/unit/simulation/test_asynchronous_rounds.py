@@ -164,4 +164,4 @@ def test_validate_warns_of_them(tmp_path: Path) -> None:
     file.write_text(read(data(variants=[BUFFERED, SYNCHRONOUS], stop={"rounds": 8})).to_yaml())
     result = CliRunner().invoke(app, ["validate", str(file)], env={"COLUMNS": "300"})
     assert result.exit_code == 0
-    assert "warning: stop.rounds: 8 rounds are 8 updates of the global model for fedbuff" in result.stderr
+    assert "warning: stop.rounds: 8 means 8 updates of the global model for fedbuff" in result.stderr
