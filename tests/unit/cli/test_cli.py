@@ -170,7 +170,7 @@ def test_the_stores_warnings_are_few_plain_lines(workers: int) -> None:
         told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     lines = [line for line in told.splitlines() if "damaged" in line]
     assert 2 <= len(lines) <= 4
-    assert all(line.startswith("warning: the store at store ") for line in lines)
+    assert all(line.startswith(f"warning: the store at {Path('store').absolute()} ") for line in lines)
     assert "damaged entries in all" in lines[-1]
     assert "self._tell" not in told
     assert "disk_store.py" not in told
@@ -304,7 +304,7 @@ def test_validate_reports_every_file() -> None:
     assert sflsim("validate", good).exit_code == 0
     result = sflsim("validate", bad, good, "none.yaml")
     assert result.exit_code == 2
-    assert "good.yaml: ok, 3 variants x 1 seeds" in result.stdout
+    assert "good.yaml: ok, 3 variants x 1 seed" in result.stdout
     assert f"bad.yaml:{line_of(bad, 'rounds: 0')}  stop.rounds" in result.stderr
     assert "none.yaml" in result.stderr
 
