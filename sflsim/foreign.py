@@ -63,7 +63,7 @@ def users_code(error: BaseException, own: object = None) -> Iterator[tuple[CodeT
     for one in reversed(chain):
         for frame, line in reversed(list(traceback.walk_tb(one.__traceback__))):
             is_own = top not in ("builtins", "sflsim") and module_of(frame.f_globals) == top
-            if is_own or is_users(frame.f_code.co_filename):
+            if is_own or is_users_file(frame.f_code.co_filename):
                 yield frame.f_code, line
 
 
@@ -72,7 +72,7 @@ def module_of(names: dict[str, object]) -> str:
     return str(names.get("__name__", "")).partition(".")[0]
 
 
-def is_users(file: str) -> bool:
+def is_users_file(file: str) -> bool:
     """Tell whether a file is a user's: neither sflsim's, nor Python's own, nor of an installed package."""
     return not (file.startswith("<") or Path(file).is_relative_to(PACKAGE) or is_installed(file))
 

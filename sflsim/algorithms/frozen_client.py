@@ -8,6 +8,7 @@ client forward, up |z| + |y|, server forward and backward (including the gradien
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -27,7 +28,7 @@ from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -54,20 +55,21 @@ class FrozenClient(ServerReplicas):
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""
         costs, batches, steps = client.costs, [], []
+        arrivals = count(1)  # jitter lets messages arrive in another order than they were sent in
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
             yield client.forward(costs.client_forward_flop)
             arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
-            steps.append(sim.process(self._serve(sim, client, arrival, exchange), client))
+            steps.append(sim.process(self._serve(sim, client, arrival, arrivals), client))
         yield sim.all_of(steps)
         return {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
 
-    def _serve(self, sim: Simulation, client: Client, arrival: Event, exchange: int) -> Protocol:
+    def _serve(self, sim: Simulation, client: Client, arrival: Event, arrivals: Iterator[int]) -> Protocol:
         """Step the participant's replica, which takes one batch at a time."""
         yield arrival
         step_flop = client.costs.server_forward_flop + client.costs.server_backward_flop
-        last = exchange + 1 == self.config.local_iterations
+        last = next(arrivals) == self.config.local_iterations
         yield sim.server.serve(step_flop, client.name, client.round, f"replica of {client.name}", last)
 
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:

@@ -117,7 +117,7 @@ def trace(
             variant=variant,
             seed=seed,
             rounds=chosen,
-            window_s=None if since is until is None else window_s,
+            window_s=None if since is None and until is None else window_s,
             tell_bytes=lambda size: err.print(f"writing about {bytes_text(size, 2)} to {place}"),
         )
         out.print(path, soft_wrap=True)

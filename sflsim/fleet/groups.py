@@ -22,7 +22,7 @@ from sflsim.fleet.stragglers import Straggler
 from sflsim.mistakes import Place, mistake, mistakes, wrong_value
 
 Mistake = tuple[Place, PydanticCustomError]
-Count = Annotated[int, Field(strict=True, ge=1), AtMost(10**8, "each device has a draw in every round")]
+DeviceCount = Annotated[int, Field(strict=True, ge=1), AtMost(10**8, "each device has a draw in every round")]
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
@@ -40,7 +40,7 @@ class GroupConfig(BaseModel):
         "catalog name",
     )
     share: fields.Fraction | None = None
-    count: Count | None = None
+    count: DeviceCount | None = None
     device: DeviceConfig
     link: AnyLink = Field(default_factory=lambda: LinkConfig.named("wifi"))
     straggler: Straggler | None = None
@@ -50,7 +50,7 @@ class GroupConfig(BaseModel):
     access_point: GroupName | None = Field(
         default=None, description="one of the fleet's access_points, whose capacity its clients share"
     )
-    clients_per_access_point: Count | None = Field(
+    clients_per_access_point: DeviceCount | None = Field(
         default=None, description="the group gets as many access points as needed; default: one for all"
     )
 
@@ -64,8 +64,8 @@ class FleetConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    clients: Count
-    participants: Count | None = None
+    clients: DeviceCount
+    participants: DeviceCount | None = None
     groups: tuple[GroupConfig, ...] = Field(json_schema_extra={"minItems": 1})
     straggler: Straggler | None = None
     availability: Availability = Field(

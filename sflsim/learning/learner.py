@@ -19,8 +19,8 @@ from sflsim.learning.graph.lineage import Args, Call, Handle, MathFunction, Valu
 from sflsim.learning.graph.store import Levels, SharedStore, Store, size_bytes
 from sflsim.learning.task import Task
 
-FORGET_EVERY = 10_000
-"""Values that calls name between two times that the calls behind what is known are forgotten; about 5 MB."""
+FORGET_EVERY = 500_000
+"""Length of calls between two times that the calls behind known values are forgotten; about 1 MB."""
 PINNED_BYTES = 256 * 2**20
 """Most bytes of values that replace the calls behind them; beyond it, calls are kept."""
 
@@ -32,7 +32,7 @@ class Learner:
         self.task = task
         self._needed: WeakValueDictionary[str, Handle] = WeakValueDictionary()
         self._pinned: WeakValueDictionary[str, Handle] = WeakValueDictionary()
-        self._named = 0  # values, since calls were last forgotten
+        self._length = 0  # of the calls since some were last forgotten
         memory = Holding(store, self._needed, self._pinned)
         self.levels = Levels(memory, shared) if shared is not None else None
         self.executor = Executor(task, self.levels or memory)
@@ -45,7 +45,7 @@ class Learner:
     def call(self, function: MathFunction, arguments: Sequence[Args], shared: Args) -> list[Handle]:
         """Record a call of `function`; nothing is computed yet."""
         call = Call(self.task.key, function, arguments, shared)
-        self._named += len(call.handles)
+        self._length += call.length
         return [
             self._needed.get(own.key) or self._needed.setdefault(own.key, Handle(call, own.index, own.key))
             for own in call.handles
@@ -76,7 +76,7 @@ class Learner:
             RunFailed: the store holds something else, which this computation has not put there.
         """
         value: tuple[float, ...] = self._resolved(handle)
-        if self._named >= FORGET_EVERY:
+        if self._length >= FORGET_EVERY:
             self._forget()
         if not isinstance(value, tuple) or len(value) != count:
             found = f"the store holds no result of this computation under {handle.key}"
@@ -110,7 +110,7 @@ class Learner:
 
     def _forget(self) -> None:
         """Let known values stand in place of the calls that made them, and of all calls behind those."""
-        self._named = 0
+        self._length = 0
         get = self.executor.store.get
         left_bytes = PINNED_BYTES
         for call in dict.fromkeys(handle.call for handle in self._frontier(lambda key: get(key) is not None)):

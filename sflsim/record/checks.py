@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from sflsim.errors import RunError
+from sflsim.formatting import shorten
 from sflsim.readers.columnar import read_frame
 from sflsim.readers.files import MANIFEST_BYTES, read_bytes, reason
 
@@ -46,7 +47,7 @@ def read_manifest(file: Path, form: type[BaseModel]) -> dict[str, Any]:
         key = ".".join(map(str, first["loc"]))
         found = f"{key}: {first['msg']}" if key else first["msg"]
         raise RunError(
-            f"{file}: the manifest cannot be read ({found}, found {_shown(first['input'])})"
+            f"{file}: the manifest cannot be read ({found}, found {shorten(repr(first['input']), SHOWN)})"
         ) from error
     except OSError as error:
         raise RunError(f"{file}: the manifest cannot be read ({reason(error)})") from error
@@ -103,7 +104,7 @@ def _column(column: pd.Series[Any], kind: str, place: str) -> pd.Series[Any]:
     if held not in VALUES[kind] or (not may_miss and column.isna().any()):
         wrong = next((one for one in column if _held(one) not in VALUES[kind]), "several types of values")
         wanted = WORDS.get(kind, "plain values")
-        raise RunError(f"{place} holds {_shown(wrong)}; allowed: {wanted}")
+        raise RunError(f"{place} holds {shorten(repr(wrong), SHOWN)}; allowed: {wanted}")
     dtype: Any = kind
     try:
         return column if kind == "any" else column.astype(dtype)
@@ -113,8 +114,3 @@ def _column(column: pd.Series[Any], kind: str, place: str) -> pd.Series[Any]:
 
 def _held(value: object) -> str:
     return str(pd.api.types.infer_dtype([value], skipna=False))
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -156,9 +156,9 @@ def plan_report(
 
 def _given_up(points: pd.DataFrame) -> str:
     """Return how many points were given up early, and how many of them for a constraint that they violate."""
-    breaking = int((points["violated"] != "").sum()) if "violated" in points else 0
-    others = len(points) - breaking
-    known = [f"{breaking} violate a constraint already"] if breaking else []
+    violating = int((points["violated"] != "").sum()) if "violated" in points else 0
+    others = len(points) - violating
+    known = [f"{violating} violate a constraint already"] if violating else []
     return f"{len(points)} given up early: " + ", ".join(known + ([f"{others} cannot win"] if others else []))
 
 

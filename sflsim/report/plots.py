@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -31,12 +31,21 @@ def plot_all(
     """Write every picture for which `tables` (evaluations, runs, spans) has data and return their paths.
 
     accuracy_time.png and accuracy_rounds.png need an accuracy, time_to_accuracy.png also a `target`;
-    gantt_<variant>.png and where_time_goes.png need spans. Equal tables give equal bytes. Where one cannot be
-    drawn, whatever the reason, a line about it is added to `failures`, and the others are drawn.
+    gantt_<variant>.png and where_time_goes.png need spans. Equal tables give equal bytes.
     """
-    folder, paths, boxes = Path(folder), [], set[str]()
-    failures = [] if failures is None else failures
-    for name, figure in figures(tables, target):
+    return save_all(figures(tables, target), Path(folder), [] if failures is None else failures)
+
+
+def save_all(
+    pictures: Iterable[tuple[str, Callable[[], Figure]]], folder: Path, failures: list[str]
+) -> list[Path]:
+    """Write pictures, each with its name and how it is drawn, and return their paths.
+
+    Where one cannot be drawn, whatever the reason, a line about it is added to `failures`, and the others are
+    drawn. One warning names the characters that the font lacks.
+    """
+    paths, boxes = [], set[str]()
+    for name, figure in pictures:
         path = folder / f"{name}.png"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +61,7 @@ def plot_all(
         some = "".join(sorted(boxes)[:SHOWN])
         font = STYLE["font.family"]
         told = f"the font of the pictures, {font}, has no {some}: boxes stand for such characters"
-        warnings.warn(told, SflsimWarning, stacklevel=2)
+        warnings.warn(told, SflsimWarning, stacklevel=3)
     return paths
 
 

@@ -47,9 +47,8 @@ def sweep_figure(table: pd.DataFrame, path: str, amounts: str | None = None) -> 
 
 def _places(table: pd.DataFrame, path: str, amounts: str | None, labels: Sequence[str]) -> dict[str, float]:
     """Return where each value stands on the axis; an infinite amount one step beyond the largest."""
-    if amounts is None and pd.api.types.is_bool_dtype(table[path]):
-        return {label: float(place) for place, label in enumerate(labels)}
-    if amounts is None and pd.api.types.is_numeric_dtype(table[path]):
+    kind = table[path].dtype
+    if amounts is None and pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind):
         return {label: float(label) for label in labels}
     if amounts is None:
         return {label: float(place) for place, label in enumerate(labels)}

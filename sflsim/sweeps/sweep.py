@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from sflsim.errors import RunError
 from sflsim.experiment import folders
 from sflsim.experiment.simulate import check_device
 from sflsim.formatting import counted, csv_text
@@ -100,21 +101,21 @@ class Sweep:
         Each shows time and final accuracy over the values of the path, with a line for each variant.
 
         Raises:
-            RunError: one cannot be written.
+            RunError: some cannot be drawn; the others are.
         """
-        from sflsim.report.style import safe_name, save_png  # brings matplotlib, which workers never need
+        from sflsim.report.plots import save_all  # brings matplotlib, which workers never need
+        from sflsim.report.style import safe_name
         from sflsim.report.sweep import sweep_figure
 
-        folder, taken, paths = Path(folder), set[str](), []
+        taken, pictures, failures = set[str](), [], list[str]()
         for path, values in self.over.items():
             amounts = amounts_of(path, values)
             name = amounts[0] if amounts and amounts[0] in self.table else None
-            file = folder / f"sweep_{safe_name(path, taken)}.png"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                paths.append(save_png(sweep_figure(self.table, path, name), file))
-            except OSError as error:
-                raise tables.not_written(file, error) from error
+            draw = partial(sweep_figure, self.table, path, name)
+            pictures.append((f"sweep_{safe_name(path, taken)}", draw))
+        paths = save_all(pictures, Path(folder), failures)
+        if failures:
+            raise RunError("\n".join(failures))
         return paths
 
     def report(self, file: str | Path) -> Path:

@@ -74,9 +74,12 @@ class Handle:
 
 
 class Call:
-    """One function applied to several participants at once; `handles` stand for the values."""
+    """One function applied to several participants at once; `handles` stand for the values.
 
-    __slots__ = ("arguments", "function", "handles", "inputs", "key", "shared")
+    `length` is that of the text which names the call: the memory that it takes grows with it.
+    """
+
+    __slots__ = ("arguments", "function", "handles", "inputs", "key", "length", "shared")
 
     def __init__(
         self, task_key: str, function: MathFunction, arguments: Sequence[Args], shared: Args
@@ -91,6 +94,7 @@ class Call:
         text = repr(
             (task_key, name, source_version(function), _canonical(shared), _canonical(list(arguments)))
         )
+        self.length = len(text)
         self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         self.handles = tuple(Handle(self, index, f"{self.key}.{index}") for index in range(len(arguments)))
 

@@ -57,7 +57,7 @@ def test_calls_do_not_pile_up(cached: bool, tmp_path: Path, monkeypatch: pytest.
         gc.collect()
         alive.append(sum(isinstance(one, Call) for one in gc.get_objects()))
 
-    monkeypatch.setattr(learner, "FORGET_EVERY", 20)
+    monkeypatch.setattr(learner, "FORGET_EVERY", 5000)
     simulate(scenario(40, VARIANTS[0], 10), cache=tmp_path if cached else None, progress=count)
     first, *later = alive[1:]  # alive[0]: nothing has been trained
     assert len(later) >= 3
