@@ -59,7 +59,7 @@ ARROWS: dict[str, set[str]] = {
     "simulation": {*BASE, *PLANES},
     "algorithms": {*BASE, *PLANES, "simulation"},
     "scenario": {*BASE, *PLANES, "component_fields", "registry", "simulation"},
-    "record": {"errors", "claims", "readers", "rows"},
+    "record": {"errors", "formatting", "claims", "readers", "rows"},
     "metrics": {"record", "rows"},
     "report": {"errors", "formatting", "provenance", "metrics", "rows"},
     "session": {*BASE, *PLANES, "registry", "simulation", "scenario"},
