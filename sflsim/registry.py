@@ -87,6 +87,7 @@ BUILT_IN = {
             "Weibull",
             "Gamma",
             "Empirical",
+            "Quantiles",
         )
     ),
 }

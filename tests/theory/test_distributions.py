@@ -28,6 +28,10 @@ CASES: list[tuple[dict[str, Any], Any]] = [
     ({"kind": "pareto", "scale": 2, "shape": 5.5}, stats.pareto(5.5, scale=2)),
     ({"kind": "weibull", "scale": 2, "shape": 0.8}, stats.weibull_min(0.8, scale=2)),
     ({"kind": "gamma", "mean": "3 s", "shape": 2.5}, stats.gamma(2.5, scale=3 / 2.5)),
+    (
+        {"kind": "quantiles", "p0": "1 s", "p25": "2 s", "p50": "4 s", "p100": "9 s"},
+        stats.rv_histogram((np.array([1, 1, 2]), np.array([1, 2, 4, 9])), density=False),
+    ),
 ]
 
 
@@ -79,7 +83,7 @@ def test_capped_pareto_moments_are_the_integrals(shape: float) -> None:
     assert abs(x.mean() - first) < 4 * math.sqrt(config.variance / N)
 
 
-TAILED = [case for case in CASES if case[0]["kind"] != "uniform"]
+TAILED = [case for case in CASES if case[0]["kind"] not in ("uniform", "quantiles")]
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
@@ -109,6 +113,24 @@ def powers_of_capped(law: Any, cap: float, power: int) -> float:
         for low, high in pairwise(edges)
     )
     return least**power + sum(pieces)
+
+
+def test_quantiles_between_are_linear_and_beyond_are_the_outermost() -> None:
+    """By hand for p5, p50, p95 = 1, 3, 10 s: 5 % draw 1 s, 5 % draw 10 s, 90 % lie evenly between."""
+    config = distribution({"kind": "quantiles", "p95": "10 s", "p5": "1 s", "p50": "3 s"})
+    mean_s = 0.05 * 1 + 0.45 * 2 + 0.45 * 6.5 + 0.05 * 10
+    second = 0.05 * 1 + 0.45 * (1 + 3 + 9) / 3 + 0.45 * (9 + 30 + 100) / 3 + 0.05 * 100
+    x = draws(config)
+    percents = np.array([5, 20, 50, 70, 95])
+    expected_s = np.array([1, 1 + 2 * 15 / 45, 3, 3 + 7 * 20 / 45, 10])
+    density = np.array([2 / 0.45, 2 / 0.45, 7 / 0.45, 7 / 0.45, 7 / 0.45])  # slope of the quantile function
+
+    assert (config.mean, config.variance) == pytest.approx((mean_s, second - mean_s**2), rel=1e-12)
+    assert abs(x.mean() - mean_s) < 4 * math.sqrt(config.variance / N)
+    assert abs((x == 1).mean() - 0.05) < 4 * math.sqrt(0.05 * 0.95 / N)
+    assert abs((x == 10).mean() - 0.05) < 4 * math.sqrt(0.05 * 0.95 / N)
+    errors_s = 4 * density * np.sqrt(percents / 100 * (1 - percents / 100) / N)
+    assert (np.abs(np.percentile(x, percents) - expected_s) <= errors_s).all()
 
 
 def test_pareto_moments_are_infinite_where_they_are() -> None:

@@ -1,7 +1,7 @@
 """The kinds of random distribution that come with sflsim (`kind: exponential`, ...).
 
 Each declares its mean and variance and draws whole blocks with numpy. The bounded kinds are defined
-here; `unbounded` and `empirical` define the others.
+here; `unbounded`, `empirical` and `quantiles` define the others.
 """
 
 # ruff: noqa: D102 -- DistributionConfig documents mean, variance and sample for all kinds
@@ -14,6 +14,7 @@ from pydantic import model_validator
 
 from sflsim.fleet.distributions.base import Distribution, DistributionConfig, Draws
 from sflsim.fleet.distributions.empirical import Empirical
+from sflsim.fleet.distributions.quantiles import Quantiles
 from sflsim.fleet.distributions.unbounded import (
     Exponential,
     Gamma,
@@ -27,7 +28,7 @@ from sflsim.mistakes import mistake_at
 
 __all__ = [
     "Constant", "Distribution", "DistributionConfig", "Draws", "Empirical", "Exponential", "Gamma",
-    "Lognormal", "Pareto", "ShiftedExponential", "Uniform", "Weibull",
+    "Lognormal", "Pareto", "Quantiles", "ShiftedExponential", "Uniform", "Weibull",
 ]  # fmt: skip
 
 

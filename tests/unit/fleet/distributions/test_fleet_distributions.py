@@ -53,6 +53,7 @@ def fields_of_any_kind(draw: st.DrawFn) -> dict[str, Any]:
                 {"kind": "pareto", "scale": small, "shape": draw(shapes), "cap": large},
                 {"kind": "weibull", "scale": small, "shape": draw(shapes)} | cap,
                 {"kind": "gamma", "mean": small, "shape": draw(shapes)} | cap,
+                {"kind": "quantiles", "p90": large, "p1": small, "p30": small},
             ]
         )
     )
@@ -115,6 +116,16 @@ def test_amounts_of_a_distribution_share_one_unit() -> None:
         ({"kind": "uniform", "low": 1, "high": 2, "cap": 2}, "cap"),
         ({"kind": "gamma", "mean": 3, "shape": True}, "shape"),
         ({"kind": "lognormal", "median": 1, "sigma": float("nan")}, "sigma"),
+        ({"kind": "quantiles", "p5": "1 s", "p50": "3 s", "p25": "0.5 s"}, "p25"),
+        ({"kind": "quantiles", "p5": "1 s", "p50": "3 Mbit/s"}, "p50"),
+        ({"kind": "quantiles", "p5": "1 s", "p50": "3 s", "p101": "4 s"}, "p101"),
+        ({"kind": "quantiles", "p5": "1 s", "p50": "3 s", "p05": "1 s"}, "p05"),
+        ({"kind": "quantiles", "p5": "1 s", "p50": "3 s", "redaw": "client"}, "redaw"),
+        ({"kind": "quantiles", "p5": "1 s", "p50": None}, "p50"),
+        ({"kind": "quantiles", "p5": "1 s", "p50": "1,000 s"}, "p50"),
+        ({"kind": "quantiles", "p5": -1, "p50": 1}, "p5"),
+        ({"kind": "quantiles", "p50": "1 s"}, "kind"),
+        ({"kind": "quantiles"}, "kind"),
         ({"kind": "lognorml", "median": 1, "sigma": 1}, "kind"),
         ({"median": 1, "sigma": 1}, "kind"),
     ],
@@ -131,6 +142,25 @@ def test_a_straggler_needs_the_unit_of_its_effect() -> None:
     assert problems(STRAGGLER, {"kind": "exponential", "mean": 2})[0][::2] == ("mean", "2")
     assert problems(STRAGGLER, {**multiplied, "mean": "2 s"})[0][::2] == ("mean", "'2 s'")
     assert problems(STRAGGLER, {**multiplied, "mean": 0})[0][:2] == ("mean", "must be above zero")
+
+
+@pytest.mark.parametrize(
+    ("fields", "accepted"),
+    [
+        ({"p1": 0, "p50": 2}, False),  # one draw in a hundred
+        ({"p0": 0, "p1": 0, "p50": 2}, False),
+        ({"p0": 0, "p50": 2}, True),
+        ({"p1": 0.5, "p50": 2}, True),
+    ],
+)
+def test_quantiles_of_a_factor_are_never_zero(fields: dict[str, Any], accepted: bool) -> None:
+    """Refused where a share of the draws would be zero, at the keys that are."""
+    straggler = {"kind": "quantiles", "effect": "multiplicative", **fields}
+    if accepted:
+        assert STRAGGLER.validate_python(straggler).effect == "multiplicative"
+    else:
+        wrong = {key for key, amount in fields.items() if not amount}
+        assert {place for place, _, _ in problems(STRAGGLER, straggler)} == wrong
 
 
 def test_a_straggler_may_be_built_from_a_distribution() -> None:
