@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationInfo
 
 from sflsim.mistakes import mistake, mistake_at
 from sflsim.readers.files import absolute, check_file, reason
 from sflsim.readers.table import NUMBER, TableMistake
-from sflsim.readers.text import read_table
+from sflsim.readers.text import read_json_file, read_table
 
 FILE_LIMIT_BYTES = 256 * 2**20
 ALLOWED = "a CSV file (or .tsv, .jsonl)"
@@ -51,8 +52,10 @@ class Table:
         return self.rows
 
 
-def absolute_path(file: str, info: ValidationInfo) -> str:
+def absolute_path(file: str, info: ValidationInfo, kind: str = ALLOWED) -> str:
     """Return the absolute path, so that the resolved scenario reads the same file from anywhere.
+
+    `kind` says in a message what is read.
 
     Raises:
         PydanticCustomError: the path is no file, or too large.
@@ -61,7 +64,7 @@ def absolute_path(file: str, info: ValidationInfo) -> str:
     try:
         check_file(path, FILE_LIMIT_BYTES)
     except OSError as error:
-        allowed = f"{ALLOWED}, its path relative to the scenario's folder"
+        allowed = f"{kind}, its path relative to the scenario's folder"
         raise mistake(f"is no file that can be read ({reason(error)})", f"{file!r}", allowed) from error
     return str(path)
 
@@ -83,6 +86,20 @@ def table(file: str, may_lack_header: bool = False) -> Table:
         for row, place in ((row, read.at(row.line)) for row in read.rows)
     ]
     return Table(read.names, rows)
+
+
+def json_object(file: str, key: str = "file") -> dict[str, Any]:
+    """Return the one JSON object that a file holds; mistakes are reported at `key`.
+
+    Raises:
+        ValidationError: the file cannot be read, or holds something else.
+    """
+    try:
+        return read_json_file(file)
+    except OSError as error:
+        raise mistake_at(key, "cannot be read", f"{file!r}", "a JSON file") from error
+    except TableMistake as error:
+        raise mistake_at(key, error.reason, error.found, error.allowed, error.remedy) from error
 
 
 def _text(value: object) -> str:

@@ -16,8 +16,8 @@ from sflsim.fleet.availability.config import AlwaysAvailable, Availability
 from sflsim.fleet.availability.events import EventConfig, mistakes_in
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.links.access_points import AccessPointConfig
+from sflsim.fleet.links.any_link import AnyLink
 from sflsim.fleet.links.links import LinkConfig
-from sflsim.fleet.links.shannon import AnyLink
 from sflsim.fleet.stragglers import Straggler
 from sflsim.mistakes import Place, mistake, mistakes, wrong_value
 

@@ -21,6 +21,16 @@ def read_json(text: str, file: str) -> TextTable:
     return TextTable(file, names, rows)
 
 
+def read_object(text: str, file: str) -> dict[str, Any]:
+    """Return the one object that a text of JSON is."""
+    if not text.strip():
+        raise TableMistake("is empty", f"nothing in {file}", "one object, {...}")
+    value = _loaded(text, 1, file, "one object, {...}")
+    if isinstance(value, dict):
+        return value
+    raise TableMistake("is no object", f"{shown(text.lstrip())} in {file}", "one object, {...}")
+
+
 def _objects(text: str, file: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each object with its line; in a list, with its number."""
     if text.lstrip().startswith("["):
@@ -32,7 +42,9 @@ def _objects(text: str, file: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, _object(_loaded(one, line, file), line, file)
 
 
-def _loaded(text: str, line: int, file: str) -> Any:
+def _loaded(
+    text: str, line: int, file: str, allowed: str = "an object in each line, or one list of objects"
+) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
         if twice:
@@ -47,7 +59,6 @@ def _loaded(text: str, line: int, file: str) -> Any:
     except (ValueError, RecursionError) as error:
         at = line + getattr(error, "lineno", 1) - 1
         found = f"{shown(text)} in line {at} of {file} ({error})"
-        allowed = "an object in each line, or one list of objects"
         raise TableMistake("cannot be read", found, allowed) from error
 
 

@@ -1,4 +1,4 @@
-"""Tables that users hand in as text: CSV, TSV and JSON lines, read whole and strictly or refused.
+"""What users hand in as text: tables in CSV, TSV and JSON lines, and JSON, read strictly or refused.
 
 Every row has as many cells as the header has names, so no cell is lost and none is made up. Nothing
 is guessed: no separator, no encoding, no type.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from sflsim.readers.files import TABLE_BYTES, check_file, read_bytes
-from sflsim.readers.json_lines import read_json
+from sflsim.readers.json_lines import read_json, read_object
 from sflsim.readers.separated import read_separated
 from sflsim.readers.table import TableMistake, TextTable
 
@@ -36,12 +37,27 @@ def read_table(file: str | Path, may_lack_header: bool = False) -> TextTable:
         OSError: it is no regular file, or cannot be read.
         TableMistake: it is no such table, or an ambiguous one.
     """
+    return parse_table(_content(file), Path(file).name, may_lack_header=may_lack_header)
+
+
+def read_json_file(file: str | Path) -> dict[str, Any]:
+    """Return the one object that a JSON file holds.
+
+    Raises:
+        OSError: it is no regular file, or cannot be read.
+        TableMistake: it holds something else, or a key twice.
+    """
+    name = Path(file).name
+    return read_object(_decoded(_content(file), name), name)
+
+
+def _content(file: str | Path) -> bytes:
+    """Return what a file of text holds; of one that is no text, the start."""
     path = Path(file)
     check_file(path, TABLE_BYTES)
     with path.open("rb") as opened:
         start = opened.read(START_BYTES)
-    content = start if b"\0" in start else read_bytes(path, TABLE_BYTES)  # no text, however much follows
-    return parse_table(content, path.name, may_lack_header=may_lack_header)
+    return start if b"\0" in start else read_bytes(path, TABLE_BYTES)  # no text, however much follows
 
 
 def parse_table(

@@ -8,22 +8,14 @@ the time model of GAS (arXiv 2409.01251).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    ValidationInfo,
-)
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 
-from sflsim.component_fields import OneOf
-from sflsim.fields import BANDWIDTH, DISTANCE, FieldFormat, Frequency, Loss, Noise, TransmitPower
+from sflsim.fields import BANDWIDTH, DISTANCE, Frequency, Loss, Noise, TransmitPower
 from sflsim.fleet.distributions.base import DistributionConfig, Drawable
-from sflsim.fleet.links.links import Delivery, Link, LinkConfig, RateConfig, drawn
+from sflsim.fleet.links.links import Delivery, Link, RateConfig, drawn
 from sflsim.streams import generator
 
 Shannon = Literal["shannon"]
@@ -100,27 +92,3 @@ class ShannonConfig(Delivery, ShannonRates):
         up = self.rate_bytes_per_s(distance_km)
         down = up if self.down == "shannon" else drawn(self.down, seed, "link-down", owner_name)
         return self.at_rates(up, down, seed, owner_name)
-
-
-class OneLink(FieldFormat):
-    """A field that holds a link: rates (a `LinkConfig`), or another kind by its name."""
-
-    def read(self, value: Any, info: ValidationInfo | None = None) -> BaseModel:
-        """Return the Config that `value` describes."""
-        if isinstance(value, (LinkConfig, ShannonConfig)):
-            return value
-        if isinstance(value, Mapping) and "kind" in value:
-            return OneOf(lambda: {"shannon": ShannonConfig}).read(value, info)
-        return LinkConfig.model_validate(value, context=info and info.context)
-
-    def write(self, value: BaseModel) -> Any:
-        """Return the Config as `read` takes it."""
-        return value.model_dump(mode="json")
-
-    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return that it is a link's name or rates, or another kind."""
-        named = LinkConfig.__get_pydantic_json_schema__(LinkConfig.__pydantic_core_schema__, handler)
-        return {"anyOf": [*named["anyOf"], handler(ShannonConfig.__pydantic_core_schema__)]}
-
-
-AnyLink = Annotated[LinkConfig | ShannonConfig, OneLink()]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from sflsim.fleet.links.any_link import AnyLink
 from sflsim.fleet.links.links import LinkConfig, build_link
-from sflsim.fleet.links.shannon import AnyLink, ShannonConfig
+from sflsim.fleet.links.shannon import ShannonConfig
 
 LINKS: TypeAdapter[Any] = TypeAdapter(AnyLink)
 FAR = {"kind": "shannon", "distance": "1 km"}
