@@ -30,6 +30,7 @@ BASE = {
         "mistakes",
         "readers",
         "rows",
+        "work",
     ),
 }
 PLANES = {"clock", "learning", "fleet"}
@@ -45,6 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "formatting": set(),
     "fields": {"errors", "mistakes", "units"},
     "streams": set(),
+    "work": set(),
     "mistakes": {"errors"},
     "readers": set(),
     "rows": set(),

@@ -17,7 +17,7 @@ ELSEWHERE = {"mu_splitfed_cifar10.yaml", "opt_sst2.yaml"}
 SCENARIOS = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE)
 STUDIES = sorted(path for path in (ROOT / "analysis").glob("[a-z]*.py") if path.stem != "testbed_study")
 """All but the testbed, which times real processes and makes a table alone: see test_testbed.py."""
-TABLE_ALONE = {"default_rates"}
+TABLE_ALONE = {"default_rates", "device_rates"}
 
 
 def test_there_is_a_library() -> None:

@@ -26,6 +26,11 @@ class FlopCounter(FlopCounterMode):
     def __init__(self) -> None:
         super().__init__(display=False, custom_mapping=_formulas())
 
+    @property
+    def work(self) -> float:
+        """The FLOP counted so far."""
+        return float(self.get_total_flops())
+
 
 def _formulas() -> dict[Any, Callable[..., int]]:
     """Return what each operation costs that torch's counter leaves out or gets wrong."""

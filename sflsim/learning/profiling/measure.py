@@ -15,6 +15,7 @@ from sflsim.learning.models.base import kind_of
 from sflsim.learning.network.modes import Training, statistics
 from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.profiling.flop import FlopCounter
+from sflsim.learning.profiling.operations import WorkCounter
 from sflsim.learning.profiling.peak_memory import Storages
 from sflsim.learning.task import built
 from sflsim.learning.torch_state import own_torch
@@ -25,8 +26,12 @@ LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
 @own_torch()
-def workload_costs(workload: Workload, cuts: Sequence[int], dtype_name: str = "float32") -> dict[int, Costs]:
+def workload_costs(
+    workload: Workload, cuts: Sequence[int], dtype_name: str = "float32", by_kind: bool = False
+) -> dict[int, Costs]:
     """Return the costs of a workload at each cut (a number of blocks), its numbers held as `dtype_name`.
+
+    With `by_kind` every FLOP figure is a `WorkByKind`.
 
     Raises:
         ScenarioError: the model cannot be built, or does not pass through torch's meta device.
@@ -42,7 +47,8 @@ def workload_costs(workload: Workload, cuts: Sequence[int], dtype_name: str = "f
                 block.to(dtype)
             if whole is None or _adapted_by_cut(workload):
                 whole = derive_whole(Part(blocks), sample, workload.batch_size)
-            found[cut] = derive_costs(*cut_blocks(blocks, cut), sample, workload.batch_size, whole)
+            parts = cut_blocks(blocks, cut)
+            found[cut] = derive_costs(*parts, sample, workload.batch_size, whole, by_kind)
     return found
 
 
@@ -61,7 +67,12 @@ def _sample(workload: Workload, dtype: torch.dtype) -> Tensor:
 
 
 def derive_costs(
-    client: Part, server: Part, sample: Tensor, batch_size: int, whole: Whole | None = None
+    client: Part,
+    server: Part,
+    sample: Tensor,
+    batch_size: int,
+    whole: Whole | None = None,
+    by_kind: bool = False,
 ) -> Costs:
     """Return the costs of a cut: `client` and `server` are its two parts, `sample` is one input.
 
@@ -71,19 +82,19 @@ def derive_costs(
     client_parameters = _meta(client)
     with torch.device("meta"), torch.no_grad(), Storages() as live, FlopCounter() as forward:
         client.apply(client_parameters, x)
-    of_client = _train(client, client_parameters, x)
-    assert of_client.forward_flop == forward.get_total_flops()
+    of_client = _train(client, client_parameters, x, by_kind)
+    assert of_client.forward_flop == forward.work
     z = of_client.out.detach().requires_grad_()
-    of_server = _train(server, _meta(server), z)
+    of_server = _train(server, _meta(server), z, by_kind)
     whole = whole or derive_whole(Part([*client.blocks, *server.blocks]), sample, batch_size)
     head = auxiliary_head(tuple(z.shape[1:]), of_server.out.shape[-1])
     head_parameters = _meta(head, z.dtype)
-    of_head = _train(head, head_parameters, z.detach().requires_grad_())
+    of_head = _train(head, head_parameters, z.detach().requires_grad_(), by_kind)
     return Costs(
-        client_forward_flop=float(of_client.forward_flop),
-        client_backward_flop=float(of_client.backward_flop),
-        server_forward_flop=float(of_server.forward_flop),
-        server_backward_flop=float(of_server.backward_flop),
+        client_forward_flop=of_client.forward_flop,
+        client_backward_flop=of_client.backward_flop,
+        server_forward_flop=of_server.forward_flop,
+        server_backward_flop=of_server.backward_flop,
         activation_bytes=float(_bytes(z)),
         labels_bytes=float(LABEL_BYTES * batch_size),
         client_model_bytes=float(sum(_bytes(tensor) for tensor in client_parameters)),
@@ -92,8 +103,8 @@ def derive_costs(
         client_live_bytes=float(live.peak_bytes + _bytes(x)),
         whole_saved_bytes=float(whole.saved_bytes),
         whole_live_bytes=float(whole.live_bytes),
-        auxiliary_forward_flop=float(of_head.forward_flop),
-        auxiliary_backward_flop=float(of_head.backward_flop),
+        auxiliary_forward_flop=of_head.forward_flop,
+        auxiliary_backward_flop=of_head.backward_flop,
         auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),
         client_frozen_bytes=float(_frozen_bytes(client)),
         server_frozen_bytes=float(_frozen_bytes(server)),
@@ -125,25 +136,27 @@ class Trained:
     """One training step: its output, its FLOP, and the bytes that it holds."""
 
     out: Tensor
-    forward_flop: int
-    backward_flop: int
+    forward_flop: float
+    backward_flop: float
     saved_bytes: int
     """Saved for the backward pass."""
     step_bytes: int
     """At the worst moment beside the parameters; the input included."""
 
 
-def work_flop(part: Part, x: Tensor, inner: bool) -> tuple[int, int]:
-    """Return (forward, backward) FLOP of a part on the meta device, for inputs like `x` [B, ...].
+def work_flop(part: Part, x: Tensor, inner: bool) -> tuple[float, float]:
+    """Return (forward, backward) FLOP of a part, by kind, for inputs like `x` [B, ...].
 
     `inner`: the backward pass goes on below the part, so it takes the gradient by the input too.
     """
-    trained = _train(part, _meta(part), torch.empty_like(x, device="meta", requires_grad=inner))
+    x = torch.empty_like(x, device="meta", requires_grad=inner)
+    trained = _train(part, _meta(part), x, by_kind=True)
     return trained.forward_flop, trained.backward_flop
 
 
-def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
-    """Run one forward and backward pass."""
+def _train(part: Part, parameters: list[Tensor], x: Tensor, by_kind: bool = False) -> Trained:
+    """Run one forward and backward pass; `by_kind` counts FLOP by kind."""
+    counter = WorkCounter if by_kind else FlopCounter
     own = {tensor.untyped_storage()._cdata for tensor in [*parameters, *_frozen(part)]}
     saved: dict[int, int] = {}
 
@@ -155,17 +168,16 @@ def _train(part: Part, parameters: list[Tensor], x: Tensor) -> Trained:
 
     with torch.device("meta"), Storages() as storages:
         with (
-            FlopCounter() as forward,
+            counter() as forward,
             torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
         ):
             out = part.apply(parameters, x, Training(0, [[()]]))
         wanted = [tensor for tensor in (*parameters, x) if tensor.requires_grad]
-        with FlopCounter() as backward:
+        with counter() as backward:
             if wanted:
                 torch.autograd.grad(out, wanted, torch.empty_like(out), allow_unused=True)
         step_bytes = storages.peak_bytes + _bytes(x)
-    flop = forward.get_total_flops(), backward.get_total_flops()
-    return Trained(out, *flop, sum(saved.values()), step_bytes)
+    return Trained(out, forward.work, backward.work, sum(saved.values()), step_bytes)
 
 
 def _batch(sample: Tensor, batch_size: int) -> Tensor:
