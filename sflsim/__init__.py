@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sflsim.explainer.explain import ExplainProgress, Explanation, explain
     from sflsim.learning.graph.disk_store import DiskStore, StoreWarning
     from sflsim.learning.graph.store import MemoryStore
+    from sflsim.metrics.comparison import Comparison
     from sflsim.planner.plan import Plan, plan
     from sflsim.planner.progress import PlanProgress
     from sflsim.registry import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Calibration",
+    "Comparison",
     "DiskStore",
     "ExplainProgress",
     "Explanation",
@@ -81,6 +83,7 @@ _HOMES = {
     "explainer.explain": ("ExplainProgress", "Explanation", "explain"),
     "diagnostics.label_counts": ("label_counts",),
     "diagnostics.memory": ("Memory", "memory"),
+    "metrics.comparison": ("Comparison",),
     "planner.plan": ("Plan", "plan"),
     "planner.progress": ("PlanProgress",),
     "sweeps.sweep": ("Sweep", "SweepProgress", "sweep"),

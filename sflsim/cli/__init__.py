@@ -13,7 +13,7 @@ import typer
 
 from sflsim.cli.computing import calibrate, plan, run, sweep
 from sflsim.cli.console import out, run_tolerantly
-from sflsim.cli.results import explain, plot, report, summary, trace
+from sflsim.cli.results import compare, explain, plot, report, summary, trace
 from sflsim.cli.scenarios import catalog, memory, partition, schema, validate
 from sflsim.cli.store import cache_app
 from sflsim.provenance import __version__, commit
@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    run, sweep, validate, partition, schema, plot, report, summary, explain, trace, catalog, memory,
+    run, sweep, validate, partition, schema, plot, report, summary, compare, explain, trace, catalog, memory,
     calibrate, plan,
 ):  # fmt: skip
     app.command()(command)

@@ -62,6 +62,29 @@ def summary(
             out.print(line, soft_wrap=True)
 
 
+def compare(
+    folder: RunFolder,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="VARIANT", help="compared with; the first variant by default")
+    ] = None,
+    target: Target = None,
+    csv: Annotated[bool, typer.Option("--csv", help="print the effects as CSV")] = False,
+    trust: Trust = False,
+) -> None:
+    """Compare the variants of a run seed by seed, and say what the seeds cannot decide."""
+    with errors():
+        from sflsim.experiment.run import Run
+        from sflsim.formatting import csv_text
+        from sflsim.terminal.comparison import format_comparison
+
+        found = Run.load(folder, trust=trust).compare(baseline, read_share(target))
+        if csv:
+            print(csv_text(found.effects), end="")
+            return
+        for part in format_comparison(found):
+            out.print(part, soft_wrap=isinstance(part, str))
+
+
 def explain(
     folder: RunFolder,
     variant: Variant = None,

@@ -14,12 +14,13 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from sflsim.errors import RunError, SflsimWarning
+from sflsim.errors import RunError, SflsimWarning, did_you_mean
 from sflsim.experiment import folders
 from sflsim.experiment.assembly import batteries_of
 from sflsim.fields import Percent, read_argument
 from sflsim.formatting import counted
 from sflsim.metrics.batteries import empty_batteries
+from sflsim.metrics.comparison import Comparison, compare
 from sflsim.metrics.summary import status_of, summarize
 from sflsim.metrics.tables import measured, why_no_spans
 from sflsim.record import tables
@@ -111,6 +112,25 @@ class Run:
             SflsimError: the target is no share above 0 and up to 1.
         """
         return summarize(self.evaluations, self.runs, self._target(target))
+
+    def compare(self, baseline: str | None = None, target: float | str | None = None) -> Comparison:
+        """Return how each variant differs from `baseline` (by default the first), seed by seed.
+
+        Raises:
+            RunError: there is no such variant, no other one, or nothing was learned.
+            SflsimError: the target is no share above 0 and up to 1.
+        """
+        names = list(map(str, self.runs["variant"].unique()))
+        if len(names) < 2:
+            found = f"found {counted(len(names), 'variant')}; allowed: two or more"
+            raise RunError(f"compare: {found}; add one to the scenario's variants and run it again")
+        if baseline is not None and baseline not in names:
+            remedy = did_you_mean(baseline, names)
+            allowed = f"allowed: {', '.join(names)}{f'; {remedy}' if remedy else ''}"
+            raise RunError(f"--baseline: found {baseline!r}; {allowed}")
+        if measured(self.evaluations).empty:
+            raise RunError("compare: nothing was learned (timing only), so there is no accuracy to compare")
+        return compare(self.evaluations, self.runs, baseline or names[0], self._target(target))
 
     def plot(self, folder: str | Path, target: float | str | None = None) -> list[Path]:
         """Write all pictures to `folder` and return their paths.

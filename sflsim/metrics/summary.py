@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sflsim.metrics.comparison import times_to_target, undecided_beside_fastest
 from sflsim.metrics.tables import (
     EVALUATION_COLUMNS,
     RUN_COLUMNS,
@@ -36,6 +37,7 @@ SUMMARY_COLUMNS = (
     "target",
     "seeds_reached",
     *COSTS,
+    "undecided",
     "peak_memory_bytes",
     "dropped",
     "wasted_s",
@@ -54,18 +56,21 @@ def summarize(
     evaluations of the seeds that did not diverge. `rounds` to `energy_j` are means over the seeds that
     reached `target`, at their first evaluation at or above it; NaN if none did. Without a target or without
     training, they are means over the seeds that did not diverge, at the end of the run, and `target` and
-    `seeds_reached` have no value. `dropped`, `wasted_s` (seconds of clients) and `wasted_bytes` are means
-    over all seeds, of the whole run.
+    `seeds_reached` have no value. `undecided` says whether the seeds cannot tell its time to the target from
+    that of the fastest (95 % interval of the ratio, paired by seed). `dropped`, `wasted_s` (seconds of
+    clients) and `wasted_bytes` are means over all seeds, of the whole run.
     """
     runs = with_columns(runs, RUN_COLUMNS)
     accuracies = measured(evaluations)
     if accuracies.empty:
         target = None
+    undecided: list[str] = []
     final = _not_diverged(last_evaluations(accuracies), runs)
     if target is None:
         costs = _not_diverged(_whole_runs(evaluations, runs), runs)
     else:
         costs = first_at_target(evaluations, target)
+        undecided = undecided_beside_fastest(times_to_target(accuracies, runs, target))
     rows = []
     for variant in variants_of(runs, with_columns(evaluations, EVALUATION_COLUMNS)):
         of_variant, its_costs = runs[runs["variant"] == variant], costs[costs["variant"] == variant]
@@ -80,12 +85,13 @@ def summarize(
                 "target": math.nan if target is None else target,
                 "seeds_reached": pd.NA if target is None else len(its_costs),
                 **{name: its_costs[column].astype(float).mean() for name, column in COSTS.items()},
+                "undecided": variant in undecided,
                 "peak_memory_bytes": of_variant["client_memory_bytes"].astype(float).max(),
                 **{name: of_variant[name].astype(float).mean() for name in WASTE},
             }
         )
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(
-        {"seeds": "int64", "seeds_reached": "Int64"}
+        {"seeds": "int64", "seeds_reached": "Int64", "undecided": "bool"}
     )
 
 

@@ -82,7 +82,7 @@ ARROWS: dict[str, set[str]] = {
     "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer", "workers"},
     "terminal": {*BASE, *PLANES, *USES, "experiment", "report", "scenario"},
     "cli": {*BASE, *PLANES, *USES, *RUNS, "metrics", "terminal"},
-    "__init__": {"provenance", "errors", "learning", "registry", "scenario", "experiment", *USES},
+    "__init__": {"provenance", "errors", "learning", "registry", "scenario", "experiment", "metrics", *USES},
     "__main__": {"cli"},
 }
 # Where an outside library may be imported at all, and where it must not be loaded on import.
@@ -93,7 +93,7 @@ HOMES: dict[str, set[str]] = {
     "matplotlib": {"report"},
     "plotly": {"report"},
     "typer": {"cli"},
-    "scipy": {"planner", "fleet"},
+    "scipy": {"planner", "fleet", "metrics"},
     "sqlite3": {"learning"},
     "ray": {"workers"},
     "optuna": {"planner"},
@@ -109,6 +109,7 @@ LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")
     ("optuna", "planner"),
     ("scipy", "planner"),
     ("scipy", "fleet"),
+    ("scipy", "metrics"),
     ("transformers", "learning"),
     ("peft", "learning"),
     ("datasets", "learning"),

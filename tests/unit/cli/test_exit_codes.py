@@ -21,6 +21,7 @@ GOOD = {
     "plot": "plot done",
     "report": "report done",
     "summary": "summary done",
+    "compare": "compare learned",
     "explain": "explain done --no-what-if",
     "trace": "trace done --out t.json",
     "catalog": "catalog",
@@ -48,7 +49,7 @@ def code(command: str) -> int:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Work in a folder with scenarios and a run."""
     monkeypatch.chdir(tmp_path)
     hot = [{"algorithm": "splitfed-v1", "client_optimizer": {"lr": 1e6}, "server_optimizer": {"lr": 1e6}}]
@@ -56,10 +57,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "s": data(plan={"decisions": {"server.slots": [1]}}),
         "hot": data(variants=hot, stop={"rounds": 3}),
         "learn": data(),
+        "two": data(variants=[{"algorithm": "splitfed-v1"}, {"algorithm": "splitfed-v2"}]),
     }
     for name, content in scenarios.items():
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     assert code("run s.yaml --timing-only --workers 1 --out done") == 0
+    if request.node.name.endswith("[compare]"):
+        assert code("run two.yaml --no-cache --workers 1 --out learned") == 0
 
 
 def test_every_command_is_here() -> None:
