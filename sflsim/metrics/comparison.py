@@ -6,14 +6,14 @@ A run that missed the target is censored: its time is more than what it ran.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sflsim.metrics.intervals import Interval, bounded_interval, more_seeds, share_interval
+from sflsim.metrics.intervals import Interval, Values, bounded_interval, more_seeds, share_interval
 from sflsim.metrics.tables import RUN_COLUMNS, first_at_target, last_evaluations, measured, with_columns
 
 EFFECTS = (
@@ -66,10 +66,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Values:
-    """Bounds of one measure, by variant (rows) and seed; equal where it is known, NaN where there is none."""
+    """Bounds of one measure, [variants, seeds]; equal where it is known, NaN where there is none."""
 
-    low: pd.DataFrame
-    high: pd.DataFrame
+    variants: list[str]
+    low: Values
+    high: Values
 
 
 def compare(
@@ -94,11 +95,11 @@ def times_to_target(evaluations: pd.DataFrame, runs: pd.DataFrame, target: float
     """
     reached = _by_seed(first_at_target(evaluations, target), "time_s", runs)
     ends = _by_seed(last_evaluations(measured(evaluations)), "time_s", runs)
-    status = runs.set_index(["variant", "seed"])["status"].unstack().reindex_like(ends)
-    never = status.isin(["diverged", "stalled"])
-    least = ends.where(~never, ends.max(), axis=1)
-    low = reached.fillna(least)
-    return _Values(low, reached.where(reached.notna() | low.isna(), math.inf))
+    never = _by_seed(runs.assign(never=runs["status"].isin(["diverged", "stalled"])), "never", runs) == 1
+    longest = np.nanmax(np.append(ends, np.zeros((1, ends.shape[1])), axis=0), axis=0)
+    least = np.where(never, longest, ends)
+    low = np.where(np.isnan(reached), least, reached)
+    return _Values(_names(runs), low, np.where(np.isnan(reached) & ~np.isnan(low), math.inf, reached))
 
 
 def undecided_beside_fastest(times: _Values) -> list[str]:
@@ -107,18 +108,28 @@ def undecided_beside_fastest(times: _Values) -> list[str]:
     The fastest has reached the target in most seeds, and has of these the least geometric mean.
     """
     reached = np.isfinite(times.high).sum(axis=1)
-    if not reached.max() or times.low.shape[1] < 2:
+    if not times.variants or not reached.max() or times.low.shape[1] < 2:
         return []
-    means = np.log(times.low).mean(axis=1)
-    fastest = str(means[reached == reached.max()].idxmin())
+    with np.errstate(divide="ignore"):
+        means = np.nanmean(np.log(times.low), axis=1, where=~np.isnan(times.low))
+    fastest = times.variants[int(np.where(reached == reached.max(), means, math.inf).argmin())]
     rows = _effects(TIME, math.nan, times, fastest)
     return [row["variant"] for row in rows if row["verdict"] == UNDECIDED]
 
 
-def _by_seed(table: pd.DataFrame, column: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return a column of a table with one row per variant and seed as [variants, seeds], as in `runs`."""
-    wide = table.set_index(["variant", "seed"])[column].astype(float).unstack()
-    return wide.reindex(index=list(runs["variant"].unique()), columns=list(runs["seed"].unique()))
+def _names(runs: pd.DataFrame) -> list[str]:
+    return [str(name) for name in runs["variant"].unique()]
+
+
+def _by_seed(table: pd.DataFrame, column: str, runs: pd.DataFrame) -> Values:
+    """Return a column of a table with one row per variant and seed as [variants, seeds], those of `runs`."""
+    rows = {name: row for row, name in enumerate(_names(runs))}
+    columns = {int(seed): column for column, seed in enumerate(runs["seed"].unique())}
+    wide = np.full((len(rows), len(columns)), math.nan)
+    for variant, seed, value in zip(table["variant"], table["seed"], table[column], strict=True):
+        if str(variant) in rows and int(seed) in columns:
+            wide[rows[str(variant)], columns[int(seed)]] = value
+    return wide
 
 
 def _accuracies(evaluations: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[str, float, _Values]]:
@@ -126,15 +137,16 @@ def _accuracies(evaluations: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple
 
     A run that stalled keeps its accuracy. Between two evaluations it lies on the line, as in the picture.
     """
-    status = runs.set_index(["variant", "seed"])["status"]
+    keys = zip(runs["variant"], runs["seed"], strict=True)
+    status: dict[Any, str] = dict(zip(keys, runs["status"], strict=True))
     table = measured(evaluations)
     table = table.assign(bytes=table["uplink_bytes"] + table["downlink_bytes"])
     curves = {
         key: rows.sort_values("time_s", kind="stable")
         for key, rows in table.groupby(["variant", "seed"], sort=False)
-        if status[key] != "diverged"
+        if status.get(key) != "diverged"
     }
-    whole = [rows for key, rows in curves.items() if status[key] != "stalled"] or list(curves.values())
+    whole = [rows for key, rows in curves.items() if status.get(key) != "stalled"] or list(curves.values())
     for measure, column in BUDGETS.items():
         at = min((float(rows[column].iloc[-1]) for rows in whole), default=math.nan)
         if at > 0:
@@ -143,7 +155,7 @@ def _accuracies(evaluations: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple
                 yield MEAN_ACCURACY, at, _each(curves, runs, column, np.array([0.0, at]))
 
 
-def _each(curves: dict[Any, pd.DataFrame], runs: pd.DataFrame, column: str, ends: Any) -> _Values:
+def _each(curves: Mapping[Any, pd.DataFrame], runs: pd.DataFrame, column: str, ends: Values) -> _Values:
     """Return of each curve its accuracy at one end, or its mean between two."""
     rows = []
     for (variant, seed), curve in curves.items():
@@ -155,23 +167,22 @@ def _each(curves: dict[Any, pd.DataFrame], runs: pd.DataFrame, column: str, ends
         mean = heights[0] if len(ends) == 1 else area / (ends[1] - ends[0])
         rows.append((variant, seed, mean))
     values = _by_seed(pd.DataFrame(rows, columns=["variant", "seed", "mean"]), "mean", runs)
-    return _Values(values, values)
+    return _Values(_names(runs), values, values)
 
 
 def _effects(measure: str, at: float, values: _Values, baseline: str) -> Iterator[dict[str, Any]]:
     """Yield a row per variant: its mean, and what sets it apart from the baseline in the seeds of both."""
-    is_ratio = measure == TIME
+    is_ratio, base = measure == TIME, values.variants.index(baseline)
     with np.errstate(divide="ignore"):
-        lows, highs = (
-            (np.log(bound) if is_ratio else bound).astype(float) for bound in (values.low, values.high)
+        lows, highs = (np.log(bound) if is_ratio else bound for bound in (values.low, values.high))
+    for number, variant in enumerate(values.variants):
+        paired = ~np.isnan(lows[[number, base]]).any(axis=0)
+        low, high, base_low, base_high = (
+            bound[row, paired] for row in (number, base) for bound in (lows, highs)
         )
-    for variant in lows.index:
-        paired = lows.loc[[variant, baseline]].notna().all().to_numpy()
-        low, high = (table.loc[variant].to_numpy()[paired] for table in (lows, highs))
-        base_low, base_high = (table.loc[baseline].to_numpy()[paired] for table in (lows, highs))
         mean = float(low.mean()) if len(low) else math.nan
         effect, verdict, further = Interval(0.0, 0.0, 0.0), BASELINE, 0.0
-        if variant != baseline:
+        if number != base:
             with np.errstate(invalid="ignore"):  # of times of zero
                 least, most = low - base_high, high - base_low
             effect = bounded_interval(least, most)
@@ -180,7 +191,7 @@ def _effects(measure: str, at: float, values: _Values, baseline: str) -> Iterato
         if is_ratio:
             mean, effect = float(np.exp(mean)), Interval(*np.exp(effect).tolist())
         yield {
-            "variant": str(variant),
+            "variant": variant,
             "measure": measure,
             "at": at,
             "seeds": int(paired.sum()),
@@ -207,15 +218,14 @@ def _first(times: _Values) -> Iterator[dict[str, Any]]:
     Where a run that missed the target ended before the first of the others got there, or where none did,
     each that may have been first counts for the upper end alone.
     """
-    complete = times.low.notna().all()
-    low, high = (table.loc[:, complete].to_numpy() for table in (times.low, times.high))  # [variants, seeds]
+    complete = ~np.isnan(times.low).any(axis=0)
+    low, high = times.low[:, complete], times.high[:, complete]
     best = high.min(axis=0)
     there = (high == best) & np.isfinite(best)
     is_known = (there | (low >= best)).all(axis=0)
     certain = np.where(there & is_known, 1 / np.maximum(there.sum(axis=0), 1), 0.0)
     possible = np.where(is_known & there.any(axis=0), certain, there | (low < best))
-    for number, variant in enumerate(times.low.index):
+    for number, variant in enumerate(times.variants):
         share = share_interval(certain[number].sum(), possible[number].sum(), low.shape[1])
-        reached = int(np.isfinite(times.high.loc[variant]).sum())
-        facts = (str(variant), low.shape[1], reached, *share)
-        yield dict(zip(FIRST, facts, strict=True))
+        reached = int(np.isfinite(times.high[number]).sum())
+        yield dict(zip(FIRST, (variant, low.shape[1], reached, *share), strict=True))

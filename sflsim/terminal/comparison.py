@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from sflsim.experiment.run import Comparison
 from sflsim.formatting import NONE, UNIT_OF, counted, in_unit, number_text, target_text
+from sflsim.metrics.comparison import Comparison
 from sflsim.terminal.summary import UNDECIDED
 from sflsim.terminal.tables import add_columns, add_rows, new_table
 
@@ -32,7 +32,7 @@ DIFFERENCE = "Points of a percent more than the baseline, mean over the seeds ±
 def format_comparison(found: Comparison) -> Iterator[str | Table]:
     """Yield the times to the target, the accuracies at equal spending, and what is undecided."""
     yield f"Compared with {found.baseline}, seed by seed. Intervals of 95 %, each for itself."
-    effects: dict[str, list[Row]] = {
+    effects: dict[str, list[dict[Hashable, Any]]] = {
         str(name): rows.to_dict("records") for name, rows in found.effects.groupby("measure", sort=False)
     }
     if "time_s" in effects:

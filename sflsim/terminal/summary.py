@@ -70,7 +70,7 @@ def format_summary(summary: pd.DataFrame) -> Table:
         header, texts = in_one_unit(header, summary[column], unit_of)
         if column == "time_s":
             marked = summary["undecided"] & summary["time_s"].notna()
-            texts = [text + UNDECIDED * mark for text, mark in zip(texts, marked, strict=True)]
+            texts = [text + UNDECIDED * is_one for text, is_one in zip(texts, marked, strict=True)]
         columns[header] = texts
     table = new_table(caption=_caption(summary, target, told=metered), padding=0)
     # Only names wrap, so that eleven columns stay readable in a terminal of 80 characters.
@@ -123,8 +123,8 @@ def _caption(summary: pd.DataFrame, target: float | None, told: bool) -> str:
     nobody = "not reached by any seed" if summary["seeds"].max() > 1 else "not reached"
     lines += [PEAK, f"'-': {nobody}."]
     if (summary["undecided"] & summary["time_s"].notna()).any():
-        told = "these seeds cannot tell its time from that of the fastest ('sflsim compare RUN')"
-        lines.append(f"'{UNDECIDED}': {told}.")
+        same = "these seeds cannot tell its time from that of the fastest ('sflsim compare RUN')"
+        lines.append(f"'{UNDECIDED}': {same}.")
     if summary["seeds_reached"].max() == 0:
         lines.append("No variant reached the target: 'sflsim summary RUN --target ...' shows another.")
     return "\n".join(lines)

@@ -80,7 +80,7 @@ ARROWS: dict[str, set[str]] = {
     "sweeps": {*BASE, *PLANES, *RUNS, "simulation", "report", "workers"},
     "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime"},
     "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer", "workers"},
-    "terminal": {*BASE, *PLANES, *USES, "experiment", "report", "scenario"},
+    "terminal": {*BASE, *PLANES, *USES, "experiment", "metrics", "report", "scenario"},
     "cli": {*BASE, *PLANES, *USES, *RUNS, "metrics", "terminal"},
     "__init__": {"provenance", "errors", "learning", "registry", "scenario", "experiment", "metrics", *USES},
     "__main__": {"cli"},
