@@ -18,7 +18,7 @@ from sflsim.fleet.links.access_points import AccessPoint
 from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.stragglers import Slowdown
-from sflsim.fleet.traces import Traceable, TraceConfig
+from sflsim.fleet.traces import Traceable, TraceBase, TraceConfig
 from sflsim.mistakes import mistake, mistake_at, mistakes
 from sflsim.streams import generator
 
@@ -40,7 +40,7 @@ class ComputeTrace(TraceConfig):
 class _Computing(Traceable):
     """Annotation of a computing rate: a quantity, a distribution or a trace."""
 
-    trace: ClassVar[type[TraceConfig]] = ComputeTrace
+    traces: ClassVar[tuple[type[TraceBase], ...]] = (ComputeTrace,)
 
 
 ComputeRate = Annotated[float | ComputeConfig | ComputeTrace, _Computing(fields.COMPUTE, ComputeConfig)]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationInfo
 
 from sflsim.mistakes import mistake, mistake_at
 from sflsim.readers.files import absolute, check_file, reason
 from sflsim.readers.table import NUMBER, TableMistake
-from sflsim.readers.text import read_json_file, read_table
+from sflsim.readers.text import read_json_file, read_lines, read_table
 
 FILE_LIMIT_BYTES = 256 * 2**20
+Held = TypeVar("Held")
 ALLOWED = "a CSV file (or .tsv, .jsonl)"
 
 
@@ -75,12 +78,7 @@ def table(file: str, may_lack_header: bool = False) -> Table:
     Raises:
         ValidationError: the file cannot be read or is ambiguous.
     """
-    try:
-        read = read_table(file, may_lack_header)
-    except OSError as error:
-        raise mistake_at("file", "cannot be read", f"{file!r}", ALLOWED) from error
-    except TableMistake as error:
-        raise mistake_at("file", error.reason, error.found, error.allowed, error.remedy) from error
+    read = _held(partial(read_table, may_lack_header=may_lack_header), file, "file", ALLOWED)
     rows = [
         [Cell(_text(value), place) for value in row.cells]
         for row, place in ((row, read.at(row.line)) for row in read.rows)
@@ -94,10 +92,24 @@ def json_object(file: str, key: str = "file") -> dict[str, Any]:
     Raises:
         ValidationError: the file cannot be read, or holds something else.
     """
+    return _held(read_json_file, file, key, "a JSON file")
+
+
+def lines(file: str) -> list[str]:
+    """Return the lines of a text file, without blank ones at its end.
+
+    Raises:
+        ValidationError: the file cannot be read.
+    """
+    return _held(read_lines, file, "file", "a text file")
+
+
+def _held(read: Callable[[str], Held], file: str, key: str, allowed: str) -> Held:
+    """Return what a file holds; a mistake in it is reported at `key`."""
     try:
-        return read_json_file(file)
+        return read(file)
     except OSError as error:
-        raise mistake_at(key, "cannot be read", f"{file!r}", "a JSON file") from error
+        raise mistake_at(key, "cannot be read", f"{file!r}", allowed) from error
     except TableMistake as error:
         raise mistake_at(key, error.reason, error.found, error.allowed, error.remedy) from error
 

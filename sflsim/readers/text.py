@@ -51,6 +51,16 @@ def read_json_file(file: str | Path) -> dict[str, Any]:
     return read_object(_decoded(_content(file), name), name)
 
 
+def read_lines(file: str | Path) -> list[str]:
+    """Return the lines of a text, without blank ones at its end.
+
+    Raises:
+        OSError: it is no regular file, or cannot be read.
+        TableMistake: it is no text in UTF-8.
+    """
+    return _decoded(_content(file), Path(file).name).rstrip().splitlines()
+
+
 def _content(file: str | Path) -> bytes:
     """Return what a file of text holds; of one that is no text, the start."""
     path = Path(file)

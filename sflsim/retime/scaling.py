@@ -19,6 +19,8 @@ DIRECTIONS = ("up", "down", "shared")
 """Rates of a link or an access point; unlimited ones stay unlimited."""
 COMPUTING = ("compute", "forward")
 LATENCY = ("latency", "jitter")
+TRACES = ("trace", "mahimahi")
+"""Kinds of a rate whose values are in a file, with a factor `scale`."""
 SET_BY_EVENTS = {
     "compute": ("device.compute",),
     "up": ("link.up",),
@@ -173,7 +175,7 @@ def scale(data: Data, key: str, factor: float) -> None:
 
 def scaled(value: Any, factor: float) -> Any:
     """Return a quantity, a distribution's quantities or a trace, times `factor`."""
-    if isinstance(value, dict) and value.get("kind") == "trace":
+    if isinstance(value, dict) and value.get("kind") in TRACES:
         return {**value, "scale": value.get("scale", 1.0) * factor}
     if isinstance(value, dict):
         return {key: scaled(item, factor) if isinstance(item, str) else item for key, item in value.items()}

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from sflsim.errors import ScenarioError
 from sflsim.fleet.distributions.empirical import Empirical
 from sflsim.fleet.own_catalog import Origin
-from sflsim.fleet.traces import TraceConfig
+from sflsim.fleet.traces import TraceBase
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.own_catalog import read_catalog
 from sflsim.scenario.schema import Scenario
@@ -60,9 +60,9 @@ def contents(scenario: Scenario) -> dict[str, str]:
     }
 
 
-def _tables(value: Any) -> Iterator[Empirical | TraceConfig]:
+def _tables(value: Any) -> Iterator[Empirical | TraceBase]:
     """Yield every part of a scenario that holds what a file said."""
-    if isinstance(value, (Empirical, TraceConfig)):
+    if isinstance(value, (Empirical, TraceBase)):
         yield value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:

@@ -17,7 +17,8 @@ from sflsim.fields import PERIOD, Period
 from sflsim.fleet.availability.on_off import ALWAYS, DAY_S, Daily, OnOffProcess, Timeline, Traced
 from sflsim.fleet.distributions.empirical import measured
 from sflsim.fleet.profiles import Profile
-from sflsim.fleet.traces import Point, TraceConfig, check_times
+from sflsim.fleet.trace_times import Point, check_times
+from sflsim.fleet.traces import TraceConfig
 from sflsim.mistakes import mistake, mistake_at, mistakes
 from sflsim.streams import Stream, generator
 
@@ -157,8 +158,8 @@ class TraceAvailable(TraceConfig):
 
     @model_validator(mode="after")
     def _no_rates(self) -> Self:
-        given = [key for key in ("values_in", "scale") if key in self.model_fields_set]
-        if given and (self.values_in is not None or self.scale != 1.0):
+        given = [key for key in ("values_in", "same_time", "scale") if key in self.model_fields_set]
+        if given and (self.values_in is not None or self.same_time is not None or self.scale != 1.0):
             raise mistake_at(given[0], "has no place here", "given", "a trace of 0 and 1 without it")
         return self
 
@@ -168,7 +169,8 @@ class TraceAvailable(TraceConfig):
             if read.unit or value not in (0, 1):
                 raise mistake_at("file", "holds something else", str(cell), "1 (there) and 0 (away)")
         check_times(points)
-        return Profile(np.array([time_s for time_s, _ in points]), read.values, self._period_s(points))
+        times_s = np.array([time_s for time_s, _ in points])
+        return Profile(times_s, read.values, self._period_s(times_s, points[-1][1]))
 
     def timeline(self, seed: int, device_name: str) -> Timeline:
         """Return the timeline of one device under the scenario seed."""

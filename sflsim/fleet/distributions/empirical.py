@@ -148,4 +148,6 @@ def _amount(cell: Cell, scale: Amount) -> Amount:
     except PydanticCustomError as error:
         allowed = "numbers, zero or more and finite, in every row"
         remedy = "write 12.5, not 12,5; 1250000, not 1,250,000" if "," in cell.text else ""
+        if not any(letter.isdigit() for letter in cell.text):
+            remedy = "leave the row out, if nothing was measured"
         raise mistake_at("file", f"has a cell that {error.message()}", str(cell), allowed, remedy) from error

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim.fields import BANDWIDTH
 from sflsim.fleet.distributions.base import DistributionConfig
+from sflsim.fleet.mahimahi import LinkRate
 from sflsim.fleet.profiles import Profile
-from sflsim.fleet.traces import Traceable, TraceConfig
+from sflsim.fleet.traces import TraceBase
 from sflsim.mistakes import mistake_at
 from sflsim.streams import generator
 
@@ -24,9 +25,7 @@ class CapacityConfig(DistributionConfig):
         return "byte/s"
 
 
-Capacity = Annotated[
-    float | CapacityConfig | TraceConfig, Traceable(BANDWIDTH, CapacityConfig, unlimited=True)
-]
+Capacity = Annotated[float | CapacityConfig | TraceBase, LinkRate(BANDWIDTH, CapacityConfig, unlimited=True)]
 
 
 def unlimited() -> float:
@@ -77,9 +76,9 @@ class AccessPoint:
 
 
 def _drawn(
-    capacity: float | CapacityConfig | TraceConfig, seed: int, purpose: str, name: str
+    capacity: float | CapacityConfig | TraceBase, seed: int, purpose: str, name: str
 ) -> float | Profile:
-    if isinstance(capacity, TraceConfig):
+    if isinstance(capacity, TraceBase):
         return capacity.profile(seed, name)
     if isinstance(capacity, CapacityConfig):
         return float(capacity.sample(generator(seed, purpose, name), 1)[0])

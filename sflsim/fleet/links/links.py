@@ -16,8 +16,9 @@ from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distributions.base import DistributionConfig, Drawable, Draws
 from sflsim.fleet.links import directions
 from sflsim.fleet.links.directions import Direction, Loss
+from sflsim.fleet.mahimahi import LinkRate
 from sflsim.fleet.profiles import Profile
-from sflsim.fleet.traces import Traceable, TraceConfig
+from sflsim.fleet.traces import TraceBase
 from sflsim.mistakes import Place, mistake, mistake_at, mistakes
 from sflsim.streams import Stream, generator
 
@@ -52,7 +53,7 @@ class JitterConfig(DistributionConfig):
         return "s"
 
 
-Rate = Annotated[float | RateConfig | TraceConfig, Traceable(BANDWIDTH, RateConfig, unlimited=True)]
+Rate = Annotated[float | RateConfig | TraceBase, LinkRate(BANDWIDTH, RateConfig, unlimited=True)]
 Latency = Annotated[float | LatencyConfig, Drawable(SECONDS, LatencyConfig)]
 Jitter = Annotated[float | JitterConfig, Drawable(JITTER, JitterConfig)]
 
@@ -198,10 +199,10 @@ def _jittered(
 
 
 def drawn(
-    value: float | LinkDrawConfig | TraceConfig, seed: int, purpose: str, name: str
+    value: float | LinkDrawConfig | TraceBase, seed: int, purpose: str, name: str
 ) -> float | Stream | Profile:
     """Return a constant, one draw for the client, a stream over its messages or a profile."""
-    if isinstance(value, TraceConfig):
+    if isinstance(value, TraceBase):
         return value.profile(seed, name)
     if not isinstance(value, LinkDrawConfig):
         return value
