@@ -40,7 +40,6 @@ SETTINGS: list[Setting] = [  # data set, network, cut, rounds, algorithms, tau o
     ("fashion-mnist", "alexnet", 2, 100, PAPERS, (1, 4)),
 ]
 QUICK: list[Setting] = [("digits", "mlp", 1, 5, ["mu-splitfed", "gas"], (1, 4, "adaptive"))]
-FASHION = {"kind": "fashion-mnist", "path": "/usr/share/datasets/fashion-mnist"}
 
 
 def scenario(dataset: str, model: str, cut: int, rounds: int, variant: dict[str, Any]) -> sflsim.Scenario:
@@ -48,7 +47,7 @@ def scenario(dataset: str, model: str, cut: int, rounds: int, variant: dict[str,
     content = {
         "name": "default-rates",
         "workload": {
-            "dataset": FASHION if dataset == "fashion-mnist" else dataset,
+            "dataset": dataset,
             "model": MODELS[model],
             "cut": cut,
             "batch_size": 32,

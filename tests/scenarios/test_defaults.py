@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 import sflsim
+from sflsim.learning.data.named_images import FashionMnist
 from sflsim.registry import algorithms
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
+FASHION = Path(FashionMnist.installed)
 MODELS: dict[str, dict[str, Any]] = {"mlp": {"kind": "mlp", "hidden": [64, 64]}, "cnn": {"kind": "cnn"}}
 ASYNCHRONOUS = ("gas", "zo-gas", "fedasync", "fedbuff")
 TAUS = [1, 2, 4, 8]
@@ -61,7 +62,7 @@ def test_defaults_on_digits(model: str) -> None:
 @pytest.mark.skipif(not FASHION.is_dir(), reason="no Fashion-MNIST (Debian's package dataset-fashion-mnist)")
 def test_zeroth_order_defaults_on_fashion_mnist() -> None:
     """The server part of the cnn has 105,706 numbers: with the rates of small networks tau 4 diverges."""
-    dataset = {"kind": "fashion-mnist", "path": str(FASHION)}
+    dataset = "fashion-mnist"
     status, loss = ends(dataset, MODELS["cnn"], variants_of(["mu-splitfed", "zo-splitfed"]), 100)
     assert set(status) == {"completed"}
     assert (loss < 3.0).all(), loss

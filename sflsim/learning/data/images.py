@@ -77,7 +77,9 @@ def hashed(arrays: Sequence[Any], *facts: object) -> str:
 class NamedImages(SplitData):
     """Base of the image data sets that everybody has the same of."""
 
-    path: str | None = Field(default=None, description="a local copy, beside the scenario; else the hub")
+    path: str | None = Field(
+        default=None, description="a copy beside the scenario; else installed, else the hub"
+    )
     augment: Augment | None = Field(
         default=None, description="random crop and flip in training, on the device"
     )
@@ -88,6 +90,9 @@ class NamedImages(SplitData):
     columns: ClassVar[tuple[str, str]]
     scaling: ClassVar[Pixels]
     download: ClassVar[str]
+    package: ClassVar[str] = ""
+    """Debian's and Ubuntu's package of the data set, which puts it into the folder `installed`."""
+    installed: ClassVar[str] = ""
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -103,7 +108,8 @@ class NamedImages(SplitData):
     def remedy(self) -> str:
         """Return what to download, and where to put it."""
         where = "into a folder beside the scenario, and name it as workload.dataset.path"
-        return f"download {self.download} {where}"
+        package = f"; or install the package {self.package} (Debian, Ubuntu) and give no path"
+        return f"download {self.download} {where}{package if self.package else ''}"
 
     def prepared(self, parts: Sequence[tuple[Any, Labels]]) -> Data:
         """Return the images as bytes, channels last in memory, and what makes numbers of them."""
@@ -119,11 +125,11 @@ class NamedImages(SplitData):
         return None
 
     def load_source(self) -> Source:
-        """Open the copy at `path`, or the hub's."""
+        """Open the copy at `path`, else the one that is installed, else the hub's."""
         picture = Picture(self.shape[0])
-        if self.path is None:
+        if self.path is None and not os.path.isdir(self.installed):
             return self._in_tables(hub_tables(self.hub_name, None, SPLITS, self.remedy), picture)
-        path = Path(self.path)
+        path = Path(self.path or self.installed)
         if not os.path.exists(path):
             raise unreadable(path, "no such file or folder", f"a copy of {self.hub_name}", self.remedy)
         found = self.original(path) or ImageFolder.at(path, picture)

@@ -56,6 +56,8 @@ class FashionMnist(IdxImages):
     hub_name: ClassVar[str] = "zalando-datasets/fashion_mnist"
     scaling: ClassVar[Pixels] = Pixels((0.2860,), (0.3530,))
     download: ClassVar[str] = f"{IDX_FILES} from https://github.com/zalandoresearch/fashion-mnist"
+    package: ClassVar[str] = "dataset-fashion-mnist"
+    installed: ClassVar[str] = "/usr/share/datasets/fashion-mnist"
 
 
 class CifarImages(NamedImages):

@@ -27,6 +27,7 @@ from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
 from sflsim.learning.data import hub
 from sflsim.learning.data.base import Data
+from sflsim.learning.data.named_images import FashionMnist
 from sflsim.learning.data.pixels import Augment
 from sflsim.registry import datasets as kinds
 from sflsim.scenario import load_scenario
@@ -448,8 +449,11 @@ def test_a_path_in_a_table_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mnist", "fashion-mnist", "cifar-10", "cifar-100", "cinic-10", "sst-2"])
-def test_missing_data_says_what_to_download(kind: str, tmp_path: Path, contacted: list[Any]) -> None:
+def test_missing_data_says_what_to_download(
+    kind: str, tmp_path: Path, contacted: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a network, and without or with a wrong path: after one try, a page and where to put it."""
+    monkeypatch.setattr(FashionMnist, "installed", "")
     told = [
         refusal(kind, tmp_path, settings) for settings in ({"path": None}, {"path": "nowhere"}, {"path": "."})
     ]
@@ -459,6 +463,19 @@ def test_missing_data_says_what_to_download(kind: str, tmp_path: Path, contacted
         assert "beside the scenario" in text
     assert "cannot be reached" in told[0]
     assert len(contacted) == 1
+    assert all(("dataset-fashion-mnist" in text) == (kind == "fashion-mnist") for text in told)
+
+
+def test_an_installed_package_needs_no_path(
+    tmp_path: Path, contacted: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies where the package puts it is read as if its folder were the path; nobody is contacted."""
+    plain(tmp_path)
+    monkeypatch.setattr(FashionMnist, "installed", str(tmp_path))
+    found, expected = (FashionMnist(path=path).load() for path in (None, str(tmp_path)))
+    for name in ("train_x", "train_y", "test_x", "test_y"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert not contacted
 
 
 def test_offline_mode_contacts_nobody(monkeypatch: pytest.MonkeyPatch, contacted: list[Any]) -> None:
