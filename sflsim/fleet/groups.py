@@ -45,7 +45,7 @@ class GroupConfig(BaseModel):
     link: AnyLink = Field(default_factory=lambda: LinkConfig.named("wifi"))
     straggler: Straggler | None = None
     availability: Availability | None = Field(
-        default=None, description="when its devices are there: always, markov, daily or trace"
+        default=None, description="when its devices are there: always, markov, daily, trace or flash"
     )
     access_point: GroupName | None = Field(
         default=None, description="one of the fleet's access_points, whose capacity its clients share"

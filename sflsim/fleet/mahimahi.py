@@ -31,6 +31,7 @@ MILLISECONDS = re.compile(r"[0-9]{1,15}", re.ASCII)
 class MahimahiTrace(TraceBase):
     """A bandwidth from a packet-delivery trace of Mahimahi: a time in ms for each 1,500 bytes. It repeats."""
 
+    needed: ClassVar[str] = "a packet-delivery trace of Mahimahi"
     kind: Literal["mahimahi"] = "mahimahi"
     file: str
     step: Annotated[float, STEP] = Field(

@@ -43,11 +43,12 @@ SHORTEST_STEP_S = 1e-3
 class TraceBase(BaseModel):
     """Profiles that were read from a `file`: the base of all kinds of trace.
 
-    A kind declares `file` among its keys and fills `_traces`, by the label of each. A device takes the
-    one under its own name, else one that is drawn.
+    A kind says in `needed` what it reads, declares `file` among its keys and fills `_traces`, by the label of
+    each. A device takes the one under its own name, else one that is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    needed: ClassVar[str] = files.ALLOWED
     if TYPE_CHECKING:  # each kind declares it where it stands among its keys
         file: str
     _traces: dict[str, Profile] = PrivateAttr()
@@ -55,7 +56,7 @@ class TraceBase(BaseModel):
     @field_validator("file", mode="after", check_fields=False)
     @classmethod
     def _found(cls, file: str, info: ValidationInfo) -> str:
-        return files.absolute_path(file, info)
+        return files.absolute_path(file, info, cls.needed)
 
     def profile(self, seed: int, owner_name: str) -> Profile:
         """Return the trace of one device: the one under its name, or one drawn under the scenario seed."""

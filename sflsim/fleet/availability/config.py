@@ -14,7 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from sflsim.component_fields import OneOf
 from sflsim.fields import PERIOD, Period
-from sflsim.fleet.availability.on_off import ALWAYS, DAY_S, Daily, OnOffProcess, Timeline, Traced
+from sflsim.fleet.availability.flash import FlashAvailable
+from sflsim.fleet.availability.on_off import ALWAYS, DAY_S, Daily, OnOffProcess, Timeline
+from sflsim.fleet.availability.presence import PresenceTrace
 from sflsim.fleet.distributions.empirical import measured
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.trace_times import Point, check_times
@@ -136,7 +138,7 @@ class DailyAvailable(BaseModel):
         return Daily(self.begin, self.end, self.starts, lambda day: (-longest_s, longest_s))
 
 
-class TraceAvailable(TraceConfig):
+class TraceAvailable(TraceConfig, PresenceTrace):
     """Devices whose availability is in a file: columns `time_s` and one of 1 (available) and 0.
 
     With a column `device` the file holds several traces: a device takes the one under its own
@@ -152,9 +154,7 @@ class TraceAvailable(TraceConfig):
             ValidationError: it is no trace, or no device is ever available in it.
         """
         super().model_post_init(context)
-        if not any(trace.values.any() for trace in self._traces.values()):
-            found, allowed = "0 in every row", "a 1 in some row: a time at which a device is there"
-            raise mistake_at("file", "has nobody there", found, allowed)
+        self.refuse_nobody("file", "0 in every row", "a 1 in some row: a time at which a device is there")
 
     @model_validator(mode="after")
     def _no_rates(self) -> Self:
@@ -172,16 +172,8 @@ class TraceAvailable(TraceConfig):
         times_s = np.array([time_s for time_s, _ in points])
         return Profile(times_s, read.values, self._period_s(times_s, points[-1][1]))
 
-    def timeline(self, seed: int, device_name: str) -> Timeline:
-        """Return the timeline of one device under the scenario seed."""
-        return Traced(self.profile(seed, device_name))
 
-    def envelope(self) -> Timeline:
-        """Return when any device can be available: as a single trace says, else at all times."""
-        return Traced(next(iter(self._traces.values()))) if len(self._traces) == 1 else ALWAYS
-
-
-AvailabilityConfig = AlwaysAvailable | MarkovAvailable | DailyAvailable | TraceAvailable
+AvailabilityConfig = AlwaysAvailable | MarkovAvailable | DailyAvailable | TraceAvailable | FlashAvailable
 
 
 def kinds() -> dict[str, type[BaseModel]]:
@@ -191,6 +183,7 @@ def kinds() -> dict[str, type[BaseModel]]:
         "markov": MarkovAvailable,
         "daily": DailyAvailable,
         "trace": TraceAvailable,
+        "flash": FlashAvailable,
     }
 
 
