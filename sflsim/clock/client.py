@@ -9,6 +9,7 @@ from sflsim.clock.idle_energy import IdleEnergy
 from sflsim.clock.network import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.devices import Device
+from sflsim.fleet.rates import Rates
 from sflsim.rows import Span
 
 EventT = TypeVar("EventT", bound=Event)
@@ -96,7 +97,7 @@ class Client:
         self.batches = first + count
         return range(first, self.batches)
 
-    def compute(self, flop: float, flop_per_s: float | None = None) -> Activity:
+    def compute(self, flop: float, rate: float | Rates | None = None) -> Activity:
         """Compute `flop`, at the device's training rate by default.
 
         The first computation after `begin` waits for the additive delay of the slowdown.
@@ -105,7 +106,7 @@ class Client:
         start = self._free_at_s if self._free_at_s > now else now
         if self._delay_s > 0:
             start = self._record_delay(now, start)
-        seconds = flop / (flop_per_s or self.device.flop_per_s) * self._factor
+        seconds = flop / (rate or self.device.rate) * self._factor
         if self.device.compute_profile is not None:
             seconds = self._by_profile_s(start, seconds)
         delay_s = seconds if start == now else start - now + seconds
@@ -113,18 +114,18 @@ class Client:
         self._free_at_s = end
         name = self.name
         energy_j = self._power_w * (end - start)
-        span = Span(name, "compute", start, end, self.round, name, 0.0, flop, energy_j)
+        span = Span(name, "compute", start, end, self.round, name, 0.0, float(flop), energy_j)
         return Activity(self._env, self._recorder, delay_s, span)
 
     def _by_profile_s(self, start_s: float, seconds: float) -> float:
-        """Return how long `seconds` of work at the nominal rate take from `start_s`, by the profile."""
+        """Return how long `seconds` of work at the nominal value take from `start_s`, by the profile."""
         device, profile = self.device, self.device.compute_profile
         assert profile is not None
-        return profile.end_of(start_s, seconds * device.flop_per_s) - start_s
+        return profile.end_of(start_s, seconds * device.nominal) - start_s
 
     def forward(self, flop: float) -> Activity:
         """Compute `flop` of forward passes, at the device's rate for them."""
-        return self.compute(flop, self.device.forward_flop_per_s)
+        return self.compute(flop, self.device.forward_rate)
 
     def _record_delay(self, now: float, start: float) -> float:
         """Record the additive delay; return its end."""

@@ -15,6 +15,7 @@ from sflsim.clock.network import Network
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.availability.on_off import Timeline
 from sflsim.fleet.devices import Device
+from sflsim.fleet.rates import Rates
 
 SPARE_ACTIVITIES = 32  # ended ones kept in the list before it is pruned
 
@@ -76,9 +77,9 @@ class IntermittentClient(Client):
             self._limit = 2 * len(activities) + SPARE_ACTIVITIES
         return activity
 
-    def compute(self, flop: float, flop_per_s: float | None = None) -> Activity:
+    def compute(self, flop: float, rate: float | Rates | None = None) -> Activity:
         """Compute `flop`; cancelled when the client drops out."""
-        return self._track(super().compute(flop, flop_per_s))
+        return self._track(super().compute(flop, rate))
 
     def send_up(self, size_bytes: float) -> Event:
         """Send to the server; cancelled when the client drops out."""

@@ -14,6 +14,7 @@ from sflsim.clock.engine import Environment, Event, Timeout
 from sflsim.clock.replica_slots import ReplicaSlots
 from sflsim.clock.server import Job, Server
 from sflsim.clock.spans import Recorder, Totals
+from sflsim.fleet.rates import Rates
 from sflsim.rows import Span
 
 
@@ -27,11 +28,11 @@ class ProcessorSharingServer(Server):
         self,
         env: Environment,
         recorder: Recorder,
-        compute_flop_per_s: float,
+        rate: float | Rates,
         slots: int,
         replica_slots: ReplicaSlots[Job] | None = None,
     ) -> None:
-        super().__init__(env, recorder, compute_flop_per_s, slots, replica_slots)
+        super().__init__(env, recorder, rate, slots, replica_slots)
         self._slots = slots
         self._served: list[tuple[float, int, Job]] = []  # by deadline
         self._attained_s = 0.0  # the virtual time, in seconds of a whole slot
@@ -57,7 +58,7 @@ class ProcessorSharingServer(Server):
         self._record_wait(job)
         job.arrival_s = self.env.now
         self._update()
-        deadline_s = self._attained_s + job.flop / self.compute_flop_per_s
+        deadline_s = self._attained_s + job.flop / self.rate
         heappush(self._served, (deadline_s, job.number, job))
         self._schedule_end()
 
@@ -90,6 +91,6 @@ class ProcessorSharingServer(Server):
             self._attained_s = 0.0  # rounding errors end here
 
     def _finish(self, job: Job) -> None:
-        self._busy_s += job.flop / self.compute_flop_per_s
+        self._busy_s += job.flop / self.rate
         now, actor = self.env.now, self._names[job.slot]
-        job.start(0.0, Span(actor, "serve", job.arrival_s, now, job.round, job.client, 0.0, job.flop))
+        job.start(0.0, Span(actor, "serve", job.arrival_s, now, job.round, job.client, 0.0, float(job.flop)))

@@ -7,17 +7,19 @@ there are participants, a job first waits for a replica slot.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from heapq import heapify, heappop, heappush
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sflsim.clock.engine import NORMAL, Activity, Environment
 from sflsim.clock.replica_slots import ReplicaSlots
 from sflsim.clock.spans import Recorder, Totals
-from sflsim.fields import COMPUTE, Bytes, Held, Power, ServerCompute
+from sflsim.fields import COMPUTE, SERVER_COMPUTE, Bytes, Held, Power
 from sflsim.fleet.links.links import LinkConfig, SharedLink
+from sflsim.fleet.rates import Rates, RatesByKind, RatesConfig
 from sflsim.rows import Span
 
 
@@ -34,9 +36,9 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    compute: ServerCompute = Field(
+    compute: Annotated[float | RatesConfig, RatesByKind(SERVER_COMPUTE)] = Field(
         default=COMPUTE.read("10 TFLOP/s"),
-        description="sustained rate of one slot; 'unlimited': it takes no time",
+        description="sustained rate of one slot, or its rates by kind; 'unlimited': it takes no time",
     )
     slots: Held = Field(default=1, description="jobs served at the same time")
     discipline: Literal["fifo", "fair"] = Field(
@@ -57,6 +59,16 @@ class ServerConfig(BaseModel):
     fed: FedServerConfig | None = Field(
         default=None, description="the Fed Server, where it is not reached through the server's link"
     )
+
+    @property
+    def rate(self) -> float | Rates:
+        """What one slot computes: FLOP/s, or by kind."""
+        return self.compute.rates() if isinstance(self.compute, RatesConfig) else self.compute
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether computing takes time."""
+        return isinstance(self.compute, RatesConfig) or math.isfinite(self.compute)
 
 
 class Job(Activity):
@@ -96,13 +108,13 @@ class Server:
         self,
         env: Environment,
         recorder: Recorder,
-        compute_flop_per_s: float,
+        rate: float | Rates,
         slots: int,
         replica_slots: ReplicaSlots[Job] | None = None,
     ) -> None:
         self.env = env
         self.recorder = recorder
-        self.compute_flop_per_s = compute_flop_per_s
+        self.rate = rate
         self.replica_slots = replica_slots
         self._free = list(range(slots))
         heapify(self._free)
@@ -208,8 +220,10 @@ class Server:
         now = self.env.now
         if now > job.arrival_s:  # saves most jobs a call
             self._record_wait(job)
-        actor, seconds = self._names[slot], job.flop / self.compute_flop_per_s
-        job.start(seconds, Span(actor, "serve", now, now + seconds, job.round, job.client, 0.0, job.flop))
+        actor, seconds = self._names[slot], job.flop / self.rate
+        job.start(
+            seconds, Span(actor, "serve", now, now + seconds, job.round, job.client, 0.0, float(job.flop))
+        )
 
     def job_ended(self, job: Any) -> None:
         """Give the slot of a job to the next job (a callback)."""

@@ -189,7 +189,7 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
             by_name[f"latency{whose} half as long"] = scaling(group, "link", "links", *LATENCY), 0.5
     if has_delays(scenario.fleet):
         by_name["stragglers' delays half as long"] = scale_stragglers, 0.5
-    if math.isfinite(scenario.server.compute):
+    if scenario.server.takes_time:
         by_name["server twice as fast"] = (lambda data, factor: scale(data["server"], "compute", factor)), 2.0
         by_name["twice the server slots"] = (lambda data, factor: scale(data["server"], "slots", factor)), 2.0
     if link_parts(_link(scenario, scenario.server.link)):

@@ -1,22 +1,27 @@
 """Devices: computing rate, memory, power, battery and link.
 
-A rate that is a distribution is drawn once per device, from a stream keyed by its name. A rate that
-is a trace changes over time.
+A computing rate is one rate for all FLOP or rates by kind of operation; `speed` is a factor on either. A rate
+or speed that is a distribution is drawn once per device, from a stream keyed by its name; one that is a trace
+changes over time.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim import fields
+from sflsim.fleet.availability.events import EventConfig, changed_rate
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distributions.base import DistributionConfig
 from sflsim.fleet.links.access_points import AccessPoint
 from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
+from sflsim.fleet.rates import Rates, RatesByKind, RatesConfig
 from sflsim.fleet.stragglers import Slowdown
 from sflsim.fleet.traces import Traceable, TraceBase, TraceConfig
 from sflsim.mistakes import mistake, mistake_at, mistakes
@@ -43,7 +48,33 @@ class _Computing(Traceable):
     traces: ClassVar[tuple[type[TraceBase], ...]] = (ComputeTrace,)
 
 
-ComputeRate = Annotated[float | ComputeConfig | ComputeTrace, _Computing(fields.COMPUTE, ComputeConfig)]
+ComputeRate = Annotated[
+    float | ComputeConfig | ComputeTrace | RatesConfig,
+    RatesByKind(_Computing(fields.COMPUTE, ComputeConfig)),
+]
+
+
+class SpeedConfig(DistributionConfig):
+    """A distribution of speeds over the devices of a group."""
+
+    def needed_unit(self) -> str:
+        """Return that a speed is a bare number."""
+        return ""
+
+
+class SpeedTrace(TraceConfig):
+    """A speed over time from the CSV `file`."""
+
+    unit: ClassVar[str] = ""
+
+
+class _Speed(Traceable):
+    """Annotation of a speed: a factor, a distribution or a trace."""
+
+    trace: ClassVar[type[TraceConfig]] = SpeedTrace
+
+
+Speed = Annotated[float | SpeedConfig | SpeedTrace, _Speed(fields.FACTOR, SpeedConfig)]
 
 
 class PowerConfig(BaseModel):
@@ -81,7 +112,13 @@ class DeviceConfig(Cataloged):
 
     table: ClassVar[Table] = "devices"
 
-    compute: ComputeRate = Field(description="sustained training rate, e.g. '16 GFLOP/s', not the peak")
+    compute: ComputeRate = Field(
+        description="sustained training rate, e.g. '16 GFLOP/s', not the peak; or rates by kind of "
+        "operation, e.g. {convolution: 36 GFLOP/s, depthwise: 0.5 GFLOP/s, memory: 2.8 GB/s}"
+    )
+    speed: Speed = Field(
+        default=1.0, description="factor on all of its computing rates: a number, a distribution or a trace"
+    )
     forward: fields.Compute | None = Field(
         default=None,
         description="rate of forward passes alone (of a trace: at its start); that of 'compute' by default",
@@ -91,6 +128,23 @@ class DeviceConfig(Cataloged):
     battery: fields.Energy | None = Field(
         default=None, description="energy of each device until it disconnects, e.g. '15 Wh' or '54 kJ'"
     )
+
+    @model_validator(mode="after")
+    def _one_rate_of_forward_passes(self) -> Self:
+        if self.forward is not None and isinstance(self.compute, RatesConfig):
+            found = "a rate of forward passes beside rates by kind"
+            allowed = "'forward' with one rate for 'compute'"
+            remedy = "leave 'forward' out: the work of a forward pass is known by kind"
+            raise mistake_at("forward", "is not needed", found, allowed, remedy)
+        return self
+
+    @model_validator(mode="after")
+    def _one_trace(self) -> Self:
+        if isinstance(self.compute, ComputeTrace) and isinstance(self.speed, SpeedTrace):
+            allowed = "one of the two as a trace"
+            remedy = "multiply the rates in the file of 'compute' by the speeds"
+            raise mistake_at("speed", "is a second trace", "'compute' is a trace, too", allowed, remedy)
+        return self
 
     @model_validator(mode="after")
     def _battery_is_drawn_from(self) -> Self:
@@ -121,27 +175,72 @@ class Device:
     index: int
     name: str
     group: str
-    flop_per_s: float
-    forward_flop_per_s: float
+    rate: float | Rates
+    """FLOP/s of training, or by kind; `work / rate` is a time in s."""
+    forward_rate: float | Rates
     memory_bytes: float | None
     power: Power
     link: Link
     slowdown: Slowdown
     access_point: AccessPoint | None = None
     compute_profile: Profile | None = None
-    """The training rate over time, if it changes; the rate of forward passes is proportional."""
+    """The training rate or the speed over time, if it changes; all rates are in proportion to it."""
+    nominal: float = 1.0
+    """The value of the profile at which `rate` and `forward_rate` hold."""
     battery_j: float | None = None
     """Energy for taking part; unlimited if unknown."""
 
+    @property
+    def flop_per_s(self) -> float:
+        """The training rate in FLOP/s; NaN where it has rates by kind."""
+        return math.nan if isinstance(self.rate, Rates) else self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """How fast one device computes (see `Device`)."""
+
+    rate: float | Rates
+    forward_rate: float | Rates
+    profile: Profile | None
+    nominal: float
+
+
+def computing(config: DeviceConfig, events: Sequence[EventConfig], seed: int, device_name: str) -> Computing:
+    """Return how fast a device computes: what is drawn for it, with the changes that events set."""
+    speed = speed_of(config, seed, device_name)
+    compute = config.compute
+    if isinstance(compute, RatesConfig):
+        rates = compute.rates() * first_rate(speed)
+        return Computing(rates, rates, changed_rate(speed, events, "speed"), first_rate(speed))
+    rate = compute_rate(config, seed, device_name)
+    flop_per_s = first_rate(rate) * first_rate(speed)
+    forward = config.forward * first_rate(speed) if config.forward else flop_per_s
+    by_speed = changed_rate(speed, events, "speed")
+    if by_speed is not None:
+        return Computing(flop_per_s, forward, by_speed, first_rate(speed))
+    return Computing(flop_per_s, forward, changed_rate(rate, events, "compute"), first_rate(rate))
+
 
 def compute_rate(config: DeviceConfig, seed: int, device_name: str) -> float | Profile:
-    """Return the computing rate of one device, in FLOP/s: drawn, or over time from a trace."""
+    """Return the one computing rate of a device, in FLOP/s: drawn, or over time from a trace."""
     compute = config.compute
+    assert not isinstance(compute, RatesConfig)
     if isinstance(compute, ComputeTrace):
         return compute.profile(seed, device_name)
     if not isinstance(compute, ComputeConfig):
         return compute
     return float(compute.sample(generator(seed, "compute", device_name), 1)[0])
+
+
+def speed_of(config: DeviceConfig, seed: int, device_name: str) -> float | Profile:
+    """Return the speed of one device: drawn, or over time from a trace."""
+    speed = config.speed
+    if isinstance(speed, SpeedTrace):
+        return speed.profile(seed, device_name)
+    if not isinstance(speed, SpeedConfig):
+        return speed
+    return float(speed.sample(generator(seed, "speed", device_name), 1)[0])
 
 
 def first_rate(rate: float | Profile) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,8 +13,8 @@ from sflsim import fields
 from sflsim.errors import did_you_mean
 from sflsim.fields import IN_MEMORY, AtMost
 from sflsim.fleet.availability.config import AlwaysAvailable, Availability
-from sflsim.fleet.availability.events import EventConfig, mistakes_in
-from sflsim.fleet.devices import DeviceConfig
+from sflsim.fleet.availability.events import EventConfig, changes, mistakes_in, of_group
+from sflsim.fleet.devices import ComputeTrace, DeviceConfig, SpeedTrace
 from sflsim.fleet.links.access_points import AccessPointConfig
 from sflsim.fleet.links.any_link import AnyLink
 from sflsim.fleet.links.links import LinkConfig
@@ -218,7 +218,23 @@ class FleetConfig(BaseModel):
                 why = _unchangeable(getattr(group.link, key, 0.0))
                 if why:
                     unchangeable[name, key] = why
+            unchangeable |= _fixed_computing(name, group.device, of_group(self.events, name))
         yield from mistakes_in(self.events, self.group_names(), unchangeable)
+
+
+def _fixed_computing(
+    name: str, device: DeviceConfig, events: Sequence[EventConfig]
+) -> dict[tuple[str, str], str]:
+    """Return why events cannot set computing rates of a group: by kind, or two rates over time."""
+    if isinstance(device.compute, RatesConfig):
+        return {(name, "compute"): "rates by kind (set device.speed, a factor on all of them)"}
+    if isinstance(device.compute, ComputeTrace):
+        return {(name, "speed"): "a computing rate that is a trace (set device.compute)"}
+    if isinstance(device.speed, SpeedTrace):
+        return {(name, "compute"): "a speed that is a trace (set device.speed)"}
+    if changes(events, "compute") and changes(events, "speed"):
+        return {(name, "speed"): "a computing rate that device.compute sets, too,"}
+    return {}
 
 
 def _unchangeable(rate: object) -> str:

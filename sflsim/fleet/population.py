@@ -14,8 +14,8 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.fleet.availability.events import EventConfig, changed_compute, changed_link, of_group
-from sflsim.fleet.devices import Device, Power, compute_rate, first_rate, power
+from sflsim.fleet.availability.events import EventConfig, changed_link, of_group
+from sflsim.fleet.devices import Device, Power, computing, power
 from sflsim.fleet.groups import FleetConfig, GroupConfig
 from sflsim.fleet.links.access_points import AccessPoint, AccessPointConfig
 from sflsim.fleet.links.links import build_link
@@ -108,20 +108,20 @@ class Fleet:
         number, name = self.named(index)
         group = self.groups[number]
         config = group.config
-        rate = compute_rate(config.device, self.seed, name)
-        flop_per_s = first_rate(rate)
+        found = computing(config.device, group.events, self.seed, name)
         return Device(
             index=index,
             name=name,
             group=group.name,
-            flop_per_s=flop_per_s,
-            forward_flop_per_s=config.device.forward or flop_per_s,
+            rate=found.rate,
+            forward_rate=found.forward_rate,
             memory_bytes=config.device.memory,
             power=group.power,
             link=changed_link(build_link(config.link, self.seed, name), group.events),
             slowdown=slowdowns(group.straggler, self.seed, name, group.name),
             access_point=self._access_point(group, index - group.first),
-            compute_profile=changed_compute(rate, group.events),
+            compute_profile=found.profile,
+            nominal=found.nominal,
             battery_j=config.device.battery,
         )
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
 
-from sflsim.fields import Bytes, Flop, Traffic
+from sflsim.fields import COUNT, FLOP, TRAFFIC, Bytes, FieldFormat, Flop, Traffic
+from sflsim.work import Kinds, WorkByKind
 
 SCALAR_BYTES = 4.0
 
@@ -78,15 +80,56 @@ class Costs:
         return self.client_model_bytes + self.client_frozen_bytes + self.client_live_bytes
 
 
+class WorkConfig(BaseModel):
+    """Work by kind of operation, for devices or a server with rates by kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    convolution: Flop = Field(default=0.0, description="of dense convolutions")
+    depthwise: Flop = Field(default=0.0, description="of convolutions of each channel by itself")
+    matmul: Flop = Field(default=0.0, description="of matrix products and attention")
+    memory: Traffic = Field(default=0.0, description="what operations read and write")
+    operations: Annotated[int, Field(ge=0), COUNT] = Field(default=0, description="their number")
+
+
+class _Work(FieldFormat):
+    """FLOP: a quantity, or a mapping of what they consist of by kind."""
+
+    def read(self, value: Any, info: ValidationInfo | None = None) -> float:
+        """Return the FLOP, as `WorkByKind` where their kinds are given."""
+        if isinstance(value, WorkByKind):
+            return value
+        if not isinstance(value, Mapping):
+            return FLOP.read(value)
+        given = WorkConfig.model_validate(dict(value), context=info and info.context)
+        return WorkByKind(Kinds(**{kind: float(amount) for kind, amount in given}))
+
+    def write(self, value: float) -> Any:
+        """Return what `read` turns into the same value."""
+        if not isinstance(value, WorkByKind):
+            return FLOP.write(value)
+        kinds = value.kinds._asdict()
+        operations = {"operations": int(kinds.pop("operations"))}
+        memory = {"memory": TRAFFIC.write(kinds.pop("memory"))}
+        return {kind: FLOP.write(flop) for kind, flop in kinds.items()} | memory | operations
+
+    def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return that it is text with a unit, or a mapping."""
+        return {"anyOf": [FLOP.json_schema(handler), handler(WorkConfig.__pydantic_core_schema__)]}
+
+
+Work = Annotated[float, _Work()]
+
+
 class CostOverrides(BaseModel):
     """`workload.costs:` fixed figures in place of the derived ones, each per batch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    client_forward: Flop | None = None
-    client_backward: Flop | None = None
-    server_forward: Flop | None = None
-    server_backward: Flop | None = None
+    client_forward: Work | None = None
+    client_backward: Work | None = None
+    server_forward: Work | None = None
+    server_backward: Work | None = None
     activation: Traffic | None = None
     labels: Traffic | None = None
     client_model: Traffic | None = Field(
@@ -97,8 +140,8 @@ class CostOverrides(BaseModel):
     client_live: Bytes | None = Field(default=None, description="activations alive in a forward pass")
     whole_saved: Bytes | None = Field(default=None, description="saved for backward by the unsplit network")
     whole_live: Bytes | None = Field(default=None, description="activations alive in its forward pass")
-    auxiliary_forward: Flop | None = Field(default=None, description="linear head on the activation")
-    auxiliary_backward: Flop | None = None
+    auxiliary_forward: Work | None = Field(default=None, description="linear head on the activation")
+    auxiliary_backward: Work | None = None
     auxiliary_model: Traffic | None = None
     client_frozen: Traffic | None = Field(
         default=None, description="held by the client, never trained or sent"
@@ -114,6 +157,11 @@ class CostOverrides(BaseModel):
         """Return the overridden figures by the field names of `Costs`."""
         given = {name: getattr(self, name) for name in type(self).model_fields}
         return {name + _suffix(name): value for name, value in given.items() if value is not None}
+
+    def of_unknown_kinds(self) -> list[str]:
+        """Return the keys of given FLOP above zero whose kinds are not given."""
+        given = {name: getattr(self, name) for name in type(self).model_fields if _suffix(name) == "_flop"}
+        return [name for name, flop in given.items() if flop and not isinstance(flop, WorkByKind)]
 
     def asked(self, workload: Callable[[], Costs], known: Mapping[str, float], asked: set[str]) -> Costs:
         """Return costs whose missing figures are derived on first access.

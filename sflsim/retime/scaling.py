@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -58,7 +57,7 @@ def assumptions(scenario: Scenario) -> Iterator[tuple[str, Change]]:
             yield f"latency {whose}", scaling(index, "link", "links", *LATENCY)
     if has_delays(fleet):
         yield "stragglers", scale_stragglers
-    if math.isfinite(scenario.server.compute):
+    if scenario.server.takes_time:
         yield "server.compute", lambda data, factor: scale(data["server"], "compute", factor)
     for name in fleet.access_points:
         yield f"access point {name}", scaling_access_point(name)
@@ -174,7 +173,10 @@ def scale(data: Data, key: str, factor: float) -> None:
 
 
 def scaled(value: Any, factor: float) -> Any:
-    """Return a quantity, a distribution's quantities or a trace, times `factor`."""
+    """Return a quantity, a distribution's quantities, a trace or rates by kind, times `factor`."""
+    if isinstance(value, dict) and "kind" not in value:
+        slower = {"per_operation": 1 / factor}
+        return {key: scaled(item, slower.get(key, factor)) for key, item in value.items()}
     if isinstance(value, dict) and value.get("kind") in TRACES:
         return {**value, "scale": value.get("scale", 1.0) * factor}
     if isinstance(value, dict):

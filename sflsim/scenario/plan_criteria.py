@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sflsim.fields import Bytes, Energy
+from sflsim.fleet.rates import RatesConfig
 from sflsim.rows import TimedRun
 from sflsim.scenario.plan_values import DEADLINE, Deadline, Price
 
@@ -83,7 +84,10 @@ def _cost(plan: PlanConfig, scenario: Scenario, run: TimedRun) -> Numbers:
         given = [getattr(prices.groups.get(group), name, None) for group in fleet.group_names()]
         return np.array([getattr(prices, name) if price is None else price for price in given])
 
-    tflops = prices.tflops_hour * server.slots * server.compute / TERA if prices.tflops_hour else 0.0
+    tflops = 0.0
+    if prices.tflops_hour:
+        assert not isinstance(server.compute, RatesConfig)  # refused in plan_rules
+        tflops = prices.tflops_hour * server.slots * server.compute / TERA
     total: Numbers = run.time_s / HOUR_S * (prices.server_hour + tflops)
     total = total + run.up_bytes @ by_group("gigabyte_up") / GIGABYTE
     total = total + run.down_bytes @ by_group("gigabyte_down") / GIGABYTE

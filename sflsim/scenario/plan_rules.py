@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean
+from sflsim.fleet.rates import RatesConfig
 from sflsim.mistakes import Place
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.plan_criteria import Need
@@ -36,6 +37,13 @@ def conflicts(
                 if name not in known:
                     place, remedy = ("plan", block, "groups", name), did_you_mean(name, known)
                     yield place, Problem(".".join(place), f"the group {name!r}", ", ".join(known), remedy)
+    if plan.prices.tflops_hour and isinstance(scenario.server.compute, RatesConfig):
+        place, found = (
+            ("plan", "prices", "tflops_hour"),
+            "a price by the TFLOP/s, and a server with rates by kind",
+        )
+        remedy = "give 'server_hour' instead, or the server one rate"
+        yield place, Problem(".".join(place), found, "one rate in server.compute", remedy)
     lacking: dict[Need, dict[str, None]] = {}
     for one in plan.criteria():
         if one.need and not one.need.met(plan, scenario) and not _set_by(decided, one.need.field):

@@ -21,6 +21,7 @@ from sflsim.errors import Problem, ScenarioError
 from sflsim.fields import Fraction
 from sflsim.fleet.catalog import adding
 from sflsim.fleet.population import FleetConfig
+from sflsim.fleet.rates import RatesConfig
 from sflsim.learning.config import Workload
 from sflsim.mistakes import raise_problems, wrong_value
 from sflsim.registry import algorithms, config_of
@@ -146,6 +147,23 @@ class Scenario(Part):
         if self.plan is not None:
             raise_problems(plan_rules.conflicts(self.plan, self, self.plan.decisions))
         return self
+
+    @model_validator(mode="after")
+    def _kinds_are_known(self) -> Self:
+        where, keys = self.rates_by_kind(), self.workload.costs.of_unknown_kinds()
+        if where is not None and keys:
+            found = f"FLOP of unknown kinds, and rates by kind in {where}"
+            allowed = "FLOP by kind, e.g. {convolution: 300 MFLOP, memory: 20 MB}"
+            remedy = "leave the key out, so that it is derived from the model, or give the device one rate"
+            raise_problems((("workload", "costs", key), Problem("", found, allowed, remedy)) for key in keys)
+        return self
+
+    def rates_by_kind(self) -> str | None:
+        """Return the path of the first device or server that has rates by kind of operation; None if none."""
+        for index, group in enumerate(self.fleet.groups):
+            if isinstance(group.device.compute, RatesConfig):
+                return f"fleet.groups[{index}].device"
+        return "server.compute" if isinstance(self.server.compute, RatesConfig) else None
 
     @property
     def trusted(self) -> bool:

@@ -36,8 +36,9 @@ class Requirements:
         """Keys of `workload.costs` that were needed and not given."""
         self._on_demand = on_demand
         workload = scenario.workload
+        self._by_kind = scenario.rates_by_kind() is not None
         self._costs_key = repr(
-            (workload.dataset, workload.model, workload.batch_size, workload.costs, on_demand)
+            (workload.dataset, workload.model, workload.batch_size, workload.costs, on_demand, self._by_kind)
         )
 
     def check(self, index: int) -> None:
@@ -168,10 +169,12 @@ class Requirements:
         if given is not None:
             return given
         if not self._on_demand:
-            return workload.costs.applied(_measured(workload, cut))
+            return workload.costs.applied(_measured(workload, cut, self._by_kind))
         none_frozen = {"client_frozen_bytes": 0.0, "server_frozen_bytes": 0.0}
         known = {"scalar_bytes": SCALAR_BYTES, **(none_frozen if trains_all(workload.model) else {})}
-        return workload.costs.asked(cache(lambda: _measured(workload, cut)), known, self.derived)
+        return workload.costs.asked(
+            cache(lambda: _measured(workload, cut, self._by_kind)), known, self.derived
+        )
 
     def algorithm(self, index: int) -> Algorithm:
         """Return a new instance of variant `index`'s algorithm."""
@@ -180,8 +183,8 @@ class Requirements:
         return algorithm
 
 
-def _measured(workload: Workload, cut: int) -> Costs:
-    """Return the costs of a cut, derived from the model."""
+def _measured(workload: Workload, cut: int, by_kind: bool) -> Costs:
+    """Return the costs of a cut, derived from the model; `by_kind`: with the kinds of their FLOP."""
     from sflsim.learning.profiling.measure import workload_costs
 
-    return workload_costs(workload, [cut])[cut]
+    return workload_costs(workload, [cut], by_kind=by_kind)[cut]

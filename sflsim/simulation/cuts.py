@@ -40,8 +40,8 @@ class CutByDevice:
         self._rule = rule
         self._costs_at = costs_at
         self._memory_bytes = memory_bytes
-        fastest = max(fleet.device(index).flop_per_s for index in range(len(fleet)))
-        self._limit_s = rule.within * _work_flop(self.costs) / fastest
+        work = _work(self.costs)
+        self._limit_s = rule.within * min(work / fleet.device(index).rate for index in range(len(fleet)))
 
     def of(self, device: Device) -> tuple[int, Costs]:
         """Return the cut of one device and its costs."""
@@ -54,9 +54,9 @@ class CutByDevice:
     def _fits(self, device: Device, costs: Costs) -> bool:
         if device.memory_bytes is not None and self._memory_bytes(costs) > device.memory_bytes:
             return False
-        return self._rule.by == "memory" or _work_flop(costs) / device.flop_per_s <= self._limit_s
+        return self._rule.by == "memory" or _work(costs) / device.rate <= self._limit_s
 
 
-def _work_flop(costs: Costs) -> float:
-    """Return a client's FLOP for one batch, forward and backward."""
+def _work(costs: Costs) -> float:
+    """Return a client's work for one batch, forward and backward."""
     return costs.client_forward_flop + costs.client_backward_flop

@@ -52,7 +52,7 @@ class TimePlane(ABC):
         kind = ProcessorSharingServer if server.discipline == "fair" else Server
         replicas = deployment.server_replicas
         replica_slots: ReplicaSlots[Job] | None = None if replicas is None else ReplicaSlots(replicas)
-        self.server = kind(self.env, self.recorder, server.compute, server.slots, replica_slots)
+        self.server = kind(self.env, self.recorder, server.rate, server.slots, replica_slots)
         self.idle_energy = IdleEnergy(self.env)
         self.fleet = deployment.fleet
         self.participants = deployment.participants

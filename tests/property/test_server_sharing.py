@@ -45,7 +45,7 @@ def stepwise(jobs: Jobs, slots: int) -> list[float]:
 @given(jobs=st.lists(st.tuples(TENTHS, TENTHS), min_size=1, max_size=25), slots=st.integers(1, 4))
 def test_processor_sharing_agrees_with_a_stepwise_simulation(jobs: Jobs, slots: int) -> None:
     env, recorder = Environment(), Recorder()
-    server = ProcessorSharingServer(env, recorder, compute_flop_per_s=1.0, slots=slots)
+    server = ProcessorSharingServer(env, recorder, rate=1.0, slots=slots)
 
     def arrive(number: int) -> Protocol:
         yield Timeout(env, jobs[number][0])

@@ -104,7 +104,7 @@ def waits_s(seed: int, jobs: int, arrivals_per_s: float, slots: int, law: str) -
     gaps = rng.exponential(1 / arrivals_per_s, jobs).tolist()
     flops = (rng.exponential(4.0, jobs) if law == "M" else np.full(jobs, 4.0)).tolist()
     env, recorder = Environment(), Recorder()
-    server = Server(env, recorder, compute_flop_per_s=4.0, slots=slots)
+    server = Server(env, recorder, rate=4.0, slots=slots)
 
     def arrivals() -> Protocol:
         for number, (gap, flop) in enumerate(zip(gaps, flops, strict=True)):
@@ -166,7 +166,7 @@ def test_exclusive_jobs_are_served_by_one_slot_at_a_time() -> None:
     """Four slots and one server model: M/M/1 at 60 % load, whatever the slots; and in order of arrival."""
     rng = np.random.default_rng(3)
     env, recorder = Environment(), Recorder()
-    server = Server(env, recorder, compute_flop_per_s=1.0, slots=4)
+    server = Server(env, recorder, rate=1.0, slots=4)
 
     def arrivals() -> Protocol:
         for number in range(60_000):

@@ -21,7 +21,7 @@ JOBS, BATCHES = 60_000, 32
 def stays_s(gaps_s: np.ndarray, works_s: np.ndarray, slots: int) -> np.ndarray:
     """Return how long each job was served by a processor-sharing server of `slots` slots."""
     env, recorder = Environment(), Recorder()
-    server = ProcessorSharingServer(env, recorder, compute_flop_per_s=4.0, slots=slots)
+    server = ProcessorSharingServer(env, recorder, rate=4.0, slots=slots)
 
     def arrivals() -> Protocol:
         for number, (gap_s, work_s) in enumerate(zip(gaps_s.tolist(), works_s.tolist(), strict=True)):

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import inf
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim.errors import did_you_mean
-from sflsim.fields import Bandwidth, Compute, Seconds
+from sflsim.fields import FACTOR, Bandwidth, Compute, Seconds
 from sflsim.fleet.availability.on_off import ScheduledOnOff
 from sflsim.fleet.links.directions import Direction, Rate
 from sflsim.fleet.links.links import Link
@@ -36,6 +36,9 @@ class NewRates(BaseModel):
     compute: Compute | None = Field(
         default=None, alias="device.compute", description="of training and, in proportion, of forward passes"
     )
+    speed: Annotated[float, FACTOR] | None = Field(
+        default=None, alias="device.speed", description="factor on all computing rates"
+    )
 
 
 class EventConfig(BaseModel):
@@ -53,7 +56,9 @@ class EventConfig(BaseModel):
     def _says_something(self) -> Self:
         given = [key for key in ("set", "leave", "join") if getattr(self, key)]
         if self.set is not None and not self.set.model_fields_set:
-            error = mistake("changes nothing", "an empty 'set'", "link.up, link.down or device.compute")
+            error = mistake(
+                "changes nothing", "an empty 'set'", "link.up, link.down, device.compute or device.speed"
+            )
             raise mistakes([(("set",), error)])
         if not given:
             raise mistakes([((), mistake("changes nothing", "no change", "'set', 'leave' or 'join'"))])
@@ -105,10 +110,10 @@ def changed_link(link: Link, events: Sequence[EventConfig]) -> Link:
     return Link(_changed_direction(link.up, up), _changed_direction(link.down, down))
 
 
-def changed_compute(rate: float | Profile, events: Sequence[EventConfig]) -> Profile | None:
-    """Return a training rate over time; None if it is constant."""
+def changed_rate(rate: float | Profile, events: Sequence[EventConfig], key: str) -> Profile | None:
+    """Return a training rate ("compute") or a speed over time; None if it is constant."""
     if events:
-        rate = changed(rate, changes(events, "compute"))
+        rate = changed(rate, changes(events, key))
     return rate if isinstance(rate, Profile) else None
 
 

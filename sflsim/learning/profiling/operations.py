@@ -29,13 +29,14 @@ class WorkCounter(FlopCounter):
         self._operations = _Operations(self)
 
     def __enter__(self) -> Self:
-        self._operations.__enter__()  # first, so that it sees what the FLOP counter has taken apart
-        super().__enter__()
+        # The operations first, so that they see what the FLOP counter has taken apart.
+        self._operations.__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
-        self._operations.__exit__(*exception)
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._operations.__exit__(*exception)  # type: ignore[no-untyped-call]
 
     @property
     def work(self) -> WorkByKind:
