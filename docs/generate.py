@@ -56,7 +56,7 @@ MEANING = {
     "client_busy_s": "device seconds of computing and slowdown",
     "server_busy_s": "slot seconds of serving",
     "group": "of the fleet",
-    "flop_per_s": "rate of the device",
+    "flop_per_s": "rate of the device; empty with rates by kind",
     "up_bytes_per_s": "rate of its link, of the first message where it is redrawn",
     "down_bytes_per_s": "the same, towards the device",
     "memory_bytes": "of the device; NaN where the scenario does not say",

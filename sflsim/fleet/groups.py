@@ -18,6 +18,7 @@ from sflsim.fleet.devices import ComputeTrace, DeviceConfig, SpeedTrace
 from sflsim.fleet.links.access_points import AccessPointConfig
 from sflsim.fleet.links.any_link import AnyLink
 from sflsim.fleet.links.links import LinkConfig
+from sflsim.fleet.rates import RatesConfig
 from sflsim.fleet.stragglers import Straggler
 from sflsim.mistakes import Place, mistake, mistakes, wrong_value
 

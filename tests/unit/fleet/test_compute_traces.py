@@ -120,7 +120,8 @@ def test_the_work_done_is_the_integral_of_the_rate(rates: list[int], flop: float
     slow = {"kind": "constant", "value": factor, "effect": "multiplicative"}
     base = fleet_device("8 FLOP/s", slow)
     first = next(float(rate) for rate in rates if rate)
-    device = Device(0, "pi-0", "pi", first, first, None, Power(), base.link, base.slowdown, None, profile)
+    fixed = (base.link, base.slowdown, None)
+    device = Device(0, "pi-0", "pi", first, first, None, Power(), *fixed, profile, nominal=first)
     (end_s,), _ = ends_s(device, flop)
 
     steps = np.linspace(0, end_s, 20001)
