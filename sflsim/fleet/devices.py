@@ -71,7 +71,7 @@ class SpeedTrace(TraceConfig):
 class _Speed(Traceable):
     """Annotation of a speed: a factor, a distribution or a trace."""
 
-    trace: ClassVar[type[TraceConfig]] = SpeedTrace
+    traces: ClassVar[tuple[type[TraceBase], ...]] = (SpeedTrace,)
 
 
 Speed = Annotated[float | SpeedConfig | SpeedTrace, _Speed(fields.FACTOR, SpeedConfig)]

@@ -6,7 +6,6 @@ between networks; how well rates by kind do is in docs/background/device-rates.m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -14,11 +13,11 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
-from sflsim.fields import FieldFormat, Quantity, Seconds
+from sflsim.fields import Compute, FieldFormat, Quantity, Seconds
 from sflsim.mistakes import mistake, mistakes
 from sflsim.work import Kinds, WorkByKind
 
-Limited = Annotated[float, Quantity("FLOP/s", "16 GFLOP/s", unlimited=True)]
+Throughput = Annotated[float, Quantity("byte/s", "2.8 GB/s")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,10 @@ class RatesConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    convolution: Limited = Field(default=math.inf, description="dense convolutions")
-    depthwise: Limited = Field(default=math.inf, description="convolutions of each channel by itself")
-    matmul: Limited = Field(default=math.inf, description="matrix products and attention")
-    memory: Annotated[float, Quantity("byte/s", "2.8 GB/s", unlimited=True)] = Field(
-        default=math.inf, description="what operations read and write"
-    )
+    convolution: Compute | None = Field(default=None, description="dense convolutions")
+    depthwise: Compute | None = Field(default=None, description="convolutions of each channel by itself")
+    matmul: Compute | None = Field(default=None, description="matrix products and attention")
+    memory: Throughput | None = Field(default=None, description="what operations read and write")
     per_operation: Seconds = Field(default=0.0, description="added for each operation")
 
     @model_validator(mode="after")
@@ -64,7 +61,7 @@ class RatesConfig(BaseModel):
     def rates(self) -> Rates:
         """Return the rates as times."""
         given = (self.convolution, self.depthwise, self.matmul, self.memory)
-        return Rates(Kinds(*(1 / rate for rate in given), self.per_operation))
+        return Rates(Kinds(*(1 / rate if rate else 0.0 for rate in given), self.per_operation))
 
 
 class RatesByKind(FieldFormat):
