@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sflsim.errors import Problem, RunError, ScenarioError, SflsimError
     from sflsim.experiment.run import Run
     from sflsim.experiment.simulate import Progress, simulate
+    from sflsim.experiment.verify import Verification, verify
     from sflsim.explainer.explain import ExplainProgress, Explanation, explain
     from sflsim.learning.graph.disk_store import DiskStore, StoreWarning
     from sflsim.learning.graph.store import MemoryStore
@@ -57,6 +58,7 @@ __all__ = [
     "StoreWarning",
     "Sweep",
     "SweepProgress",
+    "Verification",
     "__version__",
     "calibrate",
     "explain",
@@ -72,11 +74,13 @@ __all__ = [
     "register_partition",
     "simulate",
     "sweep",
+    "verify",
 ]
 
 _HOMES = {
     "errors": ("Problem", "RunError", "ScenarioError", "SflsimError"),
     "experiment.simulate": ("Progress", "simulate"),
+    "experiment.verify": ("Verification", "verify"),
     "learning.graph.disk_store": ("DiskStore", "StoreWarning"),
     "learning.graph.store": ("MemoryStore",),
     "diagnostics.calibrate": ("Calibration", "calibrate"),

@@ -13,8 +13,8 @@ import typer
 
 from sflsim.cli.computing import calibrate, plan, run, sweep
 from sflsim.cli.console import out, run_tolerantly
-from sflsim.cli.results import compare, explain, plot, report, summary, trace
-from sflsim.cli.scenarios import catalog, memory, partition, schema, validate
+from sflsim.cli.results import compare, explain, plot, report, summary, trace, verify
+from sflsim.cli.scenarios import catalog, memory, new, partition, schema, validate
 from sflsim.cli.store import cache_app
 from sflsim.provenance import __version__, commit
 
@@ -28,8 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    run, sweep, validate, partition, schema, plot, report, summary, compare, explain, trace, catalog, memory,
-    calibrate, plan,
+    run, sweep, new, validate, partition, schema, plot, report, summary, compare, verify, explain, trace,
+    catalog, memory, calibrate, plan,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(cache_app, name="cache")

@@ -15,7 +15,12 @@ from sflsim.errors import RunError, RunFailed, SflsimError
 if TYPE_CHECKING:
     from sflsim.record.folders import Claim
 
-ScenarioFile = Annotated[Path, typer.Argument(help="a scenario in YAML", show_default=False)]
+ScenarioFile = Annotated[
+    Path,
+    typer.Argument(
+        help="a YAML file, the folder of a run, or the name of a shipped scenario", show_default=False
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="override a field, e.g. --set stop.rounds=50"),

@@ -1,4 +1,4 @@
-"""Commands that show what a run has left in its folder."""
+"""Commands that show, compare or verify what a run has left in its folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sflsim.cli.console import err, errors, out
-from sflsim.cli.options import RunFolder, Target, Trust, Variant, read_share
+from sflsim.cli.options import CPUS, RunFolder, Target, Trust, Variant, Workers, read_share
 
 
 def plot(
@@ -144,3 +144,30 @@ def trace(
             tell_bytes=lambda size: err.print(f"writing about {bytes_text(size, 2)} to {place}"),
         )
         out.print(path, soft_wrap=True)
+
+
+def verify(
+    folder: RunFolder,
+    again: Annotated[
+        Path | None,
+        typer.Argument(help="another run of its scenario; by default it is run now", show_default=False),
+    ] = None,
+    trust: Trust = False,
+    workers: Workers = CPUS,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", metavar="DIR", help="a store to use; by default all is computed anew"),
+    ] = None,
+) -> None:
+    """Run the scenario of a run folder again, and say whether it gives the same tables."""
+    with errors():
+        from sflsim.experiment.verify import verify as verify_run
+        from sflsim.terminal.progress import run_shown
+        from sflsim.terminal.verify import format_verification
+
+        with run_shown(err) as progress:
+            found = verify_run(folder, again, trust=trust, workers=workers, cache=cache, progress=progress)
+        for line in format_verification(found):
+            out.print(line, soft_wrap=True)
+        if not found.same:
+            raise typer.Exit(1)

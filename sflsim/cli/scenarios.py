@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,28 @@ def validate(
             wrong = max(wrong, bad.exit_code)
     if wrong:
         raise typer.Exit(wrong)
+
+
+def new(
+    file: Annotated[Path, typer.Argument(help="the file to write, e.g. my.yaml", show_default=False)],
+    like: Annotated[
+        str, typer.Option(metavar="NAME", help="a shipped scenario: plan, sweep, papers/ho_sfl, ...")
+    ] = "quickstart",
+) -> None:
+    """Write a new scenario, with comments, and the schema by which an editor checks it."""
+    with errors():
+        from sflsim.errors import RunError
+        from sflsim.record.tables import write_text
+        from sflsim.scenario.new import SCHEMA_FILE, new_scenario
+        from sflsim.scenario.schema import json_schema
+
+        text = new_scenario(file, like)
+        if os.path.lexists(file):
+            raise RunError(f"{file}: exists already; name a new file, so that nothing is overwritten")
+        write_text(text, file)
+        write_text(json.dumps(json_schema(), indent=2) + "\n", file.parent / SCHEMA_FILE)
+        out.print(f"written: {file}, and {file.parent / SCHEMA_FILE} for editors", soft_wrap=True)
+        out.print(f"next: sflsim validate {file}", soft_wrap=True)
 
 
 def partition(

@@ -5,6 +5,8 @@ A folder with a manifest is complete; errors name a damaged file.
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from sflsim.learning.graph.disk_store import folder_of
 from sflsim.record import tables
 from sflsim.record.checks import checked, read_manifest, read_unchecked
 from sflsim.record.folders import Claim, claimed, written
+from sflsim.scenario.copies import copies_of
 from sflsim.scenario.saved import Saved, read_saved
 
 
@@ -43,6 +46,8 @@ def write(
 ) -> Path:
     """Write scenario.yaml, `texts` by file name, a Parquet file for each table, and last `kind`.json.
 
+    With them come copies of the tables that the scenario names, as far as they are there.
+
     Raises:
         RunError: the folder cannot be written.
     """
@@ -50,6 +55,10 @@ def write(
         with written(claim) as part:
             for name, text in {"scenario.yaml": scenario, **(texts or {})}.items():
                 tables.write_text(text, part / name)
+            for name, source in copies_of(scenario).items():
+                if os.path.isfile(source):
+                    (part / name).parent.mkdir(parents=True)
+                    shutil.copyfile(source, part / name)
             for name, frame in frames.items():
                 tables.write_table(frame, part / f"{name}.parquet")
             tables.write_json(dict(manifest), part / f"{kind}.json")

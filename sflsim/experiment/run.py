@@ -51,6 +51,10 @@ class Manifest(BaseModel):
     without_rounds: list[str] = []
     derived_costs: list[str] = []
     files: dict[str, str] | None = None
+    versions: dict[str, str] = {}
+    provenance: dict[str, str] = {}
+    device: str = "cpu"
+    timing_only: bool = False
 
 
 class Run:

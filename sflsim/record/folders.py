@@ -129,8 +129,10 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _move_files(part: Path, folder: Path) -> None:
-    """Move all files into a folder, the manifest last."""
+    """Move all files into a folder, and subfolders in the place of those there; the manifest last."""
     for manifest in MANIFESTS:
         (folder / manifest).unlink(missing_ok=True)
     for path in sorted(part.iterdir(), key=lambda path: path.name in MANIFESTS):
+        if path.is_dir():
+            shutil.rmtree(folder / path.name, ignore_errors=True)
         os.replace(path, folder / path.name)

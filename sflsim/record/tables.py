@@ -198,7 +198,8 @@ def subfolder_of(folder: Path, name: str) -> Path:
 
 def is_unfinished(folder: Path) -> bool:
     """Tell whether a folder holds only leftovers of a killed `save`: files of ours without a manifest."""
-    ours = {"scenario.yaml", "trace.json", "plots", "sweep.csv", *(f"{name}.parquet" for name in SAVED)}
+    ours = {"scenario.yaml", "trace.json", "plots", "files", "sweep.csv"}
+    ours |= {f"{name}.parquet" for name in SAVED}
     names = {path.name for path in folder.iterdir()}
     return all(name in ours or name == ".claim" or is_part(name) for name in names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -13,17 +14,22 @@ from pydantic import ValidationError
 
 from sflsim.errors import Problem, ScenarioError, refused
 from sflsim.scenario import overrides as sets
+from sflsim.scenario.copies import use_copies
 from sflsim.scenario.json_schemas import schema_of
 from sflsim.scenario.schema import Scenario
+from sflsim.scenario.shipped import shipped
 from sflsim.scenario.source import Source
-from sflsim.scenario.text_files import read_text
+from sflsim.scenario.text_files import MAX_RESOLVED_BYTES, read_text
 from sflsim.scenario.translate import RENAMED, problems_of, shown
 from sflsim.scenario.yaml_lines import Document, read_yaml
 from sflsim.trust import trusting
 
 
 def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Scenario:
-    """Read a scenario file; `overrides` are "path=value" as after `--set`.
+    """Read a scenario; `overrides` are "path=value" as after `--set`.
+
+    `path` is a file, the folder of a run, a sweep or a plan, or the name of a shipped scenario
+    ("quickstart"). Of a folder, the tables of delays, rates and availability are the copies in it.
 
     A scenario runs no code of its own unless it is trusted; `trust` holds for this one, its copies and what
     is made from it.
@@ -31,7 +37,14 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: boo
     Raises:
         ScenarioError: the file or what it says cannot be used; all mistakes at once.
     """
-    return parse_scenario(read_text(Path(path)), str(path), overrides, Path(path).parent, trust=trust)
+    place = Path(path)
+    saved, known = place / "scenario.yaml", shipped().get(str(path))
+    if os.path.isfile(saved):
+        text = read_text(saved, MAX_RESOLVED_BYTES)
+        return _parsed(text, str(saved), overrides, place, trust, saved=True)
+    if known is not None and not os.path.lexists(place):
+        return parse_scenario(read_text(known), str(known), overrides, trust=trust)
+    return parse_scenario(read_text(place), str(path), overrides, place.parent, trust=trust)
 
 
 def parse_scenario(
@@ -69,6 +82,7 @@ def _parsed(
         raise refused("", found, "a mapping: name, workload, fleet, ...", remedy, file, 1)
     if saved:
         _rename(document.data)
+        use_copies(document.data, folder)
     overridden = sets.apply(overrides, document)
     return _validated(document.data, Source(file, document.lines, overridden, folder=folder), trust)
 

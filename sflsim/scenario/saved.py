@@ -17,12 +17,9 @@ from sflsim.errors import ScenarioError, refused
 from sflsim.fields import Percent, allowed_by
 from sflsim.scenario.loading import parse_saved
 from sflsim.scenario.schema import Scenario
-from sflsim.scenario.text_files import read_text
+from sflsim.scenario.text_files import MAX_RESOLVED_BYTES, read_text
 from sflsim.scenario.translate import shown
 from sflsim.scenario.yaml_lines import read_yaml
-
-MOST_BYTES = 2**24
-"""With every default written out and every variant apart, it is longer than what was read."""
 
 
 class Saved:
@@ -84,7 +81,7 @@ def read_saved(folder: Path, *, trust: bool = False) -> Saved:
     file = folder / "scenario.yaml"
     if not os.path.lexists(file):
         raise FileNotFoundError(ENOENT, "no such file", str(file))
-    return Saved(read_text(file, MOST_BYTES), str(file), trust=trust)
+    return Saved(read_text(file, MAX_RESOLVED_BYTES), str(file), trust=trust)
 
 
 def checked(scenario: Scenario | Saved) -> Scenario:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from sflsim.errors import did_you_mean, refused
 from sflsim.readers.files import NotAFile, read_bytes, reason
+from sflsim.scenario.shipped import shipped
 
 MAX_BYTES = 2**20
+MAX_RESOLVED_BYTES = 2**24
+"""Of the scenario of a folder of results: longer, with every default and every variant written out."""
 
 
 def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
@@ -35,9 +38,10 @@ def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
 
 
 def _near(path: Path) -> str:
-    """Return the name of a file beside a missing one that is nearly called the same."""
+    """Return the name of a file beside a missing one, or of a shipped scenario, that is nearly the same."""
     try:
         names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
     except (OSError, ValueError):
-        return "check the path"
-    return did_you_mean(path.name, names) or "check the path"
+        names = []
+    near = did_you_mean(path.name, names) or did_you_mean(path.as_posix(), shipped())
+    return near or f"check the path, or name a scenario that is shipped: {', '.join(shipped())}"

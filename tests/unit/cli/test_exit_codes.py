@@ -15,6 +15,7 @@ from sflsim.cli import app
 GOOD = {
     "run": "run s.yaml --timing-only --workers 1 --out new",
     "sweep": "sweep s.yaml --over server.slots=1,2 --timing-only --workers 1 --out new",
+    "new": "new own.yaml",
     "validate": "validate s.yaml",
     "partition": "partition s.yaml",
     "schema": "schema",
@@ -22,6 +23,7 @@ GOOD = {
     "report": "report done",
     "summary": "summary done",
     "compare": "compare learned",
+    "verify": "verify done --workers 1",
     "explain": "explain done --no-what-if",
     "trace": "trace done --out t.json",
     "catalog": "catalog",
