@@ -44,7 +44,8 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), *, trust: boo
         return _parsed(text, str(saved), overrides, place, trust, saved=True)
     if known is not None and not os.path.lexists(place):
         return parse_scenario(read_text(known), str(known), overrides, trust=trust)
-    return parse_scenario(read_text(place), str(path), overrides, place.parent, trust=trust)
+    text = read_text(place, names=shipped())
+    return parse_scenario(text, str(path), overrides, place.parent, trust=trust)
 
 
 def parse_scenario(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from sflsim.errors import did_you_mean, refused
 from sflsim.readers.files import NotAFile, read_bytes, reason
-from sflsim.scenario.shipped import shipped
 
 MAX_BYTES = 2**20
 MAX_RESOLVED_BYTES = 2**24
 """Of the scenario of a folder of results: longer, with every default and every variant written out."""
 
 
-def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
+def read_text(path: Path, most_bytes: int = MAX_BYTES, names: Collection[str] = ()) -> str:
     """Return the text of a regular file, which has at most so many bytes, as UTF-8.
+
+    `names` are of scenarios that could have been named in place of a file.
 
     Raises:
         ScenarioError: there is none, or it is too large or no text.
@@ -22,13 +24,16 @@ def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
     try:
         data = read_bytes(path, most_bytes)
     except FileNotFoundError as error:
-        raise refused("", "no such file", "a YAML file", _near(path), str(path)) from error
+        raise refused("", "no such file", _allowed(names), _near(path, names), str(path)) from error
     except NotAFile as error:
+        if names and path.is_dir():
+            found = "a folder without scenario.yaml"
+            raise refused("", found, _allowed(names), "check the path", str(path)) from error
         allowed = f"a YAML file of at most {most_bytes // 2**20} MiB"
         raise refused("", error, allowed, "put long lists into a CSV file", str(path)) from error
     except OSError as error:
         found = f"a file that cannot be read ({reason(error)})"
-        raise refused("", found, "a YAML file", _near(path), str(path)) from error
+        raise refused("", found, "a YAML file", "check the path", str(path)) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -37,11 +42,14 @@ def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
         raise refused("", found, "a YAML file in UTF-8", "save it as UTF-8", str(path), line) from error
 
 
-def _near(path: Path) -> str:
-    """Return the name of a file beside a missing one, or of a shipped scenario, that is nearly the same."""
+def _allowed(names: Collection[str]) -> str:
+    return f"a YAML file, the folder of a run, or one of {', '.join(names)}" if names else "a YAML file"
+
+
+def _near(path: Path, names: Collection[str]) -> str:
+    """Return which file beside a missing one, or which of the names, is nearly called the same."""
     try:
-        names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
+        files = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
     except (OSError, ValueError):
-        names = []
-    near = did_you_mean(path.name, names) or did_you_mean(path.as_posix(), shipped())
-    return near or f"check the path, or name a scenario that is shipped: {', '.join(shipped())}"
+        files = []
+    return did_you_mean(path.name, files) or did_you_mean(path.as_posix(), names) or "check the path"

@@ -26,7 +26,7 @@ RATIO = (
     "longer than to its last evaluation ('>': at least, '<': at most).\n"
     "First: share of the seeds in which it was first, and where the chance of that lies."
 )
-DIFFERENCE = "Points of a percent more than the baseline, mean over the seeds ± half of the interval."
+DIFFERENCE = "Percentage points more than the baseline, mean over the seeds ± half of the interval."
 
 
 def format_comparison(found: Comparison) -> Iterator[str | Table]:
@@ -69,6 +69,8 @@ def _interval(row: Row) -> str:
     low, high = (number_text(row[end]) for end in ("low", "high"))
     if row["verdict"] == "baseline" or (row["low"] == 0 and row["high"] == math.inf):
         return NONE
+    if row["low"] == 0:
+        return f"under {high}"
     return f"over {low}" if row["high"] == math.inf else f"{low} to {high}"
 
 
