@@ -113,6 +113,10 @@ def _fleet(**changed: Any) -> None:
     _run(fleet={"clients": 2, "groups": groups, **changed})
 
 
+def _linked(**link: Any) -> None:
+    _fleet(groups=[{"share": "100%", "device": "raspberry-pi-4", "link": link}])
+
+
 def _dataset(kind: str) -> Callable[[str], None]:
     def use(path: str) -> None:
         dataset: dict[str, Any] = {"kind": kind, "path": path}
@@ -144,6 +148,9 @@ PLACES: dict[str, Callable[[str], Any]] = {
         groups=[{"share": "100%", "device": "raspberry-pi-4", "link": {"kind": "trace", "file": path}}]
     ),
     "availability": lambda path: _fleet(availability={"kind": "trace", "file": path}),
+    "phones": lambda path: _fleet(availability={"kind": "flash", "path": path}),
+    "packets": lambda path: _linked(up={"kind": "mahimahi", "file": path}, down="1 Mbit/s"),
+    "percentiles": lambda path: _linked(kind="iqb", file=path),
     **{kind: _dataset(kind) for kind in ("mnist", "cifar-10", "cinic-10", "sst-2", "huggingface")},
     "weights": lambda path: _workload(model={"kind": "mlp", "hidden": [8], "weights": path}),
     "transformer": lambda path: _workload(model={"kind": "transformer", "name": path}),

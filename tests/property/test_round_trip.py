@@ -52,6 +52,7 @@ FLEETS = product_of(
         {"kind": "daily", "from": "22:00", "to": "06:59", "starts": "23:05", "jitter": "0.1 h"},
         {"kind": "trace", "file": str(RATES_CSV.with_name("presence.csv")), "repeat": "0.1 h"},
         {"kind": "trace", "file": str(RATES_CSV.with_name("presence.csv")), "repeat": True},
+        {"kind": "flash", "path": str(RATES_CSV.with_name("phones.json")), "when": ["idle"], "battery": "7%"},
     ],
     events=[ABSENT, EVENTS],
     on_oom=["refuse", "exclude"],
@@ -65,6 +66,11 @@ LINKS = st.sampled_from(
         "wifi",
         {"kind": "shannon", "distance": DISTANCE, "power": "0.2 W"},
         {"up": {"kind": "lognormal", "median": "0.3 Mbit/s", "sigma": 0.1}, "down": "1.7 Mbit/s"},
+        {"up": {"kind": "quantiles", "p3": "0.3 Mbit/s", "p97": "0.7 Mbit/s"}, "down": "1.7 Mbit/s"},
+        {
+            "up": {"kind": "mahimahi", "file": str(RATES_CSV.with_name("packets.up")), "step": "7 ms"},
+            "down": "1 B/s",
+        },
     ]
 )
 

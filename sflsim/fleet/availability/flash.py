@@ -9,7 +9,9 @@ while it charges, is locked and on Wi-Fi; its trace starts again after its last 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,16 +28,17 @@ from sflsim.readers.table import TableMistake
 State = Literal["charging", "locked", "screen-off", "idle", "wifi", "online"]
 NETWORKS = ("2g", "3g", "4g", "5g", "wifi", "unknown")
 SWITCHES = {
-    "battery_charged_on": ("charging", True),
-    "battery_charged_off": ("charging", False),
-    "screen_lock": ("locked", True),
-    "screen_unlock": ("locked", False),
-    "screen_off": ("screen-off", True),
-    "screen_on": ("screen-off", False),
+    "battery_charged_on": ("charging", 1.0),
+    "battery_charged_off": ("charging", 0.0),
+    "screen_lock": ("locked", 1.0),
+    "screen_unlock": ("locked", 0.0),
+    "screen_off": ("screen-off", 1.0),
+    "screen_on": ("screen-off", 0.0),
 }
 """By message, the state that it switches on or off."""
 LEVEL = re.compile(r"([0-9]{1,3}(?:\.[0-9]+)?)%", re.ASCII)
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+EPOCH = datetime(2000, 1, 1)
 DATES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 MESSAGES = (*SWITCHES, "wifi", "2G to 5G", "Unknown", "a level such as 83.0%")
 
@@ -112,19 +115,13 @@ class FlashAvailable(PresenceTrace):
         begun_s, length_s = (messages[0][0], messages[-1][0] - messages[0][0]) if messages else (0.0, 0.0)
         if not length_s:
             return Profile([0.0], [0.0])
-        states: dict[str, bool] = {}
-        level = 0.0
+        states: dict[str, float] = {}
+        least = self.battery or 0.0
         there: dict[float, float] = {}
         for time_s, message in messages:
-            if message in SWITCHES:
-                state, on = SWITCHES[message]
-                states[state] = on
-            elif message in NETWORKS:
-                states |= {"wifi": message == "wifi", "online": message != "unknown"}
-            else:
-                level = float(message[:-1]) / 100
-            states["idle"] = states.get("locked", False) or states.get("screen-off", False)
-            holds = all(states.get(state, False) for state in self.when) and level >= (self.battery or 0.0)
+            states |= _told(message) or {}
+            states["idle"] = states.get("locked") or states.get("screen-off") or 0.0
+            holds = all(map(states.get, self.when)) and states.get("battery", 0.0) >= least
             there[time_s - begun_s] = float(holds)  # of several messages at a time the last counts
         there.pop(length_s)  # the trace begins anew
         return _begun_at((starts_s - begun_s) % length_s, there, length_s)
@@ -156,22 +153,35 @@ def _read(device: Any, where: str) -> list[tuple[float, str]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        found = f"{line[:60]!r} in message {number} of {where}"
         time, _, state = line.strip().partition("\t")
         message = state.strip().lower()
         try:
             time_s = _seconds(time.strip())
         except ValueError as error:
-            raise TableMistake(
-                "has no date", found, "a date such as 2020-01-29 22:10:03, a tab, a state"
-            ) from error
-        level = LEVEL.fullmatch(message)
-        if not (message in SWITCHES or message in NETWORKS or (level and float(level[1]) <= 100)):
-            raise TableMistake("has an unknown state", found, ", ".join(MESSAGES))
+            allowed = "a date such as 2020-01-29 22:10:03, a tab, a state"
+            raise TableMistake("has no date", _found(line, number, where), allowed) from error
+        if _told(message) is None:
+            raise TableMistake("has an unknown state", _found(line, number, where), ", ".join(MESSAGES))
         if messages and time_s < messages[-1][0]:
-            raise TableMistake("has time running backwards", found, "messages in the order of their times")
+            found, allowed = _found(line, number, where), "messages in the order of their times"
+            raise TableMistake("has time running backwards", found, allowed)
         messages.append((time_s, message))
     return messages
+
+
+def _found(line: str, number: int, where: str) -> str:
+    return f"{line[:60]!r} in message {number} of {where}"
+
+
+@lru_cache(maxsize=4096)  # there are few, and each is told very often
+def _told(message: str) -> Mapping[str, float] | None:
+    """Return the states that a message sets; None if it is none."""
+    level = LEVEL.fullmatch(message)
+    if level and float(level[1]) <= 100:
+        return {"battery": float(level[1]) / 100}
+    if message in NETWORKS:
+        return {"wifi": float(message == "wifi"), "online": float(message != "unknown")}
+    return dict([SWITCHES[message]]) if message in SWITCHES else None
 
 
 def _seconds(text: str) -> float:
@@ -182,6 +192,4 @@ def _seconds(text: str) -> float:
     """
     if not DATE.fullmatch(text):
         raise ValueError(text)
-    return (
-        datetime.fromisoformat(text) - datetime(2000, 1, 1)
-    ).total_seconds()  # strptime takes 50 times as long
+    return (datetime.fromisoformat(text) - EPOCH).total_seconds()  # strptime takes far longer
