@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from sflsim.metrics.comparison import Comparison, compare
 from sflsim.metrics.intervals import bounded_interval, mean_interval, more_seeds, share_interval
 from sflsim.metrics.summary import summarize
+from sflsim.terminal.summary import format_summary
 
 T_2 = 4.302652729696142
 """The 97.5 % point of Student's t with two degrees of freedom, from a printed table: 4.303."""
@@ -221,5 +224,10 @@ def test_the_summary_marks_what_the_seeds_cannot_tell_from_the_fastest() -> None
     evaluations, runs = tables(times, {"d": dict.fromkeys(range(3), "completed")})
     assert summarize(evaluations, runs, 0.8)["undecided"].tolist() == [False, True, False, True]
     assert not summarize(evaluations, runs)["undecided"].any()
+    console = Console(width=120, file=io.StringIO(), color_system=None)
+    console.print(format_summary(summarize(evaluations.assign(round=1), runs, 0.8)))
+    assert isinstance(console.file, io.StringIO)
+    marked = [line[0] for line in console.file.getvalue().splitlines() if "~ " in line and line[1:2] == " "]
+    assert marked == ["b"]
     alone = evaluations["seed"] == 0
     assert not summarize(evaluations[alone], runs[runs["seed"] == 0], 0.8)["undecided"].any()
