@@ -18,6 +18,7 @@ import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -33,6 +34,7 @@ from sflsim.mistakes import mistake
 
 Table = Literal["devices", "links"]
 Status = Literal["measured", "derived", "assumed"]
+Kind = Literal["convolution", "depthwise", "matmul"]
 ENTRY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 """Pattern of an entry's name, which is also the default name of its group."""
 
@@ -47,6 +49,16 @@ class Figure:
     source: str
 
 
+class Fitted(BaseModel):
+    """What the computing rates of an entry rest on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    networks: tuple[str, ...] = Field(min_length=1, description="that the rates were measured with")
+    kinds: tuple[Kind, ...] = Field(min_length=1, description="of operation that these networks consist of")
+    error: str = Field(default="", description="how far off the rates are for other networks")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One device or link of the catalog."""
@@ -54,6 +66,7 @@ class Entry:
     name: str
     about: str
     figures: tuple[Figure, ...]
+    fitted: Fitted | None = None
 
     def mapping(self) -> dict[str, Any]:
         """Return the entry as a scenario would write it."""
@@ -74,7 +87,8 @@ def entries(table: Table) -> Mapping[str, Entry]:
     table_of = {}
     for name, entry in yaml.safe_load(text).items():
         figures = tuple(Figure(key, **figure) for key, figure in entry["figures"].items())
-        table_of[name] = Entry(name, entry["about"], figures)
+        fitted = Fitted.model_validate(entry["fitted"]) if "fitted" in entry else None
+        table_of[name] = Entry(name, entry["about"], figures, fitted)
     return table_of
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from sflsim.fleet import catalog
-from sflsim.fleet.catalog import Entry, Figure, Status, Table
+from sflsim.fleet.catalog import Entry, Figure, Fitted, Status, Table
 
 
 class _Part(BaseModel):
@@ -35,13 +35,14 @@ class CatalogEntry(_Part):
 
     about: str = ""
     replaces: bool = Field(default=False, description="replaces the built-in entry of that name")
+    fitted: Fitted | None = Field(default=None, description="what its computing rates rest on")
     figures: dict[str, CatalogFigure]
 
     def entry(self, name: str) -> Entry:
         """Return this as an entry of the catalog."""
         items = self.figures.items()
         figures = (Figure(key, figure.value, figure.status, figure.source) for key, figure in items)
-        return Entry(name, self.about, tuple(figures))
+        return Entry(name, self.about, tuple(figures), self.fitted)
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,10 @@ class RatesConfig(BaseModel):
 
     def rates(self) -> Rates:
         """Return the rates as times."""
-        given = (self.convolution, self.depthwise, self.matmul, self.memory)
-        return Rates(Kinds(*(1 / rate if rate else 0.0 for rate in given), self.per_operation))
+        a, b, c, d = (
+            1 / rate if rate else 0.0 for rate in (self.convolution, self.depthwise, self.matmul, self.memory)
+        )
+        return Rates(Kinds(a, b, c, d, self.per_operation))
 
 
 class RatesByKind(FieldFormat):

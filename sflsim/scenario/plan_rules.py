@@ -43,7 +43,7 @@ def conflicts(
             "a price by the TFLOP/s, and a server with rates by kind",
         )
         remedy = "give 'server_hour' instead, or the server one rate"
-        yield place, Problem(".".join(place), found, "one rate in server.compute", remedy)
+        yield priced, Problem(".".join(priced), found, "one rate in server.compute", remedy)
     lacking: dict[Need, dict[str, None]] = {}
     for one in plan.criteria():
         if one.need and not one.need.met(plan, scenario) and not _set_by(decided, one.need.field):

@@ -1,6 +1,7 @@
 """The runs of one scenario in one process: (variant, seed) -> `Outcome`."""
 
 from sflsim.session.cache import SessionCache
+from sflsim.session.fitted import unlike_networks
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
 from sflsim.session.rounds import has_rounds, unlike_rounds
@@ -13,5 +14,6 @@ __all__ = [
     "Session",
     "SessionCache",
     "has_rounds",
+    "unlike_networks",
     "unlike_rounds",
 ]

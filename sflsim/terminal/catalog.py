@@ -32,4 +32,6 @@ def _add(table: Table, entry: catalog.Entry, name: str) -> None:
     for number, figure in enumerate(entry.figures):
         cells = ("" if number else name, figure.key, str(figure.value), figure.status, figure.source)
         add_rows(table, [cells])
+    if entry.fitted:
+        add_rows(table, [("", "rests on", ", ".join(entry.fitted.networks), "", entry.fitted.error)])
     table.add_section()

@@ -9,6 +9,10 @@ import pytest
 import torch
 from networks.vision import NETWORKS
 
+from sflsim.fleet.catalog import entries
+from sflsim.fleet.devices import DeviceConfig
+from sflsim.fleet.rates import RatesConfig
+
 PUBLISHED = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
@@ -83,3 +87,19 @@ def test_a_fit_finds_the_rates_that_made_the_times() -> None:
     amounts = np.random.default_rng(0).uniform(1, 100, (12, 3)) * np.array([1e9, 1e6, 1e3])
     per_unit = np.array([1 / 16e9, 0.0, 1 / 2e3])
     assert device_rates.fit(amounts, amounts @ per_unit) == pytest.approx(per_unit, rel=1e-9, abs=1e-20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["raspberry-pi-4", "raspberry-pi-5"])
+def test_the_catalog_has_the_fitted_rates(rows: pd.DataFrame, device: str) -> None:
+    """Every rate of the entry by kind is that of the fit, to three digits; so is the error that it states."""
+    kinds = device_rates.MODELS[device_rates.CATALOG]
+    config = DeviceConfig.named(f"{device}-by-kind")
+    assert isinstance(config.compute, RatesConfig)
+    fitted = device_rates.rates(of(rows, device), kinds)
+    assert {kind: getattr(config.compute, kind) for kind in kinds} == pytest.approx(fitted, rel=0.005)
+
+    median, worst, *_ = device_rates.figures(of(rows, device), kinds)
+    stated = entries("devices")[f"{device}-by-kind"].fitted
+    assert stated is not None
+    assert f"median {median:.1f} %, worst {worst:.1f} %" in stated.error
