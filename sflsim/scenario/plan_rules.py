@@ -38,10 +38,8 @@ def conflicts(
                     place, remedy = ("plan", block, "groups", name), did_you_mean(name, known)
                     yield place, Problem(".".join(place), f"the group {name!r}", ", ".join(known), remedy)
     if plan.prices.tflops_hour and isinstance(scenario.server.compute, RatesConfig):
-        place, found = (
-            ("plan", "prices", "tflops_hour"),
-            "a price by the TFLOP/s, and a server with rates by kind",
-        )
+        priced = ("plan", "prices", "tflops_hour")
+        found = "a price by the TFLOP/s, and a server with rates by kind"
         remedy = "give 'server_hour' instead, or the server one rate"
         yield priced, Problem(".".join(priced), found, "one rate in server.compute", remedy)
     lacking: dict[Need, dict[str, None]] = {}

@@ -146,9 +146,9 @@ def test_the_built_in_catalog_is_in_the_format(folder: Path) -> None:
         text = files("sflsim.fleet").joinpath("catalog", f"{table}.yaml").read_text(encoding="utf-8")
         tables[table] = {name: one | {"replaces": True} for name, one in yaml.safe_load(text).items()}
     for name in entries("devices"):
-        fleet = {"clients": 2, "groups": [{"device": name}]}
-        own = sflsim.load_scenario(scenario(folder, tables, fleet=fleet))
-        built_in = sflsim.load_scenario(scenario(folder, None, fleet=fleet))
+        fields = {"fleet": {"clients": 2, "groups": [{"device": name}]}, "workload": {"model": "mlp"}}
+        own = sflsim.load_scenario(scenario(folder, tables, **fields))
+        built_in = sflsim.load_scenario(scenario(folder, None, **fields))
         assert own.fleet.groups[0].device.__dict__ == built_in.fleet.groups[0].device.__dict__
         assert own.fleet.groups[0].link.__dict__ == built_in.fleet.groups[0].link.__dict__
 
