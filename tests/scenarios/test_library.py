@@ -63,6 +63,19 @@ def test_the_plan_recommends() -> None:
     assert plan.points.loc[plan.points["recommended"], "pareto"].all()
 
 
+def test_rates_by_kind_change_the_recommendation() -> None:
+    """One FLOP/s recommends a late cut; rates by kind the earliest: the late one takes over 1.5 times as long."""
+    best, times = {}, {}
+    for device in ("raspberry-pi-5", "raspberry-pi-5-by-kind"):
+        changed = [f"fleet.groups[pi].device={device}", "stop.rounds=10", "evaluate.every=10 rounds"]
+        scenario = sflsim.load_scenario(ROOT / "scenarios" / "rates_by_kind.yaml", changed)
+        points = sflsim.plan(scenario).points
+        times[device] = points["time_s"].tolist()
+        best[device] = points["recommended"].tolist().index(True)
+    assert best == {"raspberry-pi-5": 2, "raspberry-pi-5-by-kind": 0}
+    assert times["raspberry-pi-5-by-kind"][2] > 1.5 * times["raspberry-pi-5-by-kind"][0]
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_study_makes_its_figure_and_its_table(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
