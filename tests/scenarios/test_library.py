@@ -64,7 +64,7 @@ def test_the_plan_recommends() -> None:
 
 
 def test_rates_by_kind_change_the_recommendation() -> None:
-    """One FLOP/s recommends a late cut; rates by kind the earliest: the late one takes over 1.5 times as long."""
+    """One FLOP/s recommends a late cut, rates by kind the earliest: the late one takes half as long again."""
     best, times = {}, {}
     for device in ("raspberry-pi-5", "raspberry-pi-5-by-kind"):
         changed = [f"fleet.groups[pi].device={device}", "stop.rounds=10", "evaluate.every=10 rounds"]
