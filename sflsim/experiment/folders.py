@@ -43,10 +43,12 @@ def write(
     frames: Mapping[str, pd.DataFrame],
     manifest: Mapping[str, Any],
     texts: Mapping[str, str] | None = None,
+    copied: Path | None = None,
 ) -> Path:
     """Write scenario.yaml, `texts` by file name, a Parquet file for each table, and last `kind`.json.
 
-    With them come copies of the tables that the scenario names, as far as they are there.
+    With them come copies of the tables that the scenario names, as far as they are there: those of `copied`,
+    the folder that these results were read from, before the tables themselves.
 
     Raises:
         RunError: the folder cannot be written.
@@ -56,9 +58,10 @@ def write(
             for name, text in {"scenario.yaml": scenario, **(texts or {})}.items():
                 tables.write_text(text, part / name)
             for name, source in copies_of(scenario).items():
-                if os.path.isfile(source):
+                kept = source if copied is None else copied / name
+                if found := next(filter(os.path.isfile, (kept, source)), None):
                     (part / name).parent.mkdir(parents=True)
-                    shutil.copyfile(source, part / name)
+                    shutil.copyfile(found, part / name)
             for name, frame in frames.items():
                 tables.write_table(frame, part / f"{name}.parquet")
             tables.write_json(dict(manifest), part / f"{kind}.json")

@@ -246,6 +246,7 @@ class Run:
                 scenario=self._scenario.to_yaml(),
                 frames={name: getattr(self, name) for name in SAVED},
                 manifest={**self.manifest, "runs": _records(self.runs)},
+                copied=Path(self._scenario.file).parent if isinstance(self._scenario, Saved) else None,
             )
             for line in self.draw(claim.folder) if plots else []:
                 warnings.warn(line, SflsimWarning, stacklevel=2)

@@ -68,6 +68,10 @@ def test_a_run_folder_holds_all_that_it_takes_to_run_it_again(folder: Path) -> N
     assert (result.exit_code, "the same, to the last bit" in result.stdout) == (0, True), result.output
 
 
+def test_a_run_that_is_read_and_saved_again_keeps_its_tables(folder: Path, tmp_path: Path) -> None:
+    assert verify(Run.load(folder).save(tmp_path / "saved again", plots=False)).same
+
+
 def test_what_differs_is_named(folder: Path) -> None:
     """One accuracy of eight is a quarter larger; the largest difference is a fifth of the larger value."""
     run = Run.load(folder)
