@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pint
+if TYPE_CHECKING:
+    import pint
 
 MAX_LENGTH = 64
 NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -23,18 +24,34 @@ COUNTED = {"bit", "byte", "FLOP", "hertz"}
 """What comes in whole ones (a frequency counts periods): a thousandth of it is a slip of the pen."""
 POWER_LEVELS = {"dBm": 30.0, "dBW": 0.0}
 """Logarithmic units of power, and which level in each is one watt."""
-SPELLINGS = {
-    "byte": (("bit", "B", "byte"), ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")),
-    "FLOP": (("FLOP",), ("", "k", "M", "G", "T", "P")),
-    "s": (("s", "min", "h", "day"), ("", "m", "u", "n")),
-    "W": (("W", "dBm", "dBW"), ("", "m", "k", "M")),
-    "J": (("J", "Wh"), ("", "m", "k", "M")),
-    "Hz": (("Hz",), ("", "k", "M", "G")),
-    "W/Hz": (("W/Hz", "dBm/Hz", "dBW/Hz"), ("", "m")),
-    "km": (("m",), ("k", "", "c", "m")),
-    "dB": (("dB",), ("",)),
+PREFIXES = {
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "P": 1e15,
+    "c": 1e-2,
+    "m": 1e-3,
+    "u": 1e-6,
+    "n": 1e-9,
 }
-"""How units are spelled, for proposals: (names, prefixes) by base unit; rates add "/s"."""
+PREFIXES |= {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+SPELLINGS: dict[str, tuple[dict[str, float | None], tuple[str, ...]]] = {
+    "byte": ({"bit": 0.125, "B": 1.0, "byte": 1.0}, ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")),
+    "FLOP": ({"FLOP": 1.0}, ("", "k", "M", "G", "T", "P")),
+    "s": ({"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}, ("", "m", "u", "n")),
+    "W": ({"W": 1.0, "dBm": None, "dBW": None}, ("", "m", "k", "M")),
+    "J": ({"J": 1.0, "Wh": 3600.0}, ("", "m", "k", "M")),
+    "Hz": ({"Hz": 1.0}, ("", "k", "M", "G")),
+    "W/Hz": ({"W/Hz": 1.0, "dBm/Hz": None, "dBW/Hz": None}, ("", "m")),
+    "km": ({"m": 1e-3}, ("k", "", "c", "m")),
+    "dB": ({"dB": None}, ("",)),
+}
+"""The usual units by base unit: names with what one is in it, None for a level, and prefixes; rates add "/s".
+
+They are read without pint, whose definitions take a fifth of a second to load, and proposed for others.
+"""
 ADD_THE_UNIT = "write the unit behind the number"
 RANGES = {
     "s": (1e-30, 1e12, "the clock is a 64-bit float, whose steps there are of 0.1 ms"),
@@ -76,6 +93,8 @@ class Scale(NamedTuple):
 @cache
 def registry() -> pint.UnitRegistry[float]:
     """Return the unit registry: pint's own, with FLOP."""
+    import pint
+
     units: pint.UnitRegistry[float] = pint.UnitRegistry(cache_folder=None)
     units.define("FLOP = [computation] = FLOPs")
     return units
@@ -191,6 +210,14 @@ def _scale(name: str, units: tuple[str, ...]) -> Scale:
     powers = tuple(unit for unit in units if unit.startswith("W"))
     if level in POWER_LEVELS and powers:
         return _scale(f"W{slash}{below}", powers)._replace(level_of_one=POWER_LEVELS[level])
+    usual = next((Scale(unit, _usual(unit)[name]) for unit in units if name in _usual(unit)), None)
+    return usual or _looked_up(name, units)
+
+
+def _looked_up(name: str, units: tuple[str, ...]) -> Scale:
+    """Return what `_scale` does of a unit that pint knows."""
+    import pint
+
     remedy = _spelled_right(name, units)
     try:
         root = _root(name)
@@ -246,6 +273,17 @@ def _spelled_right(name: str, units: Sequence[str]) -> str:
 
 
 @cache
+def _usual(unit: str) -> dict[str, float]:
+    """Return what one of each usual unit is in a base unit."""
+    base, rate = (unit[:-2], "/s") if unit.endswith("/s") else (unit, "")
+    names, prefixes = SPELLINGS.get(base, ({}, ()))
+    pairs = product(prefixes, names.items())
+    return {
+        f"{prefix}{name}{rate}": PREFIXES[prefix] * one for prefix, (name, one) in pairs if one is not None
+    }
+
+
+@cache
 def _spellings(unit: str) -> list[tuple[str, str]]:
     """Return (a spelling in small letters, the right one) of units of this dimension."""
     return list(_ways(unit))
@@ -253,7 +291,7 @@ def _spellings(unit: str) -> list[tuple[str, str]]:
 
 def _ways(unit: str) -> Iterator[tuple[str, str]]:
     base, rate = (unit[:-2], "/s") if unit.endswith("/s") else (unit, "")
-    names, prefixes = SPELLINGS.get(base, ((base,), ("",)))
+    names, prefixes = SPELLINGS.get(base, ({base: 1.0}, ("",)))
     for prefix, one in product(prefixes, names):
         right = f"{prefix}{one}{rate}"
         short = f"{prefix}{one[0] if one == 'bit' else one}"
@@ -268,7 +306,7 @@ def _ways(unit: str) -> Iterator[tuple[str, str]]:
             f"{short}ps" if rate else right,
         ):
             yield key.lower(), right
-        if prefix and one == names[0] and base != "s":
+        if prefix and one == next(iter(names)) and base != "s":
             yield prefix.lower(), right
     if unit == "s":
         yield from (("m", "min"), ("m", "ms"))

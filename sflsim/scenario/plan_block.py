@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from sflsim.fields import IN_MEMORY
 from sflsim.mistakes import wrong_value
 from sflsim.scenario.plan_criteria import (
     CONSTRAINTS,
@@ -19,7 +20,7 @@ from sflsim.scenario.plan_criteria import (
     Objective,
     constraint,
 )
-from sflsim.scenario.plan_values import RANGE, Block, Deadline, Price, Range, Values
+from sflsim.scenario.plan_values import RANGE, Block, Deadline, Price, Range, Values, Factor
 
 
 class Limits(Block):
@@ -115,8 +116,12 @@ class Prices(Block):
 class Search(Block):
     """How the points are searched; small spaces are gone through whole."""
 
-    exact_up_to: int = Field(default=600, strict=True, ge=0, description="points that are all timed")
-    timings: int = Field(default=1000, strict=True, ge=1, description="points timed of a larger space")
+    exact_up_to: Annotated[int, Field(strict=True, ge=0), IN_MEMORY] = Field(
+        default=600, description="points that are all timed"
+    )
+    timings: Annotated[int, Field(strict=True, ge=1), IN_MEMORY] = Field(
+        default=1000, description="points timed of a larger space"
+    )
     trainings: int | None = Field(
         default=None, strict=True, ge=0, description="most trainings; then bounds decide"
     )
@@ -130,12 +135,12 @@ class PlanConfig(Block):
         default_factory=dict, description="a path of the scenario and its values: " + RANGE
     )
     objectives: list[ObjectiveName] = Field(default=["time"], min_length=1)
-    weights: dict[ObjectiveName, Annotated[float, Field(gt=0)]] = Field(
+    weights: dict[ObjectiveName, Factor] = Field(
         default_factory=dict, description="how much an objective counts in the recommendation; 1 by default"
     )
     constraints: Constraints = Field(default_factory=Constraints)
     prices: Prices = Field(default_factory=Prices)
-    runs_per_month: Annotated[float, Field(gt=0)] = 1.0
+    runs_per_month: Factor = 1.0
     search: Search = Field(default_factory=Search)
 
     @field_validator("decisions", mode="before")

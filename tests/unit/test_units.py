@@ -19,7 +19,7 @@ from sflsim.fleet.distributions.amounts import Amount, AmountOf
 from sflsim.planner.space import size_of
 from sflsim.retime.scaling import scaled
 from sflsim.scenario.plan_values import number_of
-from sflsim.units import BASE_UNITS, NoQuantity, measure, parse, split
+from sflsim.units import BASE_UNITS, SPELLINGS, NoQuantity, measure, parse, registry, split
 
 ACCEPTED = [
     ("23 dBm", "W", 10**-0.7),  # 10^(23/10) mW
@@ -208,3 +208,15 @@ def test_in_a_scenario() -> None:
     assert device.power.compute == pytest.approx(0.19953, rel=1e-4)
     with pytest.raises(ScenarioError, match=r"write '3\.5 W'"):
         sflsim.parse_scenario(SHANNON % "'3,5 W'")
+
+
+@pytest.mark.parametrize("unit", BASE_UNITS)
+def test_usual_units_are_those_of_pint(unit: str) -> None:
+    """They are read from a table of our own: the same amounts, without pint's definitions."""
+    base, rate = (unit[:-2], "/s") if unit.endswith("/s") else (unit, "")
+    names, prefixes = SPELLINGS[base]
+    usual = [f"{prefix}{name}{rate}" for prefix in prefixes for name, one in names.items() if one is not None]
+    assert usual or unit == "dB"
+    for name in usual:
+        expected = registry().Quantity(1.0, name).to(unit).magnitude
+        assert measure(f"1 {name}", (unit,)) == (pytest.approx(expected, rel=3e-16, abs=0), unit)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,15 @@ def validated(folder: Path, *options: str, **fields: Any) -> Result:
     path = folder / "own.yaml"
     path.write_text(yaml.safe_dump(data(**fields), sort_keys=False))
     return CliRunner().invoke(app, ["validate", str(path), *options])
+
+
+def test_no_library_is_loaded_that_the_default_does_not_need() -> None:
+    """Neither torch nor pint's definitions of units, which take longer than all else together."""
+    script = "import sys; from sflsim.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    told = "print([name for name in ('torch', 'pint', 'pandas', 'matplotlib') if name in sys.modules])"
+    command = [sys.executable, "-c", f"{script}; {told}", "validate", "quickstart"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 NO_TIME = {

@@ -58,6 +58,11 @@ TABLE = [
     (variant("fedbuff", b=2**62), "variants[0].b", "in memory"),
     (variant("gas", q_c=2**62), "variants[0].q_c", "in memory"),
     (fleet(straggler={"kind": "exponential", "mean": "1e300 s"}), "fleet.straggler.mean", "64-bit float"),
+    (data(plan={"weights": {"time": 1e300}}), "plan.weights.time", "64-bit floats"),
+    (data(plan={"runs_per_month": 1e300}), "plan.runs_per_month", "64-bit floats"),
+    (data(plan={"prices": {"device": 1e300}}), "plan.prices.device", "64-bit floats"),
+    (data(plan={"search": {"exact_up_to": 2**62}}), "plan.search.exact_up_to", "in memory"),
+    (data(plan={"search": {"timings": 2**62}}), "plan.search.timings", "in memory"),
 ]  # fmt: skip
 
 

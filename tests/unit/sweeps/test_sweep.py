@@ -147,6 +147,7 @@ def test_a_broken_point_stops_nobody() -> None:
 BROKEN_VALUES = [
     ("fleet.participants", [1, 9], "at most as many as there are clients"),
     ("server.slots", [1, "x"], "a whole number"),
+    ("server.compute", ["1 TFLOP/s", "2 s/0)"], "no number with a unit"),
     ("fleet.groups[0].link", ["wifi", "wify"], "wifi"),
 ]
 
