@@ -20,7 +20,7 @@ from sflsim.scenario.plan_criteria import (
     Objective,
     constraint,
 )
-from sflsim.scenario.plan_values import RANGE, Block, Deadline, Price, Range, Values, Factor
+from sflsim.scenario.plan_values import RANGE, Block, Deadline, Factor, Price, Range, Values
 
 
 class Limits(Block):
