@@ -48,6 +48,7 @@ def run(
     spans: Annotated[
         str, typer.Option(metavar="all|none", help="none: for runs too large to list; other tables stay")
     ] = "all",
+    no_plots: Annotated[bool, typer.Option("--no-plots", help="draw none; 'sflsim plot' can later")] = False,
 ) -> None:
     """Simulate a scenario, show a summary and write the run folder."""
     with errors(), ExitStack() as stack:
@@ -76,7 +77,7 @@ def run(
                 keep_spans=spans == "all",
             )
         place = saved(partial(result.save, claim, plots=False), claim)
-        failures = result.draw(place)
+        failures = [] if no_plots else result.draw(place)
         out.print(format_summary(result.summary(wanted)))
         for line in (*early_ends(result.runs), *result.empty_batteries()):
             out.print(line, soft_wrap=True)

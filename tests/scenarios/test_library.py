@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"mu_splitfed_cifar10.yaml", "opt_sst2.yaml"}
 """They need data that is not here: see test_papers_with_data.py."""
 SCENARIOS = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE)
+IN_DEFAULT_SUITE = {"tau_vs_straggler"}
 STUDIES = sorted(path for path in (ROOT / "analysis").glob("[a-z]*.py") if path.stem != "testbed_study")
 """All but the testbed, which times real processes and makes a table alone: see test_testbed.py."""
 TABLE_ALONE = {"default_rates", "device_rates"}
@@ -76,7 +77,13 @@ def test_rates_by_kind_change_the_recommendation() -> None:
     assert times["raspberry-pi-5-by-kind"][2] > 1.5 * times["raspberry-pi-5-by-kind"][0]
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem in IN_DEFAULT_SUITE else pytest.mark.slow)
+        for path in STUDIES
+    ],
+)
 def test_a_study_makes_its_figure_and_its_table(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ from sflsim.planner.plan import Plan
 from sflsim.sweeps.sweep import Sweep
 
 NAMES = ["a[/b]", "[v2] ours", ":smile:", "$x$ \\frac$", "naïve 😀 名", "<b>bold</b> & *so*"]
-RUN = ["run", "q.yaml", "--timing-only", "--workers", "1"]
+RUN = ["run", "q.yaml", "--timing-only", "--no-plots", "--workers", "1"]
 MAIN = [sys.executable, "-m", "sflsim"]
 HELD = """
 import functools, sys
@@ -227,7 +227,7 @@ def hold(
     processes: list[subprocess.Popen[str]], *options: str, command: str = "run"
 ) -> subprocess.Popen[str]:
     """Start a command and return it when it has claimed its folder and waits to compute."""
-    quick = [] if command == "plan" else ["--timing-only"]
+    quick = {"run": ["--timing-only", "--no-plots"], "sweep": ["--timing-only"], "plan": []}[command]
     arguments = [sys.executable, "-c", HELD, command, "q.yaml", "--workers", "1", *quick, *options]
     pipe = subprocess.PIPE
     process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -250,7 +250,9 @@ def test_default_names_of_three_at_once(held: list[subprocess.Popen[str]]) -> No
     assert {path.name for path in Path("runs").iterdir()} == {"q", "q-2", "q-3"}
 
 
-@pytest.mark.parametrize(("command", "load"), [("sweep", Sweep.load), ("plan", Plan.load)])
+@pytest.mark.parametrize(
+    ("command", "load"), [("sweep", Sweep.load), pytest.param("plan", Plan.load, marks=pytest.mark.slow)]
+)
 def test_default_names_of_sweeps_and_plans_at_once(
     command: str, load: Any, held: list[subprocess.Popen[str]]
 ) -> None:
@@ -311,7 +313,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_computed(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("pairs", [4, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pairs", [2, pytest.param(150, marks=pytest.mark.slow)])
 def test_pairs_at_once(pairs: int) -> None:
     """Of a pair with one --out one is saved and one refused; of one with default names both are saved.
 

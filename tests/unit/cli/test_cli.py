@@ -57,7 +57,7 @@ def sflsim(*arguments: object) -> Result:
 
 
 def run(path: Path, *arguments: object) -> Result:
-    return sflsim("run", path, "--workers", 1, *arguments)
+    return sflsim("run", path, "--workers", 1, "--no-plots", *arguments)
 
 
 def line_of(path: Path, words: str) -> int:
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenario = place / "scenario.yaml"
     fields = {"variants": VARIANTS, "stop": {"rounds": 2}, "seeds": [0, 1]}
     scenario.write_text(yaml.safe_dump(data(**fields, target_accuracy="8%")), encoding="utf-8")
-    result = run(scenario, "--out", place / "out")
+    result = sflsim("run", scenario, "--workers", 1, "--out", place / "out")
     assert result.exit_code == 0, result.output
     return place / "out"
 
@@ -421,10 +421,10 @@ def test_a_command_all_of_whose_runs_diverged_exits_with_1(command: str) -> None
         assert set(Run.load("out").runs["status"]) == {"diverged"}
 
 
-TALKATIVE = "import sflsim.terminal.progress as p; p.LINE_EVERY_S = 0.0; from sflsim.cli import main; main()"
+TALKATIVE = "import sflsim.terminal.progress as p; p.LINE_EVERY_S = 0.2; from sflsim.cli import main; main()"
 
 
-@pytest.mark.parametrize(("workers", "everyone"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("workers", "everyone"), [pytest.param(1, False, marks=pytest.mark.slow), (2, True)])
 def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> None:
     """Ctrl-C amid the training: code 1, status "interrupted", and all that was simulated so far.
 
@@ -432,7 +432,8 @@ def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> Non
     """
     variants = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": 2}]
     path = write(variants=variants, stop={"rounds": 1_000_000})
-    command = [sys.executable, "-c", TALKATIVE, "run", str(path), "--workers", str(workers), "--out", "out"]
+    command = [sys.executable, "-c", TALKATIVE, "run", str(path), "--out", "out"]
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

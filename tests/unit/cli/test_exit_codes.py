@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sflsim.cli import app
 
 GOOD = {
-    "run": "run s.yaml --timing-only --workers 1 --out new",
+    "run": "run s.yaml --no-plots --timing-only --workers 1 --out new",
     "sweep": "sweep s.yaml --over server.slots=1,2 --timing-only --workers 1 --out new",
     "new": "new own.yaml",
     "validate": "validate s.yaml",
@@ -39,7 +39,7 @@ WRONG = {
     "calibrate": "calibrate nowhere.yaml",
 }
 FAILED = (
-    "run hot.yaml --no-cache --workers 1 --out new",
+    "run hot.yaml --no-plots --no-cache --workers 1 --out new",
     "sweep hot.yaml --over server.slots=1,2 --no-cache --workers 1 --out new",
 )
 
@@ -63,9 +63,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     }
     for name, content in scenarios.items():
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    assert code("run s.yaml --timing-only --workers 1 --out done") == 0
+    assert code("run s.yaml --no-plots --timing-only --workers 1 --out done") == 0
     if request.node.name.endswith("[compare]"):
-        assert code("run two.yaml --no-cache --workers 1 --out learned") == 0
+        assert code("run two.yaml --no-plots --no-cache --workers 1 --out learned") == 0
 
 
 def test_every_command_is_here() -> None:

@@ -137,6 +137,7 @@ def test_what_the_check_refuses_is_said_with_both_places(folder: Path) -> None:
     assert "own.yaml:3" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_code_edited_between_two_processes(folder: Path) -> None:
     """What another process computed of the old code, or with an old file, is not taken for the new one's."""
     scenario, cache = folder / "own.yaml", folder / "cache"
