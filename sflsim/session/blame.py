@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sflsim.errors import SflsimError, refused
+from sflsim.errors import RunFailed, SflsimError, refused
 from sflsim.foreign import failed, users_code
+from sflsim.formatting import shorten
 from sflsim.learning.models.base import is_users, kind_of
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
@@ -29,6 +30,7 @@ def blaming(scenario: Scenario, index: int | None = None) -> Iterator[None]:
 
     Raises:
         ScenarioError: a user's code failed.
+        RunFailed: the memory of this machine or device is too small.
     """
     try:
         yield
@@ -39,7 +41,19 @@ def blaming(scenario: Scenario, index: int | None = None) -> Iterator[None]:
             if any(True for _ in users_code(error, component)):
                 name = kind_of(component)
                 raise failed(path, name, error, "code that runs to its end", own=component) from error
+        if is_out_of_memory(error):
+            found = shorten(str(error).strip().partition("\n")[0], 160)
+            raise RunFailed(
+                f"there is not enough memory for this run ({found}): take a smaller workload.batch_size, "
+                "fewer workers or a smaller model"
+            ) from error
         raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory could not be had: Python's, numpy's, or torch's on any device."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
 
 
 def _components(scenario: Scenario, index: int | None) -> Iterator[tuple[str, Any]]:

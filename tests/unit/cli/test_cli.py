@@ -421,7 +421,7 @@ def test_a_command_all_of_whose_runs_diverged_exits_with_1(command: str) -> None
         assert set(Run.load("out").runs["status"]) == {"diverged"}
 
 
-TALKATIVE = "import sflsim.terminal.progress as p; p.LINE_EVERY_S = 0.2; from sflsim.cli import main; main()"
+TALKATIVE = "import sflsim.terminal.progress as p; p.LINE_EVERY_S = 0.0; from sflsim.cli import main; main()"
 
 
 @pytest.mark.parametrize(("workers", "everyone"), [pytest.param(1, False, marks=pytest.mark.slow), (2, True)])

@@ -16,7 +16,7 @@ from support import data, read
 import sflsim
 from sflsim import registry
 from sflsim.algorithms.splitfed_v1 import SplitFedV1
-from sflsim.errors import ScenarioError
+from sflsim.errors import RunFailed, ScenarioError
 from sflsim.learning.data.base import Data
 from sflsim.learning.data.partition import IID
 from sflsim.learning.models.mlp import MLP
@@ -239,3 +239,15 @@ def test_what_is_not_a_users_stays_a_bug(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(SplitFedV1, "check", lambda self, costs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         session.check()
+
+
+@pytest.mark.parametrize("ask", [lambda: np.empty(2**58), lambda: torch.empty(2**58)], ids=["numpy", "torch"])
+def test_memory_that_cannot_be_had_is_a_run_that_failed(ask: Callable[[], object]) -> None:
+    """It is nobody's mistake in the scenario, and no bug: one line, with what was asked for."""
+
+    class Greedy(sflsim.MemoryStore):
+        def put(self, key: str, value: Any) -> None:
+            ask()
+
+    with pytest.raises(RunFailed, match="batch_size"):
+        sflsim.simulate(read(data()), store=Greedy())
