@@ -51,7 +51,7 @@ def blaming(scenario: Scenario, index: int | None = None) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory could not be had: Python's, numpy's, or torch's on any device."""
+    """Tell whether Python, numpy or torch, on any device, could not get the memory that it asked for."""
     of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
 
