@@ -12,7 +12,7 @@ from sflsim.fleet.population import Fleet
 from sflsim.formatting import bytes_text
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import SCALAR_BYTES, Costs
-from sflsim.learning.models.base import trains_all
+from sflsim.learning.models.base import is_users, trains_all
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
@@ -183,8 +183,20 @@ class Requirements:
         return algorithm
 
 
+_KNOWN: dict[str, Costs] = {}
+"""Costs of sflsim's own networks, which follow from their settings, for all scenarios of this process."""
+
+
 def _measured(workload: Workload, cut: int, by_kind: bool) -> Costs:
     """Return the costs of a cut, derived from the model; `by_kind`: with the kinds of their FLOP."""
     from sflsim.learning.profiling.measure import workload_costs
 
-    return workload_costs(workload, [cut], by_kind=by_kind)[cut]
+    model, dataset = workload.model, workload.dataset
+    if is_users(model) or not trains_all(model) or getattr(model, "weights", None):
+        return workload_costs(workload, [cut], by_kind=by_kind)[cut]
+    dtype = getattr(dataset, "sample_dtype", "float32")
+    sample = (tuple(dataset.sample_shape), dtype, dataset.classes, workload.batch_size)
+    key = repr((model, sample, cut, by_kind))
+    if key not in _KNOWN:
+        _KNOWN[key] = workload_costs(workload, [cut], by_kind=by_kind)[cut]
+    return _KNOWN[key]

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from oracle.harness import scenario
+from support import data, read
 from torch import nn
 
 from sflsim.learning.costs import CostOverrides, Costs
@@ -28,6 +29,7 @@ from sflsim.learning.models.cnn import CNN
 from sflsim.learning.models.mlp import MLP
 from sflsim.learning.models.resnet import ResNet18
 from sflsim.learning.network.split import Part, cut_blocks
+from sflsim.learning.profiling import measure
 from sflsim.learning.profiling.measure import Whole, derive_costs, derive_whole
 from sflsim.learning.profiling.peak_memory import Storages
 from sflsim.session import Options, Session
@@ -285,3 +287,23 @@ def test_models_that_say_they_train_all_hold_nothing_frozen(model: Any, shape: t
         assert costs.client_frozen_bytes == costs.server_frozen_bytes == 0.0
     assert not trains_all(model.model_copy(update={"freeze": ("*",)}))
     assert not trains_all(object())
+
+
+def test_costs_of_a_known_network_are_derived_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all scenarios; another batch or network is derived anew, and has other costs."""
+
+    def costs(**changes: Any) -> Costs:
+        workload = {"model": {"kind": "mlp", "hidden": [8]}, "cut": 1, "batch_size": 8, **changes}
+        return Session(read(data(workload=workload)), Options()).requirements.costs(1)
+
+    known, asked = costs(), []
+    plain = measure.workload_costs
+
+    def counted(*arguments: Any, **options: Any) -> dict[int, Costs]:
+        asked.append(arguments)
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(measure, "workload_costs", counted)
+    assert (costs(), asked) == (known, [])
+    others = costs(batch_size=9), costs(model={"kind": "mlp", "hidden": [9]})
+    assert len({known, *others}) == len(asked) + 1 == 3
