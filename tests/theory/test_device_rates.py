@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from networks.vision import NETWORKS
+from torch import nn
 
 from sflsim.fleet.catalog import entries
 from sflsim.fleet.devices import DeviceConfig
 from sflsim.fleet.rates import RatesConfig
+from sflsim.learning.network.split import cut_blocks
+from sflsim.learning.profiling.measure import Whole, derive_costs
 
 PUBLISHED = {
     "resnet18": 11_689_512,
@@ -103,3 +106,22 @@ def test_the_catalog_has_the_fitted_rates(rows: pd.DataFrame, device: str) -> No
     stated = entries("devices")[f"{device}-by-kind"].fitted
     assert stated is not None
     assert f"median {median:.1f} %, worst {worst:.1f} %" in stated.error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["resnet18", "mobilenetv3_small_100", "vit_tiny"])
+def test_the_costs_of_a_scenario_predict_a_training_step(network: str) -> None:
+    """The costs derived for a cut network, at the catalog's rates, take what was measured, within 10 %."""
+    with torch.device("meta"):
+        layers = list(NETWORKS[network]())
+    blocks = [("client", nn.Sequential(*layers[:4])), ("server", nn.Sequential(*layers[4:]))]
+    parts, image = cut_blocks(blocks, 1), torch.empty(3, 224, 224)
+    costs = derive_costs(*parts, image, device_rates.BATCH, Whole(0, 0, 0), by_kind=True)
+    config = DeviceConfig.named("raspberry-pi-5-by-kind")
+    assert isinstance(config.compute, RatesConfig)
+
+    client = costs.client_forward_flop + costs.client_backward_flop
+    server = costs.server_forward_flop + costs.server_backward_flop
+    measured = pd.read_csv(device_rates.MEASURED, comment="#").set_index(["device", "network"])["train_s"]
+    measured_s = measured["raspberry-pi-5", network] / device_rates.STEPS
+    assert (client + server) / config.compute.rates() == pytest.approx(measured_s, rel=0.1)

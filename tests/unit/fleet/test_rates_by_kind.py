@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support import FREE, UNLIMITED, data, read
+from support import COSTS, FREE, UNLIMITED, data, read
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Environment
@@ -21,6 +21,7 @@ from sflsim.explainer.what_if import what_if
 from sflsim.fleet.devices import Device, DeviceConfig
 from sflsim.fleet.population import FleetConfig, build_fleet
 from sflsim.fleet.rates import Rates, RatesConfig
+from sflsim.registry import algorithms
 from sflsim.retime.scaling import assumptions, varied
 from sflsim.scenario.schema import Scenario
 from sflsim.work import Kinds, WorkByKind
@@ -280,3 +281,22 @@ def test_a_device_says_no_flop_per_s() -> None:
     assert fleet_device(compute="2 FLOP/s", speed=2).flop_per_s == 4
     assert isinstance(fleet_device().rate, Rates)
     assert DeviceConfig.model_validate({"compute": KINDS}).speed == 1
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(algorithms()) - {"fedlora"}))
+def test_every_algorithm_charges_kinds_as_it_charges_flop(algorithm: str) -> None:
+    """The same rate for every kind, on devices and server, gives the times of one rate and the same FLOP."""
+    by_kind = {
+        name: {"matmul": figure} if figure.endswith("FLOP") else figure for name, figure in COSTS.items()
+    }
+    runs = []
+    for costs, rate in ((COSTS, "8 FLOP/s"), (by_kind, {"matmul": "8 FLOP/s"})):
+        asked = scenario(
+            group(rate), group(rate, "other"), server={"compute": rate}, variants=[{"algorithm": algorithm}],
+            workload=WORKLOAD | {"costs": costs},
+        )  # fmt: skip
+        runs.append(simulate(asked, timing_only=True))
+    one, kinds = (run.spans for run in runs)
+    assert len(one) > 0
+    assert kinds["end_s"].tolist() == pytest.approx(one["end_s"].tolist(), rel=1e-12)
+    assert kinds["flop"].tolist() == one["flop"].tolist()
