@@ -430,6 +430,6 @@ def catalog_page() -> Iterator[str]:
         for entry in catalog.entries(table).values():
             for number, figure in enumerate(entry.figures):
                 name = f"`{entry.name}`" if number == 0 else ""
-                told = (name, figure.key, cell(str(figure.value)), figure.status, cell(figure.source))
+                told = (name, figure.key, cell(figure.text), figure.status, cell(figure.source))
                 yield f"| {' | '.join(told)} |"
         yield ""

@@ -48,6 +48,13 @@ class Figure:
     status: Status
     source: str
 
+    @property
+    def text(self) -> str:
+        """The value in one line, as a scenario writes it."""
+        if not isinstance(self.value, Mapping):
+            return str(self.value)
+        return f"{{{', '.join(f'{key}: {value}' for key, value in self.value.items())}}}"
+
 
 class Fitted(BaseModel):
     """What the computing rates of an entry rest on."""

@@ -62,7 +62,11 @@ def _times_ms(lines: list[str], name: str) -> npt.NDArray[np.int64]:
     for number, line in enumerate(lines, start=1):
         if not MILLISECONDS.fullmatch(line):
             found = f"{line[:40]!r} in line {number} of {name}"
-            remedy = "write 1250, not 1,250 or 1.25e3" if line.strip() else "take blank lines out"
+            remedy = "a table of rates over time is 'kind: trace'"
+            if not line.strip():
+                remedy = "take blank lines out"
+            elif line.strip()[0].isdigit():
+                remedy = "write 1250, not 1,250 or 1.25e3"
             raise mistake_at("file", "has a line that is no time", found, allowed, remedy)
         if int(line) < before:
             found = f"{line} after {before} in line {number} of {name}"

@@ -30,7 +30,7 @@ def format_catalog(own: CatalogConfig | None = None) -> Iterator[Table]:
 
 def _add(table: Table, entry: catalog.Entry, name: str) -> None:
     for number, figure in enumerate(entry.figures):
-        cells = ("" if number else name, figure.key, str(figure.value), figure.status, figure.source)
+        cells = ("" if number else name, figure.key, figure.text, figure.status, figure.source)
         add_rows(table, [cells])
     if entry.fitted:
         add_rows(table, [("", "rests on", ", ".join(entry.fitted.networks), "", entry.fitted.error)])

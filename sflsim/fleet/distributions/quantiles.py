@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, PrivateAttr, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from sflsim.fleet.distributions.amounts import Amount
@@ -45,8 +46,6 @@ class Quantiles(DistributionConfig):
     __pydantic_extra__: dict[str, ZeroOrMore]
 
     kind: Literal["quantiles"] = "quantiles"
-    _shares: tuple[float, ...] = PrivateAttr(())  # ascending
-    _amounts: tuple[float, ...] = PrivateAttr(())  # at each share
 
     @model_validator(mode="before")
     @classmethod
@@ -67,8 +66,6 @@ class Quantiles(DistributionConfig):
             allowed = "two or more, e.g. p5, p50 and p95"
             remedy = "one amount alone is 'constant'"
             raise mistake_at("kind", "has too few quantiles", ", ".join(given) or "none", allowed, remedy)
-        self._shares = tuple(int(key[1:]) / 100 for key in given)
-        self._amounts = tuple(map(float, given.values()))
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -86,9 +83,20 @@ class Quantiles(DistributionConfig):
         return dict(sorted(given.items(), key=lambda item: int(item[0][1:])))
 
     @property
+    def shares(self) -> list[float]:
+        """The share of draws up to each quantile, ascending."""
+        return [int(key[1:]) / 100 for key in self.amounts()]
+
+    @cached_property  # a draw takes less time than to look up a private attribute of pydantic's
+    def quantile(self) -> Callable[[Draws], Draws]:
+        """The quantile function: the amount at each share."""
+        return partial(np.interp, xp=np.array(self.shares), fp=np.array([*self.amounts().values()], float))
+
+    @property
     def can_be_zero(self) -> bool:
         """Whether the lowest quantile is zero and holds for a share of the draws."""
-        return self._amounts[0] == 0 and (self._shares[0] > 0 or self._amounts[1] == 0)
+        least, following, *_ = self.amounts().values()
+        return least == 0 and (self.shares[0] > 0 or following == 0)
 
     @property
     def mean(self) -> float:
@@ -106,10 +114,11 @@ class Quantiles(DistributionConfig):
 
     def _moment(self, between: Callable[[float, float], float]) -> float:
         """Return the sum over all pieces of their share times `between` of their least and largest amount."""
-        shares = (0.0, *self._shares, 1.0)
-        amounts = (self._amounts[0], *self._amounts, self._amounts[-1])
-        pieces = zip(pairwise(shares), pairwise(amounts), strict=True)
+        amounts = [*self.amounts().values()]
+        pieces = zip(
+            pairwise([0.0, *self.shares, 1.0]), pairwise([amounts[0], *amounts, amounts[-1]]), strict=True
+        )
         return float(sum((end - start) * between(low, high) for (start, end), (low, high) in pieces))
 
     def sample(self, rng: np.random.Generator, n: int) -> Draws:
-        return np.interp(rng.random(n), self._shares, self._amounts)
+        return self.quantile(rng.random(n))

@@ -202,10 +202,10 @@ def drawn(
     value: float | LinkDrawConfig | TraceBase, seed: int, purpose: str, name: str
 ) -> float | Stream | Profile:
     """Return a constant, one draw for the client, a stream over its messages or a profile."""
+    if isinstance(value, float):
+        return value
     if isinstance(value, TraceBase):
         return value.profile(seed, name)
-    if not isinstance(value, LinkDrawConfig):
-        return value
     if value.redraw == "message":
         return Stream(value.sample, seed, purpose, name)
     return float(value.sample(generator(seed, purpose, name), 1)[0])
