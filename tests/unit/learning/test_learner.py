@@ -28,7 +28,17 @@ def scenario(rounds: int, variant: dict[str, Any], every: int = 2) -> Scenario:
     return read(data(variants=[variant], stop={"rounds": rounds}, evaluate={"every": f"{every} rounds"}))
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: str(variant["algorithm"]))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(
+            variant,
+            id=str(variant["algorithm"]),
+            marks=() if variant["algorithm"] in ("mu-splitfed", "gas") else pytest.mark.slow,
+        )
+        for variant in VARIANTS
+    ],
+)
 def test_forgetting_changes_no_figure(
     variant: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
