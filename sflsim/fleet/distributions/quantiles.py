@@ -88,7 +88,7 @@ class Quantiles(DistributionConfig):
         return [int(key[1:]) / 100 for key in self.amounts()]
 
     @cached_property  # a draw takes less time than to look up a private attribute of pydantic's
-    def quantile(self) -> Callable[[Draws], Draws]:
+    def quantile(self) -> Callable[..., Any]:
         """The quantile function: the amount at each share."""
         return partial(np.interp, xp=np.array(self.shares), fp=np.array([*self.amounts().values()], float))
 
@@ -96,7 +96,7 @@ class Quantiles(DistributionConfig):
     def can_be_zero(self) -> bool:
         """Whether the lowest quantile is zero and holds for a share of the draws."""
         least, following, *_ = self.amounts().values()
-        return least == 0 and (self.shares[0] > 0 or following == 0)
+        return not least and (self.shares[0] > 0 or not following)
 
     @property
     def mean(self) -> float:
@@ -121,4 +121,5 @@ class Quantiles(DistributionConfig):
         return float(sum((end - start) * between(low, high) for (start, end), (low, high) in pieces))
 
     def sample(self, rng: np.random.Generator, n: int) -> Draws:
-        return self.quantile(rng.random(n))
+        draws: Draws = self.quantile(rng.random(n))
+        return draws
