@@ -173,7 +173,8 @@ def bare(text: str) -> float:
     """
     number, name = split(text)
     if name:
-        raise NoQuantity("has a unit, where a number stands alone", f"write '{number:g}'")
+        right = number / 100 if name == "%" else number
+        raise NoQuantity("has a unit, where a number stands alone", f"write '{right:g}'")
     return number
 
 

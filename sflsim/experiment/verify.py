@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sflsim.errors import RunError
 from sflsim.experiment.run import SAVED, Run
 from sflsim.experiment.simulate import ProgressCallback, simulate
 from sflsim.scenario.loading import load_scenario
@@ -54,10 +55,12 @@ def verify(
     ended is compared. Without a cache all is computed anew.
 
     Raises:
-        RunError: a folder is none of a run, or damaged.
+        RunError: a folder is none of a run, or damaged, or nothing in it had ended.
         ScenarioError: what the scenario names is not here, or not trusted.
     """
     run = Run.load(folder, trust=trust)
+    if (run.runs["status"] == "interrupted").all():
+        raise RunError(f"{folder}: no run of it had ended, so there is nothing to compare; run it again")
     if again is not None:
         return compared(run, Run.load(again, trust=trust))
     made = run.manifest
@@ -77,10 +80,9 @@ def verify(
 
 def compared(run: Run, again: Run) -> Verification:
     """Return how two runs of one scenario compare."""
-    ended = run.runs.loc[run.runs["status"] != "interrupted", ["variant", "seed"]]
-    keys = pd.MultiIndex.from_frame(ended)
+    ended = None if run.status == "completed" else run.runs[run.runs["status"] != "interrupted"]
     rows = [
-        row for name in TABLES for row in _differences(name, *(_of(keys, one, name) for one in (run, again)))
+        row for name in TABLES for row in _differences(name, *(_of(ended, one, name) for one in (run, again)))
     ]
     files, files_again = (dict(one.manifest.get("files") or {}) for one in (run, again))
     left = sorted(files_again.values())
@@ -90,10 +92,13 @@ def compared(run: Run, again: Run) -> Verification:
     )
 
 
-def _of(keys: pd.MultiIndex, run: Run, name: str) -> pd.DataFrame:
-    """Return the rows of a table that are of some variants and seeds."""
+def _of(ended: pd.DataFrame | None, run: Run, name: str) -> pd.DataFrame:
+    """Return a table; if not all runs ended, its rows of the variants and seeds that did."""
     table: pd.DataFrame = getattr(run, name)
-    return table[pd.MultiIndex.from_frame(table[["variant", "seed"]]).isin(keys)].reset_index(drop=True)
+    if ended is None:
+        return table
+    of_table, keys = (pd.MultiIndex.from_frame(one[["variant", "seed"]]) for one in (table, ended))
+    return table[of_table.isin(keys)].reset_index(drop=True)
 
 
 def _differences(name: str, table: pd.DataFrame, again: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
@@ -102,9 +107,9 @@ def _differences(name: str, table: pd.DataFrame, again: pd.DataFrame) -> Iterato
     if len(table) != len(again):
         yield (*counts, "", abs(len(table) - len(again)), math.nan)
         return
-    found = 0
-    for column in table.columns:
-        one, other = table[column], again[column]
+    found, missing = 0, pd.Series(math.nan, index=table.index)
+    for column in table.columns.union(again.columns, sort=False):
+        one, other = (held.get(column, missing) for held in (table, again))
         differ = ((one != other) & ~(one.isna() & other.isna())).to_numpy(dtype=bool)
         if differ.any():
             found += 1
@@ -115,7 +120,7 @@ def _differences(name: str, table: pd.DataFrame, again: pd.DataFrame) -> Iterato
 
 def _largest(one: pd.Series[Any], other: pd.Series[Any]) -> float:
     """Return the largest difference of two columns as a share of the larger value; NaN for texts."""
-    if not pd.api.types.is_numeric_dtype(one):
+    if not all(map(pd.api.types.is_numeric_dtype, (one, other))):
         return math.nan
     values, others = one.to_numpy(np.float64), other.to_numpy(np.float64)
     with np.errstate(invalid="ignore"):

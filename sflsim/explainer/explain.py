@@ -180,7 +180,7 @@ def _refuse_changed(run: Run) -> None:
         known, now = run.manifest.get("files") or {}, contents(reread(run.scenario))
     except ScenarioError as error:
         raise RunError(f"{CANNOT}.\n{error}\n{WITHOUT}") from error
-    changed = [str(file) for file, content in known.items() if now.get(str(file)) != content]
+    changed = [str(file) for file, content in known.items() if content not in now.values()]
     if changed:
         raise RunError(f"{CANNOT}: since the run, {', '.join(changed)} has changed.\n{WITHOUT}")
 

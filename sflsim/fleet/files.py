@@ -78,7 +78,7 @@ def table(file: str, may_lack_header: bool = False) -> Table:
     Raises:
         ValidationError: the file cannot be read or is ambiguous.
     """
-    read = _held(partial(read_table, may_lack_header=may_lack_header), file, "file", ALLOWED)
+    read = _held(partial(read_table, may_lack_header=may_lack_header), file, ALLOWED)
     rows = [
         [Cell(_text(value), place) for value in row.cells]
         for row, place in ((row, read.at(row.line)) for row in read.rows)
@@ -86,13 +86,13 @@ def table(file: str, may_lack_header: bool = False) -> Table:
     return Table(read.names, rows)
 
 
-def json_object(file: str, key: str = "file") -> dict[str, Any]:
-    """Return the one JSON object that a file holds; mistakes are reported at `key`.
+def json_object(file: str) -> dict[str, Any]:
+    """Return the one JSON object that a file holds.
 
     Raises:
         ValidationError: the file cannot be read, or holds something else.
     """
-    return _held(read_json_file, file, key, "a JSON file")
+    return _held(read_json_file, file, "a JSON file")
 
 
 def lines(file: str) -> list[str]:
@@ -101,17 +101,17 @@ def lines(file: str) -> list[str]:
     Raises:
         ValidationError: the file cannot be read.
     """
-    return _held(read_lines, file, "file", "a text file")
+    return _held(read_lines, file, "a text file")
 
 
-def _held(read: Callable[[str], Held], file: str, key: str, allowed: str) -> Held:
-    """Return what a file holds; a mistake in it is reported at `key`."""
+def _held(read: Callable[[str], Held], file: str, allowed: str) -> Held:
+    """Return what a file holds; a mistake in it is reported at `file`."""
     try:
         return read(file)
     except OSError as error:
-        raise mistake_at(key, "cannot be read", f"{file!r}", allowed) from error
+        raise mistake_at("file", "cannot be read", f"{file!r}", allowed) from error
     except TableMistake as error:
-        raise mistake_at(key, error.reason, error.found, error.allowed, error.remedy) from error
+        raise mistake_at("file", error.reason, error.found, error.allowed, error.remedy) from error
 
 
 def _text(value: object) -> str:

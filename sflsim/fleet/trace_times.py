@@ -36,7 +36,7 @@ def reader_of(time_column: str | None, times_in: str | None) -> Reader:
     if times_in is not None and "%" in times_in:
         return _dates(times_in)
     try:
-        unit_s = measure(f"1 {times_in or 's'}", ("s",))[0]
+        unit_s = measure(f"1 {'s' if times_in is None else times_in}", ("s",))[0]
     except NoQuantity as error:
         allowed = "a unit such as s or ms, or the form of a date such as '%Y-%m-%d %H:%M:%S'"
         raise mistake_at("times_in", "is no unit of time", repr(times_in), allowed, error.remedy) from error

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic.json_schema import JsonSchemaValue
 
 from sflsim.fields import COUNT, FLOP, TRAFFIC, Bytes, FieldFormat, Flop, Traffic
+from sflsim.mistakes import mistake
 from sflsim.work import Kinds, WorkByKind
 
 SCALAR_BYTES = 4.0
@@ -89,7 +90,7 @@ class WorkConfig(BaseModel):
     depthwise: Flop = Field(default=0.0, description="of convolutions of each channel by itself")
     matmul: Flop = Field(default=0.0, description="of matrix products and attention")
     memory: Traffic = Field(default=0.0, description="what operations read and write")
-    operations: Annotated[int, Field(ge=0), COUNT] = Field(default=0, description="their number")
+    operations: Annotated[int, Field(strict=True, ge=0), COUNT] = Field(default=0, description="their number")
 
 
 class _Work(FieldFormat):
@@ -101,6 +102,8 @@ class _Work(FieldFormat):
             return value
         if not isinstance(value, Mapping):
             return FLOP.read(value)
+        if not value:
+            raise mistake("is empty", "no kind", "a quantity, or one or more of " + ", ".join(Kinds._fields))
         given = WorkConfig.model_validate(dict(value), context=info and info.context)
         return WorkByKind(Kinds(**{kind: float(amount) for kind, amount in given}))
 

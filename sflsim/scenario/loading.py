@@ -70,7 +70,7 @@ def parse_saved(text: str, file: str, *, trust: bool = False) -> Scenario:
     Raises:
         ScenarioError: as of `parse_scenario`.
     """
-    return _parsed(text, file, (), Path(), trust or None, saved=True)
+    return _parsed(text, file, (), Path(file).parent, trust or None, saved=True)
 
 
 def _parsed(

@@ -148,7 +148,7 @@ PLACES: dict[str, Callable[[str], Any]] = {
         groups=[{"share": "100%", "device": "raspberry-pi-4", "link": {"kind": "trace", "file": path}}]
     ),
     "availability": lambda path: _fleet(availability={"kind": "trace", "file": path}),
-    "phones": lambda path: _fleet(availability={"kind": "flash", "path": path}),
+    "phones": lambda path: _fleet(availability={"kind": "flash", "file": path}),
     "packets": lambda path: _linked(up={"kind": "mahimahi", "file": path}, down="1 Mbit/s"),
     "percentiles": lambda path: _linked(kind="iqb", file=path),
     **{kind: _dataset(kind) for kind in ("mnist", "cifar-10", "cinic-10", "sst-2", "huggingface")},

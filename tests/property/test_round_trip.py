@@ -52,7 +52,7 @@ FLEETS = product_of(
         {"kind": "daily", "from": "22:00", "to": "06:59", "starts": "23:05", "jitter": "0.1 h"},
         {"kind": "trace", "file": str(RATES_CSV.with_name("presence.csv")), "repeat": "0.1 h"},
         {"kind": "trace", "file": str(RATES_CSV.with_name("presence.csv")), "repeat": True},
-        {"kind": "flash", "path": str(RATES_CSV.with_name("phones.json")), "when": ["idle"], "battery": "7%"},
+        {"kind": "flash", "file": str(RATES_CSV.with_name("phones.json")), "when": ["idle"], "battery": "7%"},
     ],
     events=[ABSENT, EVENTS],
     on_oom=["refuse", "exclude"],

@@ -154,7 +154,7 @@ class TraceAvailable(TraceConfig, PresenceTrace):
             ValidationError: it is no trace, or no device is ever available in it.
         """
         super().model_post_init(context)
-        self.refuse_nobody("file", "0 in every row", "a 1 in some row: a time at which a device is there")
+        self.refuse_nobody("0 in every row", "a 1 in some row: a time at which a device is there")
 
     @model_validator(mode="after")
     def _no_rates(self) -> Self:

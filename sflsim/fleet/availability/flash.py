@@ -69,7 +69,7 @@ class FlashAvailable(PresenceTrace):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)
     needed: ClassVar[str] = "a JSON file in the form of FLASH's state_traces.json"
     kind: Literal["flash"] = "flash"
-    file: str = Field(alias="path", description="FLASH's state_traces.json, relative to the scenario")
+    file: str = Field(description="FLASH's state_traces.json, relative to the scenario")
     when: Annotated[tuple[State, ...], AfterValidator(_some)] = Field(
         default=("charging", "locked", "wifi"),
         description="states that must all hold; idle: locked or with the screen off; online: on any network",
@@ -86,13 +86,13 @@ class FlashAvailable(PresenceTrace):
         Raises:
             ValidationError: it is no such file, or no device is ever available in it.
         """
-        devices = self._messages(files.json_object(self.file, "path"))
+        devices = self._messages(files.json_object(self.file))
         times_s = [messages[0][0] for messages in devices.values() if messages]
         starts_s = _seconds(self.starts) if self.starts else min(times_s, default=0.0)
         self._traces = {name: self._trace(messages, starts_s) for name, messages in devices.items()}
         rule = " and ".join(self.when) + (f" at {100 * self.battery:g}% or more" if self.battery else "")
         allowed = "a device for which 'when' holds at some time"
-        self.refuse_nobody("path", f"no device that is ever {rule}", allowed)
+        self.refuse_nobody(f"no device that is ever {rule}", allowed)
 
     def _messages(self, devices: dict[str, Any]) -> dict[str, list[tuple[float, str]]]:
         """Return the messages of each device: time in s and state in small letters."""
@@ -105,9 +105,9 @@ class FlashAvailable(PresenceTrace):
         if wrong:
             first, others = wrong[0], len(wrong) - 1
             found = first.found + (f"; others with a mistake: {others}" if others else "")
-            raise mistake_at("path", first.reason, found, first.allowed, "correct the device or take it out")
+            raise mistake_at("file", first.reason, found, first.allowed, "correct the device or take it out")
         if not read:
-            raise mistake_at("path", "has no device", "an empty object", "an object by device")
+            raise mistake_at("file", "has no device", "an empty object", "an object by device")
         return read
 
     def _trace(self, messages: list[tuple[float, str]], starts_s: float) -> Profile:

@@ -18,11 +18,11 @@ class PresenceTrace(TraceBase):
         """Return when any device can be available: as a single trace says, else at all times."""
         return Traced(next(iter(self._traces.values()))) if len(self._traces) == 1 else ALWAYS
 
-    def refuse_nobody(self, key: str, found: str, allowed: str) -> None:
+    def refuse_nobody(self, found: str, allowed: str) -> None:
         """Refuse traces in which no device is ever available.
 
         Raises:
-            ValidationError: at `key`, there is none.
+            ValidationError: at `file`, there is none.
         """
         if not any(trace.values.any() for trace in self._traces.values()):
-            raise mistake_at(key, "has nobody there", found, allowed)
+            raise mistake_at("file", "has nobody there", found, allowed)

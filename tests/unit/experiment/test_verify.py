@@ -116,6 +116,7 @@ def test_a_spoiled_folder_is_not_the_same(folder: Path) -> None:
 def test_what_was_interrupted_is_not_compared(folder: Path) -> None:
     """Of two seeds the second was interrupted: what the first gave is compared."""
     run, again = Run.load(folder), Run.load(folder)
+    run.manifest["status"] = "interrupted"
     run.runs.loc[run.runs["seed"] == 1, "status"] = "interrupted"
     run.evaluations = run.evaluations[run.evaluations["seed"] == 0]
     found = compared(run, again)
@@ -123,6 +124,42 @@ def test_what_was_interrupted_is_not_compared(folder: Path) -> None:
     rows = found.differences.set_index("table")["rows"]
     assert rows["runs"] == 1
     assert rows["evaluations"] == (again.evaluations["seed"] == 0).sum()
+
+
+@pytest.mark.parametrize("more", ["seed", "variant"])
+def test_a_run_of_more_seeds_or_variants_is_not_the_same(folder: Path, more: str) -> None:
+    run, again = Run.load(folder), Run.load(folder)
+    for name in ("runs", "spans", "evaluations", "clients"):
+        other = {"seed": 7, "variant": "other"}[more]
+        first = getattr(run, name)[lambda table: table["seed"] == 0]
+        setattr(again, name, pd.concat([getattr(run, name), first.assign(**{more: other})]))
+    assert not compared(run, again).same
+    assert not compared(again, run).same
+
+
+@pytest.mark.parametrize("value", [1.0, "a"])
+def test_a_column_that_one_table_lacks_differs(folder: Path, value: object) -> None:
+    run, again = Run.load(folder), Run.load(folder)
+    run.clients = run.clients.assign(colour=value)
+    for one, other in ((run, again), (again, run)):
+        rows = compared(one, other).differences.set_index("table")
+        assert rows.loc["clients", ["column", "differing"]].tolist() == ["colour", len(run.clients)]
+
+
+def test_a_run_of_which_nothing_ended_cannot_be_compared(folder: Path, tmp_path: Path) -> None:
+    run = Run.load(folder)
+    run.manifest["status"] = run.runs["status"] = "interrupted"
+    result = call("verify", run.save(tmp_path / "interrupted", plots=False))
+    assert result.exit_code == 2, result.output
+
+
+def test_what_ifs_read_the_copies(folder: Path) -> None:
+    """The tables themselves are gone; a copy that says something else is refused."""
+    assert call("explain", folder).exit_code == 0
+    for copy in (folder / "files").rglob("*.csv"):
+        copy.write_text(copy.read_text(encoding="utf-8").replace("4", "5"), encoding="utf-8")
+    result = call("explain", folder)
+    assert (result.exit_code, "table.csv" in result.output) == (2, True), result.output
 
 
 def test_versions_are_named(folder: Path) -> None:

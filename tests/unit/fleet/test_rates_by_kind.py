@@ -221,6 +221,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"compute": KINDS, "forward": "2 GFLOP/s"}, "forward", "by kind"),
     ({"compute": "1 GFLOP/s", "speed": 0}, "speed", "0"),
     ({"compute": "1 GFLOP/s", "speed": "2 GFLOP/s"}, "speed", "2 GFLOP/s"),
+    ({"compute": "1 GFLOP/s", "speed": "50%"}, "speed", "write '0.5'"),
     ({"compute": "1 GFLOP/s", "speed": {"kind": "constant", "value": "2 s"}}, "speed.value", "2 s"),
     ({"compute": "1 GFLOP/s", "speed": {"kind": "constnt", "value": 2}}, "speed.kind", "constant"),
 ]
@@ -266,6 +267,14 @@ def test_flop_of_unknown_kinds_are_refused() -> None:
         assert "workload.costs.client_forward" in str(found.value)
         assert "client_backward" not in str(found.value)
     assert ends_s(scenario(group("5 FLOP/s"), workload=WORKLOAD | {"costs": plain})) == [8, 16]
+
+
+@pytest.mark.parametrize("work", [{}, {"operations": True}, {"operations": 1.5}, {"memory": "2 FLOP"}])
+def test_wrong_work_is_one_mistake(work: dict[str, Any]) -> None:
+    with pytest.raises(ScenarioError) as found:
+        scenario(group(), workload=WORKLOAD | {"costs": FREE | {"client_forward": work}})
+    (problem,) = found.value.problems
+    assert problem.path.startswith("workload.costs.client_forward")
 
 
 def test_a_price_by_the_tflops_needs_one_rate() -> None:

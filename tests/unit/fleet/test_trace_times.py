@@ -146,6 +146,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, old: str, new: str, key:
         ({"same_time": "last"}, "same_time", "'last'"),
         ({"times_in": "ms"}, "file", "times_in: '%Y-%m-%d"),
         ({"times_in": "kbit/s"}, "times_in", "no unit of time"),
+        ({"times_in": ""}, "times_in", "no unit of time"),
         ({"times_in": "fortnights ago"}, "times_in", "no unit of time"),
         ({"times_in": "%d.%m.%Y"}, "file", "in line 2"),
         ({"times_in": "%Q"}, "times_in", "form of a date"),

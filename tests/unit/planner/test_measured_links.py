@@ -36,7 +36,7 @@ def fleet(folder: Path) -> dict[str, Any]:
         "country": "country-de",
     }
     groups = [{"name": name, "count": 1, "device": DEVICE, "link": link} for name, link in links.items()]
-    flash = {"kind": "flash", "path": str(folder / "phones.json"), "when": ["charging"]}
+    flash = {"kind": "flash", "file": str(folder / "phones.json"), "when": ["charging"]}
     return {"clients": 4, "groups": groups, "availability": flash}
 
 

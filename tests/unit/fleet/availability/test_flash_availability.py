@@ -17,6 +17,7 @@ from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
 from sflsim.fleet.availability.flash import SWITCHES, FlashAvailable
 from sflsim.fleet.availability.on_off import Timeline
+from sflsim.scenario.copies import copies_of
 
 EVENING = """
 2020-01-29 22:00:00\tbattery_charged_on
@@ -38,7 +39,7 @@ def phones(folder: Path, **messages: str) -> dict[str, Any]:
     path = folder / "state_traces.json"
     traces = {name: {"guid": name, "model": "x", "messages": text} for name, text in messages.items()}
     path.write_text(json.dumps(traces))
-    return {"kind": "flash", "path": str(path)}
+    return {"kind": "flash", "file": str(path)}
 
 
 def spells(timeline: Timeline, until_s: float) -> list[tuple[float, float]]:
@@ -169,7 +170,8 @@ def test_it_is_written_back_and_read_as_the_same(tmp_path: Path) -> None:
     config = scenario.fleet.availability
 
     assert read(yaml.safe_load(scenario.to_yaml())) == scenario
-    assert scenario.to_data()["fleet"]["availability"]["path"] == fields["path"]
+    assert scenario.to_data()["fleet"]["availability"]["file"] == fields["file"]
+    assert list(copies_of(scenario.to_yaml()).values()) == [Path(fields["file"])]
     assert isinstance(config, FlashAvailable)
     assert spells(pickle.loads(pickle.dumps(config)).timeline(0, "a"), 300) == spells(
         config.timeline(0, "a"), 300
@@ -193,13 +195,13 @@ def test_it_is_written_back_and_read_as_the_same(tmp_path: Path) -> None:
 )
 def test_a_wrong_message_is_refused(tmp_path: Path, old: str, new: str, found: str) -> None:
     """With its number and the device."""
-    check_refused(phones(tmp_path, a=EVENING.lstrip().replace(old, new)), "path", found)
+    check_refused(phones(tmp_path, a=EVENING.lstrip().replace(old, new)), "file", found)
 
 
 def test_of_several_wrong_devices_the_first_is_told_and_the_number(tmp_path: Path) -> None:
     """So that one knows whether to correct or to leave out."""
     wrong = "2020-01-29 22:00:00 wifi"
-    check_refused(phones(tmp_path, a=EVENING, b=wrong, c=wrong, d=wrong), "path", "others with a mistake: 2")
+    check_refused(phones(tmp_path, a=EVENING, b=wrong, c=wrong, d=wrong), "file", "others with a mistake: 2")
 
 
 @pytest.mark.parametrize(
@@ -219,13 +221,13 @@ def test_of_several_wrong_devices_the_first_is_told_and_the_number(tmp_path: Pat
 def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str, found: str) -> None:
     """At the key of the file."""
     (tmp_path / "other.json").write_text(content)
-    check_refused({"kind": "flash", "path": str(tmp_path / "other.json")}, "path", found)
+    check_refused({"kind": "flash", "file": str(tmp_path / "other.json")}, "file", found)
 
 
 @pytest.mark.parametrize(
     ("fields", "key"),
     [
-        ({"path": "none.json"}, "path"),
+        ({"file": "none.json"}, "file"),
         ({"when": []}, "when"),
         ({"when": ["charging", "locke"]}, "when[1]"),
         ({"battery": "130%"}, "battery"),
