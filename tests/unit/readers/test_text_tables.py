@@ -93,7 +93,7 @@ def put(folder: Path, content: str | bytes, suffix: str = ".csv") -> Path:
         (delays, "delay\n12\n-\n", ["'-' in line 3 of mine.csv", "is no number"]),
         (delays_of_a_column, "who,de lay\na,1\n", ["'who', 'de lay'", "did you mean 'de lay'?"]),
         (delays_of_a_column, "who,delay\u200b\na,1\n", ["'delay\\u200b' in line 1", "cannot be seen"]),
-        (rates, "time s,rate\n0,1\n", ["'time s', 'rate'", "rename 'time s' to 'time_s'"]),
+        (rates, "time s,rate\n0,1\n", ["'time s', 'rate'", "'time_column: time s'", "'time_s'"]),
         (rates, "time_s,rate\n0,-\n", ["'-' in line 2 of mine.csv", "is no number"]),
         (presence, "time_s,rate\n0,-\n", ["'-' in line 2 of mine.csv", "is no number"]),
         (rates, "time_s,rate\n0,1\n1,2,5\n2,3\n", ["'1,2,5' in line 3 of mine.csv", "3 cells"]),
