@@ -23,7 +23,7 @@ from sflsim.scenario.yaml_lines import join
 
 Steps = tuple[str | int, ...]
 
-RENAMED = {"straggler": {"spells": "bursts"}}
+RENAMED = {"straggler": {"spells": "bursts"}, "availability": {"path": "file"}}
 """By the key that they are under, keys of earlier versions with what they are called now."""
 SURELY = 0.8
 """Likeness of two words from which on the one is a misspelling of the other, wherever else it is a key."""

@@ -18,6 +18,7 @@ from sflsim.experiment.simulate import simulate
 from sflsim.fleet.availability.flash import SWITCHES, FlashAvailable
 from sflsim.fleet.availability.on_off import Timeline
 from sflsim.scenario.copies import copies_of
+from sflsim.scenario.loading import load_scenario
 
 EVENING = """
 2020-01-29 22:00:00\tbattery_charged_on
@@ -176,6 +177,20 @@ def test_it_is_written_back_and_read_as_the_same(tmp_path: Path) -> None:
     assert spells(pickle.loads(pickle.dumps(config)).timeline(0, "a"), 300) == spells(
         config.timeline(0, "a"), 300
     )
+
+
+def test_the_key_of_earlier_versions(tmp_path: Path) -> None:
+    """It is read from a folder, and elsewhere answered with what it is called now."""
+    fields = phones(tmp_path, a=EVENING)
+    group = {"name": "pi", "device": {"compute": "8 FLOP/s"}}
+    written = read(data(fleet={"clients": 1, "groups": [group], "availability": fields})).to_data()
+    place = written["fleet"]["availability"]
+    place["path"] = place.pop("file")
+    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(written))
+
+    assert load_scenario(tmp_path).fleet.availability.file == fields["file"]  # type: ignore[union-attr]
+    with pytest.raises(ScenarioError, match="'file'"):
+        load_scenario(tmp_path / "scenario.yaml")
 
 
 @pytest.mark.parametrize(
