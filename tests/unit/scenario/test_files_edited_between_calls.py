@@ -137,6 +137,8 @@ def test_what_ifs_of_a_run_whose_file_has_changed_are_refused(tmp_path: Path) ->
     found = [sflsim.explain(one).what_if for one in runs]
     assert found[0].equals(found[1])
     (tmp_path / "it").write_text("2\n")
+    assert sflsim.explain(sflsim.Run.load(tmp_path / "run")).what_if.equals(found[1])  # by its own copy
+    (tmp_path / "run" / "files" / "0" / "it").write_text("2\n")
     for one in (run, sflsim.Run.load(tmp_path / "run")):
         with pytest.raises(sflsim.RunError, match=str(tmp_path / "it")):
             sflsim.explain(one)
