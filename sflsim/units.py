@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
-from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sflsim.unit_spellings import spelled_right, usual
 
 if TYPE_CHECKING:
     import pint
@@ -24,34 +25,6 @@ COUNTED = {"bit", "byte", "FLOP", "hertz"}
 """What comes in whole ones (a frequency counts periods): a thousandth of it is a slip of the pen."""
 POWER_LEVELS = {"dBm": 30.0, "dBW": 0.0}
 """Logarithmic units of power, and which level in each is one watt."""
-PREFIXES = {
-    "": 1.0,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "P": 1e15,
-    "c": 1e-2,
-    "m": 1e-3,
-    "u": 1e-6,
-    "n": 1e-9,
-}
-PREFIXES |= {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
-SPELLINGS: dict[str, tuple[dict[str, float | None], tuple[str, ...]]] = {
-    "byte": ({"bit": 0.125, "B": 1.0, "byte": 1.0}, ("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")),
-    "FLOP": ({"FLOP": 1.0}, ("", "k", "M", "G", "T", "P")),
-    "s": ({"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}, ("", "m", "u", "n")),
-    "W": ({"W": 1.0, "dBm": None, "dBW": None}, ("", "m", "k", "M")),
-    "J": ({"J": 1.0, "Wh": 3600.0}, ("", "m", "k", "M")),
-    "Hz": ({"Hz": 1.0}, ("", "k", "M", "G")),
-    "W/Hz": ({"W/Hz": 1.0, "dBm/Hz": None, "dBW/Hz": None}, ("", "m")),
-    "km": ({"m": 1e-3}, ("k", "", "c", "m")),
-    "dB": ({"dB": None}, ("",)),
-}
-"""The usual units by base unit: names with what one is in it, None for a level, and prefixes; rates add "/s".
-
-They are read without pint, whose definitions take a fifth of a second to load, and proposed for others.
-"""
 ADD_THE_UNIT = "write the unit behind the number"
 RANGES = {
     "s": (1e-30, 1e12, "the clock is a 64-bit float, whose steps there are of 0.1 ms"),
@@ -211,15 +184,15 @@ def _scale(name: str, units: tuple[str, ...]) -> Scale:
     powers = tuple(unit for unit in units if unit.startswith("W"))
     if level in POWER_LEVELS and powers:
         return _scale(f"W{slash}{below}", powers)._replace(level_of_one=POWER_LEVELS[level])
-    usual = next((Scale(unit, _usual(unit)[name]) for unit in units if name in _usual(unit)), None)
-    return usual or _looked_up(name, units)
+    known = next((Scale(unit, usual(unit)[name]) for unit in units if name in usual(unit)), None)
+    return known or _looked_up(name, units)
 
 
 def _looked_up(name: str, units: tuple[str, ...]) -> Scale:
     """Return what `_scale` does of a unit that pint knows."""
     import pint
 
-    remedy = _spelled_right(name, units)
+    remedy = spelled_right(name, units)
     try:
         root = _root(name)
         for unit in units:
@@ -264,50 +237,3 @@ def _refuse_parts(name: str) -> None:
             if prefix and counted and units.Quantity(1.0, part).to(whole).magnitude < 1:
                 kind = "bit/s" if whole == "baud" else whole
                 raise NoQuantity(f"has the unit {part!r}, a part of a {kind}")
-
-
-def _spelled_right(name: str, units: Sequence[str]) -> str:
-    """Return the proposal of the spellings that `name` is one of, but for its case, or for "/s"."""
-    near = [way for unit in units for key, way in _spellings(unit) if key == name.lower()]
-    ways = list(dict.fromkeys(way for way in near if way != name))[:3]
-    return f"did you mean {' or '.join(map(repr, ways))}?" if ways else ""
-
-
-@cache
-def _usual(unit: str) -> dict[str, float]:
-    """Return what one of each usual unit is in a base unit."""
-    base, rate = (unit[:-2], "/s") if unit.endswith("/s") else (unit, "")
-    names, prefixes = SPELLINGS.get(base, ({}, ()))
-    pairs = product(prefixes, names.items())
-    return {
-        f"{prefix}{name}{rate}": PREFIXES[prefix] * one for prefix, (name, one) in pairs if one is not None
-    }
-
-
-@cache
-def _spellings(unit: str) -> list[tuple[str, str]]:
-    """Return (a spelling in small letters, the right one) of units of this dimension."""
-    return list(_ways(unit))
-
-
-def _ways(unit: str) -> Iterator[tuple[str, str]]:
-    base, rate = (unit[:-2], "/s") if unit.endswith("/s") else (unit, "")
-    names, prefixes = SPELLINGS.get(base, ({base: 1.0}, ("",)))
-    for prefix, one in product(prefixes, names):
-        right = f"{prefix}{one}{rate}"
-        short = f"{prefix}{one[0] if one == 'bit' else one}"
-        whole = f"{prefix}{one}"
-        for key in (
-            right,
-            whole,
-            f"{whole}s",
-            f"{whole}/s",
-            short,
-            f"{short}{rate}",
-            f"{short}ps" if rate else right,
-        ):
-            yield key.lower(), right
-        if prefix and one == next(iter(names)) and base != "s":
-            yield prefix.lower(), right
-    if unit == "s":
-        yield from (("m", "min"), ("m", "ms"))

@@ -41,7 +41,8 @@ USES = {"sweeps", "planner", "explainer", "diagnostics"}
 ARROWS: dict[str, set[str]] = {
     "errors": {"formatting"},
     "foreign": {"errors", "formatting"},
-    "units": set(),
+    "units": {"unit_spellings"},
+    "unit_spellings": set(),
     "trust": set(),
     "formatting": set(),
     "fields": {"errors", "mistakes", "units"},

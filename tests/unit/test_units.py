@@ -19,7 +19,8 @@ from sflsim.fleet.distributions.amounts import Amount, AmountOf
 from sflsim.planner.space import size_of
 from sflsim.retime.scaling import scaled
 from sflsim.scenario.plan_values import number_of
-from sflsim.units import BASE_UNITS, SPELLINGS, NoQuantity, measure, parse, registry, split
+from sflsim.unit_spellings import SPELLINGS
+from sflsim.units import BASE_UNITS, NoQuantity, measure, parse, registry, split
 
 ACCEPTED = [
     ("23 dBm", "W", 10**-0.7),  # 10^(23/10) mW
