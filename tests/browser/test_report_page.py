@@ -55,6 +55,7 @@ def run() -> Run:
         target_accuracy="40%",
     )
     done = simulate(read(scenario))
+    done.manifest["provenance"] = {**done.manifest["provenance"], "commit": "d" * 40, "command": "m" * 300}
     renamed = {"fast": EVIL, "slow": MARKUP}  # no scenario may name a group so; a stranger's tables may
     renamed |= {f"{name}-0": f"{other}-0" for name, other in renamed.items()}
     for frame, columns in ((done.spans, ["actor", "client"]), (done.clients, ["client", "group"])):
