@@ -13,8 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+import pytest
 import yaml
 
+from sflsim.errors import ScenarioError
 from sflsim.learning.costs import CostOverrides
 from sflsim.scenario import parse_scenario
 from sflsim.scenario.schema import Scenario
@@ -120,3 +122,15 @@ def _peak_bytes(anew: bool = False) -> int:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024
+
+
+def check_uplink_refused(up: dict[str, Any], key: str, found: str) -> None:
+    """Assert that an uplink is refused with one mistake, at `key` of it, that says what was `found`."""
+    group = {"name": "pi", "device": {"compute": "8 FLOP/s"}, "link": {"up": up, "down": "unlimited"}}
+    with pytest.raises(ScenarioError) as caught:
+        read(data(fleet={"clients": 1, "groups": [group]}))
+    (problem,) = caught.value.problems
+
+    assert problem.path == f"fleet.groups[0].link.up.{key}"
+    assert found in str(problem)
+    assert problem.allowed

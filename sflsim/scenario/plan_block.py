@@ -20,7 +20,7 @@ from sflsim.scenario.plan_criteria import (
     Objective,
     constraint,
 )
-from sflsim.scenario.plan_values import RANGE, Block, Deadline, Factor, Price, Range, Values
+from sflsim.scenario.plan_values import RANGE, Block, Deadline, PositiveNumber, Price, Range, Values
 
 
 class Limits(Block):
@@ -135,12 +135,12 @@ class PlanConfig(Block):
         default_factory=dict, description="a path of the scenario and its values: " + RANGE
     )
     objectives: list[ObjectiveName] = Field(default=["time"], min_length=1)
-    weights: dict[ObjectiveName, Factor] = Field(
+    weights: dict[ObjectiveName, PositiveNumber] = Field(
         default_factory=dict, description="how much an objective counts in the recommendation; 1 by default"
     )
     constraints: Constraints = Field(default_factory=Constraints)
     prices: Prices = Field(default_factory=Prices)
-    runs_per_month: Factor = 1.0
+    runs_per_month: PositiveNumber = 1.0
     search: Search = Field(default_factory=Search)
 
     @field_validator("decisions", mode="before")

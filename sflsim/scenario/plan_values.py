@@ -14,7 +14,7 @@ from sflsim.units import NoQuantity, split
 
 PRODUCT = AtMost(1e15, "products of amounts would leave the range of 64-bit floats")
 Price = Annotated[float, Field(ge=0), PRODUCT]
-Factor = Annotated[float, Field(gt=0), PRODUCT]
+PositiveNumber = Annotated[float, Field(gt=0), PRODUCT]
 RANGE = "a list, e.g. [1, 2, 4], or a range, e.g. {from: 1 TFLOP/s, to: 16 TFLOP/s, steps: 5, scale: log}"
 MAX_VALUES = 1000
 DEADLINE = "'2 h', or {within: 2 h, probability: 95%}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sflsim.fleet.catalog import Entry, entries
 from sflsim.scenario.schema import Scenario
-from sflsim.session.requirements import Requirements
+from sflsim.session.requirements import Requirements, measured
 from sflsim.work import WorkByKind
 
 SHARE = 0.05
@@ -43,10 +43,7 @@ def _entry(scenario: Scenario, index: int) -> Entry | None:
 
 def _shares(scenario: Scenario) -> dict[str, float]:
     """Return the kinds of a client's FLOP, forward and backward, that are more than `SHARE` of them."""
-    from sflsim.learning.profiling.measure import workload_costs
-
-    cut = Requirements(scenario).cut(0)
-    costs = workload_costs(scenario.workload, [cut], by_kind=True)[cut]
+    costs = measured(scenario.workload, Requirements(scenario).cut(0), by_kind=True)
     work = costs.client_forward_flop + costs.client_backward_flop
     assert isinstance(work, WorkByKind)
     flop = {kind: getattr(work.kinds, kind) for kind in ("convolution", "depthwise", "matmul")}

@@ -169,11 +169,11 @@ class Requirements:
         if given is not None:
             return given
         if not self._on_demand:
-            return workload.costs.applied(_measured(workload, cut, self._by_kind))
+            return workload.costs.applied(measured(workload, cut, self._by_kind))
         none_frozen = {"client_frozen_bytes": 0.0, "server_frozen_bytes": 0.0}
         known = {"scalar_bytes": SCALAR_BYTES, **(none_frozen if trains_all(workload.model) else {})}
         return workload.costs.asked(
-            cache(lambda: _measured(workload, cut, self._by_kind)), known, self.derived
+            cache(lambda: measured(workload, cut, self._by_kind)), known, self.derived
         )
 
     def algorithm(self, index: int) -> Algorithm:
@@ -184,11 +184,14 @@ class Requirements:
 
 
 _KNOWN: dict[str, Costs] = {}
-"""Costs of sflsim's own networks, which follow from their settings, for all scenarios of this process."""
+"""Costs of sflsim's own networks, which follow from their settings: by these, the samples, cut and kinds."""
 
 
-def _measured(workload: Workload, cut: int, by_kind: bool) -> Costs:
-    """Return the costs of a cut, derived from the model; `by_kind`: with the kinds of their FLOP."""
+def measured(workload: Workload, cut: int, by_kind: bool) -> Costs:
+    """Return the costs of a cut, derived from the model; `by_kind`: with the kinds of their FLOP.
+
+    Those of sflsim's own networks are derived once in a process.
+    """
     from sflsim.learning.profiling.measure import workload_costs
 
     model, dataset = workload.model, workload.dataset

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import data, read
+from support import check_uplink_refused, data, read
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
@@ -122,7 +122,7 @@ def test_what_if_scales_it(tmp_path: Path) -> None:
 )
 def test_what_is_no_such_trace_is_refused(tmp_path: Path, content: str | bytes, found: str) -> None:
     """At the key of the file, with the line."""
-    check_refused(trace(tmp_path, content), "file", found)
+    check_uplink_refused(trace(tmp_path, content), "file", found)
 
 
 @pytest.mark.parametrize(
@@ -140,18 +140,7 @@ def test_what_is_no_such_trace_is_refused(tmp_path: Path, content: str | bytes, 
 )
 def test_wrong_keys_are_refused(tmp_path: Path, fields: dict[str, Any], key: str) -> None:
     """Each at its own."""
-    check_refused(trace(tmp_path, "1\n") | fields, key, "")
-
-
-def check_refused(up: dict[str, Any], key: str, found: str) -> None:
-    group = {"name": "pi", "device": {"compute": "8 FLOP/s"}, "link": {"up": up, "down": "unlimited"}}
-    with pytest.raises(ScenarioError) as caught:
-        read(data(fleet={"clients": 1, "groups": [group]}))
-    (problem,) = caught.value.problems
-
-    assert problem.path == f"fleet.groups[0].link.up.{key}"
-    assert found in str(problem)
-    assert problem.allowed
+    check_uplink_refused(trace(tmp_path, "1\n") | fields, key, "")
 
 
 def test_a_computing_rate_is_no_such_trace(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import data, read
+from support import check_uplink_refused, data, read
 
-from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
 from sflsim.fleet.profiles import Profile
 from sflsim.fleet.traces import TraceConfig
@@ -136,7 +135,7 @@ def test_a_run_sends_by_it(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, old: str, new: str, key: str, found: str) -> None:
     """At the key that is wrong, with the line of the file."""
-    check_refused(rate(tmp_path, DRIVE.replace(old, new), column="DL_bitrate", **OF_5G), key, found)
+    check_uplink_refused(rate(tmp_path, DRIVE.replace(old, new), column="DL_bitrate", **OF_5G), key, found)
 
 
 @pytest.mark.parametrize(
@@ -164,17 +163,6 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, old: str, new: str, key:
 def test_wrong_keys_are_refused(tmp_path: Path, fields: dict[str, Any], key: str, found: str) -> None:
     """Each at its own, or at the file that does not fit it."""
     given = OF_5G | {"column": "DL_bitrate"} | fields
-    check_refused(
+    check_uplink_refused(
         rate(tmp_path, DRIVE, **{name: one for name, one in given.items() if one is not None}), key, found
     )
-
-
-def check_refused(up: dict[str, Any], key: str, found: str) -> None:
-    group = {"name": "pi", "device": {"compute": "8 FLOP/s"}, "link": {"up": up, "down": "unlimited"}}
-    with pytest.raises(ScenarioError) as caught:
-        read(data(fleet={"clients": 1, "groups": [group]}))
-    (problem,) = caught.value.problems
-
-    assert problem.path == f"fleet.groups[0].link.up.{key}"
-    assert found in str(problem)
-    assert problem.allowed
