@@ -5,9 +5,9 @@ A plug-in's data and shards are looked at before anything rests on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,28 @@ from sflsim.scenario.schema import Scenario
 
 if TYPE_CHECKING:
     from sflsim.learning.data.base import Data
+
+T = TypeVar("T")
+
+
+class CallbackFailed(Exception):
+    """The caller's own callback failed; no component of the scenario has."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+def guarded(callback: Callable[[T], None]) -> Callable[[T], None]:
+    """Return a callback whose errors pass through `blaming` as CallbackFailed."""
+
+    def call(value: T) -> None:
+        try:
+            callback(value)
+        except Exception as error:
+            raise CallbackFailed(error) from error
+
+    return call
 
 
 @contextmanager
@@ -34,7 +56,7 @@ def blaming(scenario: Scenario, index: int | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (SflsimError, KeyboardInterrupt, GeneratorExit):
+    except (SflsimError, CallbackFailed, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
         for path, component in _components(scenario, index):

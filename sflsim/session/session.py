@@ -31,7 +31,7 @@ from sflsim.rows import Evaluation
 from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.stop import Evaluate, Stop
-from sflsim.session.blame import blaming, check_data, check_labels, check_shards
+from sflsim.session.blame import CallbackFailed, blaming, check_data, check_labels, check_shards, guarded
 from sflsim.session.cache import SessionCache
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
@@ -192,10 +192,13 @@ class Session:
 
         Raises:
             ScenarioError: with file and line; e.g. a sample is damaged, or a user's code fails.
+            Exception: whatever `on_evaluation` raises.
         """
         try:
             with blaming(self.scenario, index), self._torch():
-                return self._run(index, seed, on_evaluation)
+                return self._run(index, seed, guarded(on_evaluation))
+        except CallbackFailed as failed:
+            raise failed.error from None
         except ScenarioError as error:
             raise self.scenario.located(error) from error
 

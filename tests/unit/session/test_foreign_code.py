@@ -215,6 +215,13 @@ def test_a_plug_in(
         assert f"({HERE}:{line})" in problem.found
 
 
+@pytest.mark.usefixtures("own")
+def test_a_callback_is_no_component() -> None:
+    """What the caller's own callback raises reaches the caller, though a plug-in stands in the same file."""
+    with pytest.raises(Broken):
+        sflsim.simulate(scenario("variants[0]"), progress=fails)
+
+
 def test_a_validator_of_a_plug_in() -> None:
     """Whatever a plug-in's Config raises while it is read stands at its place."""
 
