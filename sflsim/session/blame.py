@@ -25,11 +25,7 @@ T = TypeVar("T")
 
 
 class CallbackFailed(Exception):
-    """The caller's own callback failed; no component of the scenario has."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-        super().__init__(str(error))
+    """The caller's own callback failed with the error that is the only argument (SimPy keeps arguments)."""
 
 
 def guarded(callback: Callable[[T], None]) -> Callable[[T], None]:

@@ -198,7 +198,7 @@ class Session:
             with blaming(self.scenario, index), self._torch():
                 return self._run(index, seed, guarded(on_evaluation))
         except CallbackFailed as failed:
-            raise failed.error from None
+            raise failed.args[0] from None
         except ScenarioError as error:
             raise self.scenario.located(error) from error
 
