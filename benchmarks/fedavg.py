@@ -87,7 +87,7 @@ CASES = [
 
 def by_hand(session: Session) -> Callable[[], Evaluations]:
     """Return the bare loop for the scenario's variant, with every draw ready-made."""
-    scenario, data, task = session.scenario, session.data(), session.task(1, 0)
+    scenario, data, task = session.scenario, session.materials.data(), session.materials.task(1, 0)
     assert scenario.stop.rounds is not None
     fleet = build_fleet(scenario.fleet, 0)
     taken: Counter[int] = Counter()

@@ -98,10 +98,10 @@ def experiment(session: Session, channels_last: bool = False) -> Experiment:
     Images lie as torch makes them or, `channels_last`, as sflsim lays them out.
     """
     scenario = session.scenario
-    data = session.data() if channels_last else scenario.workload.dataset.load()
+    data = session.materials.data() if channels_last else scenario.workload.dataset.load()
     workload, fleet = scenario.workload, build_fleet(scenario.fleet, 0)
     blocks = build_blocks(workload.model, data.sample_shape, data.classes, 0)
-    shards = [torch.from_numpy(shard) for shard in session.shards(0)]
+    shards = [torch.from_numpy(shard) for shard in session.materials.shards(0)]
     task = Task(data, blocks, workload.cut, shards, workload.batch_size, 0, torch.device("cpu"), "")
     assert scenario.stop.rounds is not None
     rounds = range(1, scenario.stop.rounds + 1)

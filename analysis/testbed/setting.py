@@ -43,7 +43,7 @@ class Setting:
         problems = list(_refused(scenario, number))
         if problems:
             raise scenario.located(ScenarioError(problems))
-        task = session.task(session.requirements.cut(number), seed)
+        task = session.materials.task(session.requirements.cut(number), seed)
         return cls(task, build_fleet(scenario.fleet, seed), config)
 
 

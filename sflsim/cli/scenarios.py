@@ -34,7 +34,7 @@ def validate(
                 loaded = load_scenario(path, set_ or [], trust=trust)
                 session = Session(loaded, Options(), to_check=True)
                 session.check()
-                session.check_files()
+                session.materials.check_files()
                 if deep or loaded.stop.rounds is None:
                     for line in session.try_a_round(learn=deep):
                         err.print(f"{path}: warning: {line}")

@@ -20,9 +20,9 @@ def label_counts(scenario: Scenario, seed: int | None = None) -> pd.DataFrame:
         ScenarioError: the data cannot be read in full, as a run would, or cannot be partitioned so.
     """
     session = Session(scenario, Options())
-    session.check_files()
+    session.materials.check_files()
     try:
-        shards = session.shards(scenario.seeds[0] if seed is None else seed)
+        shards = session.materials.shards(scenario.seeds[0] if seed is None else seed)
         labels = scenario.workload.dataset.training_labels()
         classes = scenario.workload.dataset.classes
     except ScenarioError as error:

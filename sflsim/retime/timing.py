@@ -56,7 +56,7 @@ def timings(
     runs: list[_Run] = []
 
     def naming(variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
-        return NamingLearner(runs[-1].keys, session.task(cut, seed).key, known)
+        return NamingLearner(runs[-1].keys, session.materials.task(cut, seed).key, known)
 
     session = Session(
         scenario,

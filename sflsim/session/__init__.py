@@ -2,10 +2,11 @@
 
 from sflsim.session.cache import SessionCache
 from sflsim.session.fitted import unlike_networks
+from sflsim.session.options import Options
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
 from sflsim.session.rounds import has_rounds, unlike_rounds
-from sflsim.session.session import Options, Session
+from sflsim.session.session import Session
 
 __all__ = [
     "Options",

@@ -8,58 +8,37 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from dataclasses import replace
 
 from sflsim.clock.client_totals import ClientTotals
 from sflsim.clock.engine import rare_garbage_collection
 from sflsim.clock.spans import Recorder
-from sflsim.errors import Diverged, Problem, ScenarioError, refused
+from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.population import build_fleet
 from sflsim.fleet.sampling import fleet_availability
-from sflsim.foreign import foreign
 from sflsim.formatting import seconds_text
-from sflsim.learning.data.digits import Digits
-from sflsim.learning.graph.disk_store import LIMIT_BYTES, DiskStore
+from sflsim.learning.graph.disk_store import DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.learning.graph.timing_only import NullLearner
-from sflsim.learning.models.base import kind_of, needs_no_trial
+from sflsim.learning.models.base import needs_no_trial
 from sflsim.rows import Evaluation
 from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.stop import Evaluate, Stop
-from sflsim.session.blame import CallbackFailed, blaming, check_data, check_labels, check_shards, guarded
+from sflsim.session.blame import CallbackFailed, blaming, guarded
 from sflsim.session.cache import SessionCache
+from sflsim.session.materials import Materials
+from sflsim.session.options import Options
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.deployment import Deployment
 from sflsim.simulation.simulation import MAX_ZERO_TIME_ROUNDS, Learning, Rules, Simulation, no_stop
 
-if TYPE_CHECKING:
-    from sflsim.learning.data.base import Data
-    from sflsim.learning.task import Task
-
 LearningOf = Callable[[AlgorithmConfig, int, int], Learning]
 """Returns the learning of a run: of a variant, at a cut (the deepest if devices differ), under a seed."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a scenario is computed; only `device` changes results, in their last bits."""
-
-    device: str = "cpu"
-    timing_only: bool = False
-    threads: int = 1
-    keep_spans: bool = True
-    cache: Path | None = None
-    """Folder of the store on disk, shared by all processes; None for none."""
-    cache_bytes: int = LIMIT_BYTES
-    trusted: bool = False
-    """Whether code that the scenario names may run; a pickled scenario does not say."""
 
 
 class Session:
@@ -90,13 +69,10 @@ class Session:
         self.disk = disk
         self.cache = SessionCache() if cache is None else cache
         on_demand = options.timing_only or (to_check and needs_no_trial(self.scenario.workload.model))
+        self.materials = Materials(self.scenario, options, self.cache)
         self.requirements = Requirements(self.scenario, on_demand, self.cache)
         self._learning_of = self.learning if learning is None else learning
         self._new_recorder = self.recorder if recorder is None else recorder
-        workload = self.scenario.workload
-        self._dataset_key = repr(workload.dataset)
-        self._partition_key = repr((workload.partition, self.scenario.fleet.clients))
-        self._model_key = repr((workload.model, workload.batch_size))
 
     def check(self) -> None:
         """Refuse what is impossible with the real model, data and fleet, for all variants at once.
@@ -116,51 +92,11 @@ class Session:
             try:
                 with blaming(self.scenario):
                     self.scenario.workload.check_vocabulary()
-                    self.cache.get(("model", self._dataset_key, self._model_key), self._check_model)
-                    for seed in self.scenario.seeds:
-                        self.shards(seed)
+                    self.materials.check()
             except ScenarioError as error:
                 problems += error.problems
         if problems:
             raise self.scenario.located(ScenarioError(list(dict.fromkeys(problems))))
-
-    def _check_model(self) -> None:
-        """Build the network and try a pass in training, so that it is refused here and not in a round.
-
-        One that takes samples of any shape, and that nobody has changed, needs no trial, nor torch.
-        """
-        workload, seed = self.scenario.workload, self.scenario.seeds[0]
-        model, dataset = workload.model, workload.dataset
-        if needs_no_trial(model):
-            return
-        from sflsim.learning.task import build_blocks, check_trains, probe
-
-        with self._torch():
-            blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
-            samples = min(workload.batch_size, 2)  # batch norm takes no batch of one
-            check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
-
-    def _torch(self) -> AbstractContextManager[None]:
-        """Return the context of what is learned: torch's state as this session needs it, or none."""
-        if self.options.timing_only:
-            return nullcontext()
-        from sflsim.learning.torch_state import own_torch
-
-        return own_torch(self.options.threads)
-
-    def check_files(self) -> None:
-        """Read what a run would read before it trains: every sample.
-
-        Raises:
-            ScenarioError: with file and line; e.g. a sample is damaged.
-        """
-        try:
-            with blaming(self.scenario):
-                if not isinstance(self.scenario.workload.dataset, Digits):  # they come with sflsim
-                    with self._torch():
-                        self.data()
-        except ScenarioError as error:
-            raise self.scenario.located(error) from error
 
     def try_a_round(self, learn: bool) -> list[str]:
         """Simulate one round of each variant under the first seed, with training if wanted; return warnings.
@@ -195,7 +131,7 @@ class Session:
             Exception: whatever `on_evaluation` raises.
         """
         try:
-            with blaming(self.scenario, index), self._torch():
+            with blaming(self.scenario, index), self.materials.torch_state():
                 return self._run(index, seed, guarded(on_evaluation))
         except CallbackFailed as failed:
             raise failed.args[0] from None
@@ -222,7 +158,7 @@ class Session:
         outcome.real_s = time.perf_counter() - started
         outcome.computed = dict(getattr(sim.learning, "computed", {}))  # counted by a Learner alone
         outcome.read = self.disk.reads - read_before if self.disk is not None else 0
-        outcome.take(sim, algorithm, None if self.options.timing_only else self.shards(seed))
+        outcome.take(sim, algorithm, None if self.options.timing_only else self.materials.shards(seed))
         outcome.derived = sorted(requirements.derived)
         return outcome
 
@@ -244,7 +180,7 @@ class Session:
         return Simulation(
             deployment,
             learning=self._learning_of(scenario.variants[index], cuts.cut, seed),
-            samples=lambda client: len(self.shards(seed)[client]),
+            samples=lambda client: len(self.materials.shards(seed)[client]),
             batch_size=scenario.workload.batch_size,
             classes=scenario.workload.dataset.classes,
             rules=_rules(scenario),
@@ -260,38 +196,6 @@ class Session:
             recorder.sink = ClientTotals(recorder.wasted)
         return recorder
 
-    def data(self) -> Data:
-        """Return the data on the device; loaded once."""
-
-        def load() -> Data:
-            import torch
-
-            dataset = self.scenario.workload.dataset
-            with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
-                data: Data = dataset.load().to(torch.device(self.options.device))
-            check_data(data, dataset)
-            return data
-
-        return self.cache.get(("data", self._dataset_key, self.options.device), load)
-
-    def shards(self, seed: int) -> list[Any]:
-        """Return the sample indices of every client under a seed."""
-        workload = self.scenario.workload
-
-        def partition() -> list[Any]:
-            dataset, way, clients = workload.dataset, workload.partition, self.scenario.fleet.clients
-            with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
-                values = self.cache.get(("labels", self._dataset_key), dataset.training_labels)
-            check_labels(values, dataset)
-            if (by := getattr(way, "by", None)) is not None:
-                values = _column(dataset, by)
-            with foreign("workload.partition", kind_of(way), "a partition of these samples", own=way):
-                shards: list[Any] = list(way.partition(values, clients, seed))
-            check_shards(shards, len(values), clients, kind_of(way))
-            return shards
-
-        return self.cache.get(("shards", self._dataset_key, self._partition_key, seed), partition)
-
     def learning(self, variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
         """Return the session's own learning: on its stores, or none if `timing_only`."""
         if self.options.timing_only:
@@ -300,49 +204,13 @@ class Session:
 
         if self.disk is None and self.options.cache is not None:
             self.disk = DiskStore(self.options.cache, self.options.cache_bytes, self.options.device)
-        return Learner(self.task(cut, seed), self.store, self.disk)
+        return Learner(self.materials.task(cut, seed), self.store, self.disk)
 
     def close(self) -> None:
         """Close the store on disk, if there is one; the session can still be used."""
         if self.disk is not None:
             self.disk.close()
             self.disk = None
-
-    def task(self, cut: int, seed: int) -> Task:
-        """Return the network, cut there, and the clients' data under a seed; made once."""
-        import torch
-
-        from sflsim.learning.graph.fingerprint import of_code
-        from sflsim.learning.task import Task, build_blocks
-        from sflsim.learning.torch_state import own_torch
-
-        def build() -> Task:
-            workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
-            blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed, cut)
-            shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
-            components = (workload.model, workload.dataset, workload.partition)
-            identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
-            return Task(data, blocks, cut, shards, workload.batch_size, seed, device, identity)
-
-        key = (
-            "task",
-            self._dataset_key,
-            self._partition_key,
-            self._model_key,
-            self.options.device,
-            cut,
-            seed,
-        )
-        with own_torch(self.options.threads):
-            return self.cache.get(key, build)
-
-
-def _column(dataset: Any, name: str) -> Any:
-    """Return the values of a further column of a data set."""
-    if not hasattr(dataset, "training_column"):
-        allowed = "a data set with columns, e.g. of kind huggingface"
-        raise refused("workload.partition.by", f"{name!r} of {dataset.kind}", allowed)
-    return dataset.training_column(name)
 
 
 def _rules(scenario: Scenario) -> Rules:

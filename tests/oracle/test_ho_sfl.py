@@ -158,7 +158,7 @@ def test_all_clients_hold_the_same_x_c(optimizer: dict[str, Any], straggling: di
 def test_exact_directional_derivative_gives_the_projected_gradient() -> None:
     """P = 1 and the derivative along u in place of the difference: g = <dF/dx_c, u> u, backpropagated."""
     session = Session(scenario({"algorithm": "ho-sfl"}), Options())
-    task = session.task(1, 0)
+    task = session.materials.task(1, 0)
     model = task.initial_model()
     x, y = task.batch([(0, 0), (1, 0), (2, 0)])
     shares = torch.tensor([0.5, 0.2, 0.3])

@@ -123,7 +123,7 @@ def test_its_code_is_part_of_the_keys(folder: Path) -> None:
         (folder / "network.py").write_text(text)
         sys.modules.pop("sflsim_scenario_network", None)
         scenario = sflsim.load_scenario(folder / "own.yaml", trust=True)
-        keys.append(Session(scenario, Options()).task(2, 0).key)
+        keys.append(Session(scenario, Options()).materials.task(2, 0).key)
     assert keys[0] != keys[1]
     assert keys[0] == keys[2]
 

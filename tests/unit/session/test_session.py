@@ -64,7 +64,7 @@ def test_a_naming_learner_gives_the_keys_of_a_learner(variant: dict[str, Any]) -
     session: Session = Session(
         content,
         Options(),
-        learning=lambda variant, cut, seed: NamingLearner(keys, session.task(cut, seed).key, known),
+        learning=lambda variant, cut, seed: NamingLearner(keys, session.materials.task(cut, seed).key, known),
     )
 
     assert session.run(0, 0, lambda row: None).evaluations == evaluated
@@ -80,9 +80,9 @@ def test_sessions_with_one_cache_make_once_what_is_alike() -> None:
     faster = scenario(V1, workload={"cut": 1}, server={"compute": "500 MFLOP/s"})
     one, other = (Session(content, Options(), cache=cache) for content in (varied(), faster))
 
-    assert one.data() is other.data()
-    assert one.shards(0) is other.shards(0)
-    assert one.task(1, 0) is other.task(1, 0)
+    assert one.materials.data() is other.materials.data()
+    assert one.materials.shards(0) is other.materials.shards(0)
+    assert one.materials.task(1, 0) is other.materials.task(1, 0)
     assert one.requirements.costs(1) is other.requirements.costs(1)
 
 
@@ -93,16 +93,16 @@ def test_sessions_with_one_cache_share_nothing_that_differs(workload: dict[str, 
     other = Session(varied(**workload), Options(), cache=cache)
     alone = Session(varied(**workload), Options())
 
-    assert one.task(1, 0).key != other.task(1, 0).key == alone.task(1, 0).key
-    assert one.data() is other.data()
+    assert one.materials.task(1, 0).key != other.materials.task(1, 0).key == alone.materials.task(1, 0).key
+    assert one.materials.data() is other.materials.data()
     assert other.requirements.costs(1) == alone.requirements.costs(1)
 
 
 def test_each_cut_and_seed_has_a_task_of_its_own() -> None:
     session = Session(varied(), Options())
-    tasks = [session.task(cut, seed) for cut in (1, 2) for seed in (0, 1)]
+    tasks = [session.materials.task(cut, seed) for cut in (1, 2) for seed in (0, 1)]
     assert len({task.key for task in tasks}) == 4
-    assert [session.task(cut, seed) for cut in (1, 2) for seed in (0, 1)] == tasks
+    assert [session.materials.task(cut, seed) for cut in (1, 2) for seed in (0, 1)] == tasks
 
 
 def test_requirements_need_no_session() -> None:

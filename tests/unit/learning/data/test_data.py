@@ -158,7 +158,7 @@ def test_impossible_partition_is_a_scenario_error_before_anything_runs() -> None
 
 def task(batch_size: int) -> Task:
     session = Session(scenario({"algorithm": "splitfed-v1"}, workload={"batch_size": batch_size}), Options())
-    return session.task(1, 0)
+    return session.materials.task(1, 0)
 
 
 def read(task: Task, client: int, numbers: range) -> list[int]:

@@ -785,8 +785,10 @@ def test_a_column_deals_to_natural_clients(tmp_path: Path) -> None:
     session = Session(loaded, Options())
     writers = loaded.workload.dataset.training_column("writer")
 
-    assert [set(writers[share]) for share in session.shards(0)] == [{f"w{number}"} for number in range(4)]
-    assert sum(map(len, session.shards(0))) == 30
+    assert [set(writers[share]) for share in session.materials.shards(0)] == [
+        {f"w{number}"} for number in range(4)
+    ]
+    assert sum(map(len, session.materials.shards(0))) == 30
     wrong = scenario(tmp_path, {"dataset": named, "model": "mlp", "partition": {**natural, "by": "author"}})
     with pytest.raises(ScenarioError, match="no column 'author' in train; allowed: image, label, writer"):
         Session(wrong, Options()).check()

@@ -147,7 +147,7 @@ WORKLOAD = {"model": {"kind": "mlp", "hidden": [12, 9]}, "cut": 1, "batch_size":
 def task_key(seed: int = 0, fleet: dict[str, Any] | None = None, **changes: Any) -> str:
     parts = {"fleet": fleet} if fleet else {}
     session = Session(scenario(V1, workload={**WORKLOAD, **changes}, **parts), Options())
-    return str(session.task(session.requirements.cut(0), seed).key)
+    return str(session.materials.task(session.requirements.cut(0), seed).key)
 
 
 def test_task_counts_with_all_that_it_is() -> None:
@@ -172,7 +172,7 @@ def test_task_counts_with_all_that_it_is() -> None:
 
 def test_one_changed_number_in_the_data_counts() -> None:
     """The fingerprint of a data set covers every number in it."""
-    data = Session(scenario(V1), Options()).data()
+    data = Session(scenario(V1), Options()).materials.data()
     changed = data.test_x.clone()
     changed[-1, 0, 7, 7] += 1e-6
 

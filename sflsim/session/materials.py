@@ -1,0 +1,148 @@
+"""What is learned from: the data, each client's shard, and the network cut into a task; each made once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from sflsim.errors import ScenarioError, refused
+from sflsim.foreign import foreign
+from sflsim.learning.data.digits import Digits
+from sflsim.learning.models.base import kind_of, needs_no_trial
+from sflsim.scenario.schema import Scenario
+from sflsim.session.blame import blaming, check_data, check_labels, check_shards
+from sflsim.session.cache import SessionCache
+from sflsim.session.options import Options
+
+if TYPE_CHECKING:
+    from sflsim.learning.data.base import Data
+    from sflsim.learning.task import Task
+
+
+class Materials:
+    """Data, shards and tasks of a scenario; those with the same cache share what is equal."""
+
+    def __init__(self, scenario: Scenario, options: Options, cache: SessionCache) -> None:
+        self.scenario = scenario
+        self.options = options
+        self.cache = cache
+        workload = scenario.workload
+        self._dataset_key = repr(workload.dataset)
+        self._partition_key = repr((workload.partition, scenario.fleet.clients))
+        self._model_key = repr((workload.model, workload.batch_size))
+
+    def check(self) -> None:
+        """Refuse a network that does not train on these samples, and a partition that is none.
+
+        Raises:
+            ScenarioError: with the path of what is wrong.
+        """
+        self.cache.get(("model", self._dataset_key, self._model_key), self._check_model)
+        for seed in self.scenario.seeds:
+            self.shards(seed)
+
+    def _check_model(self) -> None:
+        """Build the network and try a pass in training, so that it is refused here and not in a round.
+
+        One that takes samples of any shape, and that nobody has changed, needs no trial, nor torch.
+        """
+        workload, seed = self.scenario.workload, self.scenario.seeds[0]
+        model, dataset = workload.model, workload.dataset
+        if needs_no_trial(model):
+            return
+        from sflsim.learning.task import build_blocks, check_trains, probe
+
+        with self.torch_state():
+            blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
+            samples = min(workload.batch_size, 2)  # batch norm takes no batch of one
+            check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
+
+    def check_files(self) -> None:
+        """Read what a run would read before it trains: every sample.
+
+        Raises:
+            ScenarioError: with file and line; e.g. a sample is damaged.
+        """
+        try:
+            with blaming(self.scenario):
+                if not isinstance(self.scenario.workload.dataset, Digits):  # they come with sflsim
+                    with self.torch_state():
+                        self.data()
+        except ScenarioError as error:
+            raise self.scenario.located(error) from error
+
+    def torch_state(self) -> AbstractContextManager[None]:
+        """Return the context of what is learned: torch's state as this scenario needs it, or none."""
+        if self.options.timing_only:
+            return nullcontext()
+        from sflsim.learning.torch_state import own_torch
+
+        return own_torch(self.options.threads)
+
+    def data(self) -> Data:
+        """Return the data on the device; loaded once."""
+
+        def load() -> Data:
+            import torch
+
+            dataset = self.scenario.workload.dataset
+            with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
+                data: Data = dataset.load().to(torch.device(self.options.device))
+            check_data(data, dataset)
+            return data
+
+        return self.cache.get(("data", self._dataset_key, self.options.device), load)
+
+    def shards(self, seed: int) -> list[Any]:
+        """Return the sample indices of every client under a seed."""
+        workload = self.scenario.workload
+
+        def partition() -> list[Any]:
+            dataset, way, clients = workload.dataset, workload.partition, self.scenario.fleet.clients
+            with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
+                values = self.cache.get(("labels", self._dataset_key), dataset.training_labels)
+            check_labels(values, dataset)
+            if (by := getattr(way, "by", None)) is not None:
+                values = _column(dataset, by)
+            with foreign("workload.partition", kind_of(way), "a partition of these samples", own=way):
+                shards: list[Any] = list(way.partition(values, clients, seed))
+            check_shards(shards, len(values), clients, kind_of(way))
+            return shards
+
+        return self.cache.get(("shards", self._dataset_key, self._partition_key, seed), partition)
+
+    def task(self, cut: int, seed: int) -> Task:
+        """Return the network, cut there, and the clients' data under a seed; made once."""
+        import torch
+
+        from sflsim.learning.graph.fingerprint import of_code
+        from sflsim.learning.task import Task, build_blocks
+        from sflsim.learning.torch_state import own_torch
+
+        def build() -> Task:
+            workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
+            blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed, cut)
+            shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
+            components = (workload.model, workload.dataset, workload.partition)
+            identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
+            return Task(data, blocks, cut, shards, workload.batch_size, seed, device, identity)
+
+        key = (
+            "task",
+            self._dataset_key,
+            self._partition_key,
+            self._model_key,
+            self.options.device,
+            cut,
+            seed,
+        )
+        with own_torch(self.options.threads):
+            return self.cache.get(key, build)
+
+
+def _column(dataset: Any, name: str) -> Any:
+    """Return the values of a further column of a data set."""
+    if not hasattr(dataset, "training_column"):
+        allowed = "a data set with columns, e.g. of kind huggingface"
+        raise refused("workload.partition.by", f"{name!r} of {dataset.kind}", allowed)
+    return dataset.training_column(name)
