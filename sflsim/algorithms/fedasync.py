@@ -43,7 +43,7 @@ class FedAsync(Unsplit, Asynchronous):
         """Train the newest model; mix the result into the global model of that time."""
         start, version = self.model, self.version
         batches = yield from self.train_locally(sim, client)
-        (trained,) = self.record_training(sim, [self.contribution(start, client, batches)])
+        (trained,) = self.record_training(sim, [self.contribution(start, client, batches)], [version])
         args = {"model": self.model, "models": [trained], "clients": [client.index]}
         a = self.config.alpha * self._s(self.version - version)
         (model,) = sim.learn(average, [args], weighting="uniform", eta=a)

@@ -15,9 +15,10 @@ from pydantic import Field
 from sflsim.algorithms.common.unsplit import Unsplit, UnsplitConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
-from sflsim.fields import Held, StepSize
+from sflsim.fields import Held
 from sflsim.learning.calls import add_deltas
 from sflsim.learning.graph.lineage import Args, Handle
+from sflsim.learning.schedules import Rate, rate_at
 from sflsim.simulation.asynchronous import Asynchronous
 from sflsim.simulation.simulation import Simulation
 
@@ -30,15 +31,15 @@ class FedBuff(Unsplit, Asynchronous):
 
         algorithm: Literal["fedbuff"] = "fedbuff"
         b: Held = Field(default=10, description="deltas in a full buffer")
-        eta_g: StepSize = Field(default=1.0, description="learning rate of the server")
+        eta_g: Rate = Field(default=1.0, description="learning rate of the server")
 
     _buffer: list[Args]
     _trained: list[Handle]
-    _weights: list[float]
+    _versions: list[int]  # of the models that they started from
 
     def open(self, sim: Simulation) -> None:
         """Start with an empty buffer."""
-        self._buffer, self._trained, self._weights = [], [], []
+        self._buffer, self._trained, self._versions = [], [], []
 
     def contribute(self, sim: Simulation, client: Client) -> Protocol:
         """Train the newest model; put the delta into the buffer."""
@@ -46,19 +47,19 @@ class FedBuff(Unsplit, Asynchronous):
         batches = yield from self.train_locally(sim, client)
         self._buffer.append(self.contribution(start, client, batches))
         if self.config.keep_state:  # the client may contribute again before the buffer is full
-            self._trained += self.record_training(sim, self._buffer[-1:])
-        self._weights.append((1 + self.version - version) ** -0.5)
+            self._trained += self.record_training(sim, self._buffer[-1:], [version])
+        self._versions.append(version)
         if len(self._buffer) == self.config.b:
             self._update(sim)
 
     def _update(self, sim: Simulation) -> None:
         """Move the model along the buffered deltas and empty the buffer."""
-        contributions, rate = self._buffer, self.config.eta_g / self.config.b
+        contributions, rate = self._buffer, rate_at(self.config.eta_g, sim.round) / self.config.b
         args = {
             "model": self.model,
-            "models": self._trained or self.record_training(sim, contributions),
+            "models": self._trained or self.record_training(sim, contributions, self._versions),
             "starts": [contribution["start"] for contribution in contributions],
-            "weights": [rate * weight for weight in self._weights],
+            "weights": [rate * (1 + self.version - version) ** -0.5 for version in self._versions],
         }
         (model,) = sim.learn(add_deltas, [args])
         self.open(sim)

@@ -20,6 +20,7 @@ from sflsim.fields import Passes, StepSize
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import OptimizerConfig
+from sflsim.learning.schedules import Rate
 from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, one_sided, rate
 from sflsim.simulation.simulation import Simulation
 
@@ -39,7 +40,7 @@ LR = 0.005
 class EstimateOptimizer(OptimizerConfig):
     """An optimizer that takes a zeroth-order estimate as its gradient."""
 
-    lr: StepSize | None = Field(  # type: ignore[assignment]
+    lr: Rate | None = Field(  # type: ignore[assignment]
         default=None, description="by default 0.005, at most 100 / d"
     )
 

@@ -31,6 +31,7 @@ from sflsim.fields import Count, Passes, StepSize
 from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
+from sflsim.learning.schedules import Rate
 from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, descend_, rate, two_sided
 from sflsim.simulation.base import Weighting
 from sflsim.simulation.simulation import Simulation
@@ -49,15 +50,15 @@ ETA_S, ETA_C = 0.01, 0.005
 class ZerothOrderConfig(SynchronousConfig):
     """The symbols of the paper without tau; defaults are its settings, but for rates of large parts."""
 
-    eta_s: StepSize | None = Field(
+    eta_s: Rate | None = Field(
         default=None,
         description="learning rate of the server's steps; by default 0.01, at most 100 / (d_s sqrt(tau))",
     )
-    eta_c: StepSize | None = Field(
+    eta_c: Rate | None = Field(
         default=None,
         description="learning rate of the client's step; by default 0.005, at most 100 / d_c",
     )
-    eta_g: StepSize = Field(default=0.3, description="how far the global model moves to the mean")
+    eta_g: Rate = Field(default=0.3, description="how far the global model moves to the mean")
     lam: StepSize = Field(default=0.005, description="size of the perturbation")
     direction: Direction = Field(
         default="sphere", description="uniform on the sphere of radius sqrt(d), or standard normal"

@@ -38,6 +38,7 @@ from sflsim.fields import Passes, StepSize
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, MathFunction
 from sflsim.learning.label_statistics import Covariance
+from sflsim.learning.schedules import Rate
 from sflsim.learning.zeroth_order import Direction, descend_, rate
 from sflsim.simulation.simulation import Simulation
 
@@ -58,11 +59,11 @@ class ZoGas(Buffers):
         """MU-SplitFed's symbols for the steps, and its learning rates for parts that are small enough."""
 
         algorithm: Literal["zo-gas"] = "zo-gas"
-        eta_s: StepSize | None = Field(
+        eta_s: Rate | None = Field(
             default=None,
             description="learning rate of the server's steps; by default 0.01, at most 10 / d_s",
         )
-        eta_c: StepSize | None = Field(
+        eta_c: Rate | None = Field(
             default=None,
             description="learning rate of the client's steps; by default 0.005, at most 10 / d_c",
         )

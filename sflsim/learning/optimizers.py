@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim.errors import Problem, did_you_mean
-from sflsim.fields import StepSize
+from sflsim.learning.schedules import Rate, at_round
 from sflsim.learning.signatures import misfits
 from sflsim.mistakes import mistake
 
@@ -41,7 +41,7 @@ class OptimizerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     name: str = Field(default="SGD", description="a class of torch.optim: " + ", ".join(NAMES))
-    lr: StepSize = 0.05
+    lr: Rate = Field(default=0.05, description="learning rate, or a schedule of it")
     clip: Clip | None = Field(default=None, description="longest gradient of the part, in L2; null: any")
 
     @model_validator(mode="after")
@@ -73,7 +73,7 @@ class OptimizerConfig(BaseModel):
 
         leaves = [torch.zeros(2, 2, requires_grad=True), torch.zeros(2, requires_grad=True)]
         try:
-            Optimizer(leaves, 1, self.plain()).step([torch.ones_like(leaf) for leaf in leaves])
+            Optimizer(leaves, 1, at_round(self.plain(), 0)).step([torch.ones_like(leaf) for leaf in leaves])
         except Exception as error:  # whatever torch raises where a value does not suit it
             return str(error)
         return ""
@@ -86,7 +86,7 @@ class OptimizerConfig(BaseModel):
         return {"Adagrad": 1, "RMSprop": 1, "Adafactor": 0}.get(self.name, 2)
 
     def plain(self) -> dict[str, Any]:
-        """Return the Config as plain values, for a keyed call; without what is not set."""
+        """Return the Config as plain values, for `Simulation.learn`; without what is not set."""
         rates = {"lr": self.lr, "clip": self.clip}
         given = {name: value for name, value in rates.items() if value is not None}
         return {"name": self.name, **given, **self.arguments}

@@ -18,6 +18,7 @@ from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, ScenarioError, refused
 from sflsim.fleet.instants import slack_s
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
+from sflsim.learning.schedules import at_round
 from sflsim.rows import Evaluation
 from sflsim.simulation.deployment import Deployment
 from sflsim.simulation.time_plane import TimePlane
@@ -107,8 +108,11 @@ class Simulation(TimePlane):
         self._unchanged = 0  # evaluations by time since the model last changed
 
     def learn(self, function: MathFunction, arguments: Sequence[Args], **shared: Any) -> list[Handle]:
-        """Record a call of `function` with the arguments of each participant; return a handle for each."""
-        return self.learning.call(function, arguments, shared)
+        """Record a call of `function` with the arguments of each participant; return a handle for each.
+
+        Learning rates among the `shared` arguments that follow a schedule have their value of this round.
+        """
+        return self.learning.call(function, arguments, at_round(shared, self.round))
 
     def initial_model(self) -> Handle:
         """Return the initial model, and evaluate it at time 0."""

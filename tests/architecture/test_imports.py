@@ -123,6 +123,7 @@ TORCH_FREE = (
     "costs",
     "calls",
     "optimizers",
+    "schedules",
     "signatures",
     "processor",
     "graph/timing_only",

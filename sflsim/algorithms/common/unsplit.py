@@ -7,6 +7,7 @@ contribution: |x_c| + |x_s| down and up, E times the forward and backward passes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -20,6 +21,7 @@ from sflsim.learning.calls import in_groups, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, BatchNames, Handle
 from sflsim.learning.optimizers import OptimizerConfig
+from sflsim.learning.schedules import rate_at
 from sflsim.mistakes import mistake
 from sflsim.simulation.base import Algorithm
 from sflsim.simulation.simulation import Simulation
@@ -80,11 +82,26 @@ class Unsplit(Algorithm):
         yield client.push(model_bytes)
         return batches
 
-    def record_training(self, sim: Simulation, contributions: list[Args]) -> list[Handle]:
-        """Record the training of several contributions; optimizer states stay with the clients."""
-        trained = sim.learn(train, contributions, optimizer=self.config.optimizer.plain(), **self.kept.shared)
-        self.kept.keep(contributions, trained)
-        return trained
+    def record_training(
+        self, sim: Simulation, contributions: list[Args], rounds: Sequence[int] | None = None
+    ) -> list[Handle]:
+        """Record the training of several contributions; optimizer states stay with the clients.
+
+        `rounds` are those, from 0, in which they pulled their models, and with it the learning rate; this one
+        by default.
+        """
+        optimizer, rate = self.config.optimizer.plain(), self.config.optimizer.lr
+        of_rate: dict[float, list[int]] = {}
+        for place in range(len(contributions)):
+            of_rate.setdefault(rate_at(rate, rounds[place] if rounds else sim.round), []).append(place)
+        trained: dict[int, Handle] = {}
+        for lr, places in of_rate.items():
+            shared = {"optimizer": {**optimizer, "lr": lr}, **self.kept.shared}
+            handles = sim.learn(train, [contributions[place] for place in places], **shared)
+            trained.update(zip(places, handles, strict=True))
+        in_order = [trained[place] for place in range(len(contributions))]
+        self.kept.keep(contributions, in_order)
+        return in_order
 
     def contribution(self, start: Handle, client: Client, batches: BatchNames) -> Args:
         """Return the arguments of one local training."""
