@@ -34,6 +34,7 @@ BUILT_IN = {
         "sflsim.algorithms.sl:SL",
         "sflsim.algorithms.splitfed_v1:SplitFedV1",
         "sflsim.algorithms.splitfed_v2:SplitFedV2",
+        "sflsim.algorithms.psl:Psl",
         "sflsim.algorithms.mu_splitfed:MuSplitFed",
         "sflsim.algorithms.zo_splitfed:ZoSplitFed",
         "sflsim.algorithms.gas:Gas",

@@ -151,10 +151,11 @@ def weighted_mean(
 
 
 def client_weights(task: Task, clients: Sequence[int], weighting: str) -> Tensor:
-    """Return the weight of each client in a mean, by its samples or "uniform"; the sum is 1."""
+    """Return the weight of each client in a mean, by "samples", "batch" size or "uniform"; the sum is 1."""
     import torch
 
-    counts = [1.0 if weighting == "uniform" else float(task.samples(client)) for client in clients]
+    count = {"samples": task.samples, "batch": lambda client: task.batch_size, "uniform": lambda client: 1}
+    counts = [float(count[weighting](client)) for client in clients]
     return torch.tensor(counts, device=task.device) / sum(counts)
 
 

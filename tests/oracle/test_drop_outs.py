@@ -26,13 +26,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sl": TWICE,
     "splitfed-v1": TWICE,
     "splitfed-v2": TWICE,
+    "psl": TWICE,
     "gas": {**TWICE, "q_s": 3, "q_c": 2},
     "zo-gas": {**TWICE, "q_s": 3, "q_c": 2},
     "cse-fsl": {**TWICE, "q": 1},
     "heron-sfl": {**TWICE, "q": 1},
     "frozen-client": TWICE,
 }
-SHARED_SERVER = {"splitfed-v2", "gas", "zo-gas", "cse-fsl", "heron-sfl"}
+SHARED_SERVER = {"splitfed-v2", "psl", "gas", "zo-gas", "cse-fsl", "heron-sfl"}
 """One server model for all: what it has stepped on stays in it, whoever it came from."""
 TRAINED_TOGETHER = {"cse-fsl", "heron-sfl"}
 """What a client will train is named when the round opens, in one call for all, and computed as one."""
@@ -123,7 +124,7 @@ def test_a_shared_server_keeps_what_it_has_stepped_on(algorithm: str) -> None:
 
     assert left.outcome.status == "completed"
     assert 0 in asked_of(left.session)
-    means = "mean_part" if "gas" in algorithm else "merge"
+    means = "mean_part" if "gas" in algorithm else {"psl": "train"}.get(algorithm, "merge")
     clients = [list(args["clients"]) for arguments in left.arguments(means) for args in arguments]
     assert clients
     assert all(set(one) <= {1, 2} for one in clients)

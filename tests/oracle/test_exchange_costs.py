@@ -71,6 +71,7 @@ TABLE = [
     Row("sl", f"local_iterations: {E}", first_order),
     Row("splitfed-v1", f"local_iterations: {E}", first_order),
     Row("splitfed-v2", f"local_iterations: {E}", first_order),
+    Row("psl", f"local_iterations: {E}", lambda c: (*first_order(c)[:3], 0.0)),  # one job for all, the last's
     Row("mu-splitfed", f"tau: {TAU}", zeroth_order(TAU, 1)),
     Row("mu-splitfed", f"tau: {TAU}, perturbations: {P}", zeroth_order(TAU, P)),
     Row("mu-splitfed", f"tau: {TAU}, client_feedback: joint", zeroth_order(TAU, 1)),

@@ -38,7 +38,7 @@ def whole_part(variant: Any, missed: int = 0) -> Counter[Message]:
     """Return the messages of one client's whole part of a round; in HO-SFL of one that has missed some."""
     name = variant.algorithm
     sent: dict[Message, int]
-    if name in ("splitfed-v1", "splitfed-v2", "sl", "gas"):
+    if name in ("splitfed-v1", "splitfed-v2", "psl", "sl", "gas"):
         times = variant.local_iterations
         sent = {("uplink", BATCH): times, ("downlink", GRADIENT): times} | both(PART)
     elif name in ("mu-splitfed", "zo-splitfed", "zo-gas"):

@@ -34,6 +34,7 @@ SETTINGS: dict[str, dict[str, Sequence[Any]]] = {
     "sl": {"local_iterations": [1, 2]},
     "splitfed-v1": {"local_iterations": [1, 3]},
     "splitfed-v2": {"local_iterations": [1, 3]},
+    "psl": {"local_iterations": [1, 3], "share_gradient": [ABSENT, "40%"]},
     "mu-splitfed": {"tau": [1, 3, "adaptive"], "tau_max": [8], "perturbations": [1, 2]},
     "ho-sfl": {"perturbations": [1, 3]},
     "gas": {"q_s": [2], "q_c": [2, 5], "local_iterations": [1, 2]},
@@ -148,7 +149,7 @@ def variants(draw: st.DrawFn) -> dict[str, Any]:
     if name not in ASYNCHRONOUS:
         choices |= {"over_selection": [ABSENT, 1, 2], "deadline": [ABSENT, ABSENT, "4 s", "60 s"]}
     chosen: dict[str, Any] = draw(product_of(algorithm=[name], **choices))
-    if chosen.get("tau") == "adaptive":
+    if chosen.get("tau") == "adaptive" or name == "psl":
         chosen.pop("deadline", None)  # refused: each would wait for the other
     return chosen
 

@@ -89,7 +89,8 @@ def scenarios(draw: st.DrawFn, algorithm: str) -> dict[str, Any]:
     variant = {"algorithm": algorithm, **SETTINGS.get(algorithm, {})}
     if algorithm in SYNCHRONOUS and draw(st.booleans()):
         variant["over_selection"] = 1
-    if algorithm in SYNCHRONOUS and variant.get("tau") != "adaptive" and draw(st.booleans()):
+    waits_for_all = variant.get("tau") == "adaptive" or algorithm == "psl"
+    if algorithm in SYNCHRONOUS and not waits_for_all and draw(st.booleans()):
         variant["deadline"] = "20 s"
     clients_wanted = draw(st.integers(1, clients))
     shared = draw(st.booleans())

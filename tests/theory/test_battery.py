@@ -18,7 +18,7 @@ POWER = {"idle": "1 W", "compute": "3 W", "send": "2 W", "receive": "1.5 W"}
 OPEN = {"compute": "4 FLOP/s", "slots": 1, "link": UNLIMITED}
 TWICE = {"local_iterations": 2}
 SETTINGS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(["fedavg", "fedlora", "fedasync", "frozen-client", "sl", "splitfed-v2"], TWICE),
+    **dict.fromkeys(["fedavg", "fedlora", "fedasync", "frozen-client", "sl", "splitfed-v2", "psl"], TWICE),
     "fedbuff": {**TWICE, "b": 1},
     "gas": {**TWICE, "q_s": 1, "q_c": 1},
     "zo-gas": {**TWICE, "q_s": 1, "q_c": 1},

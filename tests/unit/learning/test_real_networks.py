@@ -311,7 +311,17 @@ def test_directions_pass_over_running_statistics() -> None:
 
 
 ALGORITHMS = sorted(set(algorithms()) - {"fedlora"})  # asks for a model with adapters
-FIRST_ORDER_CLIENTS = {"fedavg", "fedasync", "fedbuff", "sl", "splitfed-v1", "splitfed-v2", "gas", "cse-fsl"}
+FIRST_ORDER_CLIENTS = {
+    "fedavg",
+    "fedasync",
+    "fedbuff",
+    "sl",
+    "splitfed-v1",
+    "splitfed-v2",
+    "psl",
+    "gas",
+    "cse-fsl",
+}
 FIRST_ORDER_SERVERS = FIRST_ORDER_CLIENTS | {"ho-sfl", "heron-sfl", "frozen-client"}
 
 
