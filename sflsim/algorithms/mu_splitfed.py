@@ -22,6 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from sflsim.algorithms.common.client_parts import (
+    ClientParts,
+    ClientPartsConfig,
+    check_cuts,
+    client_parts,
+)
 from sflsim.algorithms.common.replicas import ServerReplicas
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
@@ -47,7 +53,7 @@ if TYPE_CHECKING:
 ETA_S, ETA_C = 0.01, 0.005
 
 
-class ZerothOrderConfig(SynchronousConfig):
+class ZerothOrderConfig(ClientPartsConfig, SynchronousConfig):
     """The symbols of the paper without tau; defaults are its settings, but for rates of large parts."""
 
     eta_s: Rate | None = Field(
@@ -91,6 +97,10 @@ class MuSplitFed(ServerReplicas):
     _outstanding: set[int]  # selected clients whose embeddings have not arrived
     _adaptive_steps: dict[int, Job]  # the step after the first that each replica is at or queues for
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.parts = ClientParts(config)
+
     def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
         """Wait for the embeddings of as many participants as count."""
         self._awaited = wanted
@@ -101,7 +111,8 @@ class MuSplitFed(ServerReplicas):
         """Pull the client part, send z, z+ and z-, wait for the scalar, step, send the client part back."""
         costs, config = client.costs, self.config
         batch = client.next_batch()
-        yield client.pull(costs.client_model_bytes)
+        if self.parts.are_pulled(client):
+            yield client.pull(costs.client_model_bytes)
         yield client.forward(costs.client_forward_flop)
         embeddings: list[Event] = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
         steps = sim.process(self._serve_steps(sim, client, embeddings[0]), client)
@@ -115,8 +126,10 @@ class MuSplitFed(ServerReplicas):
             2 * config.perturbations * costs.server_forward_flop, client.name, client.round, last=True
         )
         yield client.send_down(config.perturbations * costs.scalar_bytes)
-        yield client.push(costs.client_model_bytes)
-        return {"start": model, "client": client.index, "cut": client.cut, "batch": batch, "tau": tau}
+        if self.parts.are_pushed(client):
+            yield client.push(costs.client_model_bytes)
+        args = {"start": model, "client": client.index, "cut": client.cut, "batch": batch, "tau": tau}
+        return args | self.parts.of(client.index, model)
 
     def _embeddings_arrived(self, sim: Simulation, client: Client) -> None:
         """Count one participant's embeddings; after the slowest's, no further adaptive step starts."""
@@ -158,8 +171,10 @@ class MuSplitFed(ServerReplicas):
         """Move both parts by eta_g towards the mean of the participants'."""
         trained = sim.learn(exchange, contributions, **self._settings())
         clients = [contribution["client"] for contribution in contributions]
-        args = {"model": model, "models": trained, "clients": clients}
-        return sim.learn(average, [args], weighting=self.config.weighting, eta=self.config.eta_g)[0]
+        args = {"model": model, "models": trained, "clients": clients} | self.parts.before
+        after = sim.learn(average, [args], weighting=self.config.weighting, eta=self.config.eta_g)[0]
+        self.parts.keep(sim.round + 1, clients, trained, after)
+        return after
 
     def _settings(self) -> dict[str, Any]:
         names = ("eta_s", "eta_c", "lam", "direction", "perturbations", "client_feedback")
@@ -178,7 +193,8 @@ class MuSplitFed(ServerReplicas):
         return int(contribution["tau"])
 
     def check(self, costs: Costs) -> None:
-        """Refuse a deadline with an adaptive tau: each would wait for the other."""
+        """Refuse a deadline with an adaptive tau (each would wait for the other), and cuts without a mean."""
+        check_cuts(self.config)
         if self.config.deadline is not None and self.config.tau == "adaptive":
             remedy = (
                 "give tau a number, or use over_selection: an adaptive tau waits for the slowest embeddings"
@@ -212,7 +228,7 @@ def _exchange(
     eta_s, eta_c = rates(task, eta_s, eta_c, most_steps)
     names = [tuple(args["batch"]) for args in arguments]
     x, y = task.batch(names)
-    x_c, x_s = stack(arguments, "start", "client"), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
+    x_c, x_s = client_parts(arguments), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
 
     def draws(part: Any, *purpose: str | int) -> list[Any]:
         keys = [[("mu-splitfed", *purpose, *name, p) for name in names] for p in range(perturbations)]

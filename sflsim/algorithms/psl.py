@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from sflsim.algorithms.common.client_parts import ClientPartsConfig
 from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig
-from sflsim.algorithms.common.merged_batches import shared_samples, state_of, train
+from sflsim.algorithms.common.merged_batches import of_client, shared_samples, train
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.errors import refused
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 class Psl(FirstOrderAlgorithm, Synchronous):
     """Parallel split learning on merged batches."""
 
-    class Config(FirstOrderConfig, SynchronousConfig):
+    class Config(FirstOrderConfig, ClientPartsConfig, SynchronousConfig):
         """Client optimizers start afresh in every round, unless `keep_state` is set.
 
         The server's optimizer always keeps its state, as its model does. With over-selection the first
@@ -75,7 +76,8 @@ class Psl(FirstOrderAlgorithm, Synchronous):
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull the client part, train it on merged batches, send it back; None if others were in before."""
-        yield client.pull(client.costs.client_model_bytes)
+        if self.parts.are_pulled(client):
+            yield client.pull(client.costs.client_model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batch = client.next_batch()
@@ -91,7 +93,8 @@ class Psl(FirstOrderAlgorithm, Synchronous):
             client.record_wait(since_s)
             yield client.send_down(client.costs.activation_bytes)
             yield client.compute(client.costs.client_backward_flop)
-        yield client.push(client.costs.client_model_bytes)
+        if self.parts.are_pushed(client):
+            yield client.push(client.costs.client_model_bytes)
         return {"client": client.index}
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
@@ -128,14 +131,18 @@ class Psl(FirstOrderAlgorithm, Synchronous):
                 batches.setdefault(name[0], []).append(name)
         clients = [contribution["client"] for contribution in contributions]
         participants = [
-            {"client": client, "batches": names} | self.kept.of(client) for client, names in batches.items()
+            {"client": client, "batches": names} | self.kept.of(client) | self.parts.of(client, model)
+            for client, names in batches.items()
         ]
         args = {"start": model, "participants": participants, "clients": clients}
         shared = {name: getattr(self.config, name) for name in ("share_gradient", "weighting")}
-        after = sim.learn(train, [args], **shared, **self.optimizers(), **self.kept.shared)[0]
-        if self.config.keep_state:
-            trained = sim.learn(state_of, [{"round": after, "client": client} for client in clients])
+        each = {"each": True} if self.config.keep_state or self.parts.are_kept else {}
+        shared |= {**self.optimizers(), **self.kept.shared, **each}
+        after = sim.learn(train, [args], **shared)[0]
+        if each:
+            trained = sim.learn(of_client, [{"round": after, "client": client} for client in clients])
             self.kept.keep([{"client": one, "batches": batches[one]} for one in clients], trained)
+            self.parts.keep(sim.round + 1, clients, trained, after)
         return after
 
     def round_steps(self, contributions: list[Args]) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from sflsim.algorithms.common.client_parts import ClientPartsConfig, check_cuts, client_parts
 from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
 from sflsim.algorithms.common.kept import check_replicas, resume, steps_before, with_states
 from sflsim.algorithms.common.replicas import ServerReplicas
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
     """SplitFed with one server replica per participant."""
 
-    class Config(FirstOrderConfig, SynchronousConfig):
+    class Config(FirstOrderConfig, ClientPartsConfig, SynchronousConfig):
         """Both optimizers start afresh in every round, unless `keep_state` is set.
 
         Then each client keeps its own state, and the states of the replicas are averaged as the
@@ -47,7 +48,7 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
         """Train the client part with a server replica."""
         batches = yield from self.take_turn(sim, client)
         args = {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
-        return args | self.kept.of(client.index)
+        return args | self.kept.of(client.index) | self.parts.of(client.index, model)
 
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Average the client parts and the server replicas."""
@@ -55,12 +56,15 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
         self.kept.keep(contributions, trained)
         clients = [contribution["client"] for contribution in contributions]
         args = {"model": model, "models": trained, "clients": clients}
-        return sim.learn(average, [args], weighting=self.config.weighting, **self.kept.of_replicas)[0]
+        after = sim.learn(average, [args], weighting=self.config.weighting, **self.kept.of_replicas)[0]
+        self.parts.keep(sim.round + 1, clients, trained, after)
+        return after
 
     def check(self, costs: Costs) -> None:
         """Refuse arguments that an optimizer does not take, and states that cannot be averaged."""
         super().check(costs)
         check_replicas(self.config)
+        check_cuts(self.config)
 
 
 def train(
@@ -87,7 +91,7 @@ def _train(
     server_optimizer: dict[str, Any],
     keep_state: bool,
 ) -> list[Model]:
-    x_c, x_s = stack(arguments, "start", "client"), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
+    x_c, x_s = client_parts(arguments), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
     steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
     resume(arguments, client_optimizer=steps.client_optimizer)
     steps.server_optimizer.resume("server_optimizer", [args["start"] for args in arguments])

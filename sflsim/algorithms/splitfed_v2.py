@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from sflsim.algorithms.common.client_parts import ClientPartsConfig
 from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     """SplitFed with one server model, stepped in the order of arrival."""
 
-    class Config(FirstOrderConfig, SynchronousConfig):
+    class Config(FirstOrderConfig, ClientPartsConfig, SynchronousConfig):
         """Client optimizers start afresh in every round, unless `keep_state` is set.
 
         The server's optimizer always keeps its state, as its model does.
@@ -47,7 +48,7 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with the shared server model."""
-        client_model, fresh = model, True
+        client_model, fresh = self.parts.start(client.index, model), True
 
         def arrived(batch: BatchName) -> None:
             nonlocal client_model, fresh
@@ -67,12 +68,11 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
         """Average the client parts; the server model is the newest."""
         trained = [contribution["trained"] for contribution in contributions]
         self.kept.keep(contributions, trained)
-        args = {
-            "models": trained,
-            "clients": [contribution["client"] for contribution in contributions],
-            "server": self._server,
-        }
-        return sim.learn(merge, [args], weighting=self.config.weighting)[0]
+        clients = [contribution["client"] for contribution in contributions]
+        args = {"models": trained, "clients": clients, "server": self._server}
+        after = sim.learn(merge, [args], weighting=self.config.weighting)[0]
+        self.parts.keep(sim.round + 1, clients, trained, after)
+        return after
 
 
 def step(

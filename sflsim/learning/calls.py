@@ -79,6 +79,8 @@ def average(
 ) -> list[Model]:
     """Move both parts of `model` by `eta` towards the weighted mean of `models`, those of `clients`.
 
+    With `average` the client part moves from that model's.
+
     With `states`, the states of an optimizer under that name are averaged alike.
     """
     return [
@@ -94,7 +96,8 @@ def _average(task: Task, args: Args, weighting: str, eta: float) -> Model:
     old, moved = args["model"], {}
     for part in ("client", "server"):
         mean = weighted_mean(task, args["models"], part, args["clients"], weighting)
-        moved[part] = mean if eta == 1.0 else old[part] + eta * (mean - old[part])
+        before = args.get("average", old)[part] if part == "client" else old[part]
+        moved[part] = mean if eta == 1.0 else before + eta * (mean - before)
     return moved
 
 

@@ -25,7 +25,8 @@ def oracle(run: Training, **settings: Any) -> ref.Result:
     rounds = ref.Rounds(ids, batches, run.weights(ids) if weighting == "samples" else None)
     both = (oracle_optimizer(settings[name]) for name in ("client_optimizer", "server_optimizer"))
     phi = settings.get("share_gradient", 0.0)
-    told = psl.Settings(settings.get("local_iterations", 1), *both, phi, weighting == "batch")
+    every = settings.get("aggregate_clients_every", 1)
+    told = psl.Settings(settings.get("local_iterations", 1), *both, phi, weighting == "batch", every)
     return psl.reference(run.split, rounds, told)
 
 
@@ -65,6 +66,16 @@ def test_psl_with_one_client_is_sl(workload: dict[str, Any], optimizer: dict[str
         assert torch.equal(whole(one), whole(other))
     first, second = ([row[:2] for row in run.outcome.evaluations] for run in runs)
     assert first == second
+
+
+def test_psl_with_client_parts_of_their_own() -> None:
+    """Two of three clients per round; client parts are averaged every third."""
+    settings = {"client_optimizer": HEAVY, "server_optimizer": SGD, "local_iterations": 2}
+    settings["aggregate_clients_every"] = 3
+    fleet = {"clients": 3, "participants": 2, "groups": [{"name": "all", "device": {"compute": "1 MFLOP/s"}}]}
+    run = train({"algorithm": "psl", **settings}, rounds=7, fleet=fleet, workload=SKEWED)
+
+    run.check(oracle(run, **settings))
 
 
 def test_epsl_with_one_client_is_psl() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from sflsim.algorithms.common.client_parts import ClientParts
 from sflsim.algorithms.common.kept import KeptStates, StateConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
@@ -46,6 +47,7 @@ class FirstOrderAlgorithm(Algorithm):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.kept = KeptStates(config)
+        self.parts = ClientParts(config)
 
     def take_turn(
         self,
@@ -56,10 +58,13 @@ class FirstOrderAlgorithm(Algorithm):
     ) -> Protocol:
         """Pull the client part, train it batch by batch, send it back; return the batches' names.
 
+        A client that goes on from its own part neither pulls nor sends it (see `ClientParts`).
+
         `exclusive` and `on_arrival` are those of `exchange_gradients`; `on_arrival` takes the batch.
         """
         batches: list[BatchName] = []
-        yield client.pull(client.costs.client_model_bytes)
+        if self.parts.are_pulled(client):
+            yield client.pull(client.costs.client_model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
@@ -67,7 +72,8 @@ class FirstOrderAlgorithm(Algorithm):
             yield from exchange_gradients(
                 sim, client, exclusive, arrived, exchange + 1 == self.config.local_iterations
             )
-        yield client.push(client.costs.client_model_bytes)
+        if self.parts.are_pushed(client):
+            yield client.push(client.costs.client_model_bytes)
         return batches
 
     def optimizers(self) -> dict[str, Any]:

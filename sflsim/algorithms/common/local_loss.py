@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from sflsim.algorithms.common.client_parts import ClientParts, ClientPartsConfig
 from sflsim.algorithms.common.first_order import check_optimizer, gradients_of
 from sflsim.algorithms.common.kept import KeptStates, StateConfig, resume, steps_before, with_states
 from sflsim.clock.client import Client
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     Step = Callable[[Part, Tensor, Sequence[BatchName], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
 
 
-class LocalLossConfig(StateConfig, SynchronousConfig):
+class LocalLossConfig(StateConfig, ClientPartsConfig, SynchronousConfig):
     """Client optimizers start afresh in every round, unless `keep_state` is set.
 
     The server's optimizer always keeps its state, as its model does.
@@ -69,6 +70,7 @@ class LocalLoss(Synchronous):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.kept = KeptStates(config)
+        self.parts = ClientParts(config)
         self._contributions: dict[int, Args] = {}
         self._arrivals: list[Args] = []  # activations that the server has stepped on since the last round
 
@@ -85,7 +87,8 @@ class LocalLoss(Synchronous):
         arguments = []
         for client in sampled:
             batches = [client.next_batch() for _ in range(self.config.local_iterations)]
-            arguments.append({"start": model, "batches": batches} | self.kept.of(client.index))
+            start = self.parts.start(client.index, model)
+            arguments.append({"start": start, "batches": batches} | self.kept.of(client.index))
         shared = {"client_optimizer": self.config.client_optimizer.plain(), **self.kept.shared}
         trained = self.train_locally(sim, arguments, q=self.config.q, **shared)
         self._contributions = {
@@ -97,7 +100,8 @@ class LocalLoss(Synchronous):
         """Pull part and head, train them, send every q-th activation without waiting, send both back."""
         costs, contribution = client.costs, self._contributions[client.index]
         model_bytes = costs.client_model_bytes + costs.auxiliary_model_bytes
-        yield client.pull(model_bytes)
+        if self.parts.are_pulled(client):
+            yield client.pull(model_bytes)
         for exchange, batch in enumerate(contribution["batches"]):
             client.begin(client.round, exchange)
             yield client.forward(costs.client_forward_flop)
@@ -106,7 +110,8 @@ class LocalLoss(Synchronous):
                 sent = {"trained": contribution["trained"], "exchange": exchange, "batch": batch}
                 sim.process(self._serve(sim, client, arrival, sent), client)
             yield client.compute(self.step_flop(costs))
-        yield client.push(model_bytes)
+        if self.parts.are_pushed(client):
+            yield client.push(model_bytes)
         return contribution
 
     def _serve(self, sim: Simulation, client: Client, arrival: Event, sent: Args) -> Protocol:
@@ -120,15 +125,13 @@ class LocalLoss(Synchronous):
         """Average client parts and heads; the server model has stepped on all activations so far."""
         trained = [contribution["trained"] for contribution in contributions]
         self.kept.keep(contributions, trained)
-        args = {
-            "model": model,
-            "models": trained,
-            "clients": [contribution["client"] for contribution in contributions],
-            "arrivals": self._arrivals,
-        }
+        clients = [contribution["client"] for contribution in contributions]
+        args = {"model": model, "models": trained, "clients": clients, "arrivals": self._arrivals}
         self._arrivals = []
         optimizer = self.config.server_optimizer.plain()
-        return sim.learn(merge, [args], weighting=self.config.weighting, server_optimizer=optimizer)[0]
+        after = sim.learn(merge, [args], weighting=self.config.weighting, server_optimizer=optimizer)[0]
+        self.parts.keep(sim.round + 1, clients, trained, after)
+        return after
 
     def round_steps(self, contributions: list[Args]) -> int:
         """Return the number of activations that the server has stepped on since the last round."""

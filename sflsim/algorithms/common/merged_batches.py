@@ -10,8 +10,9 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from sflsim.algorithms.common.client_parts import client_parts
 from sflsim.algorithms.common.kept import resume, steps_before, with_states
-from sflsim.learning.calls import stack, weighted_mean
+from sflsim.learning.calls import weighted_mean
 from sflsim.learning.graph.lineage import Args
 from sflsim.learning.optimizers import Optimizer
 
@@ -41,14 +42,15 @@ def train(
     client_optimizer: dict[str, Any],
     server_optimizer: dict[str, Any],
     keep_state: bool = False,
+    each: bool = False,
 ) -> list[Model]:
     """Train one server part and all client parts on merged batches; average those of `clients`.
 
-    A participant's `batches` are those that reached the server. With `keep_state` the state of each client's
-    optimizer is there under "<client>.".
+    A participant's `batches` are those that reached the server. With `each` the clients' own parts are there
+    under "<client>.", with `keep_state` also the states of their optimizers.
     """
     return [
-        _train(task, args, share_gradient, weighting, client_optimizer, server_optimizer, keep_state)
+        _train(task, args, share_gradient, weighting, client_optimizer, server_optimizer, keep_state, each)
         for args in arguments
     ]
 
@@ -61,6 +63,7 @@ def _train(
     client_optimizer: dict[str, Any],
     server_optimizer: dict[str, Any],
     keep_state: bool,
+    each: bool,
 ) -> Model:
     x_s = args["start"]["server"][None].clone()  # [1, n_s]
     server = task.server.leaves(x_s)
@@ -80,7 +83,7 @@ def _train(
         f"{client}.{name}": value
         for client, model in zip(args["clients"], counted, strict=True)
         for name, value in model.items()
-        if name != "client"
+        if each
     }
     mean = weighted_mean(task, counted, "client", args["clients"], weighting)
     return {"client": mean, "server": x_s[0], **steps.state("server_optimizer"), **states}
@@ -152,8 +155,8 @@ def _shared_gradients(
     return list(gradients), cut
 
 
-def state_of(task: Task, arguments: list[Args]) -> list[Model]:
-    """Return the optimizer's state of one client from the model of a `round`."""
+def of_client(task: Task, arguments: list[Args]) -> list[Model]:
+    """Return the part of one client, and its optimizer's state if kept, from the model of a `round`."""
     return [
         {
             name.partition(".")[2]: value
@@ -183,7 +186,7 @@ class Stack:
         self.names = [
             [tuple(name) for name in of] for of in zip(*(one["batches"] for one in members), strict=True)
         ]
-        self.x = stack([{"start": start}] * len(members), "start", "client")  # [C, n_c]
+        self.x = client_parts([{"start": start, **one} for one in members])  # [C, n_c]
         self._leaves = task.client.leaves(self.x)
         self._steps = Optimizer(task.client.parameters(self._leaves), len(members), optimizer)
         resume(members, client_optimizer=self._steps)

@@ -6,7 +6,8 @@ goes down; all step. Afterwards the client parts are averaged, by b_i.
 
 Reading: the loss of the server is the mean over all sum(b) samples, so the scaled slice is the gradient of
 client i's own mean loss. Reading: client optimizers start fresh in each round, the server's lives over the
-run (as in SL). Reading: the cut gradient is taken before the server's step.
+run (as in SL). Reading: the cut gradient is taken before the server's step. With ``every``
+client parts are averaged in every so many-th round (see `client_parts`).
 
 Reading of "a share phi of the batch's last-layer gradients is averaged over clients before the server's
 backward pass, whose result is broadcast once" (EPSL): of each client the first n = ceil(phi min b) samples.
@@ -44,13 +45,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Settings:
-    """Iterations of a round (H), optimizers, the share phi, and the weights of the average."""
+    """Iterations of a round (H), optimizers, phi, the weights of the average, and how often it is taken."""
 
     H: int
     opt_c: Opt
     opt_s: Opt
     phi: float = 0.0
     by_batch: bool = True
+    every: int = 1
 
 
 def reference(split: Split, rounds: Rounds, settings: Settings) -> Result:
@@ -58,9 +60,11 @@ def reference(split: Split, rounds: Rounds, settings: Settings) -> Result:
     x_c, x_s = clone(split.x_c), clone(split.x_s)
     result = Result(x_c, x_s)
     state_s = OptState()
+    own: dict[int, Params] = {}
     for r in range(len(rounds)):
         M = len(rounds.participants[r])
-        parts = [clone(x_c) for _ in range(M)]
+        ids = rounds.participants[r]
+        parts = [clone(own.get(ids[m], x_c)) for m in range(M)]
         states = [OptState() for _ in range(M)]
         b = [len(rounds.batches[r][m][0][1]) for m in range(M)]
         losses: list[float] = []
@@ -79,9 +83,13 @@ def reference(split: Split, rounds: Rounds, settings: Settings) -> Result:
                 g_c = client_backward(split.client, parts[m], batches[m], slices[m] * (sum(b) / b[m]))
                 parts[m], states[m] = opt_step(settings.opt_c, parts[m], g_c, states[m])
             losses.append(loss)
-        x_c = weighted_mean(parts, b if settings.by_batch else rounds.weights_of(r))
+        mean = weighted_mean(parts, b if settings.by_batch else rounds.weights_of(r))
+        if (r + 1) % settings.every == 0:
+            x_c, own = mean, {}
+        else:
+            own.update({ids[m]: parts[m] for m in range(M)})
         result.losses.append(losses)
-        result.x_c_rounds.append(x_c)
+        result.x_c_rounds.append(mean)
         result.x_s_rounds.append(x_s)
     result.x_c, result.x_s = x_c, x_s
     return result
