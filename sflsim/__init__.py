@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         register_distribution,
         register_model,
         register_partition,
+        register_selection,
     )
     from sflsim.scenario.loading import load_scenario, parse_scenario
     from sflsim.scenario.schema import Scenario
@@ -72,6 +73,7 @@ __all__ = [
     "register_distribution",
     "register_model",
     "register_partition",
+    "register_selection",
     "simulate",
     "sweep",
     "verify",
@@ -97,6 +99,7 @@ _HOMES = {
         "register_distribution",
         "register_model",
         "register_partition",
+        "register_selection",
     ),
     "experiment.run": ("Run",),
     "scenario.loading": ("load_scenario", "parse_scenario"),

@@ -1,4 +1,5 @@
-"""What a scenario can name: algorithms, models, datasets, partitions and distributions.
+"""What a scenario can name: algorithms, models, datasets, partitions, policies of selection,
+distributions.
 
 The one visible place where the built-in ones are listed. A package of a third party adds its
 own through an entry point (group "sflsim.models", name = kind), a notebook or a test through
@@ -76,6 +77,11 @@ BUILT_IN = {
         "sflsim.learning.data.flower:Square",
         "sflsim.learning.data.flower:Exponential",
     ),
+    "selections": (
+        "sflsim.fleet.selection.uniform:Uniform",
+        "sflsim.fleet.selection.by_samples:BySamples",
+        "sflsim.fleet.selection.fedcs:FedCS",
+    ),
     "distributions": tuple(
         f"sflsim.fleet.distributions.bounded:{name}"
         for name in (
@@ -127,6 +133,11 @@ def register_partition(partition: Component) -> Component:
     return _register("partitions", partition)
 
 
+def register_selection(policy: Component) -> Component:
+    """Add a policy of selection to this process and return it."""
+    return _register("selections", policy)
+
+
 def register_distribution(distribution: Component) -> Component:
     """Add a distribution to this process and return it."""
     return _register("distributions", distribution)
@@ -152,22 +163,31 @@ def _forget_installed() -> None:
 
 def algorithm_of(config: BaseModel) -> type[Any]:
     """Return the algorithm whose Config this is; an installed one only where it is loaded."""
+    return _made_from(config, "algorithms")
+
+
+def selection_of(config: BaseModel) -> type[Any]:
+    """Return the policy of selection whose Config this is; an installed one only where it is loaded."""
+    return _made_from(config, "selections")
+
+
+def _made_from(config: BaseModel, group: str) -> type[Any]:
     kind = type(config)
-    return _loaded(lambda algorithm: config_of(algorithm) is kind, f"{kind.__qualname__} is the Config")
+    return _loaded(group, lambda one: config_of(one) is kind, f"{kind.__qualname__} is the Config")
 
 
 def algorithm_called(name: str) -> type[Any]:
     """Return the algorithm of this name; an installed one only where it is loaded."""
-    return _loaded(lambda algorithm: name_of(algorithm) == name, f"{name!r} is the name")
+    return _loaded("algorithms", lambda one: name_of(one) == name, f"{name!r} is the name")
 
 
-def _loaded(fits: Callable[[type[Any]], bool], what: str) -> type[Any]:
-    points = _points("algorithms")
+def _loaded(group: str, fits: Callable[[type[Any]], bool], what: str) -> type[Any]:
+    points = _points(group)
     installed = (point.load() for point in points if point.value.partition(":")[0] in sys.modules)
-    known = chain(_built_in("algorithms"), _registered.get("algorithms", ()), installed)
-    found: type[Any] | None = next((algorithm for algorithm in known if fits(algorithm)), None)
+    known = chain(_built_in(group), _registered.get(group, ()), installed)
+    found: type[Any] | None = next((one for one in known if fits(one)), None)
     if found is None:
-        raise SflsimError(f"{what} of no algorithm that is registered or installed")
+        raise SflsimError(f"{what} of none of the {group} that are registered or installed")
     return found
 
 
@@ -212,6 +232,8 @@ datasets = partial(_by_name, "datasets")
 """Every data set (a Config) by its kind."""
 partitions = partial(_by_name, "partitions")
 """Every way to partition the samples among the clients (a Config) by its kind."""
+selections = partial(_by_name, "selections")
+"""Every policy of selection (a class with a nested Config) by its kind."""
 distributions = partial(_by_name, "distributions")
 """Every random distribution (a Config) by its kind."""
 

@@ -8,6 +8,7 @@ else's. Nothing here, or anywhere in the package, touches a global generator.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,13 +53,22 @@ class Stream:
     `stream[i]` is the i-th draw whatever was asked before; draws are made in blocks.
     """
 
-    __slots__ = ("_block", "_key", "_number", "_sampler")
+    __slots__ = ("_block", "_key", "_mean", "_number", "_sampler")
 
-    def __init__(self, sampler: Sampler, *key: str | int) -> None:
+    def __init__(
+        self, sampler: Sampler, *key: str | int, mean: Callable[[], float] = lambda: math.nan
+    ) -> None:
+        """Take what draws; `mean` returns the expected value, where somebody may ask for it."""
         self._sampler = sampler
+        self._mean = mean
         self._key = key
         self._number = -1
         self._block: list[float] = []
+
+    @property
+    def mean(self) -> float:
+        """The expected value of a draw."""
+        return self._mean()
 
     def __getitem__(self, index: int) -> float:
         number, offset = divmod(index, BLOCK)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -189,6 +189,19 @@ class Device:
     """The value of the profile at which `rate` and `forward_rate` hold."""
     battery_j: float | None = None
     """Energy for taking part; unlimited if unknown."""
+
+    def in_the_mean(self) -> Device:
+        """Return the device with the mean of all that changes from round to round, or over time."""
+        profile = self.compute_profile
+        faster = 1.0 if profile is None else profile.mean / self.nominal
+        return replace(
+            self,
+            rate=self.rate * faster,
+            forward_rate=self.forward_rate * faster,
+            compute_profile=None,
+            link=self.link.in_the_mean(),
+            slowdown=self.slowdown.in_the_mean(),
+        )
 
     @property
     def flop_per_s(self) -> float:

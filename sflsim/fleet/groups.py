@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sflsim import fields
+from sflsim.component_fields import OneOf
 from sflsim.errors import did_you_mean
 from sflsim.fields import IN_MEMORY, AtMost
 from sflsim.fleet.availability.config import AlwaysAvailable, Availability
@@ -21,6 +22,7 @@ from sflsim.fleet.links.links import LinkConfig
 from sflsim.fleet.rates import RatesConfig
 from sflsim.fleet.stragglers import Straggler
 from sflsim.mistakes import Place, mistake, mistakes, wrong_value
+from sflsim.registry import selections
 
 Mistake = tuple[Place, PydanticCustomError]
 DeviceCount = Annotated[int, Field(strict=True, ge=1), AtMost(10**8, "each device has a draw in every round")]
@@ -68,6 +70,11 @@ class FleetConfig(BaseModel):
     clients: DeviceCount
     participants: DeviceCount | None = None
     groups: tuple[GroupConfig, ...] = Field(json_schema_extra={"minItems": 1})
+    selection: Annotated[Any, OneOf(selections)] = Field(
+        default="uniform",
+        validate_default=True,
+        description="which of the available clients take part: a policy's kind and its settings",
+    )
     straggler: Straggler | None = None
     availability: Availability = Field(
         default=AlwaysAvailable(), description="of the groups that do not give their own"

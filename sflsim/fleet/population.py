@@ -19,6 +19,7 @@ from sflsim.fleet.devices import Device, Power, computing, power
 from sflsim.fleet.groups import FleetConfig, GroupConfig
 from sflsim.fleet.links.access_points import AccessPoint, AccessPointConfig
 from sflsim.fleet.links.links import build_link
+from sflsim.fleet.selection.policy import Candidates, Indices
 from sflsim.fleet.stragglers import StragglerConfig, slowdowns
 from sflsim.streams import generator
 
@@ -137,24 +138,33 @@ class Fleet:
             self._points[name] = config.build(self.seed, name)
         return self._points[name]
 
-    def select(
-        self, round: int, k: int, available: Sequence[int] | npt.NDArray[np.int64] | None = None
-    ) -> list[int]:
+    def select(self, round: int, k: int, available: Sequence[int] | Indices | None = None) -> list[int]:
         """Return `k` devices, sorted, drawn uniformly without replacement for this round.
 
         With `available` (distinct indices) only among those; all of them where there are no more
         than `k`. Every device has a priority per round and the k smallest take part, so who is
         available changes nobody's priority.
         """
-        priorities = self.priorities(round)
-        candidates = None if available is None else np.asarray(available, dtype=np.int64)
-        if candidates is not None:
-            priorities = priorities[candidates]
-        if self.excluded:
-            k = min(k, int(np.count_nonzero(priorities < EXCLUDED)))
-        chosen = _smallest(priorities, k)
-        indices: list[int] = np.sort(chosen if candidates is None else candidates[chosen]).tolist()
+        indices: list[int] = np.sort(self.candidates(round, k, available).indices).tolist()
         return indices
+
+    def candidates(
+        self, round: int, n: int | None = None, available: Sequence[int] | Indices | None = None
+    ) -> Candidates:
+        """Return the `n` devices (default: all) with the smallest priorities of this round, these first.
+
+        With `available` (distinct indices) only among those.
+        """
+        priorities = self.priorities(round)
+        among = None if available is None else np.asarray(available, dtype=np.int64)
+        if among is not None:
+            priorities = priorities[among]
+        n = len(priorities) if n is None else n
+        if self.excluded:
+            n = min(n, int(np.count_nonzero(priorities < EXCLUDED)))
+        chosen = _smallest(priorities, n)
+        chosen = chosen[np.argsort(priorities[chosen], kind="stable")]
+        return Candidates(chosen if among is None else among[chosen], priorities[chosen])
 
     def priorities(self, round: int) -> npt.NDArray[np.float64]:
         """Return a uniform number for every device, shape (len,); `EXCLUDED` for those excluded."""

@@ -78,6 +78,12 @@ class Profile:
         """The value from each time on, shape (points,)."""
         return np.array(self._values)
 
+    @property
+    def mean(self) -> float:
+        """The mean over a period, or up to the last change; the last value where nothing changes."""
+        end_s = self._times_s[-1] if self.period_s is None else self.period_s
+        return (self._areas[-1] / end_s if end_s else 0.0) or self._values[-1]
+
     def value_at(self, t_s: float) -> float:
         """Return the value that holds from `t_s` on."""
         return self._values[self._piece(self._split(t_s)[1])]

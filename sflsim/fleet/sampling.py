@@ -19,6 +19,7 @@ from sflsim.fleet.availability.events import scheduled
 from sflsim.fleet.availability.on_off import ALWAYS, Intersection, ScheduledOnOff, Timeline
 from sflsim.fleet.groups import FleetConfig
 from sflsim.fleet.population import EXCLUDED, Fleet
+from sflsim.fleet.selection.policy import Candidates
 
 TIMELINE_CACHE_SIZE = 1 << 17  # a timeline that is made again equals the one dropped
 MAX_QUERIED = 1 << 16  # devices queried in one draw, or `QUERIED_PER_PARTICIPANT` times k if that is more
@@ -81,25 +82,28 @@ class FleetAvailability:
         return schedule if timeline is ALWAYS else Intersection(timeline, schedule)
 
     def draw(
-        self, round: int, k: int, now_s: float, among: Sequence[int] | None = None
-    ) -> tuple[list[int], float]:
-        """Return up to `k` available devices, sorted; where there is none, also when to draw again.
+        self, round: int, n: int | None, now_s: float, among: Sequence[int] | None = None
+    ) -> tuple[Candidates, float]:
+        """Return up to `n` available devices (None: all); where there is none, also when to draw again.
 
-        Drawn by the same priorities as `Fleet.select`: those available with the lowest priorities
-        take part, so an unavailable device changes no other device's priority. inf: no device will
-        ever be available again.
+        Drawn by the same priorities as `Fleet.candidates`: those available with the lowest priorities, these
+        first, so an unavailable device changes no other device's priority. inf: no device will ever be
+        available again.
         """
         chosen: list[int] = []
+        draws: list[float] = []
         again_s = inf
-        for index in self._by_priority(round, k, now_s, among):
+        for index, priority in self._by_priority(round, n, now_s, among):
             timeline = self.timeline(index)
             if timeline.available_at(now_s):
                 chosen.append(index)
-                if len(chosen) >= k:
+                draws.append(priority)
+                if len(chosen) == n:
                     break
             else:
                 again_s = min(again_s, timeline.until(now_s))
-        return sorted(chosen), again_s if chosen else min(again_s, self._opens_s(now_s))
+        candidates = Candidates(np.array(chosen, dtype=np.int64), np.array(draws))
+        return candidates, again_s if chosen else min(again_s, self._opens_s(now_s))
 
     def _opens_s(self, now_s: float) -> float:
         """Return when a device of the groups whose envelope is closed is first available; inf if never.
@@ -123,8 +127,13 @@ class FleetAvailability:
         remaining = self._fleet.groups[group].count - self._removed_per_group[group]
         return remaining > 0 and group not in self._fleet.excluded
 
-    def _by_priority(self, round: int, k: int, now_s: float, among: Sequence[int] | None) -> Iterator[int]:
-        """Yield devices of groups whose envelope is open, lowest priority first, up to the query limit."""
+    def _by_priority(
+        self, round: int, n: int | None, now_s: float, among: Sequence[int] | None
+    ) -> Iterator[tuple[int, float]]:
+        """Yield devices of groups whose envelope is open and their priorities, lowest first, up to the limit.
+
+        About `n` of them are queried; None: as many as the limit allows.
+        """
         priorities = self._fleet.priorities(round)
         for group, envelope in zip(self._fleet.groups, self._envelopes, strict=True):
             if not envelope.available_at(now_s):
@@ -134,9 +143,11 @@ class FleetAvailability:
         candidates = None if among is None else np.asarray(among, dtype=np.int64)
         if candidates is not None:
             priorities = priorities[candidates]
-        limit = max(MAX_QUERIED, QUERIED_PER_PARTICIPANT * k)
-        for position in _ascending(priorities, 2 * k + QUERIED_PER_PARTICIPANT, limit):
-            yield position if candidates is None else int(candidates[position])
+        limit = max(MAX_QUERIED, QUERIED_PER_PARTICIPANT * (n or 0))
+        first = limit if n is None else 2 * n + QUERIED_PER_PARTICIPANT
+        for position in _ascending(priorities, first, limit):
+            index = position if candidates is None else int(candidates[position])
+            yield index, float(priorities[position])
 
 
 def _ascending(priorities: npt.NDArray[np.float64], first: int, limit: int) -> Iterator[int]:

@@ -102,6 +102,11 @@ class CorrelatedDraws:
         self._coins = coins
         self._probability = correlation**0.5
 
+    @property
+    def mean(self) -> float:
+        """The expected value of a draw."""
+        return self._device.mean
+
     def __getitem__(self, index: int) -> float:
         return self._group[index] if self._coins[index] < self._probability else self._device[index]
 
@@ -121,6 +126,11 @@ class Bursts:
         self._slow_fraction = config.slow_fraction
         self._redraws = Stream(_uniform, seed, "spells", device_name)  # a stream's key never changes
         self._states = Stream(_uniform, seed, "spells", device_name, "state")
+
+    @property
+    def slow_fraction(self) -> float:
+        """The fraction of rounds in which the device is slow."""
+        return self._slow_fraction
 
     def is_slow(self, round: int) -> bool:
         """Return whether the device is slow in `round` (from 0)."""
@@ -148,6 +158,18 @@ class Slowdown:
         self._factors = None if additive else draws
         self._redraw = redraw
         self._bursts = bursts
+
+    def in_the_mean(self) -> Slowdown:
+        """Return the slowdown whose every draw is the mean, over all devices and rounds."""
+        draws, normal = self._delays_s, 0.0
+        if draws is None:
+            draws, normal = self._factors, 1.0
+        if draws is None:
+            return self
+        slow = 1.0 if self._bursts is None else self._bursts.slow_fraction
+        mean = slow * draws.mean + (1.0 - slow) * normal
+        always = Stream(lambda rng, n: np.full(n, mean), "mean", mean=lambda: mean)
+        return Slowdown(always, self._factors is None, self._redraw)
 
     def delay_s(self, round: int, exchange: int = 0) -> float:
         """Return the seconds before the first compute of exchange `exchange` (from 0) of `round`.
@@ -194,7 +216,7 @@ def slowdowns(config: StragglerConfig | None, seed: int, device_name: str, group
 
 
 def _draws(config: StragglerConfig, seed: int, device_name: str, group_name: str) -> Stream | CorrelatedDraws:
-    device = Stream(config.sample, seed, "straggler", device_name)
+    device = Stream(config.sample, seed, "straggler", device_name, mean=lambda: config.mean)
     if config.correlation == 0:
         return device
     group = Stream(config.sample, seed, "straggler of group", group_name)

@@ -15,7 +15,7 @@ from sflsim.errors import RunFailed, SflsimError, refused
 from sflsim.foreign import failed, users_code
 from sflsim.formatting import shorten
 from sflsim.learning.models.base import is_users, kind_of
-from sflsim.registry import algorithm_of
+from sflsim.registry import algorithm_of, selection_of
 from sflsim.scenario.schema import Scenario
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _components(scenario: Scenario, index: int | None) -> Iterator[tuple[str, Any]]:
     """Yield the components of a user's, the variant's algorithm first, with their paths."""
     workload = scenario.workload
+    parts: list[tuple[str, Any]] = [("fleet.selection", selection_of(scenario.fleet.selection))]
     if index is not None:
-        algorithm = algorithm_of(scenario.variants[index])
-        if not algorithm.__module__.startswith("sflsim."):
-            yield f"variants[{index}]", algorithm
+        parts.insert(0, (f"variants[{index}]", algorithm_of(scenario.variants[index])))
+    yield from ((path, part) for path, part in parts if not part.__module__.startswith("sflsim."))
     if is_users(workload.model):
         yield "workload.model", workload.model
     for name in ("dataset", "partition"):

@@ -9,6 +9,7 @@ from functools import cache
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.fleet.population import Fleet
+from sflsim.fleet.selection.policy import Fact, SelectionConfig
 from sflsim.formatting import bytes_text
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import SCALAR_BYTES, Costs
@@ -19,6 +20,10 @@ from sflsim.session.cache import SessionCache
 from sflsim.simulation.base import Algorithm, PerClientCut
 from sflsim.simulation.cuts import CutByDevice, OneCut
 
+NOT_REPORTED: dict[Fact, str] = {
+    "times": "it has no rounds whose clients work in parallel until the slowest has ended",
+}
+"""Why an algorithm does not report what a policy reads."""
 DIGITS = 4
 """Digits of the memory needed and available in messages, so that close figures differ."""
 
@@ -57,8 +62,11 @@ class Requirements:
         self._check_memory(index)
         self._check_server_memory(index)
         clients = self._eligible(index)
+        participants = min(fleet.participants_per_round, clients)
+        _check_selection(fleet.selection, algorithm)
+        fleet.selection.check(participants=participants, clients=clients)
         algorithm.check_fleet(
-            participants=min(fleet.participants_per_round, clients),
+            participants=participants,
             clients=clients,
             rounds=self.scenario.stop.rounds,
         )
@@ -181,6 +189,14 @@ class Requirements:
         config = self.scenario.variants[index]
         algorithm: Algorithm = algorithm_of(config)(config)
         return algorithm
+
+
+def _check_selection(selection: SelectionConfig, algorithm: Algorithm) -> None:
+    """Refuse a policy of selection that reads what an algorithm does not report."""
+    for fact in sorted(selection.reads() - algorithm.reports):
+        found = f"{selection.kind}, which reads {fact}, with {algorithm.config.algorithm}"
+        allowed = "a policy that reads only what every variant reports, e.g. uniform or by-samples"
+        raise refused("fleet.selection", found, allowed, NOT_REPORTED[fact])
 
 
 _KNOWN: dict[str, Costs] = {}

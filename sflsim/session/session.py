@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 from sflsim.clock.client_totals import ClientTotals
 from sflsim.clock.engine import rare_garbage_collection
@@ -17,12 +18,14 @@ from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, Problem, ScenarioError
 from sflsim.fleet.population import build_fleet
 from sflsim.fleet.sampling import fleet_availability
+from sflsim.fleet.selection.policy import Facts
 from sflsim.formatting import seconds_text
 from sflsim.learning.graph.disk_store import DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.learning.graph.timing_only import NullLearner
 from sflsim.learning.models.base import needs_no_trial
+from sflsim.registry import selection_of
 from sflsim.rows import Evaluation
 from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
 from sflsim.scenario.schema import Scenario
@@ -34,7 +37,8 @@ from sflsim.session.options import Options
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
-from sflsim.simulation.deployment import Deployment
+from sflsim.simulation.deployment import Deployment, Work
+from sflsim.simulation.prediction import Prediction
 from sflsim.simulation.simulation import MAX_ZERO_TIME_ROUNDS, Learning, Rules, Simulation, no_stop
 
 LearningOf = Callable[[AlgorithmConfig, int, int], Learning]
@@ -177,12 +181,18 @@ class Session:
             cuts=cuts,
             availability=fleet_availability(scenario.fleet, fleet),
         )
-        return Simulation(
-            deployment,
-            learning=self._learning_of(scenario.variants[index], cuts.cut, seed),
+        work = Work(
             samples=lambda client: len(self.materials.shards(seed)[client]),
             batch_size=scenario.workload.batch_size,
             classes=scenario.workload.dataset.classes,
+        )
+        predicted_s = Prediction(partial(requirements.algorithm, index), deployment, work, seed)
+        selection = scenario.fleet.selection
+        return Simulation(
+            deployment,
+            policy=selection_of(selection)(selection, Facts(seed, work.samples, predicted_s)),
+            learning=self._learning_of(scenario.variants[index], cuts.cut, seed),
+            work=work,
             rules=_rules(scenario),
             seed=seed,
             recorder=self._new_recorder(),

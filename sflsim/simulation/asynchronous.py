@@ -41,7 +41,7 @@ class Asynchronous(Algorithm):
         sim.recorder.updates_s = self._updates_s = list[float]()
         self._contributions: Counter[int] = Counter()
         self._draws = 0
-        active = sim.select(0) if sim.always_available else sim.draw_available(0)[0]
+        active = sim.select(0, sim.participants) if sim.always_available else sim.draw_available(0)[0]
         self._active = {client.index for client in active}
         self._concurrency = min(sim.participants, sim.fleet.eligible)  # less the vacancies never filled
         self.open(sim)
@@ -80,9 +80,9 @@ class Asynchronous(Algorithm):
             return client
         self._draws += 1
         self._release(client)
-        (chosen,) = sim.fleet.select(self._draws, 1, self._idle(sim, client)[0])
-        self._active.add(chosen)
-        return sim.client(chosen)
+        (chosen,) = sim.select(self._draws, 1, self._idle(sim, client)[0])
+        self._active.add(chosen.index)
+        return chosen
 
     def _release(self, client: Client) -> None:
         self._active.remove(client.index)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
+from sflsim.fleet.selection.policy import Fact
 from sflsim.learning.costs import Costs
 from sflsim.mistakes import mistake, wrong_value
 from sflsim.simulation.simulation import Simulation
@@ -73,6 +74,8 @@ class Algorithm(ABC):
     """Why participants may not be cut at different layers; empty if they may."""
     when_diverged: ClassVar[str] = "lower the learning rate (lr) of its optimizers"
     """What to change if training has diverged."""
+    reports: ClassVar[frozenset[Fact]] = frozenset()
+    """What a policy of selection may read of it."""
     unread: ClassVar[tuple[str, ...]] = ()
     """Paths of the scenario that do not affect this algorithm, e.g. `workload.cut`; `variants.cut` is the
     field of its Config."""

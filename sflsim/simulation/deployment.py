@@ -1,7 +1,8 @@
-"""Where a variant runs: fleet, server, and how the network is cut."""
+"""Where a variant runs: fleet, server, how the network is cut, and what there is to learn."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,3 +36,13 @@ class Deployment:
     cuts: Cuts
     availability: FleetAvailability | None
     """When each device is available; None if all always are."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the clients of one run have to learn from."""
+
+    samples: Callable[[int], int]
+    """The number of training samples of a client, by its index in the fleet."""
+    batch_size: int
+    classes: int

@@ -17,10 +17,11 @@ from sflsim.clock.engine import LAST, Event, call_in, delay_to, own_errors
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, ScenarioError, refused
 from sflsim.fleet.instants import slack_s
+from sflsim.fleet.selection.policy import Policy
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.schedules import at_round
 from sflsim.rows import Evaluation
-from sflsim.simulation.deployment import Deployment
+from sflsim.simulation.deployment import Deployment, Work
 from sflsim.simulation.time_plane import TimePlane
 from sflsim.units import RANGES
 
@@ -81,19 +82,18 @@ class Simulation(TimePlane):
         self,
         deployment: Deployment,
         *,
+        policy: Policy,
         learning: Learning,
-        samples: Callable[[int], int],
-        batch_size: int,
-        classes: int,
+        work: Work,
         rules: Rules,
         seed: int,
         recorder: Recorder,
         on_evaluation: Callable[[Evaluation], None] | None = None,
     ) -> None:
-        super().__init__(deployment, seed, recorder)
-        self.samples = samples
-        self.batch_size = batch_size
-        self.classes = classes
+        super().__init__(deployment, policy, seed, recorder)
+        self.samples = work.samples
+        self.batch_size = work.batch_size
+        self.classes = work.classes
         self.learning = learning
         self.rules = rules
         self.evaluations: list[Evaluation] = []

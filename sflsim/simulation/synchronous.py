@@ -9,13 +9,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import count
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 
 from pydantic import Field
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol
 from sflsim.fields import IN_MEMORY, Period
+from sflsim.fleet.selection.policy import Fact, Report
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.simulation import Simulation
@@ -44,6 +45,8 @@ class Synchronous(Algorithm):
     cancelled. If all drop out, the round is repeated with a new sample of the available clients.
     """
 
+    reports: ClassVar[frozenset[Fact]] = frozenset({"times"})
+
     def protocol(self, sim: Simulation) -> Protocol:
         """Run round after round."""
         model = sim.initial_model()
@@ -51,10 +54,12 @@ class Synchronous(Algorithm):
             contributions: list[Args] = []
             while not contributions:
                 sampled = yield from sim.select_available(round, self.config.over_selection)
+                began_s = sim.env.now
                 self.open_round(sim, model, sampled, min(len(sampled), sim.participants))
                 processes = [self._start(sim, client, model, round) for client in sampled]
                 yield from self._barrier(sim, processes)
                 contributions = self._count(sim, sampled, processes)
+                _report(sim, sampled, contributions, began_s)
             yield from self.after_barrier(sim, contributions)
             for client in sampled:
                 client.release()
@@ -124,6 +129,22 @@ class Synchronous(Algorithm):
     def server_steps(self, contribution: Args) -> int:
         """Return the number of server steps that a participant caused."""
         return len(contribution["batches"])
+
+
+def _report(
+    sim: Simulation, sampled: Sequence[Client], contributions: Sequence[Args], began_s: float
+) -> None:
+    """Tell a policy of selection that reads it how long each client took; not of those that dropped out."""
+    if not sim.policy.config.reads():
+        return
+    counted = {contribution["client"] for contribution in contributions}
+    reports = []
+    for client in sampled:
+        counts = client.index in counted
+        if counts or sim.is_connected(client):
+            end_s = client.ended_s if counts else sim.env.now
+            reports.append(Report(client.index, client.round, end_s - began_s, counts))
+    sim.policy.heard(reports)
 
 
 def _completed(sim: Simulation, processes: Sequence[Process], needed: int) -> Condition:

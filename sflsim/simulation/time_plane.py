@@ -9,6 +9,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from sflsim.clock.agenda import Agenda
 from sflsim.clock.battery import BatteryClient
 from sflsim.clock.client import Client
@@ -31,9 +33,12 @@ from sflsim.clock.processor_sharing import ProcessorSharingServer
 from sflsim.clock.replica_slots import ReplicaSlots
 from sflsim.clock.server import Job, Server
 from sflsim.clock.spans import Recorder
+from sflsim.errors import refused
 from sflsim.fleet.devices import Device
 from sflsim.fleet.instants import settled_s
 from sflsim.fleet.links.links import build_link
+from sflsim.fleet.selection.policy import Candidates, Policy
+from sflsim.formatting import shorten
 from sflsim.simulation.deployment import Deployment
 
 MAX_LOST, MAX_LOST_PER_PARTICIPANT = 1000, 100
@@ -44,7 +49,7 @@ of the two limits."""
 class TimePlane(ABC):
     """The clock's half of a simulation; its verbs are these and those of `Client` and `Server`."""
 
-    def __init__(self, deployment: Deployment, seed: int, recorder: Recorder) -> None:
+    def __init__(self, deployment: Deployment, policy: Policy, seed: int, recorder: Recorder) -> None:
         server = deployment.server
         self.env = Environment()
         self.agenda = Agenda(self.env)
@@ -56,6 +61,7 @@ class TimePlane(ABC):
         self.idle_energy = IdleEnergy(self.env)
         self.fleet = deployment.fleet
         self.participants = deployment.participants
+        self.policy = policy
         self.cuts = deployment.cuts
         self.costs = deployment.cuts.costs
         self.status = "completed"
@@ -117,9 +123,23 @@ class TimePlane(ABC):
         """Tell whether a client has not dropped out since its participation began."""
         return not isinstance(client, IntermittentClient) or client.is_connected
 
-    def select(self, round: int, extra: int = 0) -> list[Client]:
-        """Return the participants of a round and `extra` more, drawn uniformly without replacement."""
-        return [self.client(index) for index in self.fleet.select(round, self.participants + extra)]
+    def select(self, draw: int, k: int, among: Sequence[int] | None = None) -> list[Client]:
+        """Return up to `k` clients, of all or `among` these, that the fleet's policy of selection chooses."""
+        return self._chosen(draw, k, self.fleet.candidates(draw, self.policy.looks_at(k), among))
+
+    def _chosen(self, draw: int, k: int, candidates: Candidates) -> list[Client]:
+        """Return the clients that the policy chooses of the candidates, in the order of the fleet.
+
+        Raises:
+            ScenarioError: a user's policy has chosen others, or nobody.
+        """
+        k = min(k, len(candidates))
+        chosen = np.sort(self.policy.choose(draw, k, candidates)).tolist() if k else []
+        known = set(candidates.indices.tolist()).intersection(chosen)
+        if not min(k, 1) <= len(known) == len(chosen) <= k:
+            found = f"{self.policy.config.kind}, which chose {shorten(str(chosen))}"
+            raise refused("fleet.selection", found, f"1 to {k} of the candidates, by their indices")
+        return [self.client(index) for index in chosen]
 
     def draw_available(
         self, draw: int, k: int | None = None, among: Sequence[int] | None = None
@@ -127,11 +147,13 @@ class TimePlane(ABC):
         """Return up to `k` (default: `participants`) available clients; if there are none, when to retry."""
         assert self._availability is not None
         k = self.participants if k is None else k
-        indices, retry_s = self._availability.draw(draw, k, settled_s(self.env.now), among)
-        self._empty_draws = 0 if indices else self._empty_draws + 1
+        candidates, retry_s = self._availability.draw(
+            draw, self.policy.looks_at(k), settled_s(self.env.now), among
+        )
+        self._empty_draws = 0 if len(candidates) else self._empty_draws + 1
         if self._empty_draws >= self._most_lost:
             self.stall(f"{self._empty_draws} draws in a row found no client: none stays long enough")
-        return [self.client(index) for index in indices], retry_s
+        return self._chosen(draw, k, candidates), retry_s
 
     def select_available(self, round: int, extra: int = 0) -> Protocol:
         """Return the participants of a round and `extra` more, of those available; wait for at least one.
@@ -139,7 +161,7 @@ class TimePlane(ABC):
         The run has stalled if none will ever be available.
         """
         if self._availability is None:
-            return self.select(round, extra)
+            return self.select(round, self.participants + extra)
         while True:
             clients, retry_s = self.draw_available(round, self.participants + extra)
             if clients:

@@ -57,6 +57,14 @@ class Direction:
             return self.rate, self.latency
         return None
 
+    def in_the_mean(self) -> Direction:
+        """Return the direction with the mean of all that changes from message to message, or over time."""
+        rate = self.rate if isinstance(self.rate, float) else self.rate.mean
+        latency_s = self.latency if isinstance(self.latency, float) else self.latency.mean
+        latency_s += 0.0 if self.jitter is None else self.jitter.mean
+        arriving = 1.0 if self.loss is None else 1.0 - self.loss.share
+        return Direction(rate * arriving, latency_s, duty_cycle=self.duty_cycle, in_order=self.in_order)
+
     def rate_of(self, message: int) -> float | Profile:
         """Return the rate at which a message is sent, in byte/s."""
         rate = self.rate

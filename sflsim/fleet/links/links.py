@@ -164,6 +164,10 @@ class Link:
         """Return the rate of message number `message` downwards; the first rate of a trace."""
         return _first(self.down.rate_of(message))
 
+    def in_the_mean(self) -> Link:
+        """Return the link with the mean of all that changes from message to message, or over time."""
+        return Link(self.up.in_the_mean(), self.down.in_the_mean())
+
     def latency_s(self, message: int) -> float:
         """Return the latency of message number `message` upwards."""
         return self.up.latency_s(message)
@@ -187,15 +191,15 @@ def _jittered(
     as delays are, with the latency as mean and the jitter as standard deviation.
     """
     if isinstance(jitter, JitterConfig):
-        return latency, Stream(jitter.sample, seed, purpose, name)
+        return latency, Stream(jitter.sample, seed, purpose, name, mean=lambda: jitter.mean)
     if not jitter or not isinstance(latency, float) or not latency:
         return latency, None
-    shape, scale_s = (latency / jitter) ** 2, jitter * jitter / latency
+    shape, scale_s, mean_s = (latency / jitter) ** 2, jitter * jitter / latency, latency
 
     def sample(rng: np.random.Generator, n: int) -> Draws:
         return rng.gamma(shape, scale_s, n)
 
-    return Stream(sample, seed, purpose, name), None
+    return Stream(sample, seed, purpose, name, mean=lambda: mean_s), None
 
 
 def drawn(
@@ -207,7 +211,7 @@ def drawn(
     if isinstance(value, TraceBase):
         return value.profile(seed, name)
     if value.redraw == "message":
-        return Stream(value.sample, seed, purpose, name)
+        return Stream(value.sample, seed, purpose, name, mean=lambda: value.mean)
     return float(value.sample(generator(seed, purpose, name), 1)[0])
 
 
