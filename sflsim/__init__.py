@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sflsim.experiment.simulate import Progress, simulate
     from sflsim.experiment.verify import Verification, verify
     from sflsim.explainer.explain import ExplainProgress, Explanation, explain
+    from sflsim.exporter.export import export
     from sflsim.learning.graph.disk_store import DiskStore, StoreWarning
     from sflsim.learning.graph.store import MemoryStore
     from sflsim.metrics.comparison import Comparison
@@ -63,6 +64,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "explain",
+    "export",
     "label_counts",
     "load_scenario",
     "memory",
@@ -86,6 +88,7 @@ _HOMES = {
     "learning.graph.disk_store": ("DiskStore", "StoreWarning"),
     "learning.graph.store": ("MemoryStore",),
     "diagnostics.calibrate": ("Calibration", "calibrate"),
+    "exporter.export": ("export",),
     "explainer.explain": ("ExplainProgress", "Explanation", "explain"),
     "diagnostics.label_counts": ("label_counts",),
     "diagnostics.memory": ("Memory", "memory"),

@@ -13,7 +13,7 @@ import typer
 
 from sflsim.cli.computing import calibrate, plan, run, sweep
 from sflsim.cli.console import out, run_tolerantly
-from sflsim.cli.results import compare, explain, plot, report, summary, trace, verify
+from sflsim.cli.results import compare, explain, export, plot, report, summary, trace, verify
 from sflsim.cli.scenarios import catalog, memory, new, partition, schema, validate
 from sflsim.cli.store import cache_app
 from sflsim.provenance import __version__, commit
@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 for command in (
     run, sweep, new, validate, partition, schema, plot, report, summary, compare, verify, explain, trace,
-    catalog, memory, calibrate, plan,
+    export, catalog, memory, calibrate, plan,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(cache_app, name="cache")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sflsim.cli.console import err, errors, out
+from sflsim.cli.console import NOT_SHOWN, err, errors, out
 from sflsim.cli.options import CPUS, RunFolder, Target, Trust, Variant, Workers, read_share
 
 
@@ -144,6 +144,40 @@ def trace(
             tell_bytes=lambda size: err.print(f"writing about {bytes_text(size, 2)} to {place}"),
         )
         out.print(path, soft_wrap=True)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="folder of a run, a sweep or a plan", show_default=False)],
+    form: Annotated[
+        str, typer.Option("--to", metavar="csv|latex|tensorboard|mlflow|trackio", help="the form of a tool")
+    ],
+    to: Annotated[Path | None, typer.Option("--out", help="folder; <folder>/<tool> by default")] = None,
+    target: Target = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ieee|acm|elsevier|icml|lncs|neurips", help="widths of LaTeX's figures; ieee by default"
+        ),
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Write a run, a sweep or a plan for another tool: tables, figures for a paper, or a tracker's files."""
+    with errors():
+        from sflsim.exporter.export import check_options, exported
+        from sflsim.record.tables import subfolder_of
+        from sflsim.terminal.reports import loaded
+
+        share = read_share(target)
+        check_options(form, share, template)
+        result = loaded(folder, trust=trust)
+        place, name = to or subfolder_of(folder, form), folder.resolve().name
+        done = exported(result, form, place, target=share, template=template, name=name)
+        for path in done.paths:
+            out.print(path, soft_wrap=True)
+        for line in (*done.notes, *done.failures):
+            err.print(line)
+        if done.failures:
+            raise typer.Exit(NOT_SHOWN)
 
 
 def verify(

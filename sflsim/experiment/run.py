@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import BaseModel
@@ -28,6 +28,10 @@ from sflsim.record.folders import Claim, claimed
 from sflsim.record.trace import DEFAULT_TRACE_SPANS, SPAN_BYTES, selected_spans, write_trace
 from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
+
+if TYPE_CHECKING:
+    from sflsim.report.plots import Pictures
+    from sflsim.report.style import Page
 
 SAVED = ("spans", "link_throughput", "evaluations", "clients")
 """The tables with a file of their own; `runs` stands in the manifest."""
@@ -91,6 +95,11 @@ class Run:
         return f"<Run {self._scenario.name!r}: {variants} x {seeds}, {self.outcome}; {rows}>"
 
     @property
+    def name(self) -> str:
+        """Return the name of the scenario."""
+        return self._scenario.name
+
+    @property
     def scenario(self) -> Scenario:
         """Return the scenario.
 
@@ -151,8 +160,16 @@ class Run:
     def _plot(self, folder: Path, target: float | str | None, failures: list[str]) -> list[Path]:
         from sflsim.report.plots import plot_all  # brings matplotlib, which workers never need
 
-        frames = {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
-        return plot_all(frames, folder, self._target(target), failures)
+        return plot_all(self._drawn(), folder, self._target(target), failures)
+
+    def _drawn(self) -> dict[str, pd.DataFrame]:
+        return {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
+
+    def pictures(self, page: Page, target: float | str | None = None) -> Pictures:
+        """Yield the name of each picture, and what draws it for a page of these widths."""
+        from sflsim.report.plots import figures
+
+        return figures(self._drawn(), self._target(target), page)
 
     def report(self, file: str | Path, target: float | str | None = None) -> Path:
         """Write the run as one self-contained HTML page and return its path.

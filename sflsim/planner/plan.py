@@ -82,6 +82,11 @@ class Plan:
         return f"<Plan {self._scenario.name!r}: {found}; {answer}>"
 
     @property
+    def name(self) -> str:
+        """The name of the scenario."""
+        return self._scenario.name
+
+    @property
     def scenario(self) -> Scenario:
         """The scenario that was planned (raises ScenarioError where what it names is not here)."""
         return checked(self._scenario)

@@ -14,10 +14,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sflsim.formatting import number_text, target_text, time_unit
 from sflsim.metrics.tables import RUN_COLUMNS, first_at_target, measured, variants_of, with_columns
 from sflsim.report.style import (
-    COLUMN_IN,
     INK,
     MUTED,
+    PAGE,
     Look,
+    Page,
     bar_rows,
     in_style,
     legend_below,
@@ -55,6 +56,7 @@ def accuracy_figure(
     runs: pd.DataFrame | None = None,
     target: float | None = None,
     against: Literal["time_s", "round"] = "time_s",
+    page: Page = PAGE,
 ) -> Figure:
     """Return test accuracy against simulated time or rounds: mean line and min-max band over seeds.
 
@@ -63,7 +65,7 @@ def accuracy_figure(
     table = measured(evaluations)
     if table.empty:
         return message_figure("no accuracy was evaluated")
-    figure = new_figure(COLUMN_IN, 2.35)
+    figure = new_figure(page.column_in, 2.35)
     axes = figure.subplots()
     unit, scale = time_unit(float(table["time_s"].max())) if against == "time_s" else ("", 1.0)
     handles: list[Artist] = []
@@ -136,7 +138,7 @@ def _accuracy_axis(axes: Axes) -> None:
 
 @in_style
 def time_to_accuracy_figure(
-    evaluations: pd.DataFrame | None, runs: pd.DataFrame | None, target: float | None
+    evaluations: pd.DataFrame | None, runs: pd.DataFrame | None, target: float | None, page: Page = PAGE
 ) -> Figure:
     """Return a bar per variant: mean simulated time to `target` over the seeds that got there, seeds as dots.
 
@@ -146,7 +148,7 @@ def time_to_accuracy_figure(
     if table.empty or target is None:
         return message_figure("no accuracy was evaluated" if table.empty else "no target accuracy was given")
     variants = variants_of(runs, evaluations)
-    figure, axes = bar_rows(variants)
+    figure, axes = bar_rows(variants, page)
     reached = first_at_target(table, target)
     longest_s = float(reached["time_s"].max() if len(reached) else table["time_s"].max())
     unit, length_s = time_unit(longest_s)

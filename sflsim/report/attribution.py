@@ -13,9 +13,11 @@ from sflsim.report.style import (
     BLUE,
     GREEN,
     ORANGE,
+    PAGE,
     PURPLE,
     SKY,
     VERMILLION,
+    Page,
     bar_rows,
     in_style,
     legend_below,
@@ -46,12 +48,12 @@ LABELS = {
 
 
 @in_style
-def where_time_goes_figure(spans: pd.DataFrame | None) -> Figure:
+def where_time_goes_figure(spans: pd.DataFrame | None, page: Page = PAGE) -> Figure:
     """Return stacked bars, one per variant: mean seconds of a participant's round, with shares inside."""
     means = where_time_goes(spans)
     if means.empty:
         return message_figure("no spans were recorded")
-    figure, axes = bar_rows(means.index.to_list())
+    figure, axes = bar_rows(means.index.to_list(), page)
     totals = means.sum(axis=1)
     unit, length_s = time_unit(float(totals.max()))
     shown = [category for category in LABELS if means[category].max() > 1e-9 * totals.max()]

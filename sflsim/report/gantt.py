@@ -21,9 +21,10 @@ from sflsim.metrics.contributions import SERVER
 from sflsim.metrics.tables import SPAN_COLUMNS, with_columns
 from sflsim.report.attribution import COLORS
 from sflsim.report.style import (
-    DOUBLE_IN,
     INK,
     MUTED,
+    PAGE,
+    Page,
     in_style,
     legend_below,
     message_figure,
@@ -54,6 +55,7 @@ def gantt_figure(
     rounds: int = 3,
     max_clients: int = 16,
     max_slots: int = 8,
+    page: Page = PAGE,
 ) -> Figure:
     """Return the first `rounds` rounds of one variant and seed (default: its first) as a Gantt picture.
 
@@ -73,7 +75,7 @@ def gantt_figure(
         until_s = float(table["end_s"].max())
     table = with_rows(table[table["start_s"] <= until_s])
     rows, note = _rows(table, max_clients, max_slots)
-    figure = new_figure(DOUBLE_IN, 0.75 + 0.19 * len(rows))
+    figure = new_figure(page.whole_in, 0.75 + 0.19 * len(rows))
     axes = figure.subplots()
     unit, length_s = time_unit(until_s)
     table = table.assign(start=table["start_s"] / length_s, end=table["end_s"] / length_s)

@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from sflsim.report.style import BLUE, COLUMN_IN, DOUBLE_IN, INK, MUTED, in_style, new_figure
+from sflsim.report.style import BLUE, INK, MUTED, PAGE, in_style, new_figure
 
 Counts = npt.NDArray[np.int64]
 
@@ -29,7 +29,7 @@ def labels_figure(counts: pd.DataFrame, title: str = "") -> Figure:
     labels, clients = table.shape
     discs = clients <= DISCS[0] and labels <= DISCS[1]
     cell_in = 0.16
-    wide_in = min(max(COLUMN_IN, 0.7 + cell_in * clients), DOUBLE_IN)
+    wide_in = min(max(PAGE.column_in, 0.7 + cell_in * clients), PAGE.whole_in)
     high_in = 0.8 + (cell_in * labels if labels <= DISCS[1] else 3.2)
     figure = new_figure(wide_in, 0.75 + high_in)
     top, main = figure.subplots(2, 1, sharex=True, height_ratios=[0.75, high_in])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +11,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sflsim.errors import SflsimWarning
+from sflsim.formatting import shorten
 from sflsim.metrics.contributions import participant_spans
 from sflsim.metrics.tables import measured, variants_of
 from sflsim.report.accuracy import accuracy_figure, time_to_accuracy_figure
 from sflsim.report.attribution import where_time_goes_figure
 from sflsim.report.gantt import gantt_figure
-from sflsim.report.style import STYLE, lacking, safe_name, save_png
+from sflsim.report.style import PAGE, STYLE, Page, lacking, safe_name, save_figure
 
+Pictures = Iterable[tuple[str, Callable[[], Figure]]]
+"""Each with its name and how it is drawn."""
+
+WORDS = 300
+"""Characters of a library's own message that are shown; LaTeX says many."""
 SHOWN = 20
 """Characters without a sign in the font that are named."""
 
@@ -37,26 +43,29 @@ def plot_all(
 
 
 def save_all(
-    pictures: Iterable[tuple[str, Callable[[], Figure]]], folder: Path, failures: list[str]
+    pictures: Pictures, folder: Path, failures: list[str], forms: Sequence[str] = ("png",)
 ) -> list[Path]:
-    """Write pictures, each with its name and how it is drawn, and return their paths.
+    """Write pictures, each in every one of `forms` (`sflsim.report.style.FORMS`), and return their paths.
 
     Where one cannot be drawn, whatever the reason, a line about it is added to `failures`, and the others are
     drawn. One warning names the characters that the font lacks.
     """
     paths, boxes = [], set[str]()
     for name, figure in pictures:
-        path = folder / f"{name}.png"
+        path = folder / f"{name}.{forms[0]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             drawn = figure()
-            paths.append(save_png(drawn, path))
             boxes |= lacking(drawn)
+            for form in forms:
+                path = folder / f"{name}.{form}"
+                paths.append(save_figure(drawn, path, form))
         except OSError as error:  # of the folder: the others would fail alike
             failures.append(f"{folder}: cannot be written ({error.strerror or error})")
             break
         except Exception as error:
-            failures.append(f"{path}: cannot be drawn ({type(error).__name__}: {error})")
+            why = shorten(" ".join(str(error).split()), WORDS)
+            failures.append(f"{path}: cannot be drawn ({type(error).__name__}: {why})")
     if boxes:
         some = "".join(sorted(boxes)[:SHOWN])
         font = STYLE["font.family"]
@@ -66,18 +75,18 @@ def save_all(
 
 
 def figures(
-    tables: Mapping[str, pd.DataFrame], target: float | None = None
+    tables: Mapping[str, pd.DataFrame], target: float | None = None, page: Page = PAGE
 ) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Yield the name of each picture that `tables` has data for, and what draws it."""
     evaluations, runs, spans = (tables.get(name) for name in ("evaluations", "runs", "spans"))
     if not measured(evaluations).empty:
-        yield "accuracy_time", partial(accuracy_figure, evaluations, runs, target, "time_s")
-        yield "accuracy_rounds", partial(accuracy_figure, evaluations, runs, target, "round")
+        yield "accuracy_time", partial(accuracy_figure, evaluations, runs, target, "time_s", page)
+        yield "accuracy_rounds", partial(accuracy_figure, evaluations, runs, target, "round", page)
         if target is not None:
-            yield "time_to_accuracy", partial(time_to_accuracy_figure, evaluations, runs, target)
+            yield "time_to_accuracy", partial(time_to_accuracy_figure, evaluations, runs, target, page)
     work = participant_spans(spans)
     taken: set[str] = set()
     for variant in variants_of(work):
-        yield f"gantt_{safe_name(variant, taken)}", partial(gantt_figure, spans, variant)
+        yield f"gantt_{safe_name(variant, taken)}", partial(gantt_figure, spans, variant, page=page)
     if not work.empty:
-        yield "where_time_goes", partial(where_time_goes_figure, spans)
+        yield "where_time_goes", partial(where_time_goes_figure, spans, page)

@@ -1,4 +1,4 @@
-"""The look of every picture: paper widths, fonts, Okabe-Ito colours, and files equal byte for byte.
+"""The look of every picture: paper widths, fonts, Okabe-Ito colours, and files that are equal byte for byte.
 
 Figures are built with matplotlib's objects, never through pyplot, so that drawing leaves no state behind.
 """
@@ -24,9 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.legend import Legend
 from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FixedLocator
 
-COLUMN_IN = 3.5
-DOUBLE_IN = 7.16
 DPI = 200
 INK = "#262626"
 MUTED = "#6b6b6b"
@@ -70,9 +69,26 @@ STYLE: dict[str, Any] = {
     "lines.markersize": 3.8,
     "hatch.linewidth": 0.5,
     "axes.formatter.useoffset": False,
+    "pdf.fonttype": 42,  # publishers refuse type 3
+    "svg.hashsalt": "sflsim",
+    "pgf.texsystem": "pdflatex",
+    "pgf.rcfonts": False,  # the fonts of the document
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
 }
+
+FORMS: dict[str, dict[str, Any]] = {
+    "png": {"metadata": {"Software": None}},
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
+    "svg": {"metadata": {"Date": None}},
+    "pgf": {},
+}
+"""The forms of a picture, each with what keeps date and software out of it."""
+LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {one: f"\\{one}" for one in "&%$#_{}"}
+)
+"""How LaTeX spells the characters that are commands to it."""
 
 
 @contextmanager
@@ -87,6 +103,18 @@ def styled() -> Iterator[None]:
 
 
 in_style = styled()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The widths of a page's text in inches: of one column, and of the whole page."""
+
+    column_in: float
+    whole_in: float
+
+
+PAGE = Page(3.5, 7.16)
+"""That of IEEE journals and conferences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +139,12 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
-def bar_rows(names: Sequence[str]) -> tuple[Figure, Axes]:
-    """Return a figure with a row for each of `names`, the first on top; two columns wide for long names."""
+def bar_rows(names: Sequence[str], page: Page = PAGE) -> tuple[Figure, Axes]:
+    """Return a figure with a row for each of `names`, the first on top; as wide as the page if long."""
     wide = max(len(name) for name in names) > 26
     labels = [wrapped(name, 52 if wide else 26) for name in names]
     row_in = 0.13 + 0.11 * max(label.count("\n") + 1 for label in labels)
-    figure = new_figure(DOUBLE_IN if wide else COLUMN_IN, 0.45 + row_in * len(labels))
+    figure = new_figure(page.whole_in if wide else page.column_in, 0.45 + row_in * len(labels))
     axes = figure.subplots()
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -126,7 +154,7 @@ def bar_rows(names: Sequence[str]) -> tuple[Figure, Axes]:
 
 def message_figure(text: str) -> Figure:
     """Return a small figure that says why there is nothing to draw."""
-    figure = new_figure(COLUMN_IN, 1.0)
+    figure = new_figure(PAGE.column_in, 1.0)
     figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED)
     return figure
 
@@ -177,11 +205,29 @@ def lacking(figure: Figure) -> set[str]:
     return {one for one in texts if ord(one) not in known and not one.isspace()}
 
 
-def save_png(figure: Figure, path: Path) -> Path:
-    """Write `figure` as PNG without date or software name, so that equal tables give equal bytes."""
+def save_figure(figure: Figure, path: Path, form: str = "png") -> Path:
+    """Write `figure` in one of `FORMS`, without date or software name, so that equal tables give equal bytes.
+
+    PGF comes last: it leaves the figure with LaTeX's own spelling of its texts.
+    """
     picture = io.BytesIO()
+    if form == "pgf":
+        spell_for_latex(figure)
     with styled():
-        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(picture, format=form, dpi=DPI, **FORMS[form])
     path.unlink(missing_ok=True)  # a link would lead the picture elsewhere
     path.write_bytes(picture.getvalue())
     return path
+
+
+def spell_for_latex(figure: Figure) -> None:
+    """Give all texts of a drawn figure LaTeX's spelling, those at its ticks included: none is a command."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            places = axis.get_majorticklocs()
+            labels = axis.get_major_formatter().format_ticks(places)
+            axis.set_major_locator(FixedLocator(places))
+            axis.set_major_formatter(FixedFormatter([label.translate(LATEX) for label in labels]))
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(text.get_text().translate(LATEX))

@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sflsim.formatting import target_text, time_unit
-from sflsim.report.style import DOUBLE_IN, in_style, legend_below, look, message_figure, new_figure, wrapped
+from sflsim.report.style import PAGE, Page, in_style, legend_below, look, message_figure, new_figure, wrapped
 
 SPREAD = 100.0
 """Ratio of the largest to the smallest amount from which on the axis is logarithmic."""
 
 
 @in_style
-def sweep_figure(table: pd.DataFrame, path: str, amounts: str | None = None) -> Figure:
+def sweep_figure(table: pd.DataFrame, path: str, amounts: str | None = None, page: Page = PAGE) -> Figure:
     """Return a picture of a swept `path`: time and final accuracy, a line for each variant.
 
     A mark is a point of the sweep (mean over seeds), the line the mean over all that is swept besides.
@@ -30,7 +30,7 @@ def sweep_figure(table: pd.DataFrame, path: str, amounts: str | None = None) -> 
         return message_figure("no point of the sweep has a time or an accuracy")
     labels = [str(value) for value in table[path].unique()]
     places = _places(table, path, amounts, labels)
-    figure = new_figure(DOUBLE_IN, 2.4)
+    figure = new_figure(page.whole_in, 2.4)
     panes = figure.subplots(1, len(figures), squeeze=False)[0]
     variants = [str(name) for name in table["variant"].unique()]
     for axes, name in zip(panes, figures, strict=True):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import BaseModel
@@ -41,6 +41,10 @@ from sflsim.sweeps.runner import Result, SweepRunner, failed
 from sflsim.sweeps.swept import amounts_of
 from sflsim.sweeps.table import FIGURES, summarize_sweep, sweep_table
 from sflsim.workers.pool import Pool, WorkerDied, check_workers, open_pool
+
+if TYPE_CHECKING:
+    from sflsim.report.plots import Pictures
+    from sflsim.report.style import Page
 
 __all__ = ["Sweep", "SweepProgress", "sweep"]
 
@@ -82,6 +86,11 @@ class Sweep:
         return f"<Sweep {self._scenario.name!r}: {found}; {self.status}>"
 
     @property
+    def name(self) -> str:
+        """Return the name of the scenario."""
+        return self._scenario.name
+
+    @property
     def scenario(self) -> Scenario:
         """Return the scenario that was swept (raises ScenarioError where what it names is not here)."""
         return checked(self._scenario)
@@ -104,19 +113,24 @@ class Sweep:
             RunError: some cannot be drawn; the others are.
         """
         from sflsim.report.plots import save_all  # brings matplotlib, which workers never need
-        from sflsim.report.style import safe_name
-        from sflsim.report.sweep import sweep_figure
+        from sflsim.report.style import PAGE
 
-        taken, pictures, failures = set[str](), [], list[str]()
-        for path, values in self.over.items():
-            amounts = amounts_of(path, values)
-            name = amounts[0] if amounts and amounts[0] in self.table else None
-            draw = partial(sweep_figure, self.table, path, name)
-            pictures.append((f"sweep_{safe_name(path, taken)}", draw))
-        paths = save_all(pictures, Path(folder), failures)
+        failures = list[str]()
+        paths = save_all(self.pictures(PAGE), Path(folder), failures)
         if failures:
             raise RunError("\n".join(failures))
         return paths
+
+    def pictures(self, page: Page) -> Pictures:
+        """Yield the name of each picture, and what draws it for a page of these widths."""
+        from sflsim.report.style import safe_name
+        from sflsim.report.sweep import sweep_figure
+
+        taken = set[str]()
+        for path, values in self.over.items():
+            amounts = amounts_of(path, values)
+            name = amounts[0] if amounts and amounts[0] in self.table else None
+            yield f"sweep_{safe_name(path, taken)}", partial(sweep_figure, self.table, path, name, page)
 
     def report(self, file: str | Path) -> Path:
         """Write the sweep as one self-contained HTML page and return its path."""

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sflsim.formatting import NONE, UNIT_OF, counted, in_unit, number_text, target_text
 from sflsim.metrics.comparison import Comparison
-from sflsim.terminal.summary import UNDECIDED
+from sflsim.report.summary_text import UNDECIDED
 from sflsim.terminal.tables import add_columns, add_rows, new_table
 
 Row = Mapping[Hashable, Any]

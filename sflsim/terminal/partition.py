@@ -12,7 +12,7 @@ from sflsim.diagnostics.label_counts import label_counts
 from sflsim.errors import SflsimError
 from sflsim.formatting import counted
 from sflsim.report.labels import labels_figure
-from sflsim.report.style import save_png
+from sflsim.report.style import save_figure
 from sflsim.scenario.schema import Scenario
 
 
@@ -28,7 +28,7 @@ def partition_table(scenario: Scenario, seed: int | None, picture: Path | None) 
         return format_partition(counts, kinds)
     try:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        save_png(labels_figure(counts, kinds), picture)
+        save_figure(labels_figure(counts, kinds), picture)
     except OSError as error:
         raise SflsimError(f"--out {picture}: cannot be written ({error.strerror or error})") from error
     return format_partition(counts, kinds)

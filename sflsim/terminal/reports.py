@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 from sflsim.errors import RunError, SflsimError
+from sflsim.experiment.run import Run
+from sflsim.planner.plan import Plan
+from sflsim.sweeps.sweep import Sweep
 
 
 def write_report(folder: Path, file: Path, target: float | None = None, *, trust: bool = False) -> Path:
@@ -17,20 +20,19 @@ def write_report(folder: Path, file: Path, target: float | None = None, *, trust
         RunError: the folder holds none of them.
         SflsimError: plotly is not installed, or a target is given for what has its own.
     """
-    if os.path.isfile(folder / "run.json"):
-        from sflsim.experiment.run import Run
-
-        return Run.load(folder, trust=trust).report(file, target)
+    result = loaded(folder, trust=trust)
+    if isinstance(result, Run):
+        return result.report(file, target)
     if target is not None:
         raise SflsimError("--target: only the report of a run takes one; a sweep and a plan have their own")
-    if os.path.isfile(folder / "sweep.json"):
-        from sflsim.sweeps.sweep import Sweep
+    return result.report(file)
 
-        return Sweep.load(folder, trust=trust).report(file)
-    if os.path.isfile(folder / "plan.json"):
-        from sflsim.planner.plan import Plan
 
-        return Plan.load(folder, trust=trust).report(file)
+def loaded(folder: Path, *, trust: bool = False) -> Run | Sweep | Plan:
+    """Return what a folder holds (raises RunError where it is none of the three)."""
+    for name, kind in {"run.json": Run, "sweep.json": Sweep, "plan.json": Plan}.items():
+        if os.path.isfile(folder / name):
+            return kind.load(folder, trust=trust)
     raise RunError(
         f"{folder}: no run.json, sweep.json or plan.json; is this the folder of a run, a sweep or a plan?"
     )
@@ -46,12 +48,8 @@ def draw(
         SflsimError: a target is given for a sweep, which has its own.
     """
     if os.path.isfile(folder / "sweep.json"):
-        from sflsim.sweeps.sweep import Sweep
-
         if target is not None:
             raise SflsimError("--target: only the pictures of a run take one; a sweep has its own")
         return Sweep.load(folder, trust=trust).plot(to), []
-    from sflsim.experiment.run import Run
-
     run = Run.load(folder, trust=trust)
     return run.plot(to, target), run.not_drawn()

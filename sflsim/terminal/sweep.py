@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sflsim.formatting import NONE, byte_unit, counted, in_one_unit, target_text, time_unit
+from sflsim.formatting import counted, target_text
+from sflsim.sweeps.columns import sweep_columns
 from sflsim.sweeps.sweep import Sweep
 from sflsim.terminal.tables import add_rows, new_table, over_lines
 
@@ -20,7 +19,7 @@ ROWS_SHOWN = 60
 def format_sweep(sweep: Sweep, console: Console) -> Iterator[Table | Text]:
     """Yield the sweep's summary, a row per point and variant (at most ROWS_SHOWN), and what to know of it."""
     rows = sweep.summary()
-    columns = _columns(sweep, rows.head(ROWS_SHOWN))
+    columns = sweep_columns(sweep, rows.head(ROWS_SHOWN))
     table = _table(columns, {path: path for path in sweep.over})
     unlimited = console.options.update(width=1_000_000)
     if console.measure(table, options=unlimited).maximum > console.width:
@@ -41,20 +40,6 @@ def _table(columns: Mapping[str, Sequence[str]], swept: Mapping[str, str]) -> Ta
             table.add_column(Text(header.replace(" ", "\n")), justify="right", no_wrap=True)
     add_rows(table, zip(*columns.values(), strict=True))
     return table
-
-
-def _columns(sweep: Sweep, rows: pd.DataFrame) -> dict[str, list[str]]:
-    columns = {name: [str(cell) for cell in rows[name]] for name in ("point", *sweep.over, "variant")}
-    if rows["broken"].any():
-        columns["broken"] = [str(count) if count else "" for count in rows["broken"]]
-    columns["accuracy (%)"] = [NONE if math.isnan(one) else f"{100 * one:.1f}" for one in rows["accuracy"]]
-    if sweep.table["target"].notna().any():
-        pairs = zip(rows["reached"], rows["seeds"], strict=True)
-        columns["seeds there"] = [f"{reached}/{seeds}" for reached, seeds in pairs]
-    for column, header, unit_of in (("time_s", "time", time_unit), ("uplink_bytes", "uplink", byte_unit)):
-        header, texts = in_one_unit(header, rows[column], unit_of)
-        columns[header] = texts
-    return columns
 
 
 def _caption(sweep: Sweep, rows: int) -> str:

@@ -81,9 +81,13 @@ ARROWS: dict[str, set[str]] = {
     "sweeps": {*BASE, *PLANES, *RUNS, "simulation", "report", "workers"},
     "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime"},
     "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer", "workers"},
+    "exporter": {*BASE, *PLANES, *TABLES, "experiment", "sweeps", "planner"},
     "terminal": {*BASE, *PLANES, *USES, "experiment", "metrics", "report", "scenario"},
-    "cli": {*BASE, *PLANES, *USES, *RUNS, "metrics", "terminal"},
-    "__init__": {"provenance", "errors", "learning", "registry", "scenario", "experiment", "metrics", *USES},
+    "cli": {*BASE, *PLANES, *USES, *RUNS, "metrics", "exporter", "terminal"},
+    "__init__": {
+        *("provenance", "errors", "learning", "registry", "scenario", "experiment", "metrics", "exporter"),
+        *USES,
+    },
     "__main__": {"cli"},
 }
 # Where an outside library may be imported at all, and where it must not be loaded on import.
@@ -104,6 +108,9 @@ HOMES: dict[str, set[str]] = {
     "datasets": {"learning"},
     "flwr_datasets": {"learning"},
     "PIL": {"learning"},
+    "tensorboard": {"exporter"},
+    "mlflow": {"exporter"},
+    "trackio": {"exporter"},
 }
 LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {
     ("plotly", "report"),
@@ -116,6 +123,7 @@ LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")
     ("datasets", "learning"),
     ("flwr_datasets", "learning"),
     ("PIL", "learning"),
+    *((one, "exporter") for one in ("tensorboard", "mlflow", "trackio")),
 }
 # Of learning, what a scenario is made of: read without torch.
 TORCH_FREE = (

@@ -31,7 +31,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 SHORT = ["stop={rounds: 2}", "seeds=[0]", "evaluate.every=1 round"]
 RUN = [part for change in SHORT for part in ("--set", change)]
-LONG = {"capacity-planning", "papers"}
+LONG = {"capacity-planning", "export", "papers"}
 """Pages that take longer than the default suite has time for."""
 
 
@@ -77,6 +77,8 @@ def test_snippets_run(page: Path, clone: Path, monkeypatch: pytest.MonkeyPatch) 
     """YAML is valid (a named file is kept), shell commands succeed, Python runs as one module."""
     if "report" in page.read_text(encoding="utf-8"):
         pytest.importorskip("plotly")
+    for tracker in ("tensorboard", "mlflow") if page.stem == "export" else ():
+        pytest.importorskip(tracker)
     module = ModuleType(f"page_{page.stem.replace('-', '_')}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     known = {"yaml": read_yaml, "shell": run_commands, "toml": lambda *_: None, "": lambda *_: None}

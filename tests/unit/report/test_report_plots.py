@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sflsim.report.accuracy import accuracy_band, accuracy_figure, time_to_accuracy_figure
 from sflsim.report.gantt import BARS, gantt_figure
 from sflsim.report.plots import plot_all
-from sflsim.report.style import look, safe_name, save_png, wrapped
+from sflsim.report.style import look, safe_name, save_figure, wrapped
 
 
 def evaluations(*rows: tuple[str, int, float, int, float]) -> pd.DataFrame:
@@ -231,9 +231,9 @@ def test_only_pictures_with_data_are_written(tmp_path: Path) -> None:
 
 def test_equal_tables_give_equal_bytes_whatever_the_users_settings(tmp_path: Path) -> None:
     """No date, no software name, and no leak of settings in or out."""
-    first = save_png(accuracy_figure(EVALUATIONS, RUNS, 0.8), tmp_path / "first.png").read_bytes()
+    first = save_figure(accuracy_figure(EVALUATIONS, RUNS, 0.8), tmp_path / "first.png").read_bytes()
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "savefig.bbox": "tight"}):
-        second = save_png(accuracy_figure(EVALUATIONS, RUNS, 0.8), tmp_path / "second.png").read_bytes()
+        second = save_figure(accuracy_figure(EVALUATIONS, RUNS, 0.8), tmp_path / "second.png").read_bytes()
         assert matplotlib.rcParams["font.size"] == 30
 
     assert first == second
