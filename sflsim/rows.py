@@ -58,6 +58,12 @@ class Evaluation(NamedTuple):
     server_busy_s: float
     energy_j: float
 
+    @property
+    def spent(self) -> dict[str, float]:
+        """Return what a run may be limited in: its time in s, bytes (up and down) and energy in J."""
+        both_bytes = self.uplink_bytes + self.downlink_bytes
+        return {"time": self.time_s, "bytes": both_bytes, "energy": self.energy_j}
+
 
 class ClientSetup(NamedTuple):
     """Who a client is, before its work is added up; `ClientRow` says what the figures are."""

@@ -155,7 +155,10 @@ class _Reporter:
 
     def evaluated(self, message: tuple[str, int, Evaluation]) -> None:
         variant, seed, row = message
-        self._tell(variant, seed, "running", row.round, row.time_s, row.accuracy)
+        stop, spent = self.scenario.stop, row.spent
+        shares = [spent[name] / limit for name, limit in stop.limits.items()]
+        share = max([row.round / stop.rounds if stop.rounds else 0.0, *shares])
+        self._tell(variant, seed, "running", row.round, row.time_s, row.accuracy, share=min(1.0, share))
 
     def ended(self, outcome: Outcome) -> None:
         self.done += 1
@@ -180,12 +183,10 @@ class _Reporter:
         time_s: float,
         accuracy: float,
         cached: bool = False,
+        share: float = 1.0,
     ) -> None:
         if self.callback is None:
             return
-        stop = self.scenario.stop
-        shares = [round / stop.rounds if stop.rounds else 0.0, time_s / stop.time if stop.time else 0.0]
-        share = min(1.0, max(shares)) if status == "running" else 1.0
         real_s = time.perf_counter() - self.started
         facts = (variant, seed, status, round, time_s, accuracy, share, self.done, self.runs, real_s)
         self.callback(Progress(*facts, self.workers, cached))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -20,6 +21,7 @@ from sflsim.component_fields import OneOf
 from sflsim.errors import Problem, ScenarioError
 from sflsim.fields import Fraction
 from sflsim.fleet.catalog import adding
+from sflsim.fleet.devices import power
 from sflsim.fleet.population import FleetConfig
 from sflsim.fleet.rates import RatesConfig
 from sflsim.learning.config import Workload
@@ -156,6 +158,15 @@ class Scenario(Part):
             allowed = "FLOP by kind, e.g. {convolution: 300 MFLOP, memory: 20 MB}"
             remedy = "leave the key out, so that it is derived from the model, or give the device one rate"
             raise_problems((("workload", "costs", key), Problem("", found, allowed, remedy)) for key in keys)
+        return self
+
+    @model_validator(mode="after")
+    def _energy_is_drawn(self) -> Self:
+        drawn = (number for group in self.fleet.groups for number in astuple(power(group.device.power)))
+        if self.stop.energy is not None and not any(drawn):
+            remedy = "add e.g. 'power: {idle: 2 W, compute: 7 W}' to a device, or leave 'energy' out"
+            problem = Problem("", "no device with 'power' above zero", "devices that draw energy", remedy)
+            raise_problems([(("stop", "energy"), problem)])
         return self
 
     def rates_by_kind(self) -> str | None:

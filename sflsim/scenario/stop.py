@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from sflsim.fields import PERIOD, Count, Fraction, Period
+from sflsim.fields import PERIOD, Bytes, Count, Energy, Fraction, Period
 from sflsim.mistakes import wrong_value
 
 ROUNDS = re.compile(r"([0-9]{1,9}) *rounds?", re.ASCII)
@@ -23,18 +23,29 @@ class Part(BaseModel):
 
 
 class Stop(Part):
-    """A run ends with whichever comes first; `accuracy` alone might never come."""
+    """A run ends with whichever comes first; `accuracy` alone might never come.
+
+    `bytes` and `energy` end it with the first round (or update) by whose end so much has been spent.
+    """
 
     rounds: Count | None = Field(default=None, description="rounds of training")
     time: Annotated[Period, Field(description="simulated time, e.g. '2 h'")] | None = None
+    bytes: Annotated[Bytes, Field(description="sent and received by all clients, e.g. '2 GiB'")] | None = None
+    energy: Annotated[Energy, Field(description="drawn by all clients, e.g. '5 kJ'")] | None = None
     accuracy: Annotated[Fraction, Field(description="on the held-out data, e.g. '95%'")] | None = None
 
     @model_validator(mode="after")
     def _ends(self) -> Stop:
-        if self.rounds is None and self.time is None:
-            found = "no 'rounds' and no 'time'"
+        if self.rounds is None and not self.limits:
+            found = "none of 'rounds', 'time', 'bytes' and 'energy'"
             raise wrong_value(found, "at least one of them", "add e.g. 'rounds: 300' or 'time: 2 h'")
         return self
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Return the amounts that end a run, in s, byte and J, by the names of `Evaluation.spent`."""
+        given = {"time": self.time, "bytes": self.bytes, "energy": self.energy}
+        return {name: limit for name, limit in given.items() if limit is not None}
 
 
 class Evaluate(Part):

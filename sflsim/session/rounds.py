@@ -23,11 +23,11 @@ def has_rounds(config: AlgorithmConfig) -> bool:
 def unlike_rounds(scenario: Scenario, stopped: Collection[str] | None = None) -> str:
     """Return a warning where variants of both kinds stop after the same number of rounds; else "".
 
-    Where a time may stop them before, that is known when they have run: `stopped` are those that made
-    all their rounds.
+    Where a time, bytes or energy may stop them before, that is known when they have run: `stopped` are those
+    that made all their rounds.
     """
     rounds = scenario.stop.rounds
-    if stopped is None and scenario.stop.time is not None:
+    if stopped is None and scenario.stop.limits:
         return ""
     names: dict[bool, list[str]] = {True: [], False: []}
     for config in scenario.variants:

@@ -39,7 +39,7 @@ from sflsim.session.requirements import Requirements
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.deployment import Deployment, Work
 from sflsim.simulation.prediction import Prediction
-from sflsim.simulation.simulation import MAX_ZERO_TIME_ROUNDS, Learning, Rules, Simulation, no_stop
+from sflsim.simulation.simulation import MAX_IDLE_ROUNDS, Learning, Rules, Simulation, no_stop
 
 LearningOf = Callable[[AlgorithmConfig, int, int], Learning]
 """Returns the learning of a run: of a variant, at a cut (the deepest if devices differ), under a seed."""
@@ -113,9 +113,9 @@ class Session:
             outcome = self._some_rounds(index, 1, learn)
             if outcome.status != "completed":
                 lines.append(f"{variant.name} {outcome.status} {outcome.reason}")
-            elif stop.rounds is None and outcome.time_s == 0:
-                if self._some_rounds(index, MAX_ZERO_TIME_ROUNDS + 1, learn=False).time_s == 0:
-                    raise self.scenario.located(no_stop())
+            elif stop.rounds is None and _spends_nothing(outcome, stop):
+                if _spends_nothing(self._some_rounds(index, MAX_IDLE_ROUNDS + 1, learn=False), stop):
+                    raise self.scenario.located(no_stop(stop.limits))
             elif stop.time is not None and outcome.time_s > stop.time:
                 ends, first = seconds_text(stop.time), seconds_text(outcome.time_s)
                 lines.append(f"{variant.name} stops at {ends}, before its first round ends at {first}")
@@ -225,7 +225,13 @@ class Session:
 
 def _rules(scenario: Scenario) -> Rules:
     stop, evaluate = scenario.stop, scenario.evaluate
-    return Rules(evaluate.every_rounds, evaluate.every_s, stop.rounds, stop.time, stop.accuracy)
+    return Rules(evaluate.every_rounds, evaluate.every_s, stop.rounds, stop.accuracy, stop.limits)
+
+
+def _spends_nothing(outcome: Outcome, stop: Stop) -> bool:
+    """Tell whether a run took none of the amounts that would stop it."""
+    spent = outcome.evaluations[-1].spent
+    return not any(spent[name] for name in stop.limits)
 
 
 def _below(problem: Problem, path: str) -> Problem:

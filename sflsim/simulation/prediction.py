@@ -23,7 +23,7 @@ from sflsim.simulation.base import Algorithm
 from sflsim.simulation.deployment import Deployment, Work
 from sflsim.simulation.simulation import Rules, Simulation
 
-ONE_ROUND = Rules(every_rounds=None, every_s=None, stop_rounds=1, stop_time_s=None, stop_accuracy=None)
+ONE_ROUND = Rules(every_rounds=None, every_s=None, stop_rounds=1, stop_accuracy=None, limits={})
 
 
 class OneDevice(Fleet):

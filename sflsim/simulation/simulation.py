@@ -6,7 +6,7 @@ One `Simulation` is one run of one variant under one seed: its rounds, its evalu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Port
@@ -28,8 +28,8 @@ from sflsim.units import RANGES
 if TYPE_CHECKING:
     from sflsim.simulation.base import Algorithm
 
-MAX_ZERO_TIME_ROUNDS = 1000
-"""Rounds in a row that take no time, after which a run with a stop by time alone is refused."""
+MAX_IDLE_ROUNDS = 1000
+"""Rounds in a row that take nothing of what would stop a run, after which it is refused."""
 MAX_UNCHANGED = 1000
 """Evaluations by time of one model in a row, after which the next waits for another model."""
 DIVERGED_LOSS_FACTOR = 1000.0
@@ -59,14 +59,16 @@ class Rules:
     every_rounds: int | None
     every_s: float | None
     stop_rounds: int | None
-    stop_time_s: float | None
     stop_accuracy: float | None
+    limits: Mapping[str, float]
+    """Amounts of `Evaluation.spent` that end the run."""
 
 
-def no_stop() -> ScenarioError:
-    """Return the error of a run that only a time would stop, and whose clock stands still."""
-    found = f"no 'rounds', and {MAX_ZERO_TIME_ROUNDS} rounds in a row that take no time"
-    remedy = "add e.g. 'rounds: 300', or check the costs and rates"
+def no_stop(limits: Iterable[str]) -> ScenarioError:
+    """Return the error of a run that only amounts would stop, of which it spends none."""
+    nothing = " and no ".join(limits)
+    found = f"no 'rounds', and {MAX_IDLE_ROUNDS} rounds in a row that take no {nothing}"
+    remedy = "add e.g. 'rounds: 300', or check the costs, rates and powers"
     return refused("stop", found, "a stop that comes", remedy)
 
 
@@ -103,7 +105,7 @@ class Simulation(TimePlane):
         self._model: Handle | None = None
         self._recent: dict[int, Handle] = {}
         self._most_loss = math.inf
-        self._progress = (-1.0, 0)  # the last round that took time: its end in s, its number
+        self._progress: tuple[list[float], int] = ([], 0)  # what was spent when it last grew; that round
         self._timed = 1  # the number of the next evaluation by time
         self._unchanged = 0  # evaluations by time since the model last changed
 
@@ -128,7 +130,6 @@ class Simulation(TimePlane):
         self.round += 1
         self.steps += steps
         self._publish(self.round, model)
-        self._check_time()
         self.recorder.flush()
         rules = self.rules
         last = self.round == rules.stop_rounds
@@ -136,14 +137,21 @@ class Simulation(TimePlane):
             self._evaluate()
         if last:
             self._end("rounds")
+        elif rules.limits:
+            self._check_limits()
 
-    def _check_time(self) -> None:
-        """Refuse a run whose time stays the same although only a time would stop it."""
-        now = self.env.now
-        if now > self._progress[0]:
-            self._progress = (now, self.round)
-        elif self.rules.stop_rounds is None and self.round - self._progress[1] >= MAX_ZERO_TIME_ROUNDS:
-            raise no_stop()
+    def _check_limits(self) -> None:
+        """End the run where it has spent what it may; refuse one that would never get there."""
+        limits, now = self.rules.limits, self.env.now
+        spent = {"time": now} if limits.keys() == {"time"} else self._row().spent
+        amounts = [spent[name] for name in limits]
+        for name, limit in limits.items():
+            if name != "time" and spent[name] >= limit:
+                self._end(name)
+        if amounts != self._progress[0]:
+            self._progress = (amounts, self.round)
+        elif self.rules.stop_rounds is None and self.round - self._progress[1] >= MAX_IDLE_ROUNDS:
+            raise no_stop(limits)
 
     def refresh(self, model: Handle, steps: int) -> None:
         """Publish a newer model within a round; it is evaluated from now on."""
@@ -167,8 +175,8 @@ class Simulation(TimePlane):
         env, rules = self.env, self.rules
         self._algorithm = algorithm
         env.process(algorithm.protocol(self))
-        if rules.stop_time_s is not None:
-            self.agenda.at(rules.stop_time_s, STOP).callbacks.append(self._stop_by_time)
+        if "time" in rules.limits:
+            self.agenda.at(rules.limits["time"], STOP).callbacks.append(self._stop_by_time)
         call_in(env, 2 * RANGES["s"][1], _refuse_time, LAST)
         with own_errors():
             if rules.every_s is None:
@@ -218,12 +226,16 @@ class Simulation(TimePlane):
         if math.isinf(loss) or loss > self._most_loss:
             raise Diverged(self.learning.first_diverged(self._recent, self._most_loss))
         self._recent.clear()
-        row = Evaluation(self.env.now, self.round, self.steps, accuracy, loss, **self._spent())
+        row = self._row(accuracy, loss)
         self.evaluations.append(row)
         if self._on_evaluation is not None:
             self._on_evaluation(row)
         if self.rules.stop_accuracy is not None and accuracy >= self.rules.stop_accuracy:
             self._end("accuracy")
+
+    def _row(self, accuracy: float = math.nan, loss: float = math.nan) -> Evaluation:
+        """Return where the run is now, with what it has spent."""
+        return Evaluation(self.env.now, self.round, self.steps, accuracy, loss, **self._spent())
 
     def _spent(self) -> dict[str, Any]:
         """Return the bytes, busy seconds and joules so far, by column of `Evaluation`."""
