@@ -42,6 +42,7 @@ BUILT_IN = {
         "sflsim.algorithms.zo_gas:ZoGas",
         "sflsim.algorithms.ho_sfl:HoSfl",
         "sflsim.algorithms.cse_fsl:CseFsl",
+        "sflsim.algorithms.fsl_sage:FslSage",
         "sflsim.algorithms.heron_sfl:HeronSfl",
         "sflsim.algorithms.frozen_client:FrozenClient",
     ),

@@ -31,11 +31,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "zo-gas": {**TWICE, "q_s": 3, "q_c": 2},
     "cse-fsl": {**TWICE, "q": 1},
     "heron-sfl": {**TWICE, "q": 1},
+    "fsl-sage": {**TWICE, "q": 1},
     "frozen-client": TWICE,
 }
-SHARED_SERVER = {"splitfed-v2", "psl", "gas", "zo-gas", "cse-fsl", "heron-sfl"}
+SHARED_SERVER = {"splitfed-v2", "psl", "gas", "zo-gas", "cse-fsl", "fsl-sage", "heron-sfl"}
 """One server model for all: what it has stepped on stays in it, whoever it came from."""
-TRAINED_TOGETHER = {"cse-fsl", "heron-sfl"}
+TRAINED_TOGETHER = {"cse-fsl", "fsl-sage", "heron-sfl"}
 """What a client will train is named when the round opens, in one call for all, and computed as one."""
 BUILT_IN = sorted(registry.algorithms())
 ROUNDS = {"fedasync": 18, "fedbuff": 10}  # until the slowest contributes; 3 of the others

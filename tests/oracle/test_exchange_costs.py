@@ -98,6 +98,16 @@ TABLE = [
         ),
     ),
     Row(
+        "fsl-sage",  # the fit on the 2 batches of the first round, 5 epochs of 3 passes; the head down
+        f"local_iterations: {E}, q: 2, fit_every: 1",
+        lambda c: (
+            E * (c.fwd_c + c.bwd_c + c.fwd_a + c.bwd_a),
+            E // 2 * (c.z + c.y) + c.x_c + c.x_a,
+            c.x_c + 2 * c.x_a,
+            E // 2 * (2 * (c.fwd_s + c.bwd_s) + 15 * (c.fwd_a + c.bwd_a)),
+        ),
+    ),
+    Row(
         "heron-sfl",
         f"local_iterations: {E}, q: 2",
         lambda c: (

@@ -204,6 +204,7 @@ WITH_STATE: dict[str, dict[str, Any]] = {
     "splitfed-v2": BOTH,
     "sl": BOTH,
     "cse-fsl": BOTH,
+    "fsl-sage": BOTH,
     "heron-sfl": BOTH,
     "fedavg": {"optimizer": ADAM},
     "fedasync": {"optimizer": ADAM},
@@ -224,7 +225,7 @@ def run(variant: dict[str, Any], store: MemoryStore | None = None) -> harness.Re
 def test_a_state_is_that_of_the_clients_last_contribution(algorithm: str) -> None:
     """Adam's step counts on over a client's contributions, each from the one before; else it is 1 anew."""
     variant = {"algorithm": algorithm, **WITH_STATE[algorithm]}
-    q = {"q": 1} if algorithm in ("cse-fsl", "heron-sfl") else {}
+    q = {"q": 1} if algorithm in ("cse-fsl", "fsl-sage", "heron-sfl") else {}
     session = run({**variant, **q, "local_iterations": 2, "keep_state": True})
     assert not any(
         "state" in args

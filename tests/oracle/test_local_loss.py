@@ -25,14 +25,14 @@ from oracle.harness import (
     train,
 )
 from oracle.references import common as ref
-from oracle.references import cse_fsl, heron_sfl
+from oracle.references import cse_fsl, fsl_sage, heron_sfl
 from torch import nn
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
 from sflsim.session import Options, Session
 
-ALGORITHMS = ["cse-fsl", "heron-sfl"]
+ALGORITHMS = ["cse-fsl", "heron-sfl", "fsl-sage"]
 QUICK = {"compute": "50 GFLOP/s", "slots": 2}  # done with every activation before the client parts arrive
 
 
@@ -122,6 +122,75 @@ def test_one_participant_is_computed_as_stacked_ones(algorithm: str, monkeypatch
         torch.testing.assert_close(stacked[name], looped[name], rtol=1e-4, atol=1e-5)
 
 
+# FSL-SAGE
+
+
+@pytest.mark.parametrize(
+    ("settings", "workload"),
+    [
+        ({"client_optimizer": SGD, "server_optimizer": SGD, "fit_every": 1}, {}),
+        ({"client_optimizer": HEAVY, "server_optimizer": SGD, "fit_every": 2, "fit_samples": 20}, SKEWED),
+        ({"client_optimizer": SGD, "server_optimizer": HEAVY, "fit_every": 1, "head_optimizer": SGD}, CNN),
+    ],
+)
+def test_fsl_sage(settings: dict[str, Any], workload: dict[str, Any]) -> None:
+    """Each client trains with a head that is fitted to the server's cut gradients on what it has sent."""
+    settings = {"local_iterations": 4, "q": 2, "fit_epochs": 2, **settings}
+    run = train({"algorithm": "fsl-sage", **settings}, workload=workload, server=QUICK)
+    arguments = run.arguments("train")
+    module = nn.Sequential(*[block for _, block in run.session.learner.task.auxiliary.blocks])
+    x_a = [parameter.detach().double() for parameter in module.parameters()]
+    participants = [[0, 1, 2]] * len(arguments)
+    batches = [[run.batches_of(args) for args in of_round] for of_round in arguments]
+    rounds = ref.Rounds(participants, batches, run.weights(participants))
+    told = fsl_sage.Settings(
+        4, 2, oracle_optimizer(settings["client_optimizer"]), oracle_optimizer(settings["server_optimizer"]),
+        settings["fit_every"], 2, settings.get("fit_samples", 1000),
+        oracle_optimizer(settings.get("head_optimizer", {"name": "Adam", "lr": 0.001})),
+    )  # fmt: skip
+    head = cse_fsl.Head(oracle_part(module), x_a)
+    result = fsl_sage.reference(run.split, head, rounds, told, arrivals(run))
+
+    run.check(result)
+    for model, expected in zip(run.session.learner.models[1:], result.extra["x_a_rounds"], strict=True):
+        close(model["auxiliary"], flat(expected))
+    fits = [len(of_round) for of_round in run.arguments("fit")]
+    assert fits == [3 if r and r % settings["fit_every"] == 0 else 0 for r in range(3)]
+
+
+def test_a_fitted_head_gives_nearly_the_servers_gradient() -> None:
+    """What the fit is for: a long one brings the head's cut gradient nearer to the true one."""
+    long = {"fit_every": 2, "fit_epochs": 60, "head_optimizer": {"name": "Adam", "lr": 0.02}}
+    run = train({"algorithm": "fsl-sage", "local_iterations": 4, "q": 1, **long}, server=QUICK)
+    (args,), task = run.arguments("fit")[2][:1], run.session.learner.task
+    (call,) = [call for call in run.session.learner.calls if call.function == "fit"]
+    model, after = run.session.learner.executor.resolve([args["server"], call.handles[0]])
+    sent = args["sent"][0]
+    (trained,) = run.session.learner.executor.resolve([sent["trained"]])
+    z = trained[f"sent.{sent['exchange']}"][None].requires_grad_()
+    y = task.batch([tuple(sent["batch"])])[1]
+
+    def gradient(part: Any, flat: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(task.loss(part.forward(part.views(flat[None]), z), y).sum(), z)[0]
+
+    true = gradient(task.server, model["server"])
+    errors = [(gradient(task.auxiliary, one["auxiliary"]) - true).norm() for one in (model, after)]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_a_client_waits_for_its_head() -> None:
+    """In the round of a fit it computes nothing before the server has fitted and sent its head."""
+    slow = {"compute": "0.5 MFLOP/s", "slots": 1}
+    run = simulate(
+        scenario({"algorithm": "fsl-sage", "fit_every": 2}, rounds=3, server=slow), timing_only=True
+    )
+    spans = run.spans[(run.spans["client"] == "speed-1-0") & (run.spans["round"] == 3)]
+    costs = Session(scenario({"algorithm": "fsl-sage"}), Options()).requirements.costs(1)
+    head = spans[(spans["activity"] == "downlink") & (spans["bytes"] == costs.auxiliary_model_bytes)]
+    assert len(head) == 1
+    assert spans[spans["activity"] == "compute"]["start_s"].min() >= head["end_s"].iloc[0]
+
+
 # Bytes, FLOPs and the clock
 
 
@@ -136,7 +205,7 @@ def test_bytes_and_flops(algorithm: str) -> None:
     model_bytes = costs.client_model_bytes + costs.auxiliary_model_bytes
     forward_flop = costs.client_forward_flop + costs.auxiliary_forward_flop
     backward_flop = costs.client_backward_flop + costs.auxiliary_backward_flop
-    step_flop = forward_flop + (backward_flop if algorithm == "cse-fsl" else 2 * forward_flop)
+    step_flop = forward_flop + (2 * forward_flop if algorithm == "heron-sfl" else backward_flop)
     for _, own in run.spans[run.spans.client != ""].groupby(["round", "client"]):
         total = own.groupby("activity")[["bytes", "flop"]].sum()
         assert total.bytes["downlink"] == model_bytes

@@ -49,7 +49,7 @@ def whole_part(variant: Any, missed: int = 0) -> Counter[Message]:
         scalars = variant.perturbations * SCALAR
         down = Counter([("downlink", scalars * (1 + 2 * missed)), ("downlink", scalars)])
         sent = {("uplink", BATCH): 1, ("downlink", GRADIENT): 1, ("uplink", scalars): 1, **down}
-    elif name in ("cse-fsl", "heron-sfl"):
+    elif name in ("cse-fsl", "fsl-sage", "heron-sfl"):
         sent = {("uplink", BATCH): variant.local_iterations // variant.q} | both(AUXILIARY)
     elif name == "frozen-client":
         sent = {("uplink", BATCH): variant.local_iterations}
@@ -132,7 +132,7 @@ def check_parts(variant: Any, lossy: set[str], rounds: int, spans: Spans, sent: 
         known[client] = round if counts else round - 1
         if variant.algorithm in ROUNDLESS:
             counts = round < last[client]
-        elif variant.algorithm in ("cse-fsl", "heron-sfl"):
+        elif variant.algorithm in ("cse-fsl", "fsl-sage", "heron-sfl"):
             counts = counts and round < rounds  # activations may arrive when the round is over
         if client in lossy and variant.algorithm == "ho-sfl":
             messages, expected = ways(messages), ways(expected)  # 3 scalars, or one that was sent thrice

@@ -42,6 +42,7 @@ SETTINGS: dict[str, dict[str, Sequence[Any]]] = {
     "fedbuff": {"b": [1, 2], "local_iterations": [2]},
     "fedavg": {"local_iterations": [1, 2]},
     "cse-fsl": {"local_iterations": [2, 4], "q": [1, 2]},
+    "fsl-sage": {"local_iterations": [2, 4], "q": [1, 2]},
     "heron-sfl": {"local_iterations": [2, 4], "q": [1, 2]},
     "frozen-client": {"local_iterations": [1, 3]},
 }

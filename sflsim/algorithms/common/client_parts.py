@@ -87,7 +87,8 @@ class ClientParts:
 
 def client_parts(arguments: Sequence[Args]) -> Tensor:
     """Return the client parts [C, n_c] from which participants start: their `own`, else those of `start`."""
-    return stack([args.get("own", args["start"]) for args in arguments], "client")
+    parts: list[Args] = [args["own"] if "own" in args else args["start"] for args in arguments]
+    return stack(parts, "client")
 
 
 def check_cuts(config: ClientPartsConfig) -> None:

@@ -1,4 +1,4 @@
-"""Clients with a local loss, for CSE-FSL and HERON-SFL: protocol and math.
+"""Clients with a local loss, for CSE-FSL, FSL-SAGE and HERON-SFL: protocol and math.
 
 The client part has an auxiliary head, a linear classifier on the activation at the cut, and is
 trained on the head's loss; the server sends no gradient. The activation of every q-th batch of a
@@ -72,7 +72,7 @@ class LocalLoss(Synchronous):
         self.kept = KeptStates(config)
         self.parts = ClientParts(config)
         self._contributions: dict[int, Args] = {}
-        self._arrivals: list[Args] = []  # activations that the server has stepped on since the last round
+        self.arrivals: list[Args] = []  # activations that the server has stepped on since the last round
 
     @abstractmethod
     def step_flop(self, costs: Costs) -> float:
@@ -84,11 +84,12 @@ class LocalLoss(Synchronous):
 
     def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
         """Record the local training of all selected clients; it depends on nothing in the round."""
-        arguments = []
+        arguments, heads = [], self.own_heads(sim, model, sampled)
         for client in sampled:
             batches = [client.next_batch() for _ in range(self.config.local_iterations)]
             start = self.parts.start(client.index, model)
-            arguments.append({"start": start, "batches": batches} | self.kept.of(client.index))
+            args = {"start": start, "batches": batches} | self.kept.of(client.index)
+            arguments.append(args | heads.get(client.index, {}))
         shared = {"client_optimizer": self.config.client_optimizer.plain(), **self.kept.shared}
         trained = self.train_locally(sim, arguments, q=self.config.q, **shared)
         self._contributions = {
@@ -96,12 +97,23 @@ class LocalLoss(Synchronous):
             for client, args, handle in zip(sampled, arguments, trained, strict=True)
         }
 
+    def own_heads(self, sim: Simulation, model: Handle, sampled: list[Client]) -> dict[int, Args]:
+        """Return the arguments of clients that train with a head of their own, not with the averaged one."""
+        return {}
+
+    def await_head(self, sim: Simulation, client: Client) -> Event | None:
+        """Return the arrival of a head of the client's own, if it gets one."""
+        return None
+
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull part and head, train them, send every q-th activation without waiting, send both back."""
         costs, contribution = client.costs, self._contributions[client.index]
         model_bytes = costs.client_model_bytes + costs.auxiliary_model_bytes
+        own_head = self.await_head(sim, client)
         if self.parts.are_pulled(client):
             yield client.pull(model_bytes)
+        if own_head is not None:
+            yield own_head
         for exchange, batch in enumerate(contribution["batches"]):
             client.begin(client.round, exchange)
             yield client.forward(costs.client_forward_flop)
@@ -119,15 +131,15 @@ class LocalLoss(Synchronous):
         round, step_flop = client.round, client.costs.server_forward_flop + client.costs.server_backward_flop
         yield arrival
         yield sim.server.serve(step_flop, client.name, round, "server model")
-        self._arrivals.append(sent)
+        self.arrivals.append(sent)
 
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Average client parts and heads; the server model has stepped on all activations so far."""
         trained = [contribution["trained"] for contribution in contributions]
         self.kept.keep(contributions, trained)
         clients = [contribution["client"] for contribution in contributions]
-        args = {"model": model, "models": trained, "clients": clients, "arrivals": self._arrivals}
-        self._arrivals = []
+        args = {"model": model, "models": trained, "clients": clients, "arrivals": self.arrivals}
+        self.arrivals = []
         optimizer = self.config.server_optimizer.plain()
         after = sim.learn(merge, [args], weighting=self.config.weighting, server_optimizer=optimizer)[0]
         self.parts.keep(sim.round + 1, clients, trained, after)
@@ -135,7 +147,7 @@ class LocalLoss(Synchronous):
 
     def round_steps(self, contributions: list[Args]) -> int:
         """Return the number of activations that the server has stepped on since the last round."""
-        return len(self._arrivals)
+        return len(self.arrivals)
 
     def check(self, costs: Costs) -> None:
         """Refuse arguments that an optimizer does not take, and a q that exceeds the batches of a round."""
@@ -185,7 +197,12 @@ def _train_with(
     import torch
 
     n_c, both = task.client.size, with_head(task)
-    x = torch.stack([torch.cat([args["start"]["client"], head(task, args["start"])]) for args in arguments])
+    x = torch.stack(
+        [
+            torch.cat([args["start"]["client"], head(task, args.get("head", args["start"]))])
+            for args in arguments
+        ]
+    )
     optimizer = Optimizer(both.parameters(both.leaves(x)), len(arguments), client_optimizer)
     resume(arguments, optimizer=optimizer)
     sent: list[dict[str, Tensor]] = [{} for _ in arguments]

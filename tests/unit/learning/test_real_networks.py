@@ -321,6 +321,7 @@ FIRST_ORDER_CLIENTS = {
     "psl",
     "gas",
     "cse-fsl",
+    "fsl-sage",
 }
 FIRST_ORDER_SERVERS = FIRST_ORDER_CLIENTS | {"ho-sfl", "heron-sfl", "frozen-client"}
 
