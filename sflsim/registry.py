@@ -82,6 +82,8 @@ BUILT_IN = {
         "sflsim.fleet.selection.uniform:Uniform",
         "sflsim.fleet.selection.by_samples:BySamples",
         "sflsim.fleet.selection.fedcs:FedCS",
+        "sflsim.fleet.selection.tifl:TiFL",
+        "sflsim.fleet.selection.oort:Oort",
     ),
     "distributions": tuple(
         f"sflsim.fleet.distributions.bounded:{name}"

@@ -18,6 +18,7 @@ from sflsim.explainer.what_if import what_if as simulated
 from sflsim.metrics.critical_path import critical_path, shares, slowest
 from sflsim.metrics.tables import first_at_target
 from sflsim.scenario.files import contents, reread
+from sflsim.scenario.plan_rules import chosen_by_learning
 from sflsim.scenario.schema import Scenario
 from sflsim.session import has_rounds
 
@@ -82,7 +83,7 @@ def explain(
     """
     runs = _chosen(run, variant)
     if what_if:
-        _refuse_changed(run)
+        _refuse_unrepeatable(run)
     spans = run.spans[run.spans["variant"].isin(runs["variant"])]
     fleet, asynchronous = _facts(run)
     barriers = {str(name): name not in asynchronous for name in runs["variant"].unique()}
@@ -174,8 +175,10 @@ def _tell(progress: Callable[[ExplainProgress], None], name: str, done: Iterator
     progress(ExplainProgress(name, next(done), steps))
 
 
-def _refuse_changed(run: Run) -> None:
-    """Refuse to simulate a scenario that cannot be read here, or whose files have changed since the run."""
+def _refuse_unrepeatable(run: Run) -> None:
+    """Refuse what-ifs of a scenario that needs training, cannot be read here, or has other files now."""
+    for _, problem in chosen_by_learning(run.scenario):
+        raise RunError(f"{CANNOT}.\n{problem}\n{WITHOUT}")
     try:
         known, now = run.manifest.get("files") or {}, contents(reread(run.scenario))
     except ScenarioError as error:

@@ -57,20 +57,20 @@ class Learner:
 
     def evaluate(self, model: Handle) -> tuple[float, float]:
         """Return (accuracy, loss) on the held-out data, computing whatever it takes."""
-        accuracy, loss = self._numbers(self.call(evaluate, [{"model": model}], {})[0], 2)
+        accuracy, loss = self.numbers(self.call(evaluate, [{"model": model}], {})[0], 2)
         return accuracy, loss
 
     def first_diverged(self, models: Mapping[int, Handle], most_loss: float) -> int:
         """Return the first round whose model holds a value that is not finite, or gives a larger loss."""
         for round, model in models.items():
-            (finite,) = self._numbers(self.call(is_finite, [{"model": model}], {})[0], 1)
+            (finite,) = self.numbers(self.call(is_finite, [{"model": model}], {})[0], 1)
             loss = self.evaluate(model)[1]
             if not finite or math.isinf(loss) or loss > most_loss:
                 return round
         return max(models, default=0)
 
-    def _numbers(self, handle: Handle, count: int) -> tuple[float, ...]:
-        """Return a value of so many numbers.
+    def numbers(self, handle: Handle, count: int) -> tuple[float, ...]:
+        """Return a value of so many numbers, computing whatever it takes.
 
         Raises:
             RunFailed: the store holds something else, which this computation has not put there.

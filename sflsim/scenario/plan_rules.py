@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean
 from sflsim.fleet.rates import RatesConfig
+from sflsim.fleet.selection.policy import LEARNED
 from sflsim.mistakes import Place
 from sflsim.scenario.plan_block import PlanConfig
 from sflsim.scenario.plan_criteria import Need
@@ -50,8 +51,20 @@ def conflicts(
         yield ("plan",), Problem("plan", f"{' and '.join(names)} without a {need.name}", need.allowed)
 
 
+def chosen_by_learning(scenario: Scenario) -> Iterator[tuple[Place, Problem]]:
+    """Yield that who takes part is known only by training, which the clock alone does not do."""
+    selection = scenario.fleet.selection
+    if read := sorted(selection.reads() & LEARNED):
+        found = f"{selection.kind}, which reads {' and '.join(read)}: only training tells who takes part"
+        allowed = "where nothing is trained, a policy that reads times at most, e.g. uniform, fedcs or tifl"
+        remedy = "run or sweep it with training; a plan, --timing-only and what-ifs run the clock alone"
+        yield ("fleet", "selection"), Problem("fleet.selection", found, allowed, remedy)
+
+
 def _incomparable(scenario: Scenario, decided: Collection[str]) -> Iterator[tuple[Place, Problem]]:
     """Yield what keeps the points from being compared."""
+    if not _set_by(decided, "fleet.selection"):
+        yield from chosen_by_learning(scenario)
     target, evaluate = scenario.target_accuracy, scenario.evaluate
     by_time = evaluate.every_rounds is None and not _set_by(decided, "evaluate.every")
     if target is not None and by_time:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sflsim.errors import ScenarioError, refused
 from sflsim.foreign import foreign
 from sflsim.learning.data.digits import Digits
@@ -93,15 +95,26 @@ class Materials:
 
         return self.cache.get(("data", self._dataset_key, self.options.device), load)
 
+    def labels(self) -> Any:
+        """Return the labels of all training samples; loaded once."""
+        dataset = self.scenario.workload.dataset
+        with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
+            labels = self.cache.get(("labels", self._dataset_key), dataset.training_labels)
+        check_labels(labels, dataset)
+        return labels
+
+    def labels_of(self, client: int, seed: int) -> Any:
+        """Return how many samples of each label a client has under a seed, shape (labels,)."""
+        labels = np.asarray(self.labels())[self.shards(seed)[client]]
+        return np.bincount(labels, minlength=self.scenario.workload.dataset.classes).astype(float)
+
     def shards(self, seed: int) -> list[Any]:
         """Return the sample indices of every client under a seed."""
         workload = self.scenario.workload
 
         def partition() -> list[Any]:
             dataset, way, clients = workload.dataset, workload.partition, self.scenario.fleet.clients
-            with foreign("workload.dataset", kind_of(dataset), "a data set that can be loaded", own=dataset):
-                values = self.cache.get(("labels", self._dataset_key), dataset.training_labels)
-            check_labels(values, dataset)
+            values = self.labels()
             if (by := getattr(way, "by", None)) is not None:
                 values = _column(dataset, by)
             with foreign("workload.partition", kind_of(way), "a partition of these samples", own=way):

@@ -22,6 +22,8 @@ from sflsim.simulation.cuts import CutByDevice, OneCut
 
 NOT_REPORTED: dict[Fact, str] = {
     "times": "it has no rounds whose clients work in parallel until the slowest has ended",
+    "losses": "nobody knows the losses of single clients' samples under its global model",
+    "accuracy": "it has no rounds whose clients work in parallel until the slowest has ended",
 }
 """Why an algorithm does not report what a policy reads."""
 DIGITS = 4

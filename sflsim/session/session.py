@@ -12,6 +12,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from sflsim.clock.client_totals import ClientTotals
 from sflsim.clock.engine import rare_garbage_collection
 from sflsim.clock.spans import Recorder
@@ -28,6 +30,7 @@ from sflsim.learning.models.base import needs_no_trial
 from sflsim.registry import selection_of
 from sflsim.rows import Evaluation
 from sflsim.scenario.fixed_costs import TO_RUN, cut_apart
+from sflsim.scenario.plan_rules import chosen_by_learning
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.stop import Evaluate, Stop
 from sflsim.session.blame import CallbackFailed, blaming, guarded
@@ -91,6 +94,8 @@ class Session:
                     self.requirements.check(index)
             except ScenarioError as error:
                 problems += [_below(problem, f"variants[{index}]") for problem in error.problems]
+        if self.options.timing_only:
+            problems += [problem for _, problem in chosen_by_learning(self.scenario)]
         problems = problems or cut_apart(self.scenario, TO_RUN)
         if not problems and not self.options.timing_only:
             try:
@@ -186,11 +191,17 @@ class Session:
             batch_size=scenario.workload.batch_size,
             classes=scenario.workload.dataset.classes,
         )
-        predicted_s = Prediction(partial(requirements.algorithm, index), deployment, work, seed)
         selection = scenario.fleet.selection
+        facts = Facts(
+            seed=seed,
+            samples=work.samples,
+            labels=partial(self.materials.labels_of, seed=seed),
+            sample=lambda n: np.sort(fleet.candidates(0, n).indices),
+            predicted_s=Prediction(partial(requirements.algorithm, index), deployment, work),
+        )
         return Simulation(
             deployment,
-            policy=selection_of(selection)(selection, Facts(seed, work.samples, predicted_s)),
+            policy=selection_of(selection)(selection, facts),
             learning=self._learning_of(scenario.variants[index], cuts.cut, seed),
             work=work,
             rules=_rules(scenario),

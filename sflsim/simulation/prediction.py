@@ -16,8 +16,7 @@ import numpy as np
 from sflsim.clock.spans import NullSink, Recorder
 from sflsim.fleet.devices import Device
 from sflsim.fleet.population import Fleet
-from sflsim.fleet.selection.policy import Candidates, Facts, Indices
-from sflsim.fleet.selection.uniform import Uniform
+from sflsim.fleet.selection.policy import Candidates, Indices, Policy, SelectionConfig
 from sflsim.learning.graph.timing_only import NullLearner
 from sflsim.simulation.base import Algorithm
 from sflsim.simulation.deployment import Deployment, Work
@@ -46,6 +45,17 @@ class OneDevice(Fleet):
         return Candidates(np.array([self._device.index]), np.zeros(1))
 
 
+class Everybody(Policy):
+    """Lets all candidates take part."""
+
+    def __init__(self) -> None:
+        self.config = SelectionConfig(kind="everybody")
+
+    def choose(self, round: int, k: int, candidates: Candidates) -> Indices:
+        """Return all candidates."""
+        return candidates.indices
+
+
 class Prediction:
     """Predicts round times in s, by a client's index; devices that are alike share one."""
 
@@ -54,13 +64,11 @@ class Prediction:
         new_algorithm: Callable[[], Algorithm],
         deployment: Deployment,
         work: Work,
-        seed: int,
     ) -> None:
         self._new_algorithm = new_algorithm
         self._deployment = replace(deployment, participants=1, server_replicas=None, availability=None)
         self._samples = work.samples
         self._work = replace(work, samples=self._counted)
-        self._seed = seed
         self._by_samples = False
         self._known: dict[object, float] = {}
 
@@ -84,11 +92,11 @@ class Prediction:
         fleet = OneDevice(self._deployment.fleet, device)
         sim = Simulation(
             replace(self._deployment, fleet=fleet),
-            policy=Uniform(Uniform.Config(), Facts(self._seed, self._samples, self)),
+            policy=Everybody(),
             learning=NullLearner(),
             work=self._work,
             rules=ONE_ROUND,
-            seed=self._seed,
+            seed=fleet.seed,
             recorder=Recorder(NullSink()),
         )
         sim.run(algorithm)

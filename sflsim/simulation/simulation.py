@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from typing import Protocol as Port
 
+import numpy as np
+
 from sflsim.clock.agenda import STOP
 from sflsim.clock.client import Client
 from sflsim.clock.engine import LAST, Event, call_in, delay_to, own_errors
 from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, ScenarioError, refused
 from sflsim.fleet.instants import slack_s
-from sflsim.fleet.selection.policy import Policy
+from sflsim.fleet.selection.policy import LEARNED, Policy
+from sflsim.learning.figures import label_accuracies
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.schedules import at_round
 from sflsim.rows import Evaluation
@@ -47,6 +50,9 @@ class Learning(Port):
 
     def evaluate(self, model: Handle) -> tuple[float, float]:
         """Return (accuracy, loss) of a model on the held-out data."""
+
+    def numbers(self, handle: Handle, count: int) -> tuple[float, ...]:
+        """Return the value of a call whose value is so many numbers, computing whatever it takes."""
 
     def first_diverged(self, models: Mapping[int, Handle], most_loss: float) -> int:
         """Return the first round whose model has a value that is not finite, or a larger loss."""
@@ -102,6 +108,7 @@ class Simulation(TimePlane):
         self.round = 0
         self.steps = 0
         self._on_evaluation = on_evaluation
+        self._learned = bool(policy.config.reads() & LEARNED)
         self._model: Handle | None = None
         self._recent: dict[int, Handle] = {}
         self._most_loss = math.inf
@@ -116,6 +123,13 @@ class Simulation(TimePlane):
         """
         return self.learning.call(function, arguments, at_round(shared, self.round))
 
+    def figures(self, function: MathFunction, arguments: Args, count: int) -> tuple[float, ...]:
+        """Return so many numbers of a call, computed now; NaN where nothing is learned.
+
+        Who takes part may follow from them; times never depend on what is learned in any other way.
+        """
+        return self.learning.numbers(self.learn(function, [arguments])[0], count)
+
     def initial_model(self) -> Handle:
         """Return the initial model, and evaluate it at time 0."""
         self._model = self.learning.initial()
@@ -129,6 +143,10 @@ class Simulation(TimePlane):
         """
         self.round += 1
         self.steps += steps
+        model.held = self._learned  # else each round's figures would be computed from the first round on
+        if self.policy.wants_accuracy(self.round):
+            by_label = self.figures(label_accuracies, {"model": model}, self.classes)
+            self.policy.evaluated(np.array(by_label))
         self._publish(self.round, model)
         self.recorder.flush()
         rules = self.rules

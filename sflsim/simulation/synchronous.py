@@ -6,10 +6,11 @@ clients than needed and count the first) and a deadline (drop late participants)
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import count
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
@@ -17,6 +18,7 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol
 from sflsim.fields import IN_MEMORY, Period
 from sflsim.fleet.selection.policy import Fact, Report
+from sflsim.learning.figures import batch_losses
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.simulation import Simulation
@@ -45,7 +47,7 @@ class Synchronous(Algorithm):
     cancelled. If all drop out, the round is repeated with a new sample of the available clients.
     """
 
-    reports: ClassVar[frozenset[Fact]] = frozenset({"times"})
+    reports: ClassVar[frozenset[Fact]] = frozenset({"times", "losses", "accuracy"})
 
     def protocol(self, sim: Simulation) -> Protocol:
         """Run round after round."""
@@ -59,7 +61,7 @@ class Synchronous(Algorithm):
                 processes = [self._start(sim, client, model, round) for client in sampled]
                 yield from self._barrier(sim, processes)
                 contributions = self._count(sim, sampled, processes)
-                _report(sim, sampled, contributions, began_s)
+                self._report(sim, model, sampled, contributions, began_s)
             yield from self.after_barrier(sim, contributions)
             for client in sampled:
                 client.release()
@@ -114,6 +116,36 @@ class Synchronous(Algorithm):
         """Let the participants that count act together before the round ends (receive a mean, say)."""
         yield from ()
 
+    def _report(
+        self,
+        sim: Simulation,
+        model: Handle,
+        sampled: Sequence[Client],
+        contributions: Sequence[Args],
+        began_s: float,
+    ) -> None:
+        """Tell a policy of selection that reads it how each client did; not of those that dropped out."""
+        reads = sim.policy.config.reads()
+        if not reads:
+            return
+        losses = dict.fromkeys((contribution["client"] for contribution in contributions), math.nan)
+        if "losses" in reads and contributions:
+            args = {"model": model, "batches": [self.batches_of(one) for one in contributions]}
+            losses = dict(zip(losses, sim.figures(batch_losses, args, len(losses)), strict=True))
+        reports = []
+        for client in sampled:
+            counts = client.index in losses
+            if counts or sim.is_connected(client):
+                end_s = client.ended_s if counts else sim.env.now
+                loss = losses.get(client.index, math.nan)
+                reports.append(Report(client.index, client.round, end_s - began_s, loss, counts))
+        sim.policy.heard(reports)
+
+    def batches_of(self, contribution: Args) -> Sequence[Any]:
+        """Return the names of the batches that a participant has trained on."""
+        batches: Sequence[Any] = contribution.get("batches") or [contribution["batch"]]
+        return batches
+
     @abstractmethod
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Take part in a round as `client`, starting from `model`; return its contribution."""
@@ -129,22 +161,6 @@ class Synchronous(Algorithm):
     def server_steps(self, contribution: Args) -> int:
         """Return the number of server steps that a participant caused."""
         return len(contribution["batches"])
-
-
-def _report(
-    sim: Simulation, sampled: Sequence[Client], contributions: Sequence[Args], began_s: float
-) -> None:
-    """Tell a policy of selection that reads it how long each client took; not of those that dropped out."""
-    if not sim.policy.config.reads():
-        return
-    counted = {contribution["client"] for contribution in contributions}
-    reports = []
-    for client in sampled:
-        counts = client.index in counted
-        if counts or sim.is_connected(client):
-            end_s = client.ended_s if counts else sim.env.now
-            reports.append(Report(client.index, client.round, end_s - began_s, counts))
-    sim.policy.heard(reports)
 
 
 def _completed(sim: Simulation, processes: Sequence[Process], needed: int) -> Condition:

@@ -8,6 +8,7 @@ twice, it gives the same answer until it hears more: a round that waits for clie
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Fact = Literal["times", "losses", "accuracy"]
 """What a policy may read of an algorithm's rounds."""
+LEARNED: frozenset[Fact] = frozenset({"losses", "accuracy"})
+"""What only training tells; the others are known from the clock alone."""
 
 
 class SelectionConfig(BaseModel):
@@ -59,17 +62,24 @@ class Report:
     round: int
     duration_s: float
     """From the round's start to the client's end; to its being dropped, where it does not count."""
+    loss: float = math.nan
+    """Root mean square of the losses of the samples that it trained on, under the model that the round began
+    with; NaN where the policy reads no losses, or nothing is learned."""
     counted: bool = True
     """False for a client that was dropped: over-selection or a deadline."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the clients before the first round; each function takes an index in the fleet."""
+    """What is known of the clients before the first round; functions take an index in the fleet."""
 
     seed: int
     samples: Callable[[int], int]
     """The number of training samples that a client holds."""
+    labels: Callable[[int], Floats]
+    """How many of them have each label, shape (labels,)."""
+    sample: Callable[[int], Indices]
+    """Up to so many of the clients that may take part, drawn uniformly (the argument is no index)."""
     predicted_s: Callable[[int], float]
     """How long its part in a round takes alone, with the mean of everything that is drawn anew."""
 
@@ -97,3 +107,10 @@ class Policy(ABC):
 
     def heard(self, reports: Sequence[Report]) -> None:  # noqa: B027 (optional)
         """Take in the reports of a round; called only where the policy reads something."""
+
+    def wants_accuracy(self, round: int) -> bool:
+        """Tell whether the model after this round is evaluated by label."""
+        return False
+
+    def evaluated(self, accuracy: Floats) -> None:  # noqa: B027 (optional)
+        """Take in the accuracy on the held-out samples of each label, shape (labels,)."""

@@ -41,6 +41,10 @@ class NullLearner:
         """Return (nan, nan): nothing was learned."""
         return math.nan, math.nan
 
+    def numbers(self, handle: Handle, count: int) -> tuple[float, ...]:
+        """Return so many nan: nothing was learned."""
+        return (math.nan,) * count
+
     def first_diverged(self, models: Mapping[int, Handle], most_loss: float) -> int:
         """Never asked: nothing diverges."""
         raise AssertionError("nothing is computed, so nothing diverges")

@@ -19,6 +19,10 @@ SIGMAS = 5.0
 """What a figure of many draws may be away from its expected value, in standard deviations."""
 
 
+LABELS = [(4.0, 0.0), (4.0, 0.0), (2.0, 2.0), (2.0, 2.0), (0.0, 4.0), (0.0, 4.0)]
+"""Samples of each label that six clients hold."""
+
+
 def policy(
     kind: str,
     times_s: Mapping[int, float] | Sequence[float] = (),
@@ -27,7 +31,13 @@ def policy(
 ) -> Policy:
     """Return a policy on clients with these predicted times and samples, by index."""
     made: type[Policy] = selections()[kind]
-    facts = Facts(seed=3, samples=lambda client: samples[client], predicted_s=lambda client: times_s[client])
+    facts = Facts(
+        seed=3,
+        samples=lambda client: samples[client],
+        labels=lambda client: np.array(LABELS[client]),
+        sample=lambda n: np.arange(min(n, len(times_s) or 6)),
+        predicted_s=lambda client: times_s[client],
+    )
     return made(made.Config.model_validate({"kind": kind, **settings}), facts)
 
 
@@ -142,8 +152,158 @@ def test_candidates_are_bounded() -> None:
     assert [policy("fedcs", within="1 s", candidates=40).looks_at(k) for k in (5, 100)] == [40, 100]
 
 
-@pytest.mark.parametrize("kind", ["uniform", "by-samples", "fedcs"])
+@pytest.mark.parametrize("kind", ["uniform", "by-samples", "fedcs", "tifl", "oort"])
 def test_equal_questions_get_equal_answers(kind: str) -> None:
     """A round that waits for clients asks again."""
-    one = policy(kind, [2.0, 1.0, 3.0], [3, 5, 8], **({"within": "2 s"} if kind == "fedcs" else {}))
+    settings: dict[str, Any] = {"fedcs": {"within": "2 s"}, "tifl": {"tiers": 2}}.get(kind, {})
+    one = policy(kind, [2.0, 1.0, 3.0], [3, 5, 8], **settings)
+    one.heard([Report(0, 1, 1.0, loss=2.0), Report(2, 1, 2.0, loss=1.0)])
     assert chosen(one, 2, drawn(2, 0, 1)) == chosen(one, 2, drawn(2, 0, 1))
+
+
+TIMES_S = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def tiers(one: Policy, clients: Sequence[int] = range(6)) -> list[int]:
+    """Return the tiers of clients."""
+    found: list[int] = one.tiers_of(np.array(clients)).tolist()  # type: ignore[attr-defined]
+    return found
+
+
+def test_tiers_are_equally_large_and_ordered_by_time() -> None:
+    """Whatever the order of the fleet; a time on a border is of the faster tier."""
+    assert tiers(policy("tifl", TIMES_S, tiers=3)) == [0, 0, 1, 1, 2, 2]
+    assert tiers(policy("tifl", TIMES_S[::-1], tiers=2)) == [1, 1, 1, 0, 0, 0]
+    assert tiers(policy("tifl", [1.0, 1.0, 1.0, 1.0, 5.0, 6.0], tiers=3)) == [0, 0, 0, 0, 2, 2]
+
+
+def test_tiers_by_observed_times() -> None:
+    """Times 9, 8, 5, 2 and 1 s; the unknown client 5 counts as the median, 5 s."""
+    one = policy("tifl", tiers=3, times="observed")
+    assert tiers(one) == [0] * 6
+    one.heard(times((0, 9.0), (1, 8.0), (2, 5.0), (3, 2.0), (4, 1.0)))
+    assert tiers(one) == [2, 2, 1, 0, 0, 1]
+
+
+def test_a_round_is_of_one_tier_and_each_is_as_likely() -> None:
+    """Participants are the first drawn of the tier; one that is away is never drawn."""
+    one, rounds = policy("tifl", TIMES_S, tiers=3), 900
+    everybody, drawn_tiers = drawn(5, 3, 1, 0, 2, 4), np.zeros(3)
+    for round in range(rounds):
+        who = chosen(one, 2, everybody, round)
+        assert who in ([1, 0], [3, 2], [5, 4])
+        drawn_tiers[max(who) // 2] += 1
+        assert chosen(one, 2, drawn(5, 1, 4), round) in ([1], [5, 4])
+    assert np.all(np.abs(drawn_tiers - rounds / 3) < SIGMAS * math.sqrt(rounds * 2 / 9))
+
+
+def test_one_tier_is_uniform() -> None:
+    """Everybody is alike."""
+    assert chosen(policy("tifl", TIMES_S, tiers=1), 3, drawn(4, 1, 5, 0)) == [4, 1, 5]
+
+
+def played(one: Policy, tier: int) -> None:
+    """Let a round be of this tier, by letting nobody else be there."""
+    chosen(one, 1, drawn(2 * tier))
+    one.heard([Report(2 * tier, 1, 1.0)])
+
+
+def test_adaptive_tiers_are_weighed_by_their_accuracy() -> None:
+    """Tiers hold label 0 alone, both equally, label 1 alone: accuracies 0.8, 0.5, 0.2, so weights 0, 1, 2."""
+    one: Any = policy("tifl", TIMES_S, tiers=3, adaptive=True, every=5)
+    assert [round for round in range(1, 12) if one.wants_accuracy(round)] == [5, 10]
+    played(one, 1)
+    one.evaluated(np.array([0.8, 0.2]))
+    assert one.weights().tolist() == [1, 1, 1]  # there is no look before
+
+    played(one, 1)
+    one.evaluated(np.array([0.9, 0.2]))
+    assert one.weights().tolist() == [1, 1, 1]  # 0.55 is better than 0.5
+
+    played(one, 1)
+    one.evaluated(np.array([0.8, 0.2]))
+    assert one.weights().tolist() == [0, 1, 2]
+
+
+def test_tiers_without_credits_are_not_drawn() -> None:
+    """Two rounds each; when all have had theirs, all may be drawn again."""
+    one: Any = policy("tifl", TIMES_S, tiers=3, adaptive=True, credits=2)
+    for tier in (0, 0, 2):
+        played(one, tier)
+    assert one.weights().tolist() == [0, 1, 1]
+    assert {max(chosen(one, 2, drawn(*range(6)), round)) // 2 for round in range(40)} == {1, 2}
+    for tier in (1, 1, 2):
+        played(one, tier)
+    assert one.weights().tolist() == [1, 1, 1]
+
+
+SAMPLES = [10, 20, 30, 40, 5, 5]
+
+
+def heard_oort(**settings: Any) -> Any:
+    """Return Oort after round 1: utilities 20, 20, 30 and 20, times of 1, 2, 3 and 4 s."""
+    one = policy("oort", samples=SAMPLES, **settings)
+    pairs = enumerate(zip([2.0, 1.0, 1.0, 0.5], [1.0, 2.0, 3.0, 4.0], strict=True))
+    one.heard([Report(client, 1, time_s, loss) for client, (loss, time_s) in pairs])
+    return one
+
+
+def test_oorts_scores_by_hand() -> None:
+    """Clipped at 20 + 0.94 x 10 = 29.4; a bonus of sqrt(0.1 ln 2) = 0.263; T = 1 + 0.3 x 1 = 1.3 s."""
+    bonus = math.sqrt(0.1 * 0.6931471805599453)
+    by_hand = [
+        20 + bonus,
+        (20 + bonus) * (1.3 / 2) ** 2,
+        (29.4 + bonus) * (1.3 / 3) ** 2,
+        (20 + bonus) * (1.3 / 4) ** 2,
+    ]
+    assert heard_oort().scores(2, np.arange(4)) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_oorts_bonus_is_for_those_whose_last_round_is_long_ago() -> None:
+    """Client 0 takes part again in round 9: in round 16 sqrt(0.1 ln 16 / 9), for the others / 1."""
+    one = heard_oort(penalty=0)
+    one.heard([Report(0, 9, 1.0, loss=2.0)])
+    by_hand = [20 + math.sqrt(0.1 * math.log(16) / 9), 20 + math.sqrt(0.1 * math.log(16))]
+    assert one.scores(16, np.array([0, 3])) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_oort_draws_by_score_near_the_best() -> None:
+    """Without a penalty all four are above 0.7 of the second best: a race at speeds of their scores."""
+    draws, scores = [0.3, 0.4, 0.5, 0.55], [20.263, 20.263, 29.663, 20.263]
+    ends = [-math.log(1 - u) / w for u, w in zip(draws, scores, strict=True)]
+    assert ends == pytest.approx([0.0176, 0.0252, 0.0234, 0.0394], abs=1e-4)
+    assert chosen(heard_oort(penalty=0), 2, drawn(0, 1, 2, 3, draws=draws), 2) == [0, 2]
+    # with the penalty the scores are 20.3, 8.6, 5.6 and 2.1: only client 0 is near the best
+    assert chosen(heard_oort(), 1, drawn(3, 2, 1, 0), 2) == [0]
+
+
+def test_oort_asks_new_clients_and_fewer_of_them_later() -> None:
+    """0.855 of 2 are new in round 2, rounded up; 0.2 of 5 from round 31 on; or more of the other kind."""
+    one, everybody = heard_oort(penalty=0), drawn(5, 4, 3, 2, 1, 0)
+    assert chosen(one, 2, everybody, 2) == [5, 4]
+    assert sorted({4, 5} & set(chosen(one, 5, everybody, 31))) == [5]
+    assert sorted(chosen(one, 4, drawn(0, 1, 2, 3), 2)) == [0, 1, 2, 3]
+    assert chosen(policy("oort", samples=SAMPLES), 2, drawn(4, 2, 1), 50) == [4, 2]
+
+
+def test_oorts_pacer() -> None:
+    """Flat utilities allow slower clients; a jump of five times asks for faster ones."""
+    one: Any = policy("oort", samples=SAMPLES)
+
+    def rounds(first: int, last: int, loss: float) -> float:
+        for round in range(first, last + 1):
+            one.heard([Report(0, round, 1.0, loss)])
+        return float(one.percentile)
+
+    assert rounds(1, 39, 2.0) == 10.0
+    assert rounds(40, 40, 2.0) == 15.0
+    assert rounds(41, 60, 20.0) == 10.0
+    assert rounds(61, 80, 40.0) == 10.0  # twice as much is neither
+
+
+def test_oort_learns_nothing_of_who_was_dropped() -> None:
+    """A dropped client stays new."""
+    one = policy("oort", samples=SAMPLES)
+    one.heard([Report(1, 1, 9.0, counted=False), Report(2, 1, 1.0, loss=1.0)])
+    assert chosen(one, 1, drawn(2, 1), 1) == [1]

@@ -1,0 +1,146 @@
+"""Policies of selection that read losses or accuracies: their figures, what runs share, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from support import FAST, SLOW, data, read
+from torch import nn
+
+from sflsim.errors import RunError, ScenarioError
+from sflsim.experiment.run import Run
+from sflsim.experiment.simulate import simulate
+from sflsim.explainer.explain import explain
+from sflsim.learning.calls import evaluate
+from sflsim.learning.figures import batch_losses, label_accuracies
+from sflsim.learning.graph.store import MemoryStore, Store
+from sflsim.planner.plan import plan
+from sflsim.scenario.schema import Scenario
+from sflsim.session import Options, Session
+
+ADAPTIVE = {"kind": "tifl", "tiers": 2, "adaptive": True, "every": 2}
+FEDCS = {"kind": "fedcs", "within": "1 h"}
+FRESH = {"kind": "exponential", "mean": "1 s"}
+
+
+def scenario(selection: Any = "oort", algorithm: str = "splitfed-v1", **fields: Any) -> Scenario:
+    """Return a scenario of six clients, two in a round, for six rounds."""
+    groups = [{**FAST, "count": 4, "straggler": FRESH}, {**SLOW, "count": 2}]
+    fleet = {"clients": 6, "participants": 2, "groups": groups, "selection": selection}
+    workload = {**data()["workload"], "partition": {"kind": "dirichlet", "alpha": 0.5}}
+    rest = {"stop": {"rounds": 6}, "evaluate": {"every": "3 rounds"}, "variants": [{"algorithm": algorithm}]}
+    return read(data(fleet=fleet, workload=workload, **rest | fields))
+
+
+def check_same(one: Run, other: Run) -> None:
+    """Assert that the tables are equal to the last bit."""
+    for table in ("spans", "evaluations", "clients"):
+        pd.testing.assert_frame_equal(getattr(one, table), getattr(other, table), check_exact=True)
+
+
+def trained(run: Run) -> int:
+    """Return how many calls of training were computed."""
+    computed: dict[str, int] = run.manifest["computed_calls"]
+    return sum(count for name, count in computed.items() if name == "train")
+
+
+def test_losses_are_those_of_the_batches() -> None:
+    """Root mean squares of cross entropies, written out on the network itself."""
+    task = Session(scenario(), Options()).materials.task(1, 0)
+    batches = [[(0, 0), (0, 1)], [(3, 2)]]
+    (found,) = batch_losses(task, [{"model": task.initial_model(), "batches": batches}])
+
+    network = nn.Sequential(*(block for _, block in task.blocks))
+    for losses, names in zip(found, batches, strict=True):
+        x, y = task.batch(names)
+        logits = network(x.flatten(0, 1)).detach().double()
+        each = logits.exp().sum(dim=1).log() - logits.gather(1, y.flatten()[:, None])[:, 0]
+        assert losses == pytest.approx(float((each**2).mean() ** 0.5), rel=1e-5)
+
+
+def test_accuracies_by_label_add_up() -> None:
+    """Weighed by the labels of the held-out samples they are the accuracy."""
+    task = Session(scenario(), Options()).materials.task(1, 0)
+    model = task.initial_model()
+    (by_label,), ((accuracy, _),) = (call(task, [{"model": model}]) for call in (label_accuracies, evaluate))  # type: ignore[operator]
+    sizes = torch.bincount(task.data.test_y, minlength=10).double()
+    assert float(torch.tensor(by_label).double() @ sizes / sizes.sum()) == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("selection", ["oort", ADAPTIVE], ids=["oort", "tifl"])
+def test_a_resumed_run_chooses_the_same(selection: Any, tmp_path: Path) -> None:
+    """From the store of a shorter run, and with nothing left to compute."""
+    whole = simulate(scenario(selection))
+    simulate(scenario(selection, stop={"rounds": 3}), cache=tmp_path)
+    resumed = simulate(scenario(selection), cache=tmp_path)
+    again = simulate(scenario(selection), cache=tmp_path)
+    check_same(whole, resumed)
+    check_same(whole, again)
+    assert (trained(resumed), again.manifest["computed_calls"]) == (3, {})
+
+
+def test_a_small_store_trains_no_round_twice() -> None:
+    """The round's model is held until the next is made from it."""
+    assert trained(simulate(scenario(), store=MemoryStore(limit_bytes=0))) == 6
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_chooses_the_same() -> None:
+    """Two variants and two seeds, side by side."""
+    variants = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed"}]
+    one, two = (simulate(scenario(variants=variants, seeds=[0, 1]), workers=count) for count in (1, 2))
+    check_same(one, two)
+
+
+def retimed(selection: Any, store: Store) -> int:
+    """Return what is trained after the delays have become ten times as long."""
+    simulate(scenario(selection), store=store)
+    slower = read(scenario(selection).to_data(), ["fleet.groups[0].straggler.mean=10 s"])
+    return trained(simulate(slower, store=store))
+
+
+def test_what_is_trained_again_where_only_times_change() -> None:
+    """Nothing, unless somebody else is chosen."""
+    known: list[Any] = ["uniform", "by-samples", FEDCS, {"kind": "tifl", "tiers": 1}]
+    assert [retimed(selection, MemoryStore()) for selection in known] == [0, 0, 0, 0]
+    assert retimed("oort", MemoryStore()) > 0
+
+
+@pytest.mark.parametrize(("selection", "reads"), [("oort", "losses"), (ADAPTIVE, "accuracy")])
+def test_the_clock_alone_does_not_know_who_takes_part(selection: Any, reads: str) -> None:
+    """So a run without training and a plan are refused, at the policy."""
+    content = scenario(selection, plan={"decisions": {"server.slots": [1, 2]}}, target_accuracy="50%")
+    for refused in (lambda: simulate(content, timing_only=True), lambda: plan(content)):
+        with pytest.raises(ScenarioError) as caught:
+            refused()
+        (problem,) = caught.value.problems
+        assert problem.path == "fleet.selection"
+        assert reads in problem.found
+
+
+def test_explain_refuses_what_ifs() -> None:
+    """Where the time went is known all the same."""
+    run = simulate(scenario(), cache=None)
+    with pytest.raises(RunError, match="fleet.selection"):
+        explain(run)
+    assert not explain(run, what_if=False).path.empty
+
+
+@pytest.mark.parametrize("algorithm", ["cse-fsl", "heron-sfl", "psl", "sl", "fedasync"])
+def test_losses_that_nobody_reports(algorithm: str) -> None:
+    """A policy that reads them is refused, never ignored."""
+    with pytest.raises(ScenarioError) as caught:
+        simulate(scenario(algorithm=algorithm))
+    assert {problem.path for problem in caught.value.problems} == {"fleet.selection"}
+    assert all(algorithm in problem.found for problem in caught.value.problems)
+
+
+def test_tiers_hold_a_rounds_participants() -> None:
+    """Four tiers of six clients do not hold two each."""
+    with pytest.raises(ScenarioError) as caught:
+        simulate(scenario({"kind": "tifl", "tiers": 4}), timing_only=True)
+    assert [problem.path for problem in caught.value.problems] == ["fleet.selection.tiers"]
