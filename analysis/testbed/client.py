@@ -10,6 +10,7 @@ import socket
 import sys
 
 from sflsim.learning.profiling.calibration import measure
+from sflsim.learning.profiling.places import of_workload
 from sflsim.scenario.loading import parse_scenario
 from sflsim.session import Options, Session
 from testbed.exchanges import SIDES
@@ -40,7 +41,9 @@ def _client(wire: Wire, index: int, slowdown: float) -> Client:
     scenario = parse_scenario(told["scenario"])
     setting = Setting.of(Session(scenario, Options(threads=1)), told["variant"], told["seed"])
     device = setting.fleet.device(index)
-    measure(scenario.workload, cuts=[setting.task.cut], blocks=False, repeat=1, rest_s=0.0)
+    workload = scenario.workload
+    parts = of_workload(workload, workload.batch_size, [setting.task.cut], blocks=False)
+    measure(parts, repeat=1, rest_s=0.0)
     wire.bytes_per_s, _, wire.latency_s = setting.link(index)
     return Client(device.name, index, setting.task, setting.config, wire, slowdown, Record())
 

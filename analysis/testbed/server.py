@@ -21,6 +21,7 @@ import torch
 
 from sflsim.learning.calls import Model, average, evaluate
 from sflsim.learning.profiling.calibration import measure
+from sflsim.learning.profiling.places import of_workload
 from sflsim.scenario.loading import parse_scenario
 from sflsim.session import Options, Session
 from testbed.exchanges import SIDES
@@ -38,7 +39,9 @@ def main() -> None:
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     scenario = parse_scenario(order["scenario"])
     setting = Setting.of(Session(scenario, Options(threads=1)), order["variant"], order["seed"])
-    measure(scenario.workload, cuts=[setting.task.cut], blocks=False, repeat=1, rest_s=0.0)
+    workload = scenario.workload
+    parts = of_workload(workload, workload.batch_size, [setting.task.cut], blocks=False)
+    measure(parts, repeat=1, rest_s=0.0)
     server = Server(setting.task, setting.config, scenario.server.slots, order["slowdown"], Record())
     peers = _clients(server, setting, order)
     assert scenario.stop.rounds is not None

@@ -23,6 +23,7 @@ from sflsim.learning.optimizers import OptimizerConfig
 from sflsim.learning.schedules import Rate
 from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, one_sided, rate
 from sflsim.simulation.simulation import Simulation
+from sflsim.work import moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ class HeronSfl(LocalLoss):
 
     def step_flop(self, costs: Costs) -> float:
         """Return the FLOP of the head's forward pass and of P further forward passes of both."""
-        both_flop = costs.client_forward_flop + costs.auxiliary_forward_flop
+        both_flop = moved(costs.client_forward_flop) + moved(costs.auxiliary_forward_flop)
         perturbations: int = self.config.perturbations
         return costs.auxiliary_forward_flop + perturbations * both_flop
 

@@ -34,6 +34,7 @@ from sflsim.learning.zeroth_order import Direction, Directions, one_sided
 from sflsim.simulation.base import Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
+from sflsim.work import moved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +92,7 @@ class HoSfl(Synchronous):
         gradient_flop = costs.server_forward_flop + costs.server_backward_flop
         yield sim.server.serve(gradient_flop, client.name, client.round)
         yield client.send_down(costs.activation_bytes)
-        yield client.forward(perturbations * costs.client_forward_flop)
+        yield client.forward(perturbations * moved(costs.client_forward_flop))
         yield client.send_up(scalars_bytes)
         return {"client": client.index, "batch": batch}
 

@@ -42,6 +42,7 @@ from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, de
 from sflsim.simulation.base import Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
+from sflsim.work import moved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,13 +118,13 @@ class MuSplitFed(ServerReplicas):
         embeddings: list[Event] = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
         steps = sim.process(self._serve_steps(sim, client, embeddings[0]), client)
         for _ in range(2 * config.perturbations):
-            yield client.forward(costs.client_forward_flop)
+            yield client.forward(moved(costs.client_forward_flop))
             embeddings.append(client.send_up(costs.activation_bytes))
         yield from sim.wait_for(embeddings)
         self._embeddings_arrived(sim, client)
         tau: int = yield steps
         yield sim.server.serve(
-            2 * config.perturbations * costs.server_forward_flop, client.name, client.round, last=True
+            2 * config.perturbations * moved(costs.server_forward_flop), client.name, client.round, last=True
         )
         yield client.send_down(config.perturbations * costs.scalar_bytes)
         if self.parts.are_pushed(client):
@@ -151,7 +152,7 @@ class MuSplitFed(ServerReplicas):
 
     def _serve_steps(self, sim: Simulation, client: Client, arrival: Event) -> Protocol:
         """Step the participant's replica once z has arrived; return the number of steps (tau)."""
-        step_flop = 2 * self.config.perturbations * client.costs.server_forward_flop
+        step_flop = 2 * self.config.perturbations * moved(client.costs.server_forward_flop)
         yield arrival
         if self.config.tau != "adaptive":
             yield sim.server.serve(self.config.tau * step_flop, client.name, client.round)

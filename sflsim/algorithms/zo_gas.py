@@ -41,6 +41,7 @@ from sflsim.learning.label_statistics import Covariance
 from sflsim.learning.schedules import Rate
 from sflsim.learning.zeroth_order import Direction, descend_, rate
 from sflsim.simulation.simulation import Simulation
+from sflsim.work import moved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,11 +80,11 @@ class ZoGas(Buffers):
         yield client.forward(costs.client_forward_flop)
         embeddings = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
         for _ in range(2 * perturbations):
-            yield client.forward(costs.client_forward_flop)
+            yield client.forward(moved(costs.client_forward_flop))
             embeddings.append(client.send_up(costs.activation_bytes))
         yield sim.all_of(embeddings)
         arrived()
-        losses_flop = 2 * perturbations * costs.server_forward_flop
+        losses_flop = 2 * perturbations * moved(costs.server_forward_flop)
         yield sim.server.serve(losses_flop, client.name, client.round, SERVER_MODEL)
         yield client.send_down(perturbations * costs.scalar_bytes)
 
@@ -101,7 +102,7 @@ class ZoGas(Buffers):
 
     def step_flop(self, costs: Costs) -> float:
         """Return the FLOP of one batch in a server step."""
-        return float(2 * self.config.perturbations) * costs.server_forward_flop
+        return 2 * self.config.perturbations * moved(costs.server_forward_flop)
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""

@@ -56,6 +56,7 @@ def run(
         from sflsim.experiment.simulate import simulate
         from sflsim.metrics.summary import derived_costs, early_ends
         from sflsim.scenario.loading import load_scenario
+        from sflsim.session import doubts
         from sflsim.terminal.progress import run_shown
         from sflsim.terminal.summary import format_summary
 
@@ -66,6 +67,8 @@ def run(
         claim = stack.enter_context(new_folder(folder, loaded.name))
         for line in left_out(loaded):
             err.print(line)
+        for line in doubts(loaded):
+            err.print(f"warning: {line}")
         with run_shown(err) as progress:
             result = simulate(
                 loaded,
@@ -150,11 +153,18 @@ def calibrate(
     set_: Overrides = None,
     trust: Trust = False,
     threads: Annotated[str, typer.Option(help="numbers of threads to measure with, e.g. 1,2,4")] = "1",
+    batches: Annotated[
+        str, typer.Option(help="batch sizes for the profile beside the scenario's own, e.g. 8,128")
+    ] = "",
+    by_kind: Annotated[
+        bool, typer.Option(help="also measure small networks, for rates by kind of operation")
+    ] = True,
     repeat: Annotated[int, typer.Option(help="measurements of each; their median counts")] = 15,
     rest: Annotated[float, typer.Option(help="pause before each measurement, in ms")] = 50.0,
     name: Annotated[str, typer.Option(help="of the device in the file")] = "this-machine",
     to: Annotated[
-        Path | None, typer.Option("--out", help="file for the device entries; none is written by default")
+        Path | None,
+        typer.Option("--out", help="file for the device entries; the profile goes beside it, as .csv"),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="print the table as CSV")] = False,
 ) -> None:
@@ -162,23 +172,30 @@ def calibrate(
 
     Run it on your Pi (or whatever is to train), name the file as your scenario's catalog and the device
     in a group; each figure has its source and spread. Timed are forward passes, backward passes and
-    zeroth-order steps of every block, of both parts at every cut, and of the whole.
+    zeroth-order steps of every block, of both parts at every cut, and of the whole: the profile. For other
+    networks, rates by kind of operation are fitted to the blocks of small ones.
     """
     with errors():
         from sflsim.diagnostics.calibrate import calibrate as measure
         from sflsim.formatting import csv_text
         from sflsim.record.tables import write_text
         from sflsim.scenario.loading import load_scenario
-        from sflsim.terminal.calibrate import devices, format_calibration, new_file, read_threads
+        from sflsim.terminal.calibrate import devices, format_calibration, new_files, read_numbers
 
-        path, counts = None if to is None else new_file(to), read_threads(threads)
-        if path is None:
+        files, counts = None if to is None else new_files(to), read_numbers("--threads", threads)
+        sizes = read_numbers("--batches", batches)
+        if files is None:
             err.print("nothing will be written: name a file with --out to keep the device entries")
         loaded = load_scenario(scenario, set_ or [], trust=trust)
-        found = measure(loaded, threads=counts, repeat=repeat, rest_s=rest / 1000, name=name)
-        if path is not None:
-            write_text(found.to_yaml(), path)
-            told = f"written to {path}; a scenario with 'catalog: {path.name}' can name them"
+        asked = {"threads": counts, "batch_sizes": sizes, "repeat": repeat, "rest_s": rest / 1000}
+        found = measure(loaded, **asked, name=name, by_kind=by_kind)
+        if files is not None:
+            catalog, profile = files
+            write_text(csv_text(found.profile), profile)
+            write_text(found.to_yaml(profile.name), catalog)
+            told = (
+                f"written to {catalog} and {profile}; a scenario with 'catalog: {catalog.name}' can name them"
+            )
             err.print(told)
         if found.note:
             err.print(found.note)
@@ -208,11 +225,14 @@ def plan(
     with errors(), ExitStack() as stack:
         from sflsim.planner.plan import plan as make_plan
         from sflsim.scenario.loading import load_scenario
+        from sflsim.session import doubts
         from sflsim.terminal.plan import format_pareto, pareto_caption
         from sflsim.terminal.progress import words_shown
 
         loaded = load_scenario(scenario, set_ or [], trust=trust)
         claim = stack.enter_context(new_folder(folder, f"{loaded.name}-plan"))
+        for line in doubts(loaded):
+            err.print(f"warning: {line}")
         with words_shown(err, "timing the first points") as progress:
             result = make_plan(
                 loaded,

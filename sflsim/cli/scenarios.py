@@ -24,7 +24,7 @@ def validate(
     """Check scenarios without running them. Report every mistake in every file."""
     from sflsim.formatting import counted
     from sflsim.scenario.loading import load_scenario
-    from sflsim.session import Options, Session, unlike_networks, unlike_rounds
+    from sflsim.session import Options, Session, doubts, unlike_rounds
     from sflsim.sweeps.grid import points
 
     wrong = 0
@@ -38,7 +38,7 @@ def validate(
                 if deep or loaded.stop.rounds is None:
                     for line in session.try_a_round(learn=deep):
                         err.print(f"{path}: warning: {line}")
-                for line in [*unlike_networks(loaded), *filter(None, [unlike_rounds(loaded)])]:
+                for line in [*doubts(loaded), *filter(None, [unlike_rounds(loaded)])]:
                     err.print(f"{path}: warning: {line}", highlight=False, markup=False, soft_wrap=True)
                 if loaded.sweep:
                     found = points(loaded, loaded.sweep, Options())

@@ -8,8 +8,8 @@ from sflsim.clock.engine import Activity, Environment, Event
 from sflsim.clock.idle_energy import IdleEnergy
 from sflsim.clock.network import Network
 from sflsim.clock.spans import Recorder
+from sflsim.fleet.block_profile import Rate
 from sflsim.fleet.devices import Device
-from sflsim.fleet.rates import Rates
 from sflsim.rows import Span
 
 EventT = TypeVar("EventT", bound=Event)
@@ -97,7 +97,7 @@ class Client:
         self.batches = first + count
         return range(first, self.batches)
 
-    def compute(self, flop: float, rate: float | Rates | None = None) -> Activity:
+    def compute(self, flop: float, rate: Rate | None = None) -> Activity:
         """Compute `flop`, at the device's training rate by default.
 
         The first computation after `begin` waits for the additive delay of the slowdown.

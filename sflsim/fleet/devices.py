@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sflsim import fields
 from sflsim.fleet.availability.events import EventConfig, changed_rate
+from sflsim.fleet.block_profile import ProfileConfig, Profiled, Rate
 from sflsim.fleet.catalog import Cataloged, Table
 from sflsim.fleet.distributions.base import DistributionConfig
 from sflsim.fleet.links.access_points import AccessPoint
 from sflsim.fleet.links.links import Link
 from sflsim.fleet.profiles import Profile
-from sflsim.fleet.rates import Rates, RatesByKind, RatesConfig
+from sflsim.fleet.rates import RatesByKind, RatesConfig
 from sflsim.fleet.stragglers import Slowdown
 from sflsim.fleet.traces import Traceable, TraceBase, TraceConfig
 from sflsim.mistakes import mistake, mistake_at, mistakes
@@ -123,6 +124,9 @@ class DeviceConfig(Cataloged):
         default=None,
         description="rate of forward passes alone (of a trace: at its start); that of 'compute' by default",
     )
+    profile: ProfileConfig | None = Field(
+        default=None, description="measured seconds of blocks, used where network, cut and batch size match"
+    )
     memory: fields.Bytes | None = None
     power: PowerConfig | None = None
     battery: fields.Energy | None = Field(
@@ -144,6 +148,14 @@ class DeviceConfig(Cataloged):
             allowed = "one of the two as a trace"
             remedy = "multiply the rates in the file of 'compute' by the speeds"
             raise mistake_at("speed", "is a second trace", "'compute' is a trace, too", allowed, remedy)
+        return self
+
+    @model_validator(mode="after")
+    def _profile_of_one_device(self) -> Self:
+        if self.profile is not None and isinstance(self.compute, ComputeConfig):
+            found = "seconds of one device, and 'compute' that differs from device to device"
+            remedy = "give 'compute' one value, and draw 'speed', a factor on rates and profile"
+            raise mistake_at("profile", "does not differ", found, "with one rate or rates by kind", remedy)
         return self
 
     @model_validator(mode="after")
@@ -175,9 +187,9 @@ class Device:
     index: int
     name: str
     group: str
-    rate: float | Rates
-    """FLOP/s of training, or by kind; `work / rate` is a time in s."""
-    forward_rate: float | Rates
+    rate: Rate
+    """FLOP/s of training, by kind or measured; `work / rate` is a time in s."""
+    forward_rate: Rate
     memory_bytes: float | None
     power: Power
     link: Link
@@ -205,16 +217,16 @@ class Device:
 
     @property
     def flop_per_s(self) -> float:
-        """The training rate in FLOP/s; NaN where it has rates by kind."""
-        return math.nan if isinstance(self.rate, Rates) else self.rate
+        """The training rate in FLOP/s; NaN where it has rates by kind or a profile."""
+        return self.rate if isinstance(self.rate, float) else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class Computing:
     """How fast one device computes (see `Device`)."""
 
-    rate: float | Rates
-    forward_rate: float | Rates
+    rate: Rate
+    forward_rate: Rate
     profile: Profile | None
     nominal: float
 
@@ -222,6 +234,20 @@ class Computing:
 def computing(config: DeviceConfig, events: Sequence[EventConfig], seed: int, device_name: str) -> Computing:
     """Return how fast a device computes: what is drawn for it, with the changes that events set."""
     speed = speed_of(config, seed, device_name)
+    found = _by_rates(config, speed, events, seed, device_name)
+    if config.profile is None:
+        return found
+    rates = (
+        Profiled(config.profile.measured, rate, first_rate(speed))
+        for rate in (found.rate, found.forward_rate)
+    )
+    return Computing(*rates, found.profile, found.nominal)
+
+
+def _by_rates(
+    config: DeviceConfig, speed: float | Profile, events: Sequence[EventConfig], seed: int, device_name: str
+) -> Computing:
+    """Return how fast a device computes by its rates alone."""
     compute = config.compute
     if isinstance(compute, RatesConfig):
         rates = compute.rates() * first_rate(speed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationInfo
 
 from sflsim.mistakes import mistake, mistake_at
-from sflsim.readers.files import absolute, check_file, reason
+from sflsim.readers.files import absolute, check_file, read_bytes, reason
 from sflsim.readers.table import NUMBER, TableMistake
 from sflsim.readers.text import read_json_file, read_lines, read_table
 
@@ -84,6 +85,16 @@ def table(file: str, may_lack_header: bool = False) -> Table:
         for row, place in ((row, read.at(row.line)) for row in read.rows)
     ]
     return Table(read.names, rows)
+
+
+def digest(file: str, allowed: str) -> str:
+    """Return a hash of what a file holds; `allowed` says in a message what it should be.
+
+    Raises:
+        ValidationError: the file cannot be read.
+    """
+    content = _held(lambda name: read_bytes(Path(name), FILE_LIMIT_BYTES), file, allowed)
+    return hashlib.blake2b(content).hexdigest()
 
 
 def json_object(file: str) -> dict[str, Any]:

@@ -22,16 +22,16 @@ Throughput = Annotated[float, Quantity("byte/s", "2.8 GB/s")]
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds for each FLOP of a kind, for each byte moved and for each operation."""
+    """Seconds for each FLOP of a kind, for each byte moved, for each operation and for each pass."""
 
     seconds: Kinds
 
     def __rtruediv__(self, work: float) -> float:
         """Return the time in s of work whose kinds are known."""
         if isinstance(work, WorkByKind):
-            a, b, c, d, e = work.kinds
-            p, q, r, s, t = self.seconds
-            return a * p + b * q + c * r + d * s + e * t
+            a, b, c, d, e, f = work.kinds
+            p, q, r, s, t, u = self.seconds
+            return a * p + b * q + c * r + d * s + e * t + f * u
         assert work == 0, f"{work} FLOP of unknown kinds"
         return 0.0
 
@@ -50,11 +50,14 @@ class RatesConfig(BaseModel):
     matmul: Compute | None = Field(default=None, description="matrix products and attention")
     memory: Throughput | None = Field(default=None, description="what operations read and write")
     per_operation: Seconds = Field(default=0.0, description="added for each operation")
+    per_pass: Seconds = Field(default=0.0, description="added for each pass of a batch")
 
     @model_validator(mode="after")
     def _takes_time(self) -> Self:
         if self.rates() == Rates(Kinds()):
-            allowed = "a rate for at least one of convolution, depthwise, matmul and memory, or per_operation"
+            allowed = (
+                "a rate for at least one of convolution, depthwise, matmul and memory, or a time per_..."
+            )
             raise mistakes([((), mistake("takes no time", "no rate", allowed))])
         return self
 
@@ -63,7 +66,7 @@ class RatesConfig(BaseModel):
         a, b, c, d = (
             1 / rate if rate else 0.0 for rate in (self.convolution, self.depthwise, self.matmul, self.memory)
         )
-        return Rates(Kinds(a, b, c, d, self.per_operation))
+        return Rates(Kinds(a, b, c, d, self.per_operation, self.per_pass))
 
 
 class RatesByKind(FieldFormat):

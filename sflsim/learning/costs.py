@@ -91,6 +91,7 @@ class WorkConfig(BaseModel):
     matmul: Flop = Field(default=0.0, description="of matrix products and attention")
     memory: Traffic = Field(default=0.0, description="what operations read and write")
     operations: Annotated[int, Field(strict=True, ge=0), COUNT] = Field(default=0, description="their number")
+    passes: Annotated[int, Field(strict=True, ge=0), COUNT] = Field(default=1, description="of a batch")
 
 
 class _Work(FieldFormat):
@@ -112,9 +113,9 @@ class _Work(FieldFormat):
         if not isinstance(value, WorkByKind):
             return FLOP.write(value)
         kinds = value.kinds._asdict()
-        operations = {"operations": int(kinds.pop("operations"))}
+        counts = {key: int(kinds.pop(key)) for key in ("operations", "passes")}
         memory = {"memory": TRAFFIC.write(kinds.pop("memory"))}
-        return {kind: FLOP.write(flop) for kind, flop in kinds.items()} | memory | operations
+        return {kind: FLOP.write(flop) for kind, flop in kinds.items()} | memory | counts
 
     def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return that it is text with a unit, or a mapping."""

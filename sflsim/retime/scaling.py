@@ -22,6 +22,7 @@ TRACES = ("trace", "mahimahi")
 """Kinds of a rate whose values are in a file, with a factor `scale`."""
 SET_BY_EVENTS = {
     "compute": ("device.compute",),
+    "speed": ("device.speed",),
     "up": ("link.up",),
     "down": ("link.down",),
     "bandwidth": ("link.up", "link.down"),
@@ -108,9 +109,12 @@ def scaling(index: int, part: str, table: Table, *keys: str) -> Change:
         group = data["fleet"]["groups"][index]
         own = CatalogConfig.model_validate(data["catalog"]) if data.get("catalog") else None
         group[part] = described(group[part], table, own)
-        for key in keys:
+        there = keys
+        if "compute" in keys and group[part].get("profile"):  # a factor on what was measured as well
+            there, group[part] = ("speed",), {"speed": 1.0, **group[part]}
+        for key in there:
             scale(group[part], key, factor)
-        _scale_events(data["fleet"], group["name"], _set_by_events(keys), factor)
+        _scale_events(data["fleet"], group["name"], _set_by_events(there), factor)
 
     return change
 
@@ -175,7 +179,7 @@ def scale(data: Data, key: str, factor: float) -> None:
 def scaled(value: Any, factor: float) -> Any:
     """Return a quantity, a distribution's quantities, a trace or rates by kind, times `factor`."""
     if isinstance(value, dict) and "kind" not in value:
-        slower = {"per_operation": 1 / factor}
+        slower = dict.fromkeys(("per_operation", "per_pass"), 1 / factor)
         return {key: scaled(item, slower.get(key, factor)) for key, item in value.items()}
     if isinstance(value, dict) and value.get("kind") in TRACES:
         return {**value, "scale": value.get("scale", 1.0) * factor}

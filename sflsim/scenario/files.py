@@ -1,4 +1,4 @@
-"""The files that a scenario has read: tables of delays, rates and availability, and the user's own catalog.
+"""The files that a scenario has read: tables of delays, rates and availability, profiles, the own catalog.
 
 A scenario keeps what they said when it was read; who simulates it takes what they say now.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sflsim.errors import ScenarioError
+from sflsim.fleet.block_profile import ProfileConfig
 from sflsim.fleet.distributions.empirical import Empirical
 from sflsim.fleet.own_catalog import Origin
 from sflsim.fleet.traces import TraceBase
@@ -60,9 +61,9 @@ def contents(scenario: Scenario) -> dict[str, str]:
     }
 
 
-def _tables(value: Any) -> Iterator[Empirical | TraceBase]:
+def _tables(value: Any) -> Iterator[Empirical | TraceBase | ProfileConfig]:
     """Yield every part of a scenario that holds what a file said."""
-    if isinstance(value, (Empirical, TraceBase)):
+    if isinstance(value, (Empirical, TraceBase, ProfileConfig)):
         yield value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:

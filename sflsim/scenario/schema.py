@@ -177,6 +177,11 @@ class Scenario(Part):
         return "server.compute" if isinstance(self.server.compute, RatesConfig) else None
 
     @property
+    def needs_kinds(self) -> bool:
+        """Whether the work by kind of every pass is asked for: by rates, or by a profile."""
+        return self.rates_by_kind() is not None or any(group.device.profile for group in self.fleet.groups)
+
+    @property
     def trusted(self) -> bool:
         """Whether code that it names may be run; that holds for the call that gave it, and is never saved."""
         return self._trust.given and getattr(self.workload.model, "trusted", True)

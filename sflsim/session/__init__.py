@@ -1,7 +1,7 @@
 """The runs of one scenario in one process: (variant, seed) -> `Outcome`."""
 
 from sflsim.session.cache import SessionCache
-from sflsim.session.fitted import unlike_networks
+from sflsim.session.doubts import doubts
 from sflsim.session.options import Options
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
@@ -14,7 +14,7 @@ __all__ = [
     "Requirements",
     "Session",
     "SessionCache",
+    "doubts",
     "has_rounds",
-    "unlike_networks",
     "unlike_rounds",
 ]

@@ -43,7 +43,7 @@ class Requirements:
         """Keys of `workload.costs` that were needed and not given."""
         self._on_demand = on_demand
         workload = scenario.workload
-        self._by_kind = scenario.rates_by_kind() is not None
+        self._by_kind = scenario.needs_kinds
         self._costs_key = repr(
             (workload.dataset, workload.model, workload.batch_size, workload.costs, on_demand, self._by_kind)
         )

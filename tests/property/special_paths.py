@@ -150,6 +150,9 @@ PLACES: dict[str, Callable[[str], Any]] = {
     "availability": lambda path: _fleet(availability={"kind": "trace", "file": path}),
     "phones": lambda path: _fleet(availability={"kind": "flash", "file": path}),
     "packets": lambda path: _linked(up={"kind": "mahimahi", "file": path}, down="1 Mbit/s"),
+    "profile": lambda path: _fleet(
+        groups=[{"device": {"compute": "1 GFLOP/s", "profile": {"file": path}}, "link": "wifi"}]
+    ),
     "percentiles": lambda path: _linked(kind="iqb", file=path),
     **{kind: _dataset(kind) for kind in ("mnist", "cifar-10", "cinic-10", "sst-2", "huggingface")},
     "weights": lambda path: _workload(model={"kind": "mlp", "hidden": [8], "weights": path}),

@@ -39,6 +39,10 @@ SWITCHES = {
 LEVEL = re.compile(r"([0-9]{1,3}(?:\.[0-9]+)?)%", re.ASCII)
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 EPOCH = datetime(2000, 1, 1)
+KEPT = 4
+_READ: dict[tuple[str, tuple[State, ...], float | None, str | None], dict[str, Profile]] = {}
+"""The last traces read, by the file's content and the rule: a what-if, or a point of a plan, reads the same
+file again, which takes seconds where it is large."""
 DATES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 MESSAGES = (*SWITCHES, "wifi", "2G to 5G", "Unknown", "a level such as 83.0%")
 
@@ -86,13 +90,22 @@ class FlashAvailable(PresenceTrace):
         Raises:
             ValidationError: it is no such file, or no device is ever available in it.
         """
-        devices = self._messages(files.json_object(self.file))
-        times_s = [messages[0][0] for messages in devices.values() if messages]
-        starts_s = _seconds(self.starts) if self.starts else min(times_s, default=0.0)
-        self._traces = {name: self._trace(messages, starts_s) for name, messages in devices.items()}
+        key = (files.digest(self.file, "a JSON file"), self.when, self.battery, self.starts)
+        if key not in _READ:
+            if len(_READ) == KEPT:
+                del _READ[next(iter(_READ))]
+            _READ[key] = self._read()
+        self._traces = _READ[key]
         rule = " and ".join(self.when) + (f" at {100 * self.battery:g}% or more" if self.battery else "")
         allowed = "a device for which 'when' holds at some time"
         self.refuse_nobody(f"no device that is ever {rule}", allowed)
+
+    def _read(self) -> dict[str, Profile]:
+        """Return when each device is available."""
+        devices = self._messages(files.json_object(self.file))
+        times_s = [messages[0][0] for messages in devices.values() if messages]
+        starts_s = _seconds(self.starts) if self.starts else min(times_s, default=0.0)
+        return {name: self._trace(messages, starts_s) for name, messages in devices.items()}
 
     def _messages(self, devices: dict[str, Any]) -> dict[str, list[tuple[float, str]]]:
         """Return the messages of each device: time in s and state in small letters."""

@@ -1,35 +1,30 @@
-"""How fast this machine runs the parts of a workload's network: measured, not derived.
+"""How fast this machine runs parts of networks: measured, not derived.
 
 Each part (every block, each cut's two parts, the whole) is timed in three kinds of work: a forward
 pass; a backward pass with its SGD step; and a zeroth-order step, that is drawing a direction, two
-forward passes of moved parameters and moving them back. Their FLOP are those that the clock charges,
-derived as costs are.
+forward passes of moved parameters and moving them back. Their FLOP and kinds are those that the clock
+charges, derived as costs are.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sflsim.learning.config import Workload
 from sflsim.learning.network.modes import Training
 from sflsim.learning.network.split import Part
-from sflsim.learning.profiling.measure import work_flop
-from sflsim.learning.task import build_blocks, built
+from sflsim.learning.profiling.places import WORKS, Place, Work, forward_pass
 from sflsim.learning.zeroth_order import Directions, two_sided
 
-Work = Literal["forward", "backward", "zeroth-order step"]
 Clock = Literal["wall", "cpu"]
 Run = Callable[[], object]
-
-WORKS: tuple[Work, ...] = get_args(Work)
 REPEAT = 15
 WARM_UP = 3
 REST_S = 0.05
@@ -47,8 +42,13 @@ class Measured:
     work: Work
     threads: int
     flop: float
+    """By kind (see `sflsim.work`)."""
     seconds: tuple[float, ...]
     """Of every repetition, in the order made."""
+    batch_size: int = 0
+    blocks: tuple[str, ...] = ()
+    network: str = ""
+    """Of the small networks that rates are fitted to; empty for the workload's own."""
 
     @property
     def median_s(self) -> float:
@@ -67,114 +67,61 @@ class Measured:
         return self.flop / self.median_s if self.flop else 0.0
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A part of the network, a batch of its input, and whether a backward pass goes on below it."""
-
-    name: str
-    part: Part
-    x: Tensor
-    inner: bool
-    flop: dict[Work, float]
-
-
 @dataclass
 class _Timed:
     """Work that is measured again and again; `prepare` makes it ready and returns it."""
 
-    name: str
+    place: Place
     work: Work
     prepare: Callable[[], Run]
-    flop: float
     seconds: list[float] = field(default_factory=list)
+
+    def measured(self, threads: int) -> Measured:
+        """Return what was measured."""
+        place, seconds = self.place, tuple(self.seconds)
+        about = (len(place.x), place.blocks, place.network)
+        return Measured(place.name, self.work, threads, place.flop[self.work], seconds, *about)
 
 
 def measure(
-    workload: Workload,
+    places: Iterable[Place],
     *,
-    cuts: Sequence[int] | None = None,
-    blocks: bool = True,
     threads: Sequence[int] = (1,),
     repeat: int = REPEAT,
     rest_s: float = REST_S,
     clock: Clock = "wall",
 ) -> list[Measured]:
-    """Measure a workload's network on this machine's CPU, with each number of threads.
+    """Measure parts of networks on this machine's CPU, with each number of threads.
 
-    `cuts`: numbers of blocks of the client (all by default). `clock`: seconds that pass ("wall"), or
-    those that the calling thread computes ("cpu", for one thread on a busy machine). One repetition
-    goes over all parts, so that a disturbance spreads over them.
+    `clock`: seconds that pass ("wall"), or those that the calling thread computes ("cpu", for one thread
+    on a busy machine). One repetition goes over all parts, so that a disturbance spreads over them.
     """
-    places = list(_places(workload, cuts, blocks))
-    found = []
+    places, found = list(places), []
     for number in threads:
         with _threads(number):
-            timed = [
-                _Timed(one.name, work, _prepared(one, work), one.flop[work])
-                for one in places
-                for work in WORKS
-            ]
+            timed = [_Timed(place, work, _prepared(place, work)) for place in places for work in WORKS]
             for one in timed:
                 for _ in range(WARM_UP):
                     one.prepare()()
             for _ in range(repeat):
                 for one in timed:
                     one.seconds.append(_time(one.prepare(), rest_s, clock))
-            found += [Measured(one.name, one.work, number, one.flop, tuple(one.seconds)) for one in timed]
+            found += [one.measured(number) for one in timed]
     return found
 
 
-def _places(workload: Workload, cuts: Sequence[int] | None, blocks: bool) -> Iterator[_Place]:
-    """Yield everything that is measured."""
-    shape, classes = workload.dataset.sample_shape, workload.dataset.classes
-    cut = workload.cut if isinstance(workload.cut, int) else 1
-    network = build_blocks(workload.model, shape, classes, 0, cut)
-    with torch.device("meta"):
-        weightless = built(workload.model, shape, classes, cut)
-    inputs = [_input(workload)]
-    for block in network:
-        inputs.append(_forward(Part([block]), Part([block]).initial()[None], inputs[-1]))
-
-    def place(name: str, first: int, end: int) -> _Place:
-        x, inner = inputs[first], first > 0
-        forward, backward = map(float, work_flop(Part(weightless[first:end]), x, inner))
-        flop = dict(zip(WORKS, (forward, backward, 2 * forward), strict=True))
-        return _Place(name, Part(network[first:end]), x, inner, flop)
-
-    for number, (name, _) in enumerate(network if blocks else []):
-        yield place(f"block {name}", number, number + 1)
-    for number in range(1, len(network)) if cuts is None else cuts:
-        yield place(f"client {number}", 0, number)
-        yield place(f"server {number}", number, len(network))
-    yield place("whole", 0, len(network))
-
-
-def _input(workload: Workload) -> Tensor:
-    """Return a batch of noise, or of one and the same token."""
-    shape = (workload.batch_size, *workload.dataset.sample_shape)
-    if getattr(workload.dataset, "sample_dtype", "float32") == "int64":
-        return torch.ones(shape, dtype=torch.int64)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-def _prepared(place: _Place, work: Work) -> Callable[[], Run]:
+def _prepared(place: Place, work: Work) -> Callable[[], Run]:
     """Return what prepares one measurement and returns the work to be timed."""
     part, x = place.part, place.x
     flat = part.initial()[None].clone()  # [1, d]
     if work == "forward":
-        return lambda: lambda: _forward(part, flat, x)
+        return lambda: lambda: forward_pass(part, flat, x)
     if work == "backward":
         return lambda: _backward(place, flat)
     return lambda: lambda: _zeroth_order_step(part, flat, x)
 
 
-def _forward(part: Part, flat: Tensor, x: Tensor) -> Tensor:
-    """Return the output [B, ...] of parameters [1, d]."""
-    with torch.no_grad():
-        return part.apply(part.views(flat), x)
-
-
-def _backward(place: _Place, flat: Tensor) -> Run:
+def _backward(place: Place, flat: Tensor) -> Run:
     """Make the forward pass; return the backward pass with its step."""
     leaves = place.part.leaves(flat)
     parameters = place.part.parameters(leaves)

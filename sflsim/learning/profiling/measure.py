@@ -16,6 +16,7 @@ from sflsim.learning.network.modes import Training, statistics
 from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.profiling.flop import FlopCounter
 from sflsim.learning.profiling.operations import WorkCounter
+from sflsim.learning.profiling.passes import passes
 from sflsim.learning.profiling.peak_memory import Storages
 from sflsim.learning.task import built
 from sflsim.learning.torch_state import own_torch
@@ -90,11 +91,14 @@ def derive_costs(
     head = auxiliary_head(tuple(z.shape[1:]), of_server.out.shape[-1])
     head_parameters = _meta(head, z.dtype)
     of_head = _train(head, head_parameters, z.detach().requires_grad_(), by_kind)
+    client_forward_flop, client_backward_flop = of_client.passes(client, batch_size)
+    server_forward_flop, server_backward_flop = of_server.passes(server, batch_size)
+    auxiliary_forward_flop, auxiliary_backward_flop = of_head.passes(head, batch_size)
     return Costs(
-        client_forward_flop=of_client.forward_flop,
-        client_backward_flop=of_client.backward_flop,
-        server_forward_flop=of_server.forward_flop,
-        server_backward_flop=of_server.backward_flop,
+        client_forward_flop=client_forward_flop,
+        client_backward_flop=client_backward_flop,
+        server_forward_flop=server_forward_flop,
+        server_backward_flop=server_backward_flop,
         activation_bytes=float(_bytes(z)),
         labels_bytes=float(LABEL_BYTES * batch_size),
         client_model_bytes=float(sum(_bytes(tensor) for tensor in client_parameters)),
@@ -103,8 +107,8 @@ def derive_costs(
         client_live_bytes=float(live.peak_bytes + _bytes(x)),
         whole_saved_bytes=float(whole.saved_bytes),
         whole_live_bytes=float(whole.live_bytes),
-        auxiliary_forward_flop=of_head.forward_flop,
-        auxiliary_backward_flop=of_head.backward_flop,
+        auxiliary_forward_flop=auxiliary_forward_flop,
+        auxiliary_backward_flop=auxiliary_backward_flop,
         auxiliary_model_bytes=float(sum(_bytes(tensor) for tensor in head_parameters)),
         client_frozen_bytes=float(_frozen_bytes(client)),
         server_frozen_bytes=float(_frozen_bytes(server)),
@@ -143,6 +147,10 @@ class Trained:
     step_bytes: int
     """At the worst moment beside the parameters; the input included."""
 
+    def passes(self, part: Part, batch_size: int) -> tuple[float, float]:
+        """Return its forward and its backward pass."""
+        return passes(part, self.forward_flop, self.backward_flop, batch_size)
+
 
 def work_flop(part: Part, x: Tensor, inner: bool) -> tuple[float, float]:
     """Return (forward, backward) FLOP of a part, by kind, for inputs like `x` [B, ...].
@@ -150,8 +158,7 @@ def work_flop(part: Part, x: Tensor, inner: bool) -> tuple[float, float]:
     `inner`: the backward pass goes on below the part, so it takes the gradient by the input too.
     """
     x = torch.empty_like(x, device="meta", requires_grad=inner)
-    trained = _train(part, _meta(part), x, by_kind=True)
-    return trained.forward_flop, trained.backward_flop
+    return _train(part, _meta(part), x, by_kind=True).passes(part, len(x))
 
 
 def _train(part: Part, parameters: list[Tensor], x: Tensor, by_kind: bool = False) -> Trained:

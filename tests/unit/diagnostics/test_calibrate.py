@@ -17,12 +17,19 @@ from typer.testing import CliRunner, Result
 
 import sflsim
 from sflsim.cli import app
+from sflsim.diagnostics.kinds import fitted
 from sflsim.errors import SflsimError
+from sflsim.fleet.block_profile import ProfileConfig
 from sflsim.fleet.devices import DeviceConfig
-from sflsim.learning.profiling.calibration import WORKS, Measured, measure
+from sflsim.fleet.rates import RatesConfig
+from sflsim.learning.network.split import Part
+from sflsim.learning.profiling.calibration import Measured, measure
 from sflsim.learning.profiling.measure import workload_costs
+from sflsim.learning.profiling.places import WORKS, of_networks, of_workload
+from sflsim.learning.profiling.small_networks import BATCH_SIZES, NETWORKS
 from sflsim.scenario.schema import Scenario
 from sflsim.terminal.calibrate import format_calibration
+from sflsim.work import WorkByKind
 
 WORKLOAD = {"model": {"kind": "cnn", "channels": [4, 4], "dense": 8}, "cut": 2, "batch_size": 8}
 
@@ -77,7 +84,8 @@ def test_a_fleet_of_traces_is_no_hindrance(tmp_path: Path) -> None:
 def test_threads_are_given_back() -> None:
     """Whatever was measured, torch computes with as many threads as before."""
     before = torch.get_num_threads()
-    measure(scenario().workload, cuts=[1], blocks=False, threads=[2, 1], repeat=1, rest_s=0.0)
+    parts = of_workload(scenario().workload, 8, [1], blocks=False)
+    measure(parts, threads=[2, 1], repeat=1, rest_s=0.0)
     assert torch.get_num_threads() == before
 
 
@@ -97,7 +105,7 @@ def test_more_work_takes_longer() -> None:
         workload = scenario().workload.model_dump(mode="json") | {"batch_size": 32}
         workload["model"] = {"kind": "cnn", "channels": [channels, channels]}
         wide = scenario().workload.model_validate(workload)
-        measured = measure(wide, cuts=[], blocks=False, repeat=5, rest_s=0.0, clock="cpu")
+        measured = measure(of_workload(wide, 32, [], blocks=False), repeat=5, rest_s=0.0, clock="cpu")
         seconds.append(min(measured[0].seconds))
     assert seconds[1] > 3 * seconds[0]
 
@@ -155,7 +163,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_command_writes_and_shows(file: Path, tmp_path: Path) -> None:
     """A table and a file of entries; as CSV the table alone; a file that exists is left as it is."""
-    options = ["--repeat", "3", "--rest", "0", "--name", "pi-in-the-hall"]
+    options = ["--repeat", "3", "--rest", "0", "--name", "pi-in-the-hall", "--no-by-kind"]
     done = call("calibrate", file, "--out", tmp_path / "pi.yaml", *options)
     assert done.exit_code == 0, done.output
     assert "server 2" in done.output
@@ -187,6 +195,10 @@ def test_the_command_writes_and_shows(file: Path, tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--threads", "one"], "--threads: found 'one'"),
+        (["--threads", ""], "threads: found none"),
+        (["--batches", "8;16"], "--batches: found '8;16'"),
+        (["--batches", "16,16"], "batches: found [16, 16]"),
+        (["--out", "pi.csv"], "is the name of the profile"),
         (["--threads", "0,1"], "threads: found [0, 1]"),
         (["--repeat", "2"], "repeat: found 2"),
         (["--name", "my pi"], "name: found 'my pi'"),
@@ -223,3 +235,108 @@ def test_the_table_is_whole_in_eighty_columns(calibration: sflsim.Calibration) -
     assert "\u2026" not in text.getvalue()
     assert text.getvalue().count("290 to 987 ms") == len(calibration.measured)
     assert max(map(len, text.getvalue().splitlines())) <= 80
+
+
+# Profiles, and rates by kind: from timings that are made up, so that what comes of them is known.
+
+KINDS = {
+    "convolution": "40 GFLOP/s", "depthwise": "2 GFLOP/s", "matmul": "80 GFLOP/s", "memory": "5 GB/s",
+    "per_operation": "20 us", "per_pass": "300 us",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def works() -> list[tuple[str, WorkByKind]]:
+    """The work of every pass of the small networks' blocks, with each network's name."""
+    places = of_networks(NETWORKS, BATCH_SIZES)
+    return [(place.network, place.flop[work]) for place in places for work in WORKS]  # type: ignore[misc]
+
+
+def made_up(works: list[tuple[str, WorkByKind]], slower: str = "") -> list[Measured]:
+    """Return timings by `KINDS`; those of one network are twice as long."""
+    rates = RatesConfig.model_validate(KINDS).rates()
+    found = []
+    for network, work in works:
+        time_s = work / rates * (2 if network == slower else 1)
+        found.append(Measured("", "forward", 1, work, (time_s,) * 3, network=network))
+    return found
+
+
+def test_rates_are_found_from_times_that_follow_them(works: list[tuple[str, WorkByKind]]) -> None:
+    """What took the sum over kinds gives these rates back, and no network is predicted wrongly."""
+    found = fitted(made_up(works))
+    assert found.networks == tuple(NETWORKS)
+    assert max(found.errors) < 1e-9
+    assert RatesConfig.model_validate(found.figures()) == RatesConfig.model_validate(KINDS)
+    assert "worst 0 %" in found.error
+
+
+def test_the_error_is_that_of_networks_left_out(works: list[tuple[str, WorkByKind]]) -> None:
+    """The blocks of one take twice as long: predicted without it, they are half of that."""
+    errors = fitted(made_up(works, "perceptron")).errors
+    by_network = [network for name in NETWORKS for network, _ in works if network == name]
+    of_one = [error for error, name in zip(errors, by_network, strict=True) if name == "perceptron"]
+    assert of_one == pytest.approx([0.5] * len(of_one), abs=1e-9)  # the others follow their rates
+    assert max(errors) > 0.1  # which are fitted to a network that does not, where another is left out
+
+
+def test_the_small_networks_hold_every_kind(works: list[tuple[str, WorkByKind]]) -> None:
+    """Each kind is in several blocks, and every block is one that can be trained."""
+    for kind in ("convolution", "depthwise", "matmul", "memory", "operations"):
+        assert sum(getattr(work.kinds, kind) > 0 for _, work in works) > 10
+    assert all(work.kinds.passes for _, work in works)
+    for build, _ in NETWORKS.values():
+        assert all(Part([block]).dimension for block in build())
+
+
+def test_a_profile_says_what_was_measured(tmp_path: Path) -> None:
+    """Written and read: medians of every part, at every batch size and number of threads.
+
+    Half of a zeroth-order step is a pass.
+    """
+    one_thread = sflsim.calibrate(scenario(), batch_sizes=[4], repeat=3, rest_s=0.0)
+    two = [replace(one, threads=2, seconds=one.seconds[:1]) for one in one_thread.measured]
+    found = replace(one_thread, measured=(*one_thread.measured, *two))
+    table = found.profile
+    assert len(table) == 2 * 2 * (4 + 2 + 2 + 1)  # threads, batches, blocks and parts of several blocks
+    path = tmp_path / "profile.csv"
+    table.to_csv(path, index=False)
+    for threads in (1, 2):
+        read_back = ProfileConfig.model_validate({"file": str(path), "threads": threads, "values_in": "s"})
+        for one in found.measured:
+            if one.threads != threads or one.part == "block conv-1" or one.part == "server 3":
+                continue  # these are also the client at cut 1 and the last block, measured twice
+            assert isinstance(one.flop, WorkByKind)
+            ((asked, count),) = one.flop.passes
+            known = read_back.measured.find(asked)
+            if one.part == "block output":
+                continue
+            assert isinstance(known, float)
+            assert count * known == pytest.approx(one.median_s, rel=1e-4)
+    assert (table["forward_lower"] <= table["forward"]).all()
+    assert (table["backward"] <= table["backward_upper"]).all()
+
+
+@pytest.mark.slow
+def test_the_command_writes_kinds_and_a_profile(tmp_path: Path) -> None:
+    """A device by kind with its error and its profile, which a scenario names; nothing is left to doubt."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data(workload=WORKLOAD)), encoding="utf-8")
+    options = ["--repeat", "3", "--rest", "0", "--batches", "2", "--out", tmp_path / "box.yaml"]
+    done = call("calibrate", path, *options)
+    assert done.exit_code == 0, done.output
+    assert "left out of the fit" in done.output
+    entry = yaml.safe_load((tmp_path / "box.yaml").read_text(encoding="utf-8"))["devices"][
+        "this-machine-by-kind"
+    ]
+    assert entry["fitted"]["networks"] == list(NETWORKS)
+    assert entry["figures"]["profile"]["value"]["file"] == "box.csv"
+    group = "fleet={clients: 2, groups: [{device: this-machine-by-kind}]}"
+    named = sflsim.load_scenario(path, ["catalog=box.yaml", group])
+    assert named.fleet.groups[0].device.profile is not None
+    checked = call("validate", path, "--set", "catalog=box.yaml", "--set", group)
+    assert (checked.exit_code, "warning" in checked.output) == (0, False)
+    larger = call(
+        "validate", path, "--set", "catalog=box.yaml", "--set", group, "--set", "workload.batch_size=16"
+    )
+    assert (larger.exit_code, "2 to 8" in larger.output) == (0, True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support import COSTS, UNLIMITED, data, read
+from typer.testing import CliRunner
 
+from sflsim.cli import app
 from sflsim.fleet.catalog import entries
-from sflsim.session import unlike_networks
+from sflsim.session import doubts
+from sflsim.session.fitted import unlike_networks
 
 RESNET = {"networks": ["ResNet-18"], "kinds": ["convolution"]}
 FIGURE = {"value": "5 GFLOP/s", "status": "measured", "source": "test"}
@@ -57,3 +62,26 @@ def test_entries_by_kind_say_what_they_rest_on() -> None:
         assert (one.networks, len(by_kind.networks)) == (("ResNet-18",), 12)
         assert one.error
         assert by_kind.error
+
+
+@pytest.mark.parametrize("command", ["validate", "run", "plan"])
+def test_every_command_that_times_it_warns(command: str, tmp_path: Path) -> None:
+    """On the error stream, once, before anything is computed; it ends as it would without."""
+    workload = {"model": {"kind": "mlp", "hidden": [8]}, "cut": 1, "batch_size": 4}
+    fleet = {"clients": 1, "groups": [{"device": "raspberry-pi-5", "link": UNLIMITED}]}
+    decided = {"plan": {"decisions": {"server.slots": [1, 2]}, "objectives": ["time"]}}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(data(workload=workload, fleet=fleet, **decided)))
+    options = {"run": ["--timing-only", "--no-plots"]}.get(command, [])
+    out = [] if command == "validate" else ["--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [command, str(file), *options, *out])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("ResNet-18") == 1
+    assert "fleet.groups[0].device" in done.stderr
+
+
+def test_a_scenario_that_cannot_run_is_not_doubted() -> None:
+    """Whoever runs it says why; here nothing is raised."""
+    group = {"device": "raspberry-pi-5", "link": UNLIMITED}
+    asked = read(data(workload={"model": "mlp", "cut": 9}, fleet={"clients": 1, "groups": [group]}))
+    assert doubts(asked) == []

@@ -15,6 +15,7 @@ from support import data, read
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
+from sflsim.fleet import files
 from sflsim.fleet.availability.flash import SWITCHES, FlashAvailable
 from sflsim.fleet.availability.on_off import Timeline
 from sflsim.scenario.copies import copies_of
@@ -266,3 +267,26 @@ def check_refused(availability: dict[str, Any], key: str, found: str) -> None:
     assert problem.path == f"fleet.availability.{key}"
     assert found in str(problem)
     assert problem.allowed
+
+
+def test_a_file_is_read_once_as_long_as_it_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By content and rule, wherever it lies: a what-if reads the same again, a changed file anew."""
+    read_files: list[str] = []
+    reading = files.json_object
+
+    def counted(file: str) -> dict[str, Any]:
+        read_files.append(file)
+        return reading(file)
+
+    monkeypatch.setattr(files, "json_object", counted)
+    own = EVENING.replace("22:01:40", "22:01:41")  # no other test reads it
+    (tmp_path / "copy").mkdir()
+    for folder in (tmp_path, tmp_path, tmp_path / "copy"):
+        FlashAvailable.model_validate(phones(folder, a=own))
+    assert len(read_files) == 1
+    FlashAvailable.model_validate(phones(tmp_path, a=own) | {"when": ["charging"]})
+    assert len(read_files) == 2
+    changed = FlashAvailable.model_validate(phones(tmp_path, a=own.replace("22:00:20", "22:00:30")))
+    assert spells(changed.timeline(0, "pi-0"), 60) == [(30, 50)]

@@ -23,6 +23,7 @@ from sflsim.learning.network.split import cut_blocks
 from sflsim.learning.profiling.calibration import measure
 from sflsim.learning.profiling.flop import FlopCounter
 from sflsim.learning.profiling.measure import Whole, derive_costs
+from sflsim.learning.profiling.places import of_workload
 
 B = 2
 Blocks = list[tuple[str, nn.Module]]
@@ -242,7 +243,7 @@ def test_calibrate_divides_by_the_flop_that_the_clock_charges(
     dataset = SimpleNamespace(sample_shape=(3, 32, 32), classes=10)
     model = SimpleNamespace(build=lambda shape, classes: network()[0])
     workload: Any = SimpleNamespace(model=model, dataset=dataset, batch_size=B, cut=2)
-    measured = measure(workload, cuts=[2], blocks=False, repeat=1, rest_s=0)
+    measured = measure(of_workload(workload, B, [2], blocks=False), repeat=1, rest_s=0)
     found = {(one.part, one.work): one.flop for one in measured}
     macs = network()[1]
     client, server = 2 * B * sum(macs[:2]), 2 * B * sum(macs[2:])
