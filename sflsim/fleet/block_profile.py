@@ -55,6 +55,9 @@ class BlockProfile:
     rows: Rows
     _known: dict[Pass, float | str] = field(default_factory=dict, compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        return hash(tuple(self.rows))
+
     def find(self, one: Pass) -> float | str:
         """Return the seconds of a pass as measured, between two batch sizes linear; or why there are none."""
         if one not in self._known:
@@ -99,24 +102,25 @@ def _between(sizes: Sequence[int], seconds: Sequence[float], size: int) -> float
     return f"has batches of {there}, none of {size}"
 
 
+@dataclass(frozen=True, slots=True)
 class Profiled:
     """Rates of a device with a profile: `work / rates` is as measured where its passes were, else by rate."""
 
-    __slots__ = ("_profile", "_rates", "_speed")
-
-    def __init__(self, profile: BlockProfile, rates: float | Rates, speed: float) -> None:
-        """Take what was measured at speed 1, and rates at this `speed`."""
-        self._profile, self._rates, self._speed = profile, rates, speed
+    profile: BlockProfile
+    """Measured at speed 1."""
+    rates: float | Rates
+    """At this device's speed."""
+    speed: float
 
     def __rtruediv__(self, work: float) -> float:
         """Return the time of work in s."""
         if not isinstance(work, WorkByKind) or not work.passes:
-            return work / self._rates
+            return work / self.rates
         return sum(count * self._seconds(one) for one, count in work.passes)
 
     def _seconds(self, one: Pass) -> float:
-        found = self._profile.find(one)
-        return WorkByKind(one.kinds) / self._rates if isinstance(found, str) else found / self._speed
+        found = self.profile.find(one)
+        return WorkByKind(one.kinds) / self.rates if isinstance(found, str) else found / self.speed
 
 
 Rate = float | Rates | Profiled

@@ -305,6 +305,13 @@ def read_back(asked: Scenario) -> Scenario:
     return sflsim.parse_scenario(asked.to_yaml())
 
 
+def test_devices_alike_are_told_alike(tmp_path: Path) -> None:
+    """Whoever predicts times once for devices that are alike can compare them: same profile, same rates."""
+    found, again = profile(tmp_path).measured, profile(tmp_path).measured
+    assert {Profiled(found, 1.0, 1.0), Profiled(again, 1.0, 1.0)} == {Profiled(found, 1.0, 1.0)}
+    assert Profiled(found, 1.0, 1.0) != Profiled(found, 1.0, 0.5)
+
+
 def test_moved_passes_take_no_flop_more() -> None:
     """Without kinds, and of passes that nobody counted, a moved pass is the pass."""
     assert moved(5.0) == 5.0
