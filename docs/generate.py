@@ -33,8 +33,8 @@ MEANING = {
     "variant": "name of the variant",
     "seed": "scenario seed",
     "actor": "the device: a client, 'server:<slot>', or 'server' for a waiting job",
-    "activity": "compute, slowdown, uplink, downlink, latency (right after its message), wait; at the server "
-    "serve, queue, contribution (an asynchronous client's, from its start until the server has it)",
+    "activity": "compute, slowdown, uplink, downlink, latency (right after its message), wait, absence; at the "
+    "server serve, queue, contribution (an asynchronous client's, from its start until the server has it)",
     "start_s": "simulated time",
     "end_s": "simulated time",
     "round": "round; of an asynchronous variant an update of the global model: the next, at or after the end",
@@ -70,7 +70,8 @@ MEANING = {
     "uplink_s": "from the first byte of each message to its arrival, latency included",
     "downlink_s": "from the first byte of each message to its arrival, latency included",
     "wait_s": "from its own end to the end of the round",
-    "wasted_s": "seconds of clients in dropped participations",
+    "absence_s": "away during a participation, with `on_absence: pause`",
+    "wasted_s": "seconds of clients in dropped participations, absences left out",
     "wasted_bytes": "bytes of dropped participations",
     "left_out": "groups that took no part as their memory is too small (fleet.on_oom: exclude)",
     "peak_memory_bytes": "that the training takes on the device",

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 LATENCY = "latency"
 """The activity of a message between its last byte and its arrival; its span follows the message's."""
+ABSENCE = "absence"
+"""The activity of a client that is away and will go on when it is back."""
 CONTRIBUTION = "contribution"
 """The activity of a whole contribution to an asynchronous algorithm, at the server."""
 
@@ -88,6 +90,7 @@ class ClientWork(NamedTuple):
     uplink_s: float = 0.0
     downlink_s: float = 0.0
     wait_s: float = 0.0
+    absence_s: float = 0.0
     uplink_bytes: float = 0.0
     downlink_bytes: float = 0.0
     flop: float = 0.0
@@ -120,6 +123,7 @@ class ClientRow(NamedTuple):
     uplink_s: float
     downlink_s: float
     wait_s: float
+    absence_s: float
     uplink_bytes: float
     downlink_bytes: float
     flop: float

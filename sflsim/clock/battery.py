@@ -10,8 +10,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from sflsim.clock.client import EventT
-from sflsim.clock.engine import LAST, Activity, Environment, call_in, delay_to
+from sflsim.clock.engine import LAST, Activity, Environment, Event, call_in, delay_to
 from sflsim.clock.intermittent_client import IntermittentClient
 from sflsim.clock.shared_channel import SharedChannel
 
@@ -134,23 +133,20 @@ class BatteryClient(IntermittentClient):
             if isinstance(channel, SharedChannel):
                 channel.on_power = self.battery.set_load
 
-    def begin(self, round: int, exchange: int = 0) -> None:
-        """Begin an exchange; with the first one of a participation, idling starts."""
-        super().begin(round, exchange)
+    def _wake(self) -> None:
+        super()._wake()
         self.battery.set_load("idle", self.device.power.idle_w)
 
-    def release(self) -> None:
-        """End the participation: activities under way still draw energy, idling does not."""
-        super().release()
-        self.battery.set_load("idle", 0.0)
+    def _sleep(self) -> None:
+        super()._sleep()
+        self.battery.set_load("idle", 0.0)  # activities under way still draw energy
 
     def drop_out(self) -> None:
         """Cancel all activities, and the energy that they would have drawn."""
         super().drop_out()
         self.battery.cancel_loads()
 
-    def _track(self, activity: EventT) -> EventT:
-        super()._track(activity)
+    def _keep(self, activity: Event) -> None:
+        super()._keep(activity)
         if isinstance(activity, Activity):
             self.battery.add_load(activity.load)
-        return activity

@@ -10,6 +10,7 @@ a message is known at its start.
 from __future__ import annotations
 
 from sflsim.clock.engine import Activity, Environment, Event
+from sflsim.clock.pauses import Pauses
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.links.directions import Direction
 from sflsim.fleet.profiles import Profile
@@ -40,6 +41,12 @@ class Message(Activity):
             air_bytes = min(passed, air_bytes)
         return air_bytes, 0.0, power_w * (min(now_s, sent_s) - start_s)
 
+    def part(self, recorder: Recorder, span: Span) -> Message:
+        """Return a message that has `span`, an earlier part of this one's; it does not travel."""
+        part = Message(self.env, recorder, max(span.end_s - self.env.now, 0.0), span)
+        part.rate, part.power_w, part.travel = self.rate, self.power_w, None
+        return part
+
     def cancel(self, outcome: str) -> None:
         """Stop the message and its travel; if it is only travelling, all its bytes have been sent."""
         travel, now = self.travel, self.env.now
@@ -56,7 +63,7 @@ class Channel:
 
     __slots__ = (
         "_activity", "_client", "_constant", "_direction", "_env", "_free_at_s", "_last_arrival_s",
-        "_messages", "_power_w", "_recorder", "_server_latency_s",
+        "_messages", "_pauses", "_power_w", "_recorder", "_server_latency_s",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +87,13 @@ class Channel:
         self._last_arrival_s = 0.0
         self._messages = 0
         self._constant = direction.constant
+        self._pauses: Pauses | None = None
+
+    def set_pauses(self, pauses: Pauses | None) -> None:
+        """Let messages pause while the client is away."""
+        self._pauses = pauses
+        if pauses is not None:
+            self._constant = None
 
     def send(self, size_bytes: float, round: int, to_fed: bool = False) -> Event:
         """Send one message (`to_fed`: to or from the Fed Server); the event fires on its arrival."""
@@ -88,6 +102,8 @@ class Channel:
         if self._constant is None:
             rate, air_bytes, sending_s, latency_s = self._next_message(size_bytes, start)
             silent_s = self._direction.silent_s(sending_s)
+            if self._pauses is not None:
+                sending_s = self._pauses.lasting_s(start, sending_s, rate, air_bytes)
         else:
             rate, latency_s = self._constant
             air_bytes, sending_s, silent_s = float(size_bytes), size_bytes / rate, 0.0
@@ -98,6 +114,8 @@ class Channel:
         if self._direction.in_order:
             delay_s = max(delay_s, self._last_arrival_s - now)
             self._last_arrival_s = now + delay_s
+        if self._pauses is not None and self._activity == "downlink":
+            delay_s = max(delay_s, self._pauses.back_s(now + delay_s) - now)
         client, arrival_s = self._client, now + delay_s
         energy_j = self._power_w * sending_s
         span = Span(client, self._activity, start, sent_s, round, client, air_bytes, 0.0, energy_j)

@@ -25,7 +25,7 @@ class Client:
 
     __slots__ = (
         "_awake_s", "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_idle_energy", "_joined_s",
-        "_power_w", "_recorder", "_up",
+        "_power_w", "_recorder", "_steady", "_up",
         "batches", "costs", "cut", "device", "ended_s", "index", "name", "round",
     )  # fmt: skip
 
@@ -49,6 +49,8 @@ class Client:
         self._power_w = max(device.power.compute_w - device.power.idle_w, 0.0)
         self._up, self._down = network.channels(device)
         self._idle_energy = idle_energy or IdleEnergy(env)
+        self._steady = device.compute_profile is None
+        """Whether work takes equally long whenever it begins."""
         self._awake_s = 0.0
         self._joined_s = -1.0  # when its participation began; negative if it takes no part
         self._free_at_s = 0.0
@@ -61,8 +63,7 @@ class Client:
     def begin(self, round: int, exchange: int = 0) -> None:
         """Begin an exchange of a round; the slowdown drawn for it applies from now on."""
         if self._joined_s < 0.0:
-            self._joined_s = self._env.now
-            self._idle_energy.add_power(self.device.power.idle_w)
+            self._wake()
         slowdown = self.device.slowdown
         self.round = round
         self._delay_s = slowdown.delay_s(round, exchange)
@@ -71,9 +72,18 @@ class Client:
     def release(self) -> None:
         """End the participation, if there is one: idling is no longer charged."""
         if self._joined_s >= 0.0:
-            self._awake_s = self.awake_s
-            self._joined_s = -1.0
-            self._idle_energy.add_power(-self.device.power.idle_w)
+            self._sleep()
+
+    def _wake(self) -> None:
+        """Draw idle power from now on."""
+        self._joined_s = self._env.now
+        self._idle_energy.add_power(self.device.power.idle_w)
+
+    def _sleep(self) -> None:
+        """Draw idle power no longer."""
+        self._awake_s = self.awake_s
+        self._joined_s = -1.0
+        self._idle_energy.add_power(-self.device.power.idle_w)
 
     @property
     def awake_s(self) -> float:
@@ -107,8 +117,8 @@ class Client:
         if self._delay_s > 0:
             start = self._record_delay(now, start)
         seconds = flop / (rate or self.device.rate) * self._factor
-        if self.device.compute_profile is not None:
-            seconds = self._by_profile_s(start, seconds)
+        if not self._steady:
+            seconds = self._lasting_s(start, seconds)
         delay_s = seconds if start == now else start - now + seconds
         end = now + delay_s
         self._free_at_s = end
@@ -117,11 +127,10 @@ class Client:
         span = Span(name, "compute", start, end, self.round, name, 0.0, float(flop), energy_j)
         return Activity(self._env, self._recorder, delay_s, span)
 
-    def _by_profile_s(self, start_s: float, seconds: float) -> float:
+    def _lasting_s(self, start_s: float, seconds: float) -> float:
         """Return how long `seconds` of work at the nominal value take from `start_s`, by the profile."""
         device, profile = self.device, self.device.compute_profile
-        assert profile is not None
-        return profile.end_of(start_s, seconds * device.nominal) - start_s
+        return seconds if profile is None else profile.end_of(start_s, seconds * device.nominal) - start_s
 
     def forward(self, flop: float) -> Activity:
         """Compute `flop` of forward passes, at the device's rate for them."""

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from sflsim.clock.spans import with_arrivals
-from sflsim.rows import ClientWork, Span
+from sflsim.rows import ABSENCE, ClientWork, Span
 
 SUMS = [name for name in ClientWork._fields if name not in ("rounds", "dropped")]
 FLOP, ENERGY, WASTED_S, WASTED_BYTES = (
     SUMS.index(name) for name in ("flop", "active_energy_j", "wasted_s", "wasted_bytes")
 )
-SECONDS = {name: SUMS.index(f"{name}_s") for name in ("compute", "slowdown", "uplink", "downlink", "wait")}
+ACTIVITIES = ("compute", "slowdown", "uplink", "downlink", "wait", ABSENCE)
+SECONDS = {name: SUMS.index(f"{name}_s") for name in ACTIVITIES}
 BYTES = {name: SUMS.index(f"{name}_bytes") for name in ("uplink", "downlink")}
 ZEROS = bytes(16 * len(SUMS))
 
@@ -81,6 +82,8 @@ class ClientTotals:
         seconds = arrival_s - start_s
         work.rounds.add(round)
         work.add(SECONDS[activity], seconds)
+        if activity == ABSENCE:  # nothing is done, so nothing is wasted
+            return
         if activity in BYTES:
             work.add(BYTES[activity], size_bytes)
         if span.flop:

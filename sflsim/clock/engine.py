@@ -127,6 +127,10 @@ class Activity(Event):
         share = (now_s - span.start_s) / (span.end_s - span.start_s)
         return span.bytes * share, span.flop * share, span.active_energy_j * share
 
+    def part(self, recorder: Recorder, span: Span) -> Activity:
+        """Return an activity of the same kind that has `span`, a part of this one's."""
+        return Activity(self.env, recorder, max(span.end_s - self.env.now, 0.0), span)
+
     def cancel(self, outcome: str) -> None:
         """Stop now: what is completed is recorded with `outcome`, and the event notifies no process.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sflsim.clock.engine import NORMAL, Event, Timeout
 from sflsim.clock.flows import Flow
+from sflsim.clock.pauses import MAX_PAUSES, Pauses, too_many
 from sflsim.clock.shared_links import Route, SharedLinks
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.links.directions import Direction
@@ -22,8 +23,8 @@ class Transfer(Event):
     """One message through shared links; the event fires on its arrival."""
 
     __slots__ = (
-        "_air_bytes", "_cancelled", "_channel", "_flow", "_latency_s", "_rate", "_round", "_route",
-        "_sent_s", "_start_s", "span", "travel",
+        "_air_bytes", "_cancelled", "_channel", "_flow", "_latency_s", "_pauses", "_rate", "_round", "_route",
+        "_sending_s", "_sent_s", "_start_s", "span", "travel",
     )  # fmt: skip
     _ok = True
     _value = None
@@ -40,7 +41,7 @@ class Transfer(Event):
         self.env = channel.env
         self.callbacks = [channel.recorder.record]
         self._channel = channel
-        self._air_bytes = air_bytes
+        self._air_bytes = air_bytes  # that have not passed when sending starts, or goes on
         self._rate = rate
         self._latency_s = latency_s
         self._round = round
@@ -48,9 +49,11 @@ class Transfer(Event):
         self._flow: Flow | None = None
         self._cancelled = False
         self._start_s = self._sent_s = -1.0
+        self._sending_s = 0.0  # before the last pause
+        self._pauses = 0
 
     def start(self) -> None:
-        """Start sending."""
+        """Start sending, or go on with it."""
         self._start_s = self.env.now
         self._channel.draw(self._channel.power_w)
         if self._air_bytes > 0:
@@ -69,7 +72,18 @@ class Transfer(Event):
             self.travel = self._travel_span(self.env.now + delay_s, "done")
             self.callbacks[0] = self._channel.recorder.record_message
         self.env.schedule(self, NORMAL, delay_s)
-        self._channel.release(self.env.now - self._start_s)
+        self._channel.release(self._sending_s + self._sent_s - self._start_s)
+
+    def pause(self) -> None:
+        """Stop sending until `start`; what has passed is recorded.
+
+        Raises:
+            ScenarioError: it has paused too often.
+        """
+        self._pauses += 1
+        if self._pauses > MAX_PAUSES:
+            raise too_many()
+        self._stop("done")
 
     def cancel(self, outcome: str) -> None:
         """Stop the message: the bytes that have passed are recorded with `outcome`; the event never fires."""
@@ -80,19 +94,27 @@ class Transfer(Event):
         if self._start_s < 0:
             self._channel.cancel_waiting(self)
             return
-        now, remaining_bytes = self.env.now, 0.0
-        sending = self._sent_s < 0
-        if sending:
-            assert self._flow is not None
-            remaining_bytes = self._channel.links.stop(self._flow)
-            self._sent_s = now
-            self._channel.draw(0.0)
-        passed_bytes = max(self._air_bytes - remaining_bytes, 0.0)
-        self._channel.recorder.add(self._sending_span(passed_bytes, outcome))
-        if now > self._sent_s:
-            self._channel.recorder.add(self._travel_span(now, outcome))
-        if sending:
-            self._channel.release(now - self._start_s)
+        if self._sent_s < 0:
+            self._stop(outcome)
+            self._channel.release(self._sending_s)
+            return
+        self._channel.recorder.add(self._sending_span(self._air_bytes, outcome))
+        if self.env.now > self._sent_s:
+            self._channel.recorder.add(self._travel_span(self.env.now, outcome))
+
+    def _stop(self, outcome: str) -> None:
+        """Stop sending, unless it is stopped; the bytes that have passed are recorded with `outcome`."""
+        if self._flow is None:
+            return
+        self._sent_s = now = self.env.now
+        remaining_bytes = self._channel.links.stop(self._flow)
+        self._flow = None
+        self._channel.draw(0.0)
+        if now > self._start_s or self._cancelled:
+            passed_bytes = max(self._air_bytes - remaining_bytes, 0.0)
+            self._channel.recorder.add(self._sending_span(passed_bytes, outcome))
+        self._sending_s += now - self._start_s
+        self._air_bytes, self._sent_s = remaining_bytes, -1.0
 
     def _sending_span(self, passed_bytes: float, outcome: str) -> Span:
         channel, start_s, sent_s = self._channel, self._start_s, self._sent_s
@@ -113,8 +135,8 @@ class SharedChannel:
     """
 
     __slots__ = (
-        "_direction", "_last_arrival_s", "_messages", "_queue", "_routes", "_sending", "_server_latency_s",
-        "_silent_until_s", "activity", "client", "env", "links", "on_power", "power_w", "recorder",
+        "_direction", "_last_arrival_s", "_messages", "_paused", "_pauses", "_queue", "_routes", "_sending",
+        "_server_latency_s", "_silent_until_s", "activity", "client", "env", "links", "on_power", "power_w", "recorder",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +166,26 @@ class SharedChannel:
         self._messages = 0
         self._silent_until_s = 0.0
         self._last_arrival_s = 0.0
+        self._pauses: Pauses | None = None
+        self._paused = False
+
+    def set_pauses(self, pauses: Pauses | None) -> None:
+        """Let messages pause while the client is away: from `pause` to `resume`."""
+        self._pauses = pauses
+
+    def pause(self) -> None:
+        """Send nothing until `resume`."""
+        self._paused = True
+        if self._sending is not None:
+            self._sending.pause()
+
+    def resume(self) -> None:
+        """Go on with the message that was being sent, or with the next."""
+        self._paused = False
+        if self._sending is not None:
+            self._sending.start()
+        else:
+            self._start_next()
 
     def send(self, size_bytes: float, round: int, to_fed: bool = False) -> Event:
         """Send one message (`to_fed`: to or from the Fed Server); the event fires on its arrival."""
@@ -172,6 +214,8 @@ class SharedChannel:
         if self._direction.in_order:
             latency_s = max(latency_s, self._last_arrival_s - now)
             self._last_arrival_s = now + latency_s
+        if self._pauses is not None and self.activity == "downlink":
+            latency_s = max(latency_s, self._pauses.back_s(now + latency_s) - now)
         return latency_s
 
     def release(self, sending_s: float) -> None:
@@ -191,8 +235,10 @@ class SharedChannel:
     def reset(self) -> None:
         """Free the channel, after all its messages have been cancelled."""
         self._silent_until_s = self._last_arrival_s = self.env.now
+        self._paused = False
 
     def _start_next(self) -> None:
-        if self._sending is None and self._queue and not self.env.now < self._silent_until_s:
+        free = self._sending is None and not self._paused and not self.env.now < self._silent_until_s
+        if free and self._queue:
             self._sending = transfer = self._queue.popleft()
             transfer.start()

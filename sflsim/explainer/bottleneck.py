@@ -21,12 +21,13 @@ CAUSES = {
     "uplink": "the uplink",
     "downlink": "the downlink",
     "latency": "the latency",
+    "absence": "the absence of clients",
     "server": "the server",
     "queue": "the wait for a server slot",
     "wait": "the wait for the deadline",
     "other": "time without any activity",
 }
-OF_DEVICES = ("compute", "slowdown", "uplink", "downlink", "latency")
+OF_DEVICES = ("compute", "slowdown", "uplink", "downlink", "latency", "absence")
 CLEAR = 0.45
 """The smallest share of the time with which a cause is called the bottleneck."""
 CERTAIN = 3.0

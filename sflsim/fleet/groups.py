@@ -26,13 +26,14 @@ from sflsim.registry import selections
 
 Mistake = tuple[Place, PydanticCustomError]
 DeviceCount = Annotated[int, Field(strict=True, ge=1), AtMost(10**8, "each device has a draw in every round")]
+OnAbsence = Literal["lose", "pause"]
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
 class GroupConfig(BaseModel):
     """Devices of one kind on one kind of link: a `share` of the fleet or a `count` of devices.
 
-    A straggler or an availability given here replaces the fleet's.
+    A straggler, an availability or an `on_absence` given here replaces the fleet's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,6 +50,9 @@ class GroupConfig(BaseModel):
     straggler: Straggler | None = None
     availability: Availability | None = Field(
         default=None, description="when its devices are there: always, markov, daily, trace or flash"
+    )
+    on_absence: OnAbsence | None = Field(
+        default=None, description="what becomes of its devices' work when they leave: lose or pause"
     )
     access_point: GroupName | None = Field(
         default=None, description="one of the fleet's access_points, whose capacity its clients share"
@@ -78,6 +82,10 @@ class FleetConfig(BaseModel):
     straggler: Straggler | None = None
     availability: Availability = Field(
         default=AlwaysAvailable(), description="of the groups that do not give their own"
+    )
+    on_absence: OnAbsence = Field(
+        default="lose",
+        description="a device that leaves during its work loses it, or goes on where it was when it is back",
     )
     events: tuple[EventConfig, ...] = Field(
         default=(), description="changes at given times: a group leaves or joins, or its rates change"

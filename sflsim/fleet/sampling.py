@@ -30,12 +30,14 @@ class FleetAvailability:
     """The availability of every device of a fleet, and which devices have been removed in this run."""
 
     __slots__ = (
-        "_configs", "_envelopes", "_fleet", "_removed", "_removed_per_group", "_schedules", "_timelines",
+        "_configs", "_envelopes", "_fleet", "_pauses", "_removed", "_removed_per_group", "_schedules",
+        "_timelines",
     )  # fmt: skip
 
     def __init__(self, config: FleetConfig, fleet: Fleet) -> None:
         self._fleet = fleet
         self._configs = [group.availability or config.availability for group in config.groups]
+        self._pauses = [(group.on_absence or config.on_absence) == "pause" for group in config.groups]
         self._schedules = [scheduled(group.events) for group in fleet.groups]
         envelopes = [config.envelope() for config in self._configs]
         self._envelopes = [
@@ -57,6 +59,10 @@ class FleetAvailability:
     def removed(self) -> int:
         """Number of devices that have been removed."""
         return len(self._removed)
+
+    def pauses(self, index: int) -> bool:
+        """Tell whether a device goes on where it was when it is back; else its work is lost."""
+        return self._pauses[self._fleet.named(index)[0]]
 
     def remove(self, index: int, now_s: float) -> Timeline:
         """Make a device unavailable from now on; return its timeline."""

@@ -2,7 +2,7 @@
 
 A participant's round lasts from the start of its first span to the end of its last. Processor, radio and
 server work in parallel, so spans overlap. An instant covered by several spans goes to the first of: compute,
-slowdown, uplink, downlink, latency, server, wait. An instant that no span covers is `other`. So overlapped
+slowdown, uplink, downlink, absence, latency, server, wait. An instant that no span covers is `other`. So overlapped
 communication and overlapped server steps cost no time. A multiplicative slowdown counts as compute.
 
 For an asynchronous algorithm, the time of each contribution is attributed along its path instead (see
@@ -18,13 +18,15 @@ import pandas as pd
 from sflsim.metrics.contributions import contributions, participant_spans
 from sflsim.metrics.critical_path import contribution_path
 from sflsim.metrics.tables import variants_of
+from sflsim.rows import ABSENCE
 
-CATEGORIES = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "other")
+CATEGORIES = ("compute", "slowdown", "uplink", "downlink", ABSENCE, "latency", "server", "wait", "other")
 CATEGORY_OF = {
     "compute": "compute",
     "slowdown": "slowdown",
     "uplink": "uplink",
     "downlink": "downlink",
+    ABSENCE: ABSENCE,
     "latency": "latency",
     "serve": "server",
     "queue": "server",

@@ -15,16 +15,19 @@ from collections.abc import Collection, Iterator, Mapping
 from math import inf
 from typing import NamedTuple
 
+from sflsim.rows import ABSENCE
+
 TRIGGERS: Mapping[str, tuple[str, ...]] = {
-    "compute": ("slowdown", "compute", "downlink", "serve", "queue"),
-    "slowdown": ("downlink", "compute", "serve", "queue"),
-    "uplink": ("compute", "slowdown", "uplink", "downlink"),
-    "downlink": ("serve", "uplink", "compute", "downlink"),
+    "compute": (ABSENCE, "slowdown", "compute", "downlink", "serve", "queue"),
+    "slowdown": (ABSENCE, "downlink", "compute", "serve", "queue"),
+    "uplink": (ABSENCE, "compute", "slowdown", "uplink", "downlink"),
+    "downlink": (ABSENCE, "serve", "uplink", "compute", "downlink"),
     "serve": ("queue", "serve", "uplink"),
     "queue": ("uplink", "serve", "queue"),
+    ABSENCE: ("compute", "slowdown", "uplink", "downlink", "serve", "queue"),
     "": ("uplink", "downlink", "compute", "slowdown"),
 }
-"""What an activity waits for, likeliest first; "" is the end of a round."""
+"""What an activity waits for, or what an absence interrupts, likeliest first; "" is the end of a round."""
 CHANNELS = ("uplink", "downlink")
 NOT_COUNTED = ("wasted", "withdrawn", "lost")
 """Outcomes of activities that did not count."""

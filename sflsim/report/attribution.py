@@ -31,6 +31,7 @@ COLORS = {
     "server": VERMILLION,
     "downlink": SKY,
     "latency": PURPLE,
+    "absence": "#555555",
     "wait": "#c9c9c9",
     "other": "#ffffff",
 }
@@ -42,6 +43,7 @@ LABELS = {
     "server": "server (queue or serve)",
     "downlink": "downlink",
     "latency": "latency",
+    "absence": "absence",
     "wait": "waiting for stragglers",
     "other": "other",
 }

@@ -35,6 +35,7 @@ from sflsim.rows import CONTRIBUTION
 
 # activity: (legend, colour, top and bottom of its bar in a row of height 1)
 BARS = {
+    "absence": ("absence", COLORS["absence"], -0.4, 0.4),
     "wait": ("waiting for stragglers", COLORS["wait"], -0.4, 0.1),
     "server": ("at the server (queue or serve)", "#f6cdb0", -0.4, 0.1),
     "slowdown": ("straggler slowdown", COLORS["slowdown"], -0.4, 0.1),
@@ -44,7 +45,7 @@ BARS = {
     "downlink": ("downlink", COLORS["downlink"], 0.16, 0.4),
     "serve": ("server serves", COLORS["server"], -0.36, 0.36),
 }
-LEGEND = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "wait", "serve")
+LEGEND = ("compute", "slowdown", "uplink", "downlink", "latency", "server", "absence", "wait", "serve")
 
 
 @in_style

@@ -41,12 +41,13 @@ def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) 
         for seed in kept
         if not (own := table[(table["variant"] == variant) & (table["seed"] == seed)]).empty
     ]
+    drawn = {number for run in runs for number in run["activity"]}
     return {
         "activities": [
             {"name": name, "label": label, "color": color, "top": top, "bottom": bottom}
             for name, (label, color, top, bottom) in BARS.items()
         ],
-        "legend": list(LEGEND),
+        "legend": [name for name in LEGEND if list(BARS).index(name) in drawn],
         "runs": runs,
         "note": f"seeds {', '.join(map(str, kept))} of {len(seeds)}" if len(kept) < len(seeds) else "",
     }

@@ -39,8 +39,8 @@ GANTT = (
 )
 TIME = (
     "Mean time of a participant's round. Where activities overlap, an instant goes to the first of client "
-    "compute, slowdown, uplink, downlink, latency, server, waiting: what is hidden behind work is free. "
-    "Where no rounds hold the clients together: of a client's contribution, by what it waited for."
+    "compute, slowdown, uplink, downlink, absence, latency, server, waiting: what is hidden behind work is "
+    "free. Where no rounds hold the clients together: of a client's contribution, by what it waited for."
 )
 FLEET = "Devices by speed and bandwidth; alike devices are one point, its area their number."
 SUMMARY = "Whole runs, mean over seeds; client figures are sums over all clients, energy while taking part."

@@ -29,6 +29,7 @@ from sflsim.clock.engine import (
 from sflsim.clock.idle_energy import IdleEnergy
 from sflsim.clock.intermittent_client import IntermittentClient
 from sflsim.clock.network import Network
+from sflsim.clock.pauses import Pauses
 from sflsim.clock.processor_sharing import ProcessorSharingServer
 from sflsim.clock.replica_slots import ReplicaSlots
 from sflsim.clock.server import Job, Server
@@ -93,9 +94,10 @@ class TimePlane(ABC):
         if self._availability is None:
             return Client(*setup)
         timeline = self._availability.timeline(device.index)
+        pauses = Pauses(timeline) if self._availability.pauses(device.index) else None
         if device.battery_j is None:
-            return IntermittentClient(*setup, timeline)
-        return BatteryClient(*setup, timeline, on_empty=self._on_battery_empty)
+            return IntermittentClient(*setup, timeline, pauses)
+        return BatteryClient(*setup, timeline, pauses, on_empty=self._on_battery_empty)
 
     def _on_battery_empty(self, client: BatteryClient) -> None:
         """Let a client drop out for the rest of the run."""
@@ -114,10 +116,13 @@ class TimePlane(ABC):
         return self._availability is None
 
     def is_available(self, client: Client) -> bool:
-        """Tell whether a client is available now."""
+        """Tell whether a client is available now or, if it pauses, will be."""
         if not isinstance(client, IntermittentClient):
             return True
-        return client.timeline.available_at(settled_s(self.env.now))
+        timeline, now_s = client.timeline, settled_s(self.env.now)
+        return timeline.available_at(now_s) or (
+            client.pauses is not None and timeline.until(now_s) < math.inf
+        )
 
     def is_connected(self, client: Client) -> bool:
         """Tell whether a client has not dropped out since its participation began."""
@@ -175,7 +180,7 @@ class TimePlane(ABC):
         """Run a client's participation; its value is None if the client drops out or is cancelled."""
         if isinstance(client, IntermittentClient):
             self.recorder.restart(client.name, client.round, self.env.now)
-            self._schedule_drop_out(client)
+            self._watch(client)
             self._processes.pop(client.index, None)
             process = self.process(protocol, client)
             process.callbacks.append(lambda process: self._note_end(client))
@@ -208,12 +213,37 @@ class TimePlane(ABC):
         if isinstance(client, IntermittentClient):
             client.complete = True
 
-    def _schedule_drop_out(self, client: IntermittentClient) -> None:
-        """Let a client drop out at the end of its availability."""
-        until_s = client.timeline.until(settled_s(self.env.now))
-        if until_s < math.inf and until_s != client.watched_s:
-            client.watched_s = until_s
-            self.agenda.at(until_s).callbacks.append(lambda event: self.drop_out(client))
+    def _watch(self, client: IntermittentClient) -> None:
+        """Let a client drop out or pause at the end of its availability; it may be away already."""
+        now_s = settled_s(self.env.now)
+        until_s = client.timeline.until(now_s)
+        if until_s == math.inf or until_s == client.watched_s:
+            return
+        client.watched_s = until_s
+        if client.pauses is not None and not client.timeline.available_at(now_s):
+            self._pause(client, self.env.now, until_s)
+        else:
+            self.agenda.at(until_s).callbacks.append(lambda event: self._leave(client, until_s))
+
+    def _leave(self, client: IntermittentClient, left_s: float) -> None:
+        """Let a client drop out or, if it will be back and its group says so, pause."""
+        back_s = math.inf if client.pauses is None else client.timeline.until(left_s)
+        if back_s < math.inf:
+            client.watched_s = back_s
+            self._pause(client, left_s, back_s)
+        else:
+            self.drop_out(client)
+
+    def _pause(self, client: IntermittentClient, left_s: float, back_s: float) -> None:
+        """Let a client pause until `back_s`; then look out for the next time at which it leaves."""
+
+        def resume(event: Event) -> None:
+            client.resume(back_s)
+            if client.is_busy:
+                self._watch(client)
+
+        client.pause(left_s)
+        self.agenda.at(back_s).callbacks.append(resume)
 
     def drop_out(self, client: IntermittentClient) -> None:
         """Let a client drop out: its activities are cancelled, its participation is lost unless complete."""

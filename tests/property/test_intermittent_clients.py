@@ -83,6 +83,8 @@ def scenarios(draw: st.DrawFn, algorithm: str) -> dict[str, Any]:
         {**SLOW, "count": draw(st.integers(1, 3)), "availability": draw(AVAILABILITY)},
     ]
     groups[0]["device"] = {**FAST["device"], "power": POWER}  # type: ignore[dict-item]
+    for group in groups:
+        group["on_absence"] = draw(st.sampled_from(["lose", "pause"]))
     if draw(st.booleans()):
         groups[0]["link"] = {**FAST["link"], "jitter": "0.1 s"}  # type: ignore[dict-item]
     clients = sum(group["count"] for group in groups)  # type: ignore[misc]
@@ -141,7 +143,10 @@ def check(content: dict[str, Any], run: Run) -> None:
 
 
 def assert_there(content: dict[str, Any], own: Any) -> None:
-    """Assert that no span of a client lies outside the time in which it is there."""
+    """Assert that a client does nothing while it is away; messages under way may travel, if it pauses."""
+    pausing = {group["name"] for group in content["fleet"]["groups"] if group.get("on_absence") == "pause"}
+    travels = (own["activity"] == "latency") & own["client"].str.replace(r"-\d+$", "", regex=True).isin(pausing)
+    own = own[(own["activity"] != "absence") & ~travels]
     config = FleetConfig.model_validate(content["fleet"])
     fleet = build_fleet(config, content["seeds"][0])
     availability = fleet_availability(config, fleet)

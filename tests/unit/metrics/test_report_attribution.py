@@ -32,13 +32,14 @@ ROUND = spans(
     ("a", "uplink", 6, 7, "a"),
     ("a", "latency", 7, 7.5, "a"),
     ("server:0", "serve", 6, 9, "a"),
+    ("a", "absence", 7.25, 8, "a"),
     ("a", "downlink", 9, 9.5, "a"),
     ("a", "wait", 10, 12, "a"),
 )
 
 
 def test_each_instant_goes_to_the_first_cause_in_the_order_of_priority() -> None:
-    """Compute hides uplink and queue, uplink and latency the server; the gap from 9.5 to 10 is nobody's."""
+    """Compute hides uplink and queue, absence latency and server; the gap from 9.5 to 10 is nobody's."""
     row = attribute(ROUND).iloc[0]
 
     expected = {
@@ -46,8 +47,9 @@ def test_each_instant_goes_to_the_first_cause_in_the_order_of_priority() -> None
         "slowdown": 2.0,
         "uplink": 1.0,
         "downlink": 1.5,
-        "latency": 0.5,
-        "server": 1.5,
+        "absence": 0.75,
+        "latency": 0.25,
+        "server": 1.0,
         "wait": 2.0,
         "other": 0.5,
     }
@@ -100,9 +102,9 @@ def test_an_unknown_activity_is_other() -> None:
 def test_the_causes_of_random_spans_add_up_and_agree_with_a_fine_grid() -> None:
     """An oracle that asks at every half of a grid of quarters which activity of highest rank is on."""
     rng = np.random.default_rng(0)
-    names = ["compute", "slowdown", "uplink", "downlink", "latency", "serve", "wait"]
+    names = ["compute", "slowdown", "uplink", "downlink", "absence", "latency", "serve", "wait"]
     start = rng.integers(0, 40, 60) / 4
-    table = spans(*[("a", names[rng.integers(7)], s, s + rng.integers(0, 12) / 4, "a") for s in start])
+    table = spans(*[("a", names[rng.integers(8)], s, s + rng.integers(0, 12) / 4, "a") for s in start])
     low, high = table["start_s"].min(), table["end_s"].max()
     expected = dict.fromkeys(CATEGORIES, 0.0)
     for instant in np.arange(low, high, 0.25) + 0.125:

@@ -170,12 +170,13 @@ def test_gantt_shows_the_first_rounds_of_those_who_took_part() -> None:
         "server": 12,
         "slowdown": 0,
         "downlink": 0,
+        "absence": 0,
         "latency": 0,
     }
     assert [text.get_text() for text in axes.texts] == ["round 0", "round 1", "round 2"]
     assert [line.get_xdata()[0] for line in axes.lines[:3]] == [10.0, 20.0, 30.0]
     assert axes.get_xlabel() == "simulated time (s)"
-    absent = {BARS[name][0] for name in ("slowdown", "downlink", "latency")}
+    absent = {BARS[name][0] for name in ("slowdown", "downlink", "absence", "latency")}
     assert {bar[0] for bar in BARS.values()} - absent == set(legend_of(figure))
 
 
