@@ -33,8 +33,8 @@ MEANING = {
     "variant": "name of the variant",
     "seed": "scenario seed",
     "actor": "the device: a client, 'server:<slot>', or 'server' for a waiting job",
-    "activity": "compute, slowdown, uplink, downlink, latency (right after its message), wait, absence; at the "
-    "server serve, queue, contribution (an asynchronous client's, from its start until the server has it)",
+    "activity": "compute, slowdown, uplink, downlink, latency (right after its message), wait, absence; at "
+    "the server serve, queue, contribution (an asynchronous client's, until the server has all of it)",
     "start_s": "simulated time",
     "end_s": "simulated time",
     "round": "round; of an asynchronous variant an update of the global model: the next, at or after the end",

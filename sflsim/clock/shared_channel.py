@@ -136,7 +136,8 @@ class SharedChannel:
 
     __slots__ = (
         "_direction", "_last_arrival_s", "_messages", "_paused", "_pauses", "_queue", "_routes", "_sending",
-        "_server_latency_s", "_silent_until_s", "activity", "client", "env", "links", "on_power", "power_w", "recorder",
+        "_server_latency_s", "_silent_until_s", "activity", "client", "env", "links", "on_power",
+        "power_w", "recorder",
     )  # fmt: skip
 
     def __init__(

@@ -2,8 +2,8 @@
 
 A participant's round lasts from the start of its first span to the end of its last. Processor, radio and
 server work in parallel, so spans overlap. An instant covered by several spans goes to the first of: compute,
-slowdown, uplink, downlink, absence, latency, server, wait. An instant that no span covers is `other`. So overlapped
-communication and overlapped server steps cost no time. A multiplicative slowdown counts as compute.
+slowdown, uplink, downlink, absence, latency, server, wait. An instant that no span covers is `other`. So
+overlapped communication and server steps cost no time. A multiplicative slowdown counts as compute.
 
 For an asynchronous algorithm, the time of each contribution is attributed along its path instead (see
 `critical_path`).

@@ -1,4 +1,4 @@
-"""Rounds with clients that pause, against an event loop of its own: written from the rules, not from the clock.
+"""Rounds with clients that pause, against an event loop of its own, written from the rules.
 
 The loop knows a list of steps for each client and what each step goes on at: a client's steps while it is
 there, a message under way at all times, a job at the server in its turn. It advances to the next end of a
@@ -44,11 +44,11 @@ class Party:
         return not any(left_s - NEARLY <= t_s < back_s - NEARLY for left_s, back_s in self.absences)
 
     def begin(self) -> None:
-        """Begin a round of SplitFed V1: model, delay, forward, activations, server, gradient, backward, model."""
+        """Begin a round of SplitFed V1: model, forward, activations, server, gradient, backward, model."""
         self.steps = [
-            ("down", 16.0), ("coming", self.latency_s), ("held up", self.delay_s), ("compute", 8.0), ("up", 12.0),
-            ("going", self.latency_s), ("serve", 28.0), ("down", 8.0), ("coming", self.latency_s),
-            ("compute", 16.0), ("up", 16.0), ("going", self.latency_s),
+            ("down", 16.0), ("coming", self.latency_s), ("held up", self.delay_s), ("compute", 8.0),
+            ("up", 12.0), ("going", self.latency_s), ("serve", 28.0), ("down", 8.0),
+            ("coming", self.latency_s), ("compute", 16.0), ("up", 16.0), ("going", self.latency_s),
         ]  # fmt: skip
 
 
@@ -61,10 +61,14 @@ def shares(bounds: dict[int, float], capacity: float) -> dict[int, float]:
     return rates
 
 
-def rates_at(parties: list[Party], working: list[int], queue: list[int], t_s: float, trunk: float) -> dict[int, float]:
+def rates_at(
+    parties: list[Party], working: list[int], queue: list[int], t_s: float, trunk: float
+) -> dict[int, float]:
     """Return at what rate the present step of each participant goes on."""
     sending = {
-        who: parties[who].up for who in working if parties[who].steps[0][0] == "up" and parties[who].there(t_s)
+        who: parties[who].up
+        for who in working
+        if parties[who].steps[0][0] == "up" and parties[who].there(t_s)
     }
     through = shares(sending, trunk)
     found = {}
@@ -165,13 +169,17 @@ def clients(draw: st.DrawFn) -> Party:
 
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.lists(clients(), min_size=1, max_size=4), st.sampled_from([math.inf, 9.0, 3.0]))
-def test_rounds_of_clients_that_pause_end_when_the_other_loop_says(parties: list[Party], trunk: float) -> None:
+def test_rounds_of_clients_that_pause_end_when_the_other_loop_says(
+    parties: list[Party], trunk: float
+) -> None:
     """And each client takes part, and is away, as long as there."""
     run = measured(parties, trunk)
     expected = simulated(parties, trunk)
 
     assert run.evaluations["time_s"].tolist()[1:] == pytest.approx(expected, rel=1e-6)
-    rows = {name: row for name, row in zip(run.clients["client"], run.clients.to_dict("records"), strict=True)}
+    rows: dict[str, Any] = dict(zip(run.clients["client"], run.clients.to_dict("records"), strict=True))
     for number, party in enumerate(parties):
         row = rows.get(f"c{number}-0", {"idle_j": 0.0, "absence_s": 0.0})
-        assert (row["idle_j"], row["absence_s"]) == pytest.approx((party.idle_s, party.away_s), rel=1e-6, abs=1e-6)
+        assert (row["idle_j"], row["absence_s"]) == pytest.approx(
+            (party.idle_s, party.away_s), rel=1e-6, abs=1e-6
+        )

@@ -145,7 +145,9 @@ def check(content: dict[str, Any], run: Run) -> None:
 def assert_there(content: dict[str, Any], own: Any) -> None:
     """Assert that a client does nothing while it is away; messages under way may travel, if it pauses."""
     pausing = {group["name"] for group in content["fleet"]["groups"] if group.get("on_absence") == "pause"}
-    travels = (own["activity"] == "latency") & own["client"].str.replace(r"-\d+$", "", regex=True).isin(pausing)
+    travels = (own["activity"] == "latency") & own["client"].str.replace(r"-\d+$", "", regex=True).isin(
+        pausing
+    )
     own = own[(own["activity"] != "absence") & ~travels]
     config = FleetConfig.model_validate(content["fleet"])
     fleet = build_fleet(config, content["seeds"][0])

@@ -1,4 +1,4 @@
-"""Clients that pause, under every algorithm: nothing changes without absences, and absences only shift times."""
+"""Clients that pause, under every algorithm: without absences nothing changes, absences only shift times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_of(content: dict[str, Any]) -> Run:
 @settings(RUNS, max_examples=2)
 @given(st.data())
 def test_without_absences_nothing_changes(algorithm: str, data: st.DataObject) -> None:
-    """Every table of a fleet that pauses is, byte for byte, that of one that loses, and of one always there."""
+    """Byte for byte, the tables of a fleet that pauses are those of one that loses, or is always there."""
     content = data.draw(scenarios(algorithm))
     for group in content["fleet"]["groups"]:
         group["availability"] = {"kind": "always"}
@@ -85,9 +85,12 @@ def joined(starts_s: Any, ends_s: Any) -> Stretches:
 def test_absences_only_shift_times(
     algorithm: str, absences: Stretches, link: dict[str, Any], seed: int
 ) -> None:
-    """One client, no latency, a server that takes no time: by the time it is there, all is as without absences."""
+    """One client, no latency, a server that takes no time: by the time of presence, all is as without."""
     slow = {**SLOW, "on_absence": "pause", "device": {"compute": "4 FLOP/s", "power": POWER}}
-    slow |= {"link": {"up": "4 byte/s", "down": "8 byte/s"}, "straggler": {"kind": "exponential", "mean": "1 s"}}
+    slow |= {
+        "link": {"up": "4 byte/s", "down": "8 byte/s"},
+        "straggler": {"kind": "exponential", "mean": "1 s"},
+    }
     events = [
         {"at": f"{at_s!r} s", "group": "slow", kind: True}
         for left_s, back_s in absences
@@ -126,7 +129,7 @@ def test_absences_only_shift_times(
 def test_a_participation_is_the_same_work_with_and_without_absences(
     algorithm: str, data: st.DataObject
 ) -> None:
-    """Of several clients: each that counts in a round computes and sends what it would if it were always there."""
+    """Of several clients, each that counts in a round computes and sends what it would if always there."""
     content = data.draw(scenarios(algorithm))
     content["fleet"]["events"] = []
     content["variants"][0].pop("deadline", None)

@@ -64,13 +64,13 @@ CASES = {
         17.5, 20, "latency", [(2, 2.5, 0, 0), (8.75, 9.25, 0, 0), (17.25, 20, 0, 0)], 2.25,
     ),
 }  # fmt: skip
-"""Leaves, is back, an activity, its first spans (start, end, bytes, FLOP), and how much later the round ends."""
+"""Leaves, is back, an activity, its first spans (start, end, bytes, FLOP), and how much later all ends."""
 
 
 @pytest.mark.parametrize("link", ROUTES, ids=["own link", "shared link"])
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_interrupted_goes_on_where_it_was(case: str, link: dict[str, Any]) -> None:
-    """In every activity, over links of its own and shared ones; all it does takes as many bytes, FLOP and J."""
+    """In every activity, over links of its own and shared ones; it takes as many bytes, FLOP and joules."""
     left_s, back_s, activity, expected, later_s = CASES[case]
     run = alone((left_s, back_s), link=link, device={"power": POWER})
     whole = alone((1e6, 2e6), link=link, device={"power": POWER}).clients.iloc[0]
@@ -91,7 +91,7 @@ def test_what_is_interrupted_goes_on_where_it_was(case: str, link: dict[str, Any
 
 @pytest.mark.parametrize("link", ROUTES, ids=["own link", "shared link"])
 def test_a_battery_lasts_as_long_as_the_client_is_there(link: dict[str, Any]) -> None:
-    """42.75 J last for 24 s: idling 24, receiving 1.5, computing 12, sending 5.25; and for 29.25 s with a pause."""
+    """42.75 J last for 24 s of presence: idling 24, receiving 1.5, computing 12, sending 5.25."""
     for absences, empty_s in (((1e6, 2e6), 24.0), ((4.75, 10.0), 29.25)):
         run = alone(absences, link=link, device={"power": POWER, "battery": "42.75 J"})
         (row,), (client,) = run.runs.to_dict("records"), run.clients.to_dict("records")
@@ -186,7 +186,7 @@ def test_an_explanation_names_the_absence() -> None:
 
 @pytest.mark.parametrize("link", ROUTES, ids=["own link", "shared link"])
 def test_work_that_never_ends_is_refused(link: dict[str, Any]) -> None:
-    """A message that takes days of presence, a millisecond at a time: one error instead of a run without end."""
+    """Hours of work, a millisecond at a time: one error instead of a run without end."""
     flicker = {"kind": "markov", "on": "1 ms", "off": "1 ms"}
     with pytest.raises(ScenarioError) as caught:
         alone(link=link, availability=flicker, device={"compute": "1 FLOP/h"})
