@@ -167,7 +167,7 @@ def clients(draw: st.DrawFn) -> Party:
     )
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
 @given(st.lists(clients(), min_size=1, max_size=4), st.sampled_from([math.inf, 9.0, 3.0]))
 def test_rounds_of_clients_that_pause_end_when_the_other_loop_says(
     parties: list[Party], trunk: float

@@ -36,7 +36,7 @@ def run_of(content: dict[str, Any]) -> Run:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@settings(RUNS, max_examples=2)
+@settings(RUNS, max_examples=1)
 @given(st.data())
 def test_without_absences_nothing_changes(algorithm: str, data: st.DataObject) -> None:
     """Byte for byte, the tables of a fleet that pauses are those of one that loses, or is always there."""
@@ -80,7 +80,7 @@ def joined(starts_s: Any, ends_s: Any) -> Stretches:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@settings(RUNS, max_examples=4)
+@settings(RUNS, max_examples=2)
 @given(absences(), st.sampled_from([UNLIMITED, {"up": "6 byte/s", "down": "3 byte/s"}]), st.integers(0, 9))
 def test_absences_only_shift_times(
     algorithm: str, absences: Stretches, link: dict[str, Any], seed: int
@@ -124,7 +124,7 @@ def test_absences_only_shift_times(
 
 
 @pytest.mark.parametrize("algorithm", SYNCHRONOUS)
-@settings(RUNS, max_examples=2)
+@settings(RUNS, max_examples=1)
 @given(st.data())
 def test_a_participation_is_the_same_work_with_and_without_absences(
     algorithm: str, data: st.DataObject
