@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sflsim.scenario.loading import load_scenario, parse_scenario
     from sflsim.scenario.schema import Scenario
     from sflsim.sweeps.sweep import Sweep, SweepProgress, sweep
+    from sflsim.terminal.progress import show_progress
 
 __all__ = [
     "Calibration",
@@ -76,6 +77,7 @@ __all__ = [
     "register_model",
     "register_partition",
     "register_selection",
+    "show_progress",
     "simulate",
     "sweep",
     "verify",
@@ -95,6 +97,7 @@ _HOMES = {
     "metrics.comparison": ("Comparison",),
     "planner.plan": ("Plan", "plan"),
     "planner.progress": ("PlanProgress",),
+    "terminal.progress": ("show_progress",),
     "sweeps.sweep": ("Sweep", "SweepProgress", "sweep"),
     "registry": (
         "register_algorithm",

@@ -94,6 +94,23 @@ class Run:
         rows = ", ".join(f"{len(getattr(self, name))} {name}" for name in ("spans", "evaluations", "clients"))
         return f"<Run {self._scenario.name!r}: {variants} x {seeds}, {self.outcome}; {rows}>"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the summary, and accuracy against time."""
+        from sflsim.report.notebook import card
+        from sflsim.report.style import PAGE
+        from sflsim.report.summary_text import summary_columns, summary_notes
+
+        variants, seeds = (counted(self.runs[name].nunique(), name) for name in ("variant", "seed"))
+        summary, first = self.summary(), next(iter(self.pictures(PAGE)), None)
+        return card(
+            self.name,
+            f"{variants} x {seeds}, {self.outcome}",
+            summary_columns(summary),
+            1,
+            notes=summary_notes(summary),
+            figure=first[1]() if first is not None and first[0] == "accuracy_time" else None,
+        )
+
     @property
     def name(self) -> str:
         """Return the name of the scenario."""

@@ -81,6 +81,18 @@ class Plan:
         found = f"{counted(len(self.points), 'point')}, {len(self.pareto)} of them on the front"
         return f"<Plan {self._scenario.name!r}: {found}; {answer}>"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the answer in words, and the Pareto front."""
+        from sflsim.planner.columns import decisions, front, pareto_columns
+        from sflsim.report.notebook import card
+
+        rows = front(self)
+        columns = {} if rows.empty else pareto_columns(self, rows)
+        lead = [line for line in self.explanation.splitlines() if line.strip()]
+        notes = [] if rows.empty else ["The Pareto front: points that no other point beats."]
+        facts = f"{counted(len(self.points), 'point')}, {len(rows)} of them on the front"
+        return card(self.name, facts, columns, len(decisions(self)), lead=lead, notes=notes)
+
     @property
     def name(self) -> str:
         """The name of the scenario."""

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sweep", "SweepProgress", "sweep"]
 
+SHOWN = 20
+"""Rows of the summary in a notebook."""
 TRIES = 3
 """A run during which this many workers have died is not tried again: it is likely to have killed them."""
 
@@ -84,6 +86,16 @@ class Sweep:
         count, runs = (counted(self.table[name].nunique(), name) for name in ("point", "variant"))
         found = f"{count}, {runs}, {counted(len(self.table), 'run')} over {', '.join(self.over)}"
         return f"<Sweep {self._scenario.name!r}: {found}; {self.status}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the means over the seeds, of the first points."""
+        from sflsim.report.notebook import card
+        from sflsim.sweeps.columns import sweep_columns
+
+        rows, facts = self.summary(), f"{counted(len(self.table), 'run')}; {self.status}"
+        notes = [f"The first {SHOWN} of {len(rows)} rows; all: summary()."] if len(rows) > SHOWN else []
+        columns = sweep_columns(self, rows.head(SHOWN))
+        return card(self.name, facts, columns, len(self.over) + 2, notes=notes)
 
     @property
     def name(self) -> str:

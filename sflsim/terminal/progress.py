@@ -1,20 +1,26 @@
-"""The live progress of a run, a sweep or a plan: bars on a terminal, plain lines elsewhere."""
+"""The live progress of a command: bars on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
 from sflsim.experiment.simulate import Progress
 from sflsim.formatting import NONE, counted, seconds_text
 from sflsim.sweeps.sweep import SweepProgress
+from sflsim.terminal.notebook import NotebookBars
+
+if TYPE_CHECKING:
+    from sflsim.explainer.explain import ExplainProgress
+    from sflsim.planner.progress import PlanProgress
 
 LINE_EVERY_S = 5.0
 
@@ -32,13 +38,32 @@ class _Lines:
             self._console.print(text, highlight=False, markup=False)
 
 
-def _bars(console: Console) -> Bars:
-    """Return bars with a description on the left and facts on the right."""
-    name, facts = (
-        TextColumn("{task.description}", markup=False),
-        TextColumn("{task.fields[facts]}", markup=False),
-    )
-    return Bars(name, BarColumn(bar_width=24), facts, console=console, transient=True)
+class Drawn(Protocol):
+    """Bars: those of rich on a terminal, those of a notebook."""
+
+    def add_task(self, description: str, *, total: float, facts: str) -> Any:
+        """Add a bar and return what names it."""
+
+    def update(self, task: Any, *, completed: float, facts: str, visible: bool) -> None:
+        """Move a bar, and change what stands beside it."""
+
+
+@contextmanager
+def _drawn(console: Console) -> Iterator[Drawn | None]:
+    """Yield bars with a description on the left and facts on the right; None where nothing can be redrawn."""
+    if console.is_jupyter:
+        bars = NotebookBars()
+        yield bars
+        bars.draw()
+    elif console.is_terminal:
+        name, facts = (
+            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[facts]}", markup=False),
+        )
+        with Bars(name, BarColumn(bar_width=24), facts, console=console, transient=True) as bars:
+            yield bars
+    else:
+        yield None
 
 
 @contextmanager
@@ -57,11 +82,12 @@ def run_shown(console: Console) -> Iterator[Callable[[Progress], None]]:
         left_s = step.real_s * (step.runs - len(cached) - done) / done if done else math.nan
         return seconds_text(0.0 if step.runs_done == step.runs else left_s).replace(NONE, "?")
 
-    if console.is_terminal:
-        with _bars(console) as bars:
-            yield _run_bars(bars, left)
-        return
-    print_line = _Lines(console)
+    with _drawn(console) as bars:
+        yield _run_lines(_Lines(console), left) if bars is None else _run_bars(bars, left)
+
+
+def _run_lines(print_line: _Lines, left: Callable[[Progress], str]) -> Callable[[Progress], None]:
+    """Return what prints a line on the run that has just moved."""
 
     def show(step: Progress) -> None:
         state = "" if step.status in ("running", "completed") else f" {step.status};"
@@ -69,12 +95,12 @@ def run_shown(console: Console) -> Iterator[Callable[[Progress], None]]:
         about = f"[{step.runs_done}/{step.runs}{beside}] {step.variant} seed {step.seed}:{state}"
         print_line(f"{about} {_run_facts(step)}; {left(step)} left", last=step.status != "running")
 
-    yield show
+    return show
 
 
-def _run_bars(bars: Bars, left: Callable[[Progress], str]) -> Callable[[Progress], None]:
+def _run_bars(bars: Drawn, left: Callable[[Progress], str]) -> Callable[[Progress], None]:
     """Return what draws a bar for all runs and one for each that is computed."""
-    tasks: dict[tuple[str, int], TaskID] = {}
+    tasks: dict[tuple[str, int], Any] = {}
     whole = bars.add_task("all runs", total=1.0, facts="")
 
     def show(step: Progress) -> None:
@@ -85,7 +111,7 @@ def _run_bars(bars: Bars, left: Callable[[Progress], str]) -> Callable[[Progress
         bars.update(tasks[key], completed=step.share, facts=_run_facts(step), visible=running)
         done = f"{step.runs_done} of {counted(step.runs, 'run')} done"
         facts = f"{done}, {counted(step.workers, 'worker')}, about {left(step)} left"
-        bars.update(whole, completed=step.runs_done / step.runs, facts=facts)
+        bars.update(whole, completed=step.runs_done / step.runs, facts=facts, visible=True)
 
     return show
 
@@ -98,15 +124,15 @@ def _run_facts(step: Progress) -> str:
 @contextmanager
 def sweep_shown(console: Console) -> Iterator[Callable[[SweepProgress], None]]:
     """Yield the progress callback of a sweep."""
-    if console.is_terminal:
-        with _bars(console) as bars:
-            task = bars.add_task("sweep", total=1.0, facts="starting")
-            yield lambda step: bars.update(
-                task, completed=step.runs_done / step.runs, facts=_sweep_facts(step)
-            )
-        return
-    print_line = _Lines(console)
-    yield lambda step: print_line(_sweep_facts(step), last=step.runs_done >= step.runs)
+    with _drawn(console) as bars:
+        if bars is None:
+            print_line = _Lines(console)
+            yield lambda step: print_line(_sweep_facts(step), last=step.runs_done >= step.runs)
+            return
+        task = bars.add_task("sweep", total=1.0, facts="starting")
+        yield lambda step: bars.update(
+            task, completed=step.runs_done / step.runs, facts=_sweep_facts(step), visible=True
+        )
 
 
 def _sweep_facts(step: SweepProgress) -> str:
@@ -121,12 +147,41 @@ def _sweep_facts(step: SweepProgress) -> str:
 
 
 @contextmanager
-def words_shown(console: Console, first: str) -> Iterator[Callable[[object], None]]:
+def words_shown(console: Console, first: str) -> Iterator[Callable[[ExplainProgress | PlanProgress], None]]:
     """Yield the progress callback of a plan, or of an explanation; what it does `first` is shown at once."""
     if console.is_terminal:
         with console.status(Text(first)) as status:
             yield lambda step: status.update(Text(str(step)))
         return
-    console.print(first)
-    print_line = _Lines(console)
-    yield lambda step: print_line(str(step))
+    with _drawn(console) as bars:
+        if bars is None:
+            console.print(first)
+            print_line = _Lines(console)
+            yield lambda step: print_line(str(step))
+            return
+        task = bars.add_task("", total=1.0, facts=first)
+        yield lambda step: bars.update(
+            task, completed=step.done / max(step.total, 1), facts=str(step), visible=True
+        )
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[Any], None]]:
+    """Yield what `simulate`, `sweep`, `plan` and `explain` take as `progress`; it shows bars.
+
+    They are drawn on a terminal and in a notebook, until the block ends. Elsewhere a line is printed now and
+    then, to standard error.
+    """
+    console, kind, show = Console(stderr=True), None, None
+    with ExitStack() as stack:
+
+        def told(step: Any) -> None:
+            nonlocal kind, show
+            if show is None or type(step) is not kind:  # another command in the same block
+                stack.close()
+                shown = {Progress: run_shown, SweepProgress: sweep_shown}.get(type(step))
+                entered = words_shown(console, str(step)) if shown is None else shown(console)
+                kind, show = type(step), stack.enter_context(entered)
+            show(step)
+
+        yield told

@@ -87,6 +87,7 @@ ARROWS: dict[str, set[str]] = {
     "__init__": {
         *("provenance", "errors", "learning", "registry", "scenario", "experiment", "metrics", "exporter"),
         *USES,
+        "terminal",
     },
     "__main__": {"cli"},
 }
@@ -111,6 +112,7 @@ HOMES: dict[str, set[str]] = {
     "tensorboard": {"exporter"},
     "mlflow": {"exporter"},
     "trackio": {"exporter"},
+    "IPython": {"terminal"},
 }
 LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {
     ("plotly", "report"),
@@ -124,6 +126,7 @@ LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")
     ("datasets", "learning"),
     ("flwr_datasets", "learning"),
     ("PIL", "learning"),
+    ("IPython", "terminal"),
     *((one, "exporter") for one in ("tensorboard", "mlflow", "trackio")),
 }
 # Of learning, what a scenario is made of: read without torch.

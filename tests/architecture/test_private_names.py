@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NAMEDTUPLE = {"_asdict", "_fields", "_make", "_replace"}  # public, named so as to be no column
 LIBRARIES = {
+    "_repr_html_": "IPython: what a notebook shows of an object",
     "_exit": "os: ends a process at once, whatever its threads do",
     "_cdata": "torch: two tensors share a storage if this agrees",
     "_modules": "torch: a module's children by name, those that occur twice included",
