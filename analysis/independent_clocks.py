@@ -204,11 +204,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="two rounds of one algorithm")
+    parser.add_argument("--quick", action="store_true", help="four rounds of one algorithm")
     parser.add_argument("--out", type=Path, default=Path("analysis/results"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    algorithms, rounds = (ALGORITHMS[:1], 2) if arguments.quick else (ALGORITHMS, 12)
+    algorithms, rounds = (ALGORITHMS[:1], 4) if arguments.quick else (ALGORITHMS, 12)
     rows = [
         row
         for algorithm in algorithms

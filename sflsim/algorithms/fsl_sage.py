@@ -10,8 +10,8 @@ step for each, in order of arrival; both gradients are of the sum of the samples
 any size weigh alike; the fit's optimizer starts afresh; the server part is as in use (no dropout, running
 statistics).
 
-Costs: those of CSE-FSL. At each fit, for each client: the head down, and for every buffered batch the server's
-forward and backward pass and in each epoch three times the head's (its gradient, and the gradient of that at
+Costs: those of CSE-FSL. At each fit, for each client: the head down, and for every buffered batch the
+server's forward and backward pass and in each epoch three times the head's (its gradient, and the gradient of that at
 about twice the price).
 """
 

@@ -16,8 +16,9 @@ ELSEWHERE = {"mu_splitfed_cifar10.yaml", "opt_sst2.yaml"}
 """They need data that is not here: see test_papers_with_data.py."""
 SCENARIOS = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE)
 IN_DEFAULT_SUITE = {"tau_vs_straggler"}
-STUDIES = sorted(path for path in (ROOT / "analysis").glob("[a-z]*.py") if path.stem != "testbed_study")
-"""All but the testbed, which times real processes and makes a table alone: see test_testbed.py."""
+OWN_TESTS = {"testbed_study", "independent_clocks"}
+"""They make a table alone, of real processes or other simulators, and have tests of their own."""
+STUDIES = sorted(path for path in (ROOT / "analysis").glob("[a-z]*.py") if path.stem not in OWN_TESTS)
 TABLE_ALONE = {"default_rates", "device_rates"}
 
 
