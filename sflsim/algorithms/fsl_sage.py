@@ -11,8 +11,8 @@ any size weigh alike; the fit's optimizer starts afresh; the server part is as i
 statistics).
 
 Costs: those of CSE-FSL. At each fit, for each client: the head down, and for every buffered batch the
-server's forward and backward pass and in each epoch three times the head's (its gradient, and the gradient of that at
-about twice the price).
+server's forward and backward pass and in each epoch three times the head's (its gradient, and the gradient
+of that at about twice the price).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ the head's cut gradient and the true one. The client waits for the head, so it t
 Reading: the fit stands at the start of rounds l + 1, 2 l + 1, ... (counted from 1), at the server part of
 that moment, from the averaged head, with a fresh optimizer; a client of which nothing has arrived keeps the
 averaged head. Reading: the buffer holds a client's newest batches, whole, in order of arrival, as many as
-have at most so many samples, one at least; an epoch goes over them in that order, a step for each. Reading: both cut
-gradients are those of the sum of the batch's sample losses, so that batches of any size weigh alike.
+have at most so many samples, one at least; an epoch goes over them in that order, a step for each. Reading:
+both cut gradients are those of the sum of the batch's sample losses, so that batches of any size weigh alike.
 """
 
 from __future__ import annotations
