@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from sflsim.algorithms.common.local_loss import LocalLoss, LocalLossConfig, train_with
+from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.simulation import Simulation
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 class CseFsl(LocalLoss):
     """Local losses, first-order client steps."""
 
-    class Config(LocalLossConfig):
-        """The fields of `LocalLossConfig`."""
+    class Config(LocalLossConfig, ProximalConfig):
+        """The fields of `LocalLossConfig`, and FedProx's term on part and head."""
 
         algorithm: Literal["cse-fsl"] = "cse-fsl"
 
@@ -38,6 +39,7 @@ class CseFsl(LocalLoss):
 
     def train_locally(self, sim: Simulation, arguments: list[Args], **shared: Any) -> list[Handle]:
         """Record first-order training."""
+        shared["client_optimizer"] = self.config.held(shared["client_optimizer"])
         return sim.learn(train, arguments, **shared)
 
     def client_memory_bytes(self, costs: Costs) -> float:

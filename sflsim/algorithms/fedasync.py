@@ -3,7 +3,7 @@
 x <- (1 - a) x + a x_k with a = alpha s(staleness). Staleness is the number of versions published
 since the client pulled its own. s(t) is (t + 1)^-0.5 (polynomial), 1 up to t = b and then
 1 / (a (t - b) + 1) (hinge; the paper's a = 10, b = 4), or 1 (constant). The paper's proximal term
-is left out; these are its steps with a proximal term of zero.
+is the field `proximal`, zero by default.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FedAsync(Unsplit, Asynchronous):
         args = {"model": self.model, "models": [trained], "clients": [client.index]}
         a = self.config.alpha * self._s(self.version - version)
         (model,) = sim.learn(average, [args], weighting="uniform", eta=a)
-        self.publish(sim, model, len(batches))
+        self.publish(sim, self.next_model(sim, self.model, model), len(batches))
 
     def _s(self, staleness: int) -> float:
         config = self.config

@@ -62,5 +62,6 @@ class FedBuff(Unsplit, Asynchronous):
             "weights": [rate * (1 + self.version - version) ** -0.5 for version in self._versions],
         }
         (model,) = sim.learn(add_deltas, [args])
+        model = self.next_model(sim, self.model, model)
         self.open(sim)
         self.publish(sim, model, sum(len(contribution["batches"]) for contribution in contributions))

@@ -9,7 +9,7 @@ client forward, up |z| + |y|, server forward and backward (including the gradien
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ from sflsim.learning.calls import add_deltas, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import OptimizerConfig
-from sflsim.simulation.base import Weighting
+from sflsim.simulation.base import AveragingConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
@@ -39,12 +39,13 @@ if TYPE_CHECKING:
 class FrozenClient(ServerReplicas):
     """A server part that learns on the activations of clients that do not learn."""
 
-    class Config(StateConfig, SynchronousConfig):
+    class Config(StateConfig, AveragingConfig, SynchronousConfig):
         """The server's optimizer starts afresh in every round, on every replica.
 
         With `keep_state` its states are averaged as the replicas are, and resume from the mean.
         """
 
+        averaged: ClassVar[tuple[str, ...]] = ("server",)
         algorithm: Literal["frozen-client"] = "frozen-client"
         server_optimizer: OptimizerConfig = OptimizerConfig()
         local_iterations: Passes = Field(default=1, description="batches per participant and round")

@@ -23,6 +23,7 @@ from sflsim.algorithms.common.gas_buffers import (
     server_batch,
 )
 from sflsim.algorithms.common.kept import KeptStates, StateConfig
+from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.costs import Costs
@@ -53,7 +54,7 @@ SGD = Clipped.model_validate({"name": "SGD", "lr": 0.01, "momentum": 0.9, "weigh
 class Gas(Buffers):
     """Generative activation-aided asynchronous split federated learning."""
 
-    class Config(StateConfig, BuffersConfig):
+    class Config(StateConfig, ProximalConfig, BuffersConfig):
         """A client's optimizer starts afresh from the global part; the server's keeps its state.
 
         With `keep_state` the client's resumes from the client's last contribution.
@@ -78,6 +79,10 @@ class Gas(Buffers):
         super().__init__(config)
         self.kept = KeptStates(config)
 
+    def start_of(self, client_model: Handle) -> Args:
+        """Return the argument of the part that the client's steps are held near, if they are."""
+        return {"start": client_model} if self.config.proximal else {}
+
     def kept_state(self, client: Client) -> Args:
         """Return the arguments of the state after the client's last contribution."""
         return self.kept.of(client.index)
@@ -92,7 +97,7 @@ class Gas(Buffers):
 
     def exchange_math(self) -> tuple[MathFunction, Args]:
         """Return the math of one exchange and its settings."""
-        optimizer = self.config.client_optimizer.plain()
+        optimizer = self.config.held(self.config.client_optimizer.plain())
         adjust = self.config.logit_adjustment
         return exchange, {"optimizer": optimizer, "logit_adjustment": adjust}
 
@@ -136,7 +141,10 @@ def _exchange(task: Task, args: Args, optimizer: dict[str, Any], adjust: bool) -
     state = args.get("state", {}) if args["fresh"] else args["client_model"]
     trained = task.client.parameters(client)
     gradients = torch.autograd.grad(z, trained, cut_gradient) if trained else ()
-    after = _stepped(Optimizer(trained, 1, optimizer), gradients, state)
+    steps = Optimizer(trained, 1, optimizer)
+    if "start" in args:
+        steps.started_from(task.client.parameters(task.client.views(args["start"]["client"][None])))
+    after = _stepped(steps, gradients, state)
     return {"client": x_c[0], "z": z.detach()[0], "y": y[0], **after}
 
 

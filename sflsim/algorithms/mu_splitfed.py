@@ -39,7 +39,7 @@ from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.schedules import Rate
 from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, descend_, rate, two_sided
-from sflsim.simulation.base import Weighting
+from sflsim.simulation.base import AveragingConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 from sflsim.work import moved
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 ETA_S, ETA_C = 0.01, 0.005
 
 
-class ZerothOrderConfig(ClientPartsConfig, SynchronousConfig):
+class ZerothOrderConfig(ClientPartsConfig, AveragingConfig, SynchronousConfig):
     """The symbols of the paper without tau; defaults are its settings, but for rates of large parts."""
 
     eta_s: Rate | None = Field(

@@ -20,19 +20,21 @@ Per round: the client part down and up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sflsim.algorithms.common.client_parts import ClientPartsConfig
 from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig
 from sflsim.algorithms.common.merged_batches import of_client, shared_samples, train
+from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
 from sflsim.errors import refused
 from sflsim.fields import Share
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
+from sflsim.simulation.base import AveragingConfig
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
@@ -43,13 +45,14 @@ if TYPE_CHECKING:
 class Psl(FirstOrderAlgorithm, Synchronous):
     """Parallel split learning on merged batches."""
 
-    class Config(FirstOrderConfig, ClientPartsConfig, SynchronousConfig):
+    class Config(FirstOrderConfig, ClientPartsConfig, ProximalConfig, AveragingConfig, SynchronousConfig):
         """Client optimizers start afresh in every round, unless `keep_state` is set.
 
         The server's optimizer always keeps its state, as its model does. With over-selection the first
         activations to arrive are those that count in all iterations of the round.
         """
 
+        averaged: ClassVar[tuple[str, ...]] = ("client",)
         algorithm: Literal["psl"] = "psl"
         share_gradient: Share = Field(
             default=0.0,
@@ -145,6 +148,11 @@ class Psl(FirstOrderAlgorithm, Synchronous):
             self.kept.keep([{"client": one, "batches": batches[one]} for one in clients], trained)
             self.parts.keep(sim.round + 1, clients, trained, after)
         return after
+
+    def optimizers(self) -> dict[str, Any]:
+        """Return both optimizers; the client's holds its part near the round's start, if wanted."""
+        both = super().optimizers()
+        return {**both, "client_optimizer": self.config.held(both["client_optimizer"])}
 
     def round_steps(self, contributions: list[Args]) -> int:
         """Return the number of merged batches."""

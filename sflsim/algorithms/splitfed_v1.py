@@ -14,13 +14,14 @@ from pydantic import Field
 from sflsim.algorithms.common.client_parts import ClientPartsConfig, check_cuts, client_parts
 from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
 from sflsim.algorithms.common.kept import check_replicas, resume, steps_before, with_states
+from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.algorithms.common.replicas import ServerReplicas
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import average, by_cut, in_groups, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
-from sflsim.simulation.base import Weighting
+from sflsim.simulation.base import AveragingConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
     """SplitFed with one server replica per participant."""
 
-    class Config(FirstOrderConfig, ClientPartsConfig, SynchronousConfig):
+    class Config(FirstOrderConfig, ClientPartsConfig, ProximalConfig, AveragingConfig, SynchronousConfig):
         """Both optimizers start afresh in every round, unless `keep_state` is set.
 
         Then each client keeps its own state, and the states of the replicas are averaged as the
@@ -59,6 +60,10 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
         after = sim.learn(average, [args], weighting=self.config.weighting, **self.kept.of_replicas)[0]
         self.parts.keep(sim.round + 1, clients, trained, after)
         return after
+
+    def optimizers(self) -> dict[str, Any]:
+        """Return both optimizers, which hold client part and replica near the round's start, if wanted."""
+        return {name: self.config.held(settings) for name, settings in super().optimizers().items()}
 
     def check(self, costs: Costs) -> None:
         """Refuse arguments that an optimizer does not take, and states that cannot be averaged."""

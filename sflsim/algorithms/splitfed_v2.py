@@ -7,17 +7,18 @@ server model never run in parallel, whatever the number of slots.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from sflsim.algorithms.common.client_parts import ClientPartsConfig
 from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.learning.calls import weighted_mean
 from sflsim.learning.graph.lineage import Args, Handle
-from sflsim.simulation.base import Weighting
+from sflsim.simulation.base import AveragingConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     """SplitFed with one server model, stepped in the order of arrival."""
 
-    class Config(FirstOrderConfig, ClientPartsConfig, SynchronousConfig):
+    class Config(FirstOrderConfig, ClientPartsConfig, ProximalConfig, AveragingConfig, SynchronousConfig):
         """Client optimizers start afresh in every round, unless `keep_state` is set.
 
         The server's optimizer always keeps its state, as its model does.
         """
 
+        averaged: ClassVar[tuple[str, ...]] = ("client",)
         algorithm: Literal["splitfed-v2"] = "splitfed-v2"
         weighting: Weighting = Field(default="samples", description="how participants count in the average")
 
@@ -49,10 +51,12 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with the shared server model."""
         client_model, fresh = self.parts.start(client.index, model), True
+        start = {"start": client_model} if self.config.proximal else {}
 
         def arrived(batch: BatchName) -> None:
             nonlocal client_model, fresh
             args = {"client_model": client_model, "server": self._server, "batch": batch, "fresh": fresh}
+            args |= start
             if fresh:
                 args |= self.kept.of(client.index)
             client_model = self._server = sim.learn(step, [args], **self.optimizers())[0]
@@ -60,6 +64,11 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
 
         batches = yield from self.take_turn(sim, client, "server model", arrived)
         return {"client": client.index, "trained": client_model, "batches": batches}
+
+    def optimizers(self) -> dict[str, Any]:
+        """Return both optimizers; the client's holds its part near the round's start, if wanted."""
+        both = super().optimizers()
+        return {**both, "client_optimizer": self.config.held(both["client_optimizer"])}
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
         """Keep the client's batches that have arrived: the server's model has stepped on them."""
@@ -80,7 +89,8 @@ def step(
 ) -> list[Model]:
     """Train the parts of `client_model` and `server` on one batch, optimizer states included.
 
-    A `fresh` client's optimizer starts from its kept `state`, if there is one.
+    A `fresh` client's optimizer starts from its kept `state`, if there is one. With a proximal term, `start`
+    holds the part that the client started the round from.
     """
     return [_step(task, args, client_optimizer, server_optimizer) for args in arguments]
 
@@ -94,6 +104,9 @@ def _step(
         "client_optimizer", args.get("state", {}) if args["fresh"] else args["client_model"]
     )
     steps.server_optimizer.restore("server_optimizer", args["server"])
+    if "start" in args:
+        start = task.client.parameters(task.client.views(args["start"]["client"][None]))
+        steps.client_optimizer.started_from(start)
     steps.exchange([args["batch"]])
     return {
         "client": x_c[0],

@@ -101,7 +101,10 @@ def _argument_names(name: str) -> list[str]:
 
 
 class Optimizer:
-    """Steps the leaves of one part for C participants; `leaves` are [C, *shape], or [*shape] for C = 1."""
+    """Steps the leaves of one part for C participants; `leaves` are [C, *shape], or [*shape] for C = 1.
+
+    With `proximal` (FedProx's mu) in the settings, mu times the way from the start is added to each gradient.
+    """
 
     def __init__(self, leaves: Sequence[Tensor], participants: int, settings: dict[str, Any]) -> None:
         import torch
@@ -111,10 +114,12 @@ class Optimizer:
         }
         name = str(arguments.pop("name"))
         self._clip: float | None = arguments.pop("clip", None)
+        self._proximal: float = arguments.pop("proximal", 0.0)
         self._participants = participants
         plain = name == "SGD" and arguments.keys() == {"lr"}
         make: Any = PlainSGD if plain else getattr(torch.optim, name)
         self.leaves = list(leaves)
+        self._start = [leaf.detach().clone() for leaf in leaves] if self._proximal else []
         if name in PER_TENSOR and participants > 1:
             self._groups = [[leaf.detach()[i] for leaf in leaves] for i in range(participants)]
             self._split = True
@@ -127,12 +132,19 @@ class Optimizer:
         """Take one step along `gradients`, shaped as the leaves."""
         if not self._optimizers:
             return  # everything is frozen
+        if self._start:
+            triples = zip(gradients, self.leaves, self._start, strict=True)
+            gradients = [own + self._proximal * (leaf.detach() - start) for own, leaf, start in triples]
         if self._clip is not None:
             gradients = clipped(gradients, self._participants, self._clip)
         for i, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
             for leaf, gradient in zip(group, gradients, strict=True):
                 leaf.grad = gradient[i] if self._split else gradient
             optimizer.step()
+
+    def started_from(self, start: Sequence[Tensor]) -> None:
+        """Hold the steps near `start`, shaped as the leaves, in place of what the leaves were."""
+        self._start = [tensor.detach() for tensor in start] if self._proximal else []
 
     def states(self, prefix: str) -> list[dict[str, Tensor]]:
         """Return each participant's state as tensors named "<prefix>.<parameter>.<entry>"."""

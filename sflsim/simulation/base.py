@@ -11,13 +11,25 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.fleet.selection.policy import Fact
+from sflsim.learning.aggregation import Aggregation, Mean, move
 from sflsim.learning.costs import Costs
-from sflsim.mistakes import mistake, wrong_value
+from sflsim.learning.graph.lineage import Handle
+from sflsim.mistakes import mistake, mistake_at, wrong_value
 from sflsim.simulation.simulation import Simulation
 
 Weighting = Literal["samples", "uniform"]
 UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that no name of a variant may have: control characters, line ends, surrogates."""
+
+
+OF_SOME = {
+    "aggregation": ("aggregation where models are averaged", "it averages none; drop the key"),
+    "proximal": (
+        "proximal where clients take first-order steps from a model that is averaged",
+        "its clients take none; drop the key",
+    ),
+}
+"""Fields of some algorithms: where they have a meaning, and why others have none."""
 
 
 class PerClientCut(BaseModel):
@@ -58,12 +70,41 @@ class AlgorithmConfig(BaseModel):
             raise wrong_value(f"keep_state for {given.get('algorithm')}", allowed, cls.why_no_state)
         return given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_what_some_have(cls, given: Any) -> Any:
+        for key, (allowed, why) in OF_SOME.items():
+            if isinstance(given, dict) and key in given and key not in cls.model_fields:
+                raise mistake_at(key, "", f"{key} for {given.get('algorithm')}", allowed, why)
+        return given
+
     @field_validator("name")
     @classmethod
     def _in_one_line(cls, name: str) -> str:
         if UNNAMEABLE.search(name):
             raise mistake("is no name", repr(name), "text in one line, without control characters")
         return name
+
+
+class AveragingConfig(AlgorithmConfig):
+    """Base of those whose algorithm averages models: how the mean becomes the next global model."""
+
+    averaged: ClassVar[tuple[str, ...]] = ("client", "server")
+    """The parts of the model that are averaged."""
+    aggregation: Aggregation = Field(
+        default=Mean(), description="the mean as it is, or a step of the server's optimizer towards it"
+    )
+
+    @model_validator(mode="after")
+    def _averages_every_round(self) -> AveragingConfig:
+        every = getattr(self, "aggregate_clients_every", 1)
+        if every > 1 and not isinstance(self.aggregation, Mean):
+            found = f"{self.aggregation.kind} with aggregate_clients_every {every}"
+            remedy = "its momentum would mix averages of every round with those of some; set one of the two"
+            raise mistake_at(
+                "aggregation", "", found, "mean, where clients are averaged in some rounds", remedy
+            )
+        return self
 
 
 class Algorithm(ABC):
@@ -109,6 +150,14 @@ class Algorithm(ABC):
     def server_peak_bytes(self, costs: Costs, participants: int, memory_bytes: float | None) -> float:
         """Return the peak bytes of the models that a server with this memory holds."""
         return self.server_memory_bytes(costs, participants)
+
+    def next_model(self, sim: Simulation, model: Handle, mean: Handle) -> Handle:
+        """Return the global model after `model`, by `aggregation`, from the `mean` of the clients' models."""
+        config = self.config
+        if not isinstance(config, AveragingConfig) or isinstance(config.aggregation, Mean):
+            return mean
+        args = {"model": model, "mean": mean}
+        return sim.learn(move, [args], parts=list(config.averaged), **config.aggregation.plain())[0]
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
         """React to a client that drops out before its participation is complete.

@@ -66,7 +66,7 @@ class Synchronous(Algorithm):
             for client in sampled:
                 client.release()
             steps = self.round_steps(contributions)
-            model = self.aggregate(sim, model, contributions)
+            model = self.next_model(sim, model, self.aggregate(sim, model, contributions))
             sim.finish_round(model, steps)
 
     def _start(self, sim: Simulation, client: Client, model: Handle, round: int) -> Process:
@@ -152,7 +152,7 @@ class Synchronous(Algorithm):
 
     @abstractmethod
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
-        """Return the global model made from the round's contributions."""
+        """Return the global model made from the round's contributions, before `next_model`."""
 
     def round_steps(self, contributions: list[Args]) -> int:
         """Return the number of server steps of a round; called once, before `aggregate`."""

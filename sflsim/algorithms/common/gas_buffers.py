@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.label_statistics import Covariance, LabelStatistics, missing_labels
 from sflsim.simulation.asynchronous import Asynchronous
-from sflsim.simulation.base import AlgorithmConfig, Weighting
+from sflsim.simulation.base import AveragingConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
 SERVER_MODEL = "server model"
 
 
-class BuffersConfig(AlgorithmConfig):
+class BuffersConfig(AveragingConfig):
     """The symbols of the paper; defaults are its settings."""
 
+    averaged: ClassVar[tuple[str, ...]] = ("client",)
     q_s: Held = Field(default=10, description="arrivals in a full activation buffer (Q_s)")
     q_c: Held = Field(default=10, description="client parts in a full model buffer (Q_c)")
     local_iterations: Passes = Field(
@@ -83,6 +84,7 @@ class Buffers(Asynchronous):
         """Pull the global client part, make E iterations, send the part."""
         client_model, fresh = self._client_part, True
         function, settings = self.exchange_math()
+        start = self.start_of(client_model)
 
         def arrived(batch: BatchName) -> None:
             nonlocal client_model, fresh
@@ -91,6 +93,7 @@ class Buffers(Asynchronous):
                 "server": self._server_part,
                 "batch": batch,
                 "fresh": fresh,
+                **start,
             }
             args |= self.kept_state(client) if fresh else {}
             client_model, fresh = sim.learn(function, [args], **settings)[0], False
@@ -103,6 +106,10 @@ class Buffers(Asynchronous):
         yield client.push(client.costs.client_model_bytes)
         self.keep_state(client, client_model)
         self._buffer_part(sim, client, client_model)
+
+    def start_of(self, client_model: Handle) -> Args:
+        """Return the argument of the part that the client starts from, where its steps need that."""
+        return {}
 
     def kept_state(self, client: Client) -> Args:
         """Return the arguments of the state that a client's optimizer resumes from."""
@@ -139,7 +146,8 @@ class Buffers(Asynchronous):
             return
         clients, models = zip(*self._parts, strict=True)
         args = {"models": list(models), "clients": list(clients)}
-        (self._client_part,) = sim.learn(mean_part, [args], weighting=self.config.weighting)
+        (mean,) = sim.learn(mean_part, [args], weighting=self.config.weighting)
+        self._client_part = self.next_model(sim, self._client_part, mean)
         self._parts = []
         self.publish(sim, self._joined(sim), 0)
 

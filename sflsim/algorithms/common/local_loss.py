@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ from sflsim.learning.calls import in_groups, weighted_mean
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.optimizers import Optimizer, OptimizerConfig
-from sflsim.simulation.base import Weighting
+from sflsim.simulation.base import AveragingConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import Synchronous, SynchronousConfig
 
@@ -45,12 +45,13 @@ if TYPE_CHECKING:
     Step = Callable[[Part, Tensor, Sequence[BatchName], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
 
 
-class LocalLossConfig(StateConfig, ClientPartsConfig, SynchronousConfig):
+class LocalLossConfig(StateConfig, ClientPartsConfig, AveragingConfig, SynchronousConfig):
     """Client optimizers start afresh in every round, unless `keep_state` is set.
 
     The server's optimizer always keeps its state, as its model does.
     """
 
+    averaged: ClassVar[tuple[str, ...]] = ("client", "auxiliary")
     client_optimizer: OptimizerConfig = OptimizerConfig()
     server_optimizer: OptimizerConfig = OptimizerConfig()
     local_iterations: Passes = Field(default=5, description="batches per participant and round")

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from sflsim.algorithms.common.first_order import check_optimizer, train_part
 from sflsim.algorithms.common.kept import KeptStates, StateConfig, steps_before, with_states
+from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
 from sflsim.fields import Count
@@ -23,7 +24,7 @@ from sflsim.learning.graph.lineage import Args, BatchNames, Handle
 from sflsim.learning.optimizers import OptimizerConfig
 from sflsim.learning.schedules import rate_at
 from sflsim.mistakes import mistake
-from sflsim.simulation.base import Algorithm
+from sflsim.simulation.base import Algorithm, AveragingConfig
 from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
-class UnsplitConfig(StateConfig):
+class UnsplitConfig(StateConfig, ProximalConfig, AveragingConfig):
     """Length and optimizer of a client's training; the optimizer starts afresh in each contribution.
 
     With `keep_state` it resumes from the client's last contribution.
@@ -90,7 +91,7 @@ class Unsplit(Algorithm):
         `rounds` are those, from 0, in which they pulled their models, and with it the learning rate; this one
         by default.
         """
-        optimizer, rate = self.config.optimizer.plain(), self.config.optimizer.lr
+        optimizer, rate = self.config.held(self.config.optimizer.plain()), self.config.optimizer.lr
         of_rate: dict[float, list[int]] = {}
         for place in range(len(contributions)):
             of_rate.setdefault(rate_at(rate, rounds[place] if rounds else sim.round), []).append(place)

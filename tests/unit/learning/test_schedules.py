@@ -102,6 +102,7 @@ RATES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "sl": (BOTH, TWICE),
     "splitfed-v1": (BOTH, TWICE),
     "splitfed-v2": (BOTH, TWICE),
+    "psl": (BOTH, TWICE),
     "mu-splitfed": (("eta_s", "eta_c", "eta_g"), {"tau": 2}),
     "zo-splitfed": (("eta_s", "eta_c", "eta_g"), {}),
     "gas": (BOTH, {**TWICE, "q_s": 3, "q_c": 2}),
@@ -111,6 +112,8 @@ RATES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "heron-sfl": (BOTH, {**TWICE, "q": 1}),
     "frozen-client": (("server_optimizer",), TWICE),
 }
+QUICK = ("fedbuff", "splitfed-v1", "mu-splitfed", "zo-gas", "ho-sfl", "heron-sfl")
+EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RATES]
 RECORDED_AS = {"eta_g": "eta", "client_optimizer": "optimizer", "server_optimizer": "optimizer"}
 
 
@@ -130,7 +133,7 @@ def run(algorithm: str, rate: Any, rounds: int = 3) -> harness.RecordingSession:
     return session
 
 
-@pytest.mark.parametrize("algorithm", RATES)
+@pytest.mark.parametrize("algorithm", EACH)
 def test_every_rate_is_that_of_its_round(algorithm: str) -> None:
     """Halved after every round: what each call of the math was given."""
     names = set(RATES[algorithm][0]) - ({"eta_g"} if algorithm == "fedbuff" else set())  # tested below
@@ -159,7 +162,7 @@ def test_fedbuff_moves_by_the_rate_of_the_update() -> None:
             assert squares == pytest.approx([round(square) for square in squares])  # 1 + staleness
 
 
-@pytest.mark.parametrize("algorithm", RATES)
+@pytest.mark.parametrize("algorithm", EACH)
 def test_a_constant_schedule_is_the_number(algorithm: str) -> None:
     number, schedule = (run(algorithm, rate) for rate in (0.01, {"kind": "constant", "rate": 0.01}))
     for one, other in zip(number.learner.models, schedule.learner.models, strict=True):
