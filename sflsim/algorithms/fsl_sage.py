@@ -23,6 +23,7 @@ from pydantic import Field
 
 from sflsim.algorithms.common.first_order import check_optimizer, gradients_of
 from sflsim.algorithms.common.local_loss import LocalLossConfig, head
+from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.algorithms.cse_fsl import CseFsl
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 class FslSage(CseFsl):
     """Local losses at heads that are fitted to the server's cut gradients."""
 
-    class Config(LocalLossConfig):
-        """The fields of `LocalLossConfig`, and those of the fit; defaults are the source's settings."""
+    class Config(LocalLossConfig, ProximalConfig):
+        """The fields of CSE-FSL, and those of the fit; defaults are the source's settings."""
 
         algorithm: Literal["fsl-sage"] = "fsl-sage"  # type: ignore[assignment]
         fit_every: Count = Field(default=10, description="rounds between two fits of the heads (l)")
