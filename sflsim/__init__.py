@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sflsim.planner.progress import PlanProgress
     from sflsim.registry import (
         register_algorithm,
+        register_codec,
         register_dataset,
         register_distribution,
         register_model,
@@ -72,6 +73,7 @@ __all__ = [
     "parse_scenario",
     "plan",
     "register_algorithm",
+    "register_codec",
     "register_dataset",
     "register_distribution",
     "register_model",
@@ -101,6 +103,7 @@ _HOMES = {
     "sweeps.sweep": ("Sweep", "SweepProgress", "sweep"),
     "registry": (
         "register_algorithm",
+        "register_codec",
         "register_dataset",
         "register_distribution",
         "register_model",

@@ -22,14 +22,20 @@ class OneOf(FieldFormat):
     """A field that holds the Config of one registered component.
 
     `Annotated[Any, OneOf(models)]` reads {kind: mlp, ...}, the shorthand 'mlp', or a Config
-    itself; `tag` is the key that names the component. Errors carry no tag in their path.
+    itself; `tag` is the key that names the component. `shorthands` are further words, each with what it
+    stands for (None: no component). Errors carry no tag in their path.
     """
 
     components: Callable[[], Mapping[str, type[Any]]]
     tag: str = "kind"
+    shorthands: tuple[tuple[str, Any], ...] = ()
 
-    def read(self, value: Any, info: ValidationInfo | None = None) -> BaseModel:
+    def read(self, value: Any, info: ValidationInfo | None = None) -> BaseModel | None:
         """Return the Config that `value` describes."""
+        for word, meaning in self.shorthands:
+            value = meaning if isinstance(value, str) and value == word else value
+        if value is None and self.shorthands:
+            return None
         configs = {name: config_of(component) for name, component in self.components().items()}
         if isinstance(value, BaseModel) and type(value) in configs.values():
             return value
@@ -50,11 +56,13 @@ class OneOf(FieldFormat):
         info: ValidationInfo | None,
     ) -> BaseModel:
         if not isinstance(name, str) or name not in configs:
+            words_known = [*(() if where else self._words), *configs]
             near = [key for key in rest if did_you_mean(str(key), [self.tag])] if name is None else []
-            remedy = f"'{near[0]}' may be meant as '{self.tag}'" if near else did_you_mean(str(name), configs)
+            meant = did_you_mean(str(name), words_known)
+            remedy = f"'{near[0]}' may be meant as '{self.tag}'" if near else meant
             if isinstance(name, str) and name in offered() and not trusted():
                 remedy = f"the installed {offered()[name].value.partition(':')[0]} offers it: {UNTRUSTED}"
-            error = wrong_value("nothing" if name is None else repr(name), ", ".join(configs), remedy)
+            error = wrong_value("nothing" if name is None else repr(name), ", ".join(words_known), remedy)
             raise mistakes([(where, error)])
         try:
             return configs[name].model_validate({self.tag: name, **rest}, context=info and info.context)
@@ -65,7 +73,11 @@ class OneOf(FieldFormat):
             raise wrong_value(text, f"settings that {name} takes") from error
 
     def _allowed(self, configs: Iterable[str]) -> str:
-        return f"one of {', '.join(configs)}, or a mapping with the key '{self.tag}'"
+        return f"one of {', '.join([*self._words, *configs])}, or a mapping with the key '{self.tag}'"
+
+    @property
+    def _words(self) -> list[str]:
+        return [word for word, _ in self.shorthands]
 
     def json_schema(self, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return that it is a component's name, or a mapping that names it."""
@@ -73,7 +85,7 @@ class OneOf(FieldFormat):
         choices = [handler(config.__pydantic_core_schema__) for config in configs.values()]
         return {
             "anyOf": [
-                {"type": "string", "enum": list(configs)},
+                {"type": "string", "enum": [*self._words, *configs]},
                 {"type": "object", "required": [self.tag], "oneOf": choices},
             ]
         }

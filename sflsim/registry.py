@@ -85,6 +85,12 @@ BUILT_IN = {
         "sflsim.fleet.selection.tifl:TiFL",
         "sflsim.fleet.selection.oort:Oort",
     ),
+    "codecs": (
+        "sflsim.learning.codecs.cast:Fp16",
+        "sflsim.learning.codecs.cast:Bf16",
+        "sflsim.learning.codecs.quantize:Quantize",
+        "sflsim.learning.codecs.top_k:TopK",
+    ),
     "distributions": tuple(
         f"sflsim.fleet.distributions.bounded:{name}"
         for name in (
@@ -144,6 +150,11 @@ def register_selection(policy: Component) -> Component:
 def register_distribution(distribution: Component) -> Component:
     """Add a distribution to this process and return it."""
     return _register("distributions", distribution)
+
+
+def register_codec(codec: Component) -> Component:
+    """Add a codec to this process and return it."""
+    return _register("codecs", codec)
 
 
 @contextmanager
@@ -237,6 +248,8 @@ partitions = partial(_by_name, "partitions")
 """Every way to partition the samples among the clients (a Config) by its kind."""
 selections = partial(_by_name, "selections")
 """Every policy of selection (a class with a nested Config) by its kind."""
+codecs = partial(_by_name, "codecs")
+"""Every codec of messages (a Config) by its kind."""
 distributions = partial(_by_name, "distributions")
 """Every random distribution (a Config) by its kind."""
 

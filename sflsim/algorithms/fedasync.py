@@ -41,7 +41,7 @@ class FedAsync(Unsplit, Asynchronous):
 
     def contribute(self, sim: Simulation, client: Client) -> Protocol:
         """Train the newest model; mix the result into the global model of that time."""
-        start, version = self.model, self.version
+        start, version = sim.pulled(client, self.model), self.version
         batches = yield from self.train_locally(sim, client)
         (trained,) = self.record_training(sim, [self.contribution(start, client, batches)], [version])
         args = {"model": self.model, "models": [trained], "clients": [client.index]}

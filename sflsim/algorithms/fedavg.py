@@ -31,8 +31,9 @@ class Averaging(Unsplit, Synchronous):
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the round's model on the client's own samples."""
+        start = sim.pulled(client, model)
         batches = yield from self.train_locally(sim, client)
-        return self.contribution(model, client, batches)
+        return self.contribution(start, client, batches)
 
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Return the mean of the participants' models."""

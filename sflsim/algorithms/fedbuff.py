@@ -43,7 +43,7 @@ class FedBuff(Unsplit, Asynchronous):
 
     def contribute(self, sim: Simulation, client: Client) -> Protocol:
         """Train the newest model; put the delta into the buffer."""
-        start, version = self.model, self.version
+        start, version = sim.pulled(client, self.model), self.version
         batches = yield from self.train_locally(sim, client)
         self._buffer.append(self.contribution(start, client, batches))
         if self.config.keep_state:  # the client may contribute again before the buffer is full

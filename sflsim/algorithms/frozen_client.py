@@ -52,6 +52,7 @@ class FrozenClient(ServerReplicas):
         weighting: Weighting = Field(default="samples", description="how participants count in the average")
 
     per_client_cuts = ""
+    sends = ("activation",)
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""
@@ -61,7 +62,7 @@ class FrozenClient(ServerReplicas):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
             yield client.forward(costs.client_forward_flop)
-            arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
+            arrival = client.send_up(client.sent.activation_bytes + costs.labels_bytes)
             steps.append(sim.process(self._serve(sim, client, arrival, arrivals), client))
         yield sim.all_of(steps)
         return {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
@@ -117,7 +118,7 @@ def _train(
     def activations(names: Sequence[BatchName]) -> tuple[Tensor, Tensor]:
         x, y = task.batch(names)
         with torch.no_grad():
-            return task.activation(x_c, x), y
+            return task.received(task.activation(x_c, x), names), y
 
     names = list(zip(*(args["batches"] for args in arguments), strict=True))
     before = [args["start"] for args in arguments]

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from sflsim.learning.task import Task
 
 
+HEAD = ("auxiliary",)
+"""What the server sends after a fit."""
+
+
 class FslSage(CseFsl):
     """Local losses at heads that are fitted to the server's cut gradients."""
 
@@ -59,14 +63,18 @@ class FslSage(CseFsl):
 
     def own_heads(self, sim: Simulation, model: Handle, sampled: list[Client]) -> dict[int, Args]:
         """Record the fits of a round that begins with some: an argument of the training of each client."""
-        clients = [client.index for client in sampled if self._is_fitted(client.index, sim.round)]
+        fitted = [client for client in sampled if self._is_fitted(client.index, sim.round)]
+        clients = [client.index for client in fitted]
         arguments = [
-            {"server": model, "start": self.parts.start(client, model), "sent": list(self._buffers[client])}
+            {"server": model, "start": self.parts.held(client, model), "sent": list(self._buffers[client])}
             for client in clients
         ]
         shared = {"epochs": self.config.fit_epochs, "head_optimizer": self.config.head_optimizer.plain()}
         heads = sim.learn(fit, arguments, **shared) if clients else []
-        return {client: {"head": handle} for client, handle in zip(clients, heads, strict=True)}
+        return {
+            client.index: {"head": sim.pulled(client, handle, HEAD)}
+            for client, handle in zip(fitted, heads, strict=True)
+        }
 
     def _is_fitted(self, client: int, rounds: int) -> bool:
         """Tell whether a client gets a head of its own after so many rounds."""
@@ -85,7 +93,7 @@ class FslSage(CseFsl):
         batch_flop = gradient_flop + self.config.fit_epochs * epoch_flop
         batches = len(self._buffers[client.index])
         yield sim.server.serve(batches * batch_flop, client.name, client.round, "server model")
-        yield client.send_down(costs.auxiliary_model_bytes)
+        yield client.send_down(client.sent.bytes_of(HEAD))
 
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Buffer what has arrived, then average client parts and heads."""

@@ -75,6 +75,8 @@ class Gas(Buffers):
                 )
             return given
 
+    sends = ("activation", "gradient", "model")
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.kept = KeptStates(config)
@@ -122,7 +124,7 @@ class Gas(Buffers):
 def exchange(
     task: Task, arguments: list[Args], *, optimizer: dict[str, Any], logit_adjustment: bool
 ) -> list[Model]:
-    """Return each client part and its optimizer's state after one step, with the activation it sent."""
+    """Return each client part and its optimizer's state after one step, with the activation that arrived."""
     return [_exchange(task, args, optimizer, logit_adjustment) for args in arguments]
 
 
@@ -134,10 +136,11 @@ def _exchange(task: Task, args: Args, optimizer: dict[str, Any], adjust: bool) -
     x_s = args["server"]["server"][None].clone()  # only the server's steps move its running statistics
     client, training = task.client.leaves(x_c), task.training([args["batch"]])
     z = task.client.forward(client, x, training)
-    received = z.detach().requires_grad_()
+    sent = z.detach().requires_grad_()
+    received = task.received(sent, [args["batch"]])
     logits = task.server.forward(task.server.views(x_s), received, training)
     adjusted = logits + adjustment(task, args["batch"][0], adjust)
-    (cut_gradient,) = torch.autograd.grad(task.loss(adjusted, y), received)
+    (cut_gradient,) = torch.autograd.grad(task.loss(adjusted, y), sent)
     state = args.get("state", {}) if args["fresh"] else args["client_model"]
     trained = task.client.parameters(client)
     gradients = torch.autograd.grad(z, trained, cut_gradient) if trained else ()
@@ -145,7 +148,7 @@ def _exchange(task: Task, args: Args, optimizer: dict[str, Any], adjust: bool) -
     if "start" in args:
         steps.started_from(task.client.parameters(task.client.views(args["start"]["client"][None])))
     after = _stepped(steps, gradients, state)
-    return {"client": x_c[0], "z": z.detach()[0], "y": y[0], **after}
+    return {"client": x_c[0], "z": received.detach()[0], "y": y[0], **after}
 
 
 def step(

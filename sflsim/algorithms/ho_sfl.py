@@ -17,7 +17,7 @@ mean, receives no means and has missed the round.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -39,7 +39,7 @@ from sflsim.work import moved
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sflsim.learning.calls import Model
+    from sflsim.learning.calls import BatchName, Model
     from sflsim.learning.network.modes import Training
     from sflsim.learning.network.split import Part
     from sflsim.learning.task import Task
@@ -72,6 +72,7 @@ class HoSfl(Synchronous):
         )
 
     per_client_cuts = "its clients all hold the same x_c"
+    sends = ("activation", "gradient")
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -88,10 +89,10 @@ class HoSfl(Synchronous):
         yield client.send_down(scalars_bytes + missed * 2 * scalars_bytes)
         del self._before_replay[client.index]
         yield client.forward(costs.client_forward_flop)
-        yield client.send_up(costs.activation_bytes + costs.labels_bytes)
+        yield client.send_up(client.sent.activation_bytes + costs.labels_bytes)
         gradient_flop = costs.server_forward_flop + costs.server_backward_flop
         yield sim.server.serve(gradient_flop, client.name, client.round)
-        yield client.send_down(costs.activation_bytes)
+        yield client.send_down(client.sent.gradient_bytes)
         yield client.forward(perturbations * moved(costs.client_forward_flop))
         yield client.send_up(scalars_bytes)
         return {"client": client.index, "batch": batch}
@@ -197,7 +198,8 @@ def _exchange(task: Task, args: Args, u: list[Directions], mu: float, weighting:
         x, y = task.batch(names)
         weights = torch.tensor(samples[chunk], device=task.device) / sum(samples)  # [M]
         moving = {**model, "server": model["server"].clone()} if separate else model
-        v, g = mean_exchange(task, moving, x, y, weights, u, mu, training=task.training_joined(names))
+        training = task.training_joined(names)
+        v, g = mean_exchange(task, moving, x, y, weights, u, mu, training=training, names=names)
         scalars += v
         gradient += g
         if separate:
@@ -215,12 +217,14 @@ def mean_exchange(
     mu: float,
     difference: Difference = one_sided,
     training: Training | None = None,
+    names: Sequence[BatchName] = (),
 ) -> tuple[Tensor, Tensor]:
     """Return vbar [P] and the server's gradient [n_s], each the weighted sum over M participants.
 
     For inputs [M, B, ...], labels [M, B] and weights [M]. The gradient of sum_m w_m F_m with respect to
     z_m is w_m lam_m, so its products with the differences of z add up to vbar. `difference` gives
-    f(x_c + mu u) - f(x_c). With `training` the server's running statistics move, in place.
+    f(x_c + mu u) - f(x_c). With `training` the server's running statistics move, in place. `names` are
+    those of the batches, for codecs: what is sent is lam_m.
     """
     import torch
 
@@ -228,11 +232,12 @@ def mean_exchange(
     joined = x.flatten(0, 1)[None]  # [1, M B, ...]
     with torch.no_grad():
         z = task.activation(x_c, joined)
-    received = z.detach().requires_grad_()
+    sent = z.detach().requires_grad_()
+    received = task.received(sent[0].unflatten(0, y.shape), names, weights).flatten(0, 1)[None]
     logits = task.server.forward(server, received, training)[0].unflatten(0, y.shape)
     mean_loss = (weights * task.loss(logits, y)).sum()
     trained = task.server.parameters(server)
-    cut_gradient, *gradients = torch.autograd.grad(mean_loss, [received, *trained])
+    cut_gradient, *gradients = torch.autograd.grad(mean_loss, [sent, *trained])
     gradient = torch.zeros_like(model["server"])
     views = task.server.parameters(task.server.views(gradient[None]))
     for view, parameter_gradient in zip(views, gradients, strict=True):

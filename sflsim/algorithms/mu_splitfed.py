@@ -92,6 +92,7 @@ class MuSplitFed(ServerReplicas):
         tau_max: Count = Field(default=64, description="upper bound of an adaptive tau")
 
     per_client_cuts = ""
+    sends = ("activation", "model")
     when_diverged = "lower eta_g or eta_s, or take a smaller tau (tau_max where it is adaptive)"
 
     _awaited: int  # participants whose embeddings the round waits for
@@ -110,16 +111,16 @@ class MuSplitFed(ServerReplicas):
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull the client part, send z, z+ and z-, wait for the scalar, step, send the client part back."""
-        costs, config = client.costs, self.config
-        batch = client.next_batch()
+        costs, sent, config = client.costs, client.sent, self.config
+        own, batch = self.parts.of(sim, client, model), client.next_batch()
         if self.parts.are_pulled(client):
-            yield client.pull(costs.client_model_bytes)
+            yield client.pull(sent.model_bytes)
         yield client.forward(costs.client_forward_flop)
-        embeddings: list[Event] = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
+        embeddings: list[Event] = [client.send_up(sent.activation_bytes + costs.labels_bytes)]
         steps = sim.process(self._serve_steps(sim, client, embeddings[0]), client)
         for _ in range(2 * config.perturbations):
             yield client.forward(moved(costs.client_forward_flop))
-            embeddings.append(client.send_up(costs.activation_bytes))
+            embeddings.append(client.send_up(sent.activation_bytes))
         yield from sim.wait_for(embeddings)
         self._embeddings_arrived(sim, client)
         tau: int = yield steps
@@ -128,9 +129,9 @@ class MuSplitFed(ServerReplicas):
         )
         yield client.send_down(config.perturbations * costs.scalar_bytes)
         if self.parts.are_pushed(client):
-            yield client.push(costs.client_model_bytes)
+            yield client.push(sent.model_bytes)
         args = {"start": model, "client": client.index, "cut": client.cut, "batch": batch, "tau": tau}
-        return args | self.parts.of(client.index, model)
+        return args | own
 
     def _embeddings_arrived(self, sim: Simulation, client: Client) -> None:
         """Count one participant's embeddings; after the slowest's, no further adaptive step starts."""
@@ -172,7 +173,8 @@ class MuSplitFed(ServerReplicas):
         """Move both parts by eta_g towards the mean of the participants'."""
         trained = sim.learn(exchange, contributions, **self._settings())
         clients = [contribution["client"] for contribution in contributions]
-        args = {"model": model, "models": trained, "clients": clients} | self.parts.before
+        pushed = self.parts.pushed(sim, trained, [contribution["batch"] for contribution in contributions])
+        args = {"model": model, "models": pushed, "clients": clients} | self.parts.before
         after = sim.learn(average, [args], weighting=self.config.weighting, eta=self.config.eta_g)[0]
         self.parts.keep(sim.round + 1, clients, trained, after)
         return after
@@ -231,12 +233,15 @@ def _exchange(
     x, y = task.batch(names)
     x_c, x_s = client_parts(arguments), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
 
+    def embedding(x_c: Tensor) -> Tensor:
+        return task.received(task.activation(x_c, x), names)
+
     def draws(part: Any, *purpose: str | int) -> list[Any]:
         keys = [[("mu-splitfed", *purpose, *name, p) for name in names] for p in range(perturbations)]
         return [task.directions(of_p, part, direction) for of_p in keys]
 
     with torch.no_grad():
-        z = task.activation(x_c, x)  # [C, B, ...]
+        z = embedding(x_c)  # [C, B, ...]
         server_steps(
             task, arguments, x_s, z, y, eta_s=eta_s, lam=lam, direction=direction, perturbations=perturbations
         )
@@ -244,7 +249,7 @@ def _exchange(
         u_s = draws(task.server, "joint") if client_feedback == "joint" else []
         slopes = []  # of F along u_c, P times [C]
         for p, u in enumerate(u_c):
-            z_plus, z_minus = two_sided(lambda x_c: task.activation(x_c, x), x_c, u, lam)
+            z_plus, z_minus = two_sided(embedding, x_c, u, lam)
             if u_s:
                 u_s[p].add_(x_s, lam)
             f_plus = task.server_loss(x_s, z_plus, y)

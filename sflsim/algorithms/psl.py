@@ -68,6 +68,7 @@ class Psl(FirstOrderAlgorithm, Synchronous):
     _wanted: int  # participants in the first merged batch
     _awaited: set[int]  # clients whose activations the next merged batch waits for
     _arrived: dict[int, BatchName]  # in the next merged batch so far, by client
+    _own: dict[int, Args]  # the argument of each client's part
     _gone: set[int]  # clients that have dropped out
     _stepped: Event  # fires when the server has stepped on the next merged batch
     _merged: list[list[BatchName]]  # the batches of each merged batch of the round
@@ -75,18 +76,19 @@ class Psl(FirstOrderAlgorithm, Synchronous):
     def open_round(self, sim: Simulation, model: Handle, sampled: list[Client], wanted: int) -> None:
         """Wait for the activations of as many participants as count."""
         self._wanted, self._awaited = wanted, {client.index for client in sampled}
-        self._arrived, self._gone, self._merged = {}, set(), []
+        self._arrived, self._gone, self._merged, self._own = {}, set(), [], {}
         self._stepped = sim.env.event()
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull the client part, train it on merged batches, send it back; None if others were in before."""
+        self._own[client.index] = self.parts.of(sim, client, model)
         if self.parts.are_pulled(client):
-            yield client.pull(client.costs.client_model_bytes)
+            yield client.pull(client.sent.model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batch = client.next_batch()
             yield client.forward(client.costs.client_forward_flop)
-            yield client.send_up(client.costs.activation_bytes + client.costs.labels_bytes)
+            yield client.send_up(client.sent.activation_bytes + client.costs.labels_bytes)
             if client.index not in self._awaited:
                 return None
             since_s, stepped = sim.env.now, self._stepped
@@ -95,10 +97,10 @@ class Psl(FirstOrderAlgorithm, Synchronous):
             self._merge_if_all_are_in(sim, client.round)
             yield stepped
             client.record_wait(since_s)
-            yield client.send_down(client.costs.activation_bytes)
+            yield client.send_down(client.sent.gradient_bytes)
             yield client.compute(client.costs.client_backward_flop)
         if self.parts.are_pushed(client):
-            yield client.push(client.costs.client_model_bytes)
+            yield client.push(client.sent.model_bytes)
         return {"client": client.index}
 
     def on_drop_out(self, sim: Simulation, client: Client) -> None:
@@ -135,13 +137,13 @@ class Psl(FirstOrderAlgorithm, Synchronous):
                 batches.setdefault(name[0], []).append(name)
         clients = [contribution["client"] for contribution in contributions]
         participants = [
-            {"client": client, "batches": names} | self.kept.of(client) | self.parts.of(client, model)
+            {"client": client, "batches": names} | self.kept.of(client) | self._own[client]
             for client, names in batches.items()
         ]
         args = {"start": model, "participants": participants, "clients": clients}
         shared = {name: getattr(self.config, name) for name in ("share_gradient", "weighting")}
         each = {"each": True} if self.config.keep_state or self.parts.are_kept else {}
-        shared |= {**self.optimizers(), **self.kept.shared, **each}
+        shared |= {**self.optimizers(), **self.kept.shared, **each, **self.parts.not_pushed(sim)}
         after = sim.learn(train, [args], **shared)[0]
         if each:
             trained = sim.learn(of_client, [{"round": after, "client": client} for client in clients])

@@ -64,11 +64,12 @@ class SL(FirstOrderAlgorithm):
     def _turn(self, sim: Simulation, client: Client, model: Handle, round: int) -> Protocol:
         """Train the model of the last client; return it for the next."""
         client.begin(round)
+        start = sim.pulled(client, model)
         batches = yield from self.take_turn(sim, client)
-        args = {"start": model, "client": client.index, "batches": batches} | self.kept.of(client.index)
+        args = {"start": start, "client": client.index, "batches": batches} | self.kept.of(client.index)
         trained = sim.learn(turn, [args], **self.optimizers(), **self.kept.shared)
         self.kept.keep([args], trained)
-        return trained[0]
+        return sim.pushed(trained, batches[-1:])[0]
 
 
 def turn(

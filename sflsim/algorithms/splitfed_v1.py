@@ -47,16 +47,20 @@ class SplitFedV1(FirstOrderAlgorithm, ServerReplicas):
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with a server replica."""
+        own = self.parts.of(sim, client, model)
         batches = yield from self.take_turn(sim, client)
         args = {"start": model, "client": client.index, "cut": client.cut, "batches": batches}
-        return args | self.kept.of(client.index) | self.parts.of(client.index, model)
+        return args | self.kept.of(client.index) | own
 
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Average the client parts and the server replicas."""
         trained = sim.learn(train, contributions, **self.optimizers(), **self.kept.shared)
         self.kept.keep(contributions, trained)
         clients = [contribution["client"] for contribution in contributions]
-        args = {"model": model, "models": trained, "clients": clients}
+        pushed = self.parts.pushed(
+            sim, trained, [contribution["batches"][-1] for contribution in contributions]
+        )
+        args = {"model": model, "models": pushed, "clients": clients}
         after = sim.learn(average, [args], weighting=self.config.weighting, **self.kept.of_replicas)[0]
         self.parts.keep(sim.round + 1, clients, trained, after)
         return after

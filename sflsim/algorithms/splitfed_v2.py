@@ -50,7 +50,7 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Train the client part with the shared server model."""
-        client_model, fresh = self.parts.start(client.index, model), True
+        client_model, fresh = self.parts.start(sim, client, model), True
         start = {"start": client_model} if self.config.proximal else {}
 
         def arrived(batch: BatchName) -> None:
@@ -78,7 +78,10 @@ class SplitFedV2(FirstOrderAlgorithm, Synchronous):
         trained = [contribution["trained"] for contribution in contributions]
         self.kept.keep(contributions, trained)
         clients = [contribution["client"] for contribution in contributions]
-        args = {"models": trained, "clients": clients, "server": self._server}
+        pushed = self.parts.pushed(
+            sim, trained, [contribution["batches"][-1] for contribution in contributions]
+        )
+        args = {"models": pushed, "clients": clients, "server": self._server}
         after = sim.learn(merge, [args], weighting=self.config.weighting)[0]
         self.parts.keep(sim.round + 1, clients, trained, after)
         return after

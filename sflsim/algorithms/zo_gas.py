@@ -74,14 +74,16 @@ class ZoGas(Buffers):
         )
         perturbations: Passes = Field(default=1, description="estimates averaged in each step (P)")
 
+    sends = ("activation", "model")
+
     def iterate(self, sim: Simulation, client: Client, arrived: Callable[[], None]) -> Protocol:
         """Send z, z+ and z- of one batch; wait for the scalars and step."""
         costs, perturbations = client.costs, self.config.perturbations
         yield client.forward(costs.client_forward_flop)
-        embeddings = [client.send_up(costs.activation_bytes + costs.labels_bytes)]
+        embeddings = [client.send_up(client.sent.activation_bytes + costs.labels_bytes)]
         for _ in range(2 * perturbations):
             yield client.forward(moved(costs.client_forward_flop))
-            embeddings.append(client.send_up(costs.activation_bytes))
+            embeddings.append(client.send_up(client.sent.activation_bytes))
         yield sim.all_of(embeddings)
         arrived()
         losses_flop = 2 * perturbations * moved(costs.server_forward_flop)
@@ -112,7 +114,7 @@ class ZoGas(Buffers):
 def exchange(
     task: Task, arguments: list[Args], *, eta_c: float | None, logit_adjustment: bool, **settings: Any
 ) -> list[Model]:
-    """Return each client part after one step, with the activation it sent."""
+    """Return each client part after one step, with the activation that arrived."""
     eta_c = rate(eta_c, ETA_C, MAX_RATE_TIMES_DIMENSION, task.client.dimension)
     return [_exchange(task, args, eta_c, logit_adjustment, **settings) for args in arguments]
 
@@ -136,11 +138,14 @@ def _exchange(
     keys = [("zo-gas", "client", *args["batch"], p) for p in range(perturbations)]
     u_c = [task.directions([key], task.client, direction) for key in keys]
 
+    def embedding(x_c: Tensor) -> Tensor:
+        return task.received(task.activation(x_c, x), [args["batch"]])
+
     def loss(x_c: Tensor) -> Tensor:
-        return task.loss(task.server.forward(server, task.activation(x_c, x)) + offset, y)
+        return task.loss(task.server.forward(server, embedding(x_c)) + offset, y)
 
     with torch.no_grad():
-        z = task.activation(x_c, x)
+        z = embedding(x_c)
         descend_(loss, x_c, u_c, lam, eta_c)
     return {"client": x_c[0], "z": z[0], "y": y[0]}
 

@@ -20,13 +20,13 @@ class Client:
 
     The processor does one thing at a time, in the order of the requests; each direction of the radio works
     in parallel. `begin` opens a round or an exchange and draws its slowdown. `cut` (the number of blocks
-    that this client holds) and `costs` are kept for the protocols.
+    that this client holds), `costs` and `sent` (the bytes of its messages) are kept for the protocols.
     """
 
     __slots__ = (
         "_awake_s", "_delay_s", "_down", "_env", "_factor", "_free_at_s", "_idle_energy", "_joined_s",
         "_power_w", "_recorder", "_steady", "_up",
-        "batches", "costs", "cut", "device", "ended_s", "index", "name", "round",
+        "batches", "costs", "cut", "device", "ended_s", "index", "name", "round", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +46,7 @@ class Client:
         self.index = device.index
         self.cut = cut
         self.costs = costs
+        self.sent: Any = costs
         self._power_w = max(device.power.compute_w - device.power.idle_w, 0.0)
         self._up, self._down = network.channels(device)
         self._idle_energy = idle_energy or IdleEnergy(env)

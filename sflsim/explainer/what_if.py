@@ -112,7 +112,7 @@ def _round_ends(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -
     session = Session(
         scenario,
         Options(timing_only=True),
-        learning=lambda variant, cut, seed: NamingLearner(keys),
+        learning=lambda variant, cut, seed: NamingLearner(keys, repr(variant.compression)),
         recorder=lambda: Recorder(NullSink()),
         cache=cache,
     )

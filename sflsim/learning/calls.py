@@ -180,17 +180,30 @@ def by_cut(
 ) -> list[Model]:
     """Call `train` once for each cut among the participants, on the task and the models cut there.
 
-    A participant's `cut` is the number of blocks its client holds; its `start` and the models returned
-    are cut where `task` is.
+    A participant's `cut` is the number of blocks its client holds; its `start`, its `own` model if it has
+    one, and the models returned are cut where `task` is.
     """
 
     def train_at_cut(arguments: list[Args]) -> list[Model]:
         cut = arguments[0]["cut"]
         task_at_cut = task if cut == task.cut else task.at(cut)
-        recut_arguments = [{**args, "start": recut(args["start"], task_at_cut)} for args in arguments]
+        recut_arguments = [
+            args | {name: recut(args[name], task_at_cut) for name in ("start", "own") if name in args}
+            for args in arguments
+        ]
         return [recut(model, task) for model in train(task_at_cut, recut_arguments)]
 
     return in_groups(arguments, lambda args: int(args["cut"]), train_at_cut)
+
+
+def arrived(task: Task, arguments: Sequence[Args], *, parts: Sequence[str], direction: str) -> list[Model]:
+    """Return each `start` as it arrives when its parts are sent "up" or "down" around the named `batch`."""
+
+    def at_cut(task: Task, arguments: list[Args]) -> list[Model]:
+        name = (direction, *parts)
+        return [task.received_model(args["start"], parts, *name, *args["batch"]) for args in arguments]
+
+    return by_cut(task, arguments, at_cut)
 
 
 def recut(model: Model, task: Task) -> Model:
@@ -198,7 +211,7 @@ def recut(model: Model, task: Task) -> Model:
     import torch
 
     size = task.client.size
-    if model["client"].shape[0] == size:
+    if "client" not in model or model["client"].shape[0] == size:
         return model
     whole = torch.cat([model["client"], model["server"]])
     return {**model, "client": whole[:size], "server": whole[size:]}

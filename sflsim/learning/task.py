@@ -20,9 +20,11 @@ from torch.nn import functional as F
 
 from sflsim.errors import refused
 from sflsim.foreign import foreign
+from sflsim.learning import received
 from sflsim.learning.calls import BatchName, Model
+from sflsim.learning.compression import Compression
 from sflsim.learning.data.base import Data
-from sflsim.learning.graph.fingerprint import of_behaviour, of_machine, of_network, of_tensors
+from sflsim.learning.graph.fingerprint import of_behaviour, of_code, of_machine, of_network, of_tensors
 from sflsim.learning.models.base import is_users, kind_of
 from sflsim.learning.network.adapters import adapted
 from sflsim.learning.network.as_written import check_as_written
@@ -68,14 +70,14 @@ class Task:
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
+        self.compression = Compression()
         self._permutations: dict[int, tuple[int, npt.NDArray[np.int64]]] = {}
         facts = (
             *(identity, cut, batch_size, seed, data.classes, data.fingerprint),
             *(of_tensors(shards), of_network(self.blocks), of_machine(device)),
             of_behaviour(self.whole, data.inputs(data.test_x[:2])),
         )
-        text = "|".join(map(str, facts))
-        self.key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self.key = _key(*facts)
 
     def at(self, cut: int) -> Task:
         """Return the same task with the network cut elsewhere."""
@@ -83,6 +85,16 @@ class Task:
         other.cut = cut
         other.client, other.server = cut_blocks(self.blocks, cut)
         other._auxiliary = None
+        return other
+
+    def compressing(self, compression: Compression | None) -> Task:
+        """Return the same task with messages compressed; itself where none are."""
+        if compression is None or not compression.given:
+            return self
+        other = copy(self)
+        other.compression = compression
+        codecs = [compression.codec(kind) for kind in compression.given]
+        other.key = _key(self.key, repr(compression), of_code(*codecs))
         return other
 
     @property
@@ -164,6 +176,32 @@ class Task:
         """Return the activations [C, B, ...] of client parts [C, n_c] in use on inputs [C, B, ...]."""
         return self.client.forward(self.client.views(x_c), x)
 
+    def received(self, z: Tensor, names: Sequence[BatchName], shares: Tensor | None = None) -> Tensor:
+        """Return activations [C, B, ...] of the named batches as they arrive at the server.
+
+        The gradient by the result comes back as it arrives at the clients. `shares` [C] are the weights of
+        the participants in the loss, if it is not a sum.
+        """
+        if self.compression.activation is None and self.compression.gradient is None:
+            return z
+        keys = [(self.seed, "compression", *name) for name in names]
+        crossing = received.Crossing(self.compression, keys, self.client.has_mask)
+        return received.activations(z, crossing, shares)
+
+    def received_model(self, model: Model, parts: Sequence[str], *name: str | int) -> Model:
+        """Return a model whose `parts` (client, server, auxiliary) have crossed the link as one message."""
+        codec = self.compression.codec("model")
+        if codec is None:
+            return model
+        whole = [getattr(self, part) for part in parts]
+        flat = [
+            model[part] if part in model else own.initial().to(self.device)
+            for part, own in zip(parts, whole, strict=True)
+        ]
+        key = (self.seed, "compression", *name)
+        arrived = received.model(codec, list(zip(whole, flat, strict=True)), key)
+        return {**model, **dict(zip(parts, arrived, strict=True))}
+
     def server_loss(self, x_s: Tensor, z: Tensor, y: Tensor) -> Tensor:
         """Return the losses [C] of server parts [C, n_s] in use for activations z and labels y."""
         return self.loss(self.server.forward(self.server.views(x_s), z), y)
@@ -179,6 +217,10 @@ class Task:
             "client": self.client.initial().to(self.device),
             "server": self.server.initial().to(self.device),
         }
+
+
+def _key(*facts: object) -> str:
+    return hashlib.blake2b("|".join(map(str, facts)).encode(), digest_size=16).hexdigest()
 
 
 def _only(kinds: tuple[type[nn.Module], ...], part: Part) -> bool:

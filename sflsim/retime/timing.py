@@ -56,7 +56,8 @@ def timings(
     runs: list[_Run] = []
 
     def naming(variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
-        return NamingLearner(runs[-1].keys, session.materials.task(cut, seed).key, known)
+        task = session.materials.task(cut, seed, variant.compression)
+        return NamingLearner(runs[-1].keys, task.key, known)
 
     session = Session(
         scenario,

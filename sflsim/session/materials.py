@@ -17,6 +17,7 @@ from sflsim.session.cache import SessionCache
 from sflsim.session.options import Options
 
 if TYPE_CHECKING:
+    from sflsim.learning.compression import Compression
     from sflsim.learning.data.base import Data
     from sflsim.learning.task import Task
 
@@ -124,8 +125,11 @@ class Materials:
 
         return self.cache.get(("shards", self._dataset_key, self._partition_key, seed), partition)
 
-    def task(self, cut: int, seed: int) -> Task:
-        """Return the network, cut there, and the clients' data under a seed; made once."""
+    def task(self, cut: int, seed: int, compression: Compression | None = None) -> Task:
+        """Return the network, cut there, and the clients' data under a seed; made once.
+
+        With messages compressed it is a copy that shares these.
+        """
         import torch
 
         from sflsim.learning.graph.fingerprint import of_code
@@ -150,7 +154,8 @@ class Materials:
             seed,
         )
         with own_torch(self.options.threads):
-            return self.cache.get(key, build)
+            made: Task = self.cache.get(key, build)
+            return made.compressing(compression)
 
 
 def _column(dataset: Any, name: str) -> Any:

@@ -6,6 +6,7 @@ No data is loaded for it.
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.fleet.population import Fleet
@@ -26,6 +27,9 @@ NOT_REPORTED: dict[Fact, str] = {
     "accuracy": "it has no rounds whose clients work in parallel until the slowest has ended",
 }
 """Why an algorithm does not report what a policy reads."""
+if TYPE_CHECKING:
+    from sflsim.learning.profiling.layout import Layout
+
 DIGITS = 4
 """Digits of the memory needed and available in messages, so that close figures differ."""
 
@@ -59,6 +63,7 @@ class Requirements:
         if isinstance(config.cut, PerClientCut) and algorithm.per_client_cuts:
             found = f"a cut for each client with {config.algorithm}"
             raise refused("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
+        algorithm.check_compression()
         algorithm.check(self.costs(self.cut(index)))
         fleet = self.scenario.fleet
         self._check_memory(index)
@@ -172,6 +177,13 @@ class Requirements:
     def costs(self, cut: int) -> Costs:
         """Return the costs of a cut: derived from the model, then overridden as the scenario says."""
         return self.cache.get(("costs", self._costs_key, cut), lambda: self._derived(cut))
+
+    def layout(self, cut: int) -> Layout:
+        """Return how messages at a cut are laid out, for codecs that ask."""
+        from sflsim.learning.profiling.layout import layout_of
+
+        workload = self.scenario.workload
+        return self.cache.get(("layout", self._costs_key, cut), lambda: layout_of(workload, cut))
 
     def _derived(self, cut: int) -> Costs:
         workload = self.scenario.workload

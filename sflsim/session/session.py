@@ -22,6 +22,7 @@ from sflsim.fleet.population import build_fleet
 from sflsim.fleet.sampling import fleet_availability
 from sflsim.fleet.selection.policy import Facts
 from sflsim.formatting import seconds_text
+from sflsim.learning.compression import Compression
 from sflsim.learning.graph.disk_store import DiskStore
 from sflsim.learning.graph.lineage import look_again
 from sflsim.learning.graph.store import MemoryStore, Store
@@ -42,6 +43,7 @@ from sflsim.session.requirements import Requirements
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.deployment import Deployment, Work
 from sflsim.simulation.prediction import Prediction
+from sflsim.simulation.sent import Messages
 from sflsim.simulation.simulation import MAX_IDLE_ROUNDS, Learning, Rules, Simulation, no_stop
 
 LearningOf = Callable[[AlgorithmConfig, int, int], Learning]
@@ -176,6 +178,7 @@ class Session:
     ) -> Simulation:
         """Return the simulation of a run."""
         scenario, requirements = self.scenario, self.requirements
+        config = scenario.variants[index]
         fleet = build_fleet(scenario.fleet, seed, requirements.excluded(index))
         cuts = requirements.cuts(index, fleet)
         deployment = Deployment(
@@ -184,6 +187,12 @@ class Session:
             server=scenario.server,
             server_replicas=algorithm.server_replicas(*requirements.served(index)),
             cuts=cuts,
+            messages=Messages(
+                config.compression or Compression(),
+                algorithm.model_parts,
+                scenario.workload.batch_size,
+                requirements.layout,
+            ),
             availability=fleet_availability(scenario.fleet, fleet),
         )
         work = Work(
@@ -225,7 +234,7 @@ class Session:
 
         if self.disk is None and self.options.cache is not None:
             self.disk = DiskStore(self.options.cache, self.options.cache_bytes, self.options.device)
-        return Learner(self.materials.task(cut, seed), self.store, self.disk)
+        return Learner(self.materials.task(cut, seed, variant.compression), self.store, self.disk)
 
     def close(self) -> None:
         """Close the store on disk, if there is one; the session can still be used."""

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
+from sflsim.errors import refused
 from sflsim.fleet.selection.policy import Fact
 from sflsim.learning.aggregation import Aggregation, Mean, move
+from sflsim.learning.compression import Compression, Kind
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Handle
 from sflsim.mistakes import mistake, mistake_at, wrong_value
@@ -57,6 +59,9 @@ class AlgorithmConfig(BaseModel):
     cut: Annotated[int, Field(strict=True, ge=1)] | str | PerClientCut | None = Field(
         default=None,
         description="blocks the client holds, or its last block's name; the workload's cut by default",
+    )
+    compression: Compression | None = Field(
+        default=None, description="the codec of each kind of message that the algorithm sends"
     )
 
     why_no_state: ClassVar[str] = "it has no optimizer that keeps one; drop the key"
@@ -117,6 +122,11 @@ class Algorithm(ABC):
     """What to change if training has diverged."""
     reports: ClassVar[frozenset[Fact]] = frozenset()
     """What a policy of selection may read of it."""
+    sends: ClassVar[tuple[Kind, ...]] = ()
+    """The kinds of message that can be compressed: their bytes are those of `client.sent`, and the math takes
+    activations by `task.received`, models by `sim.pulled` and `sim.pushed`."""
+    model_parts: ClassVar[tuple[str, ...]] = ("client",)
+    """The parts of the model that a client pulls and pushes: client, server, auxiliary."""
     unread: ClassVar[tuple[str, ...]] = ()
     """Paths of the scenario that do not affect this algorithm, e.g. `workload.cut`; `variants.cut` is the
     field of its Config."""
@@ -166,6 +176,15 @@ class Algorithm(ABC):
         processes end in any case.
         """
         sim.server.cancel_waiting(client.name, client.round)
+
+    def check_compression(self) -> None:
+        """Refuse a codec for a kind of message that the algorithm does not send (raises ScenarioError)."""
+        compression = self.config.compression
+        for kind in () if compression is None else compression.given:
+            if kind not in self.sends:
+                found = f"a codec for the {kind} of {self.config.algorithm}, which sends none"
+                allowed = f"codecs for {' and '.join(self.sends)}" if self.sends else "no compression"
+                raise refused(f"compression.{kind}", found, allowed, "drop the key: it would change nothing")
 
     def check(self, costs: Costs) -> None:  # noqa: B027 (optional)
         """Refuse a Config that does not fit the workload (raises ScenarioError)."""

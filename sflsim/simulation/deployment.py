@@ -11,6 +11,7 @@ from sflsim.fleet.devices import Device
 from sflsim.fleet.population import Fleet
 from sflsim.fleet.sampling import FleetAvailability
 from sflsim.learning.costs import Costs
+from sflsim.simulation.sent import Messages
 
 
 class Cuts(Protocol):
@@ -34,6 +35,7 @@ class Deployment:
     server_replicas: int | None
     """How many participants' replicas the server holds at a time; None for any number."""
     cuts: Cuts
+    messages: Messages
     availability: FleetAvailability | None
     """When each device is available; None if all always are."""
 

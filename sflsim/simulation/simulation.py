@@ -20,6 +20,7 @@ from sflsim.clock.spans import Recorder
 from sflsim.errors import Diverged, ScenarioError, refused
 from sflsim.fleet.instants import slack_s
 from sflsim.fleet.selection.policy import LEARNED, Policy
+from sflsim.learning.calls import BatchName, arrived
 from sflsim.learning.figures import label_accuracies
 from sflsim.learning.graph.lineage import Args, Handle, MathFunction
 from sflsim.learning.schedules import at_round
@@ -129,6 +130,29 @@ class Simulation(TimePlane):
         Who takes part may follow from them; times never depend on what is learned in any other way.
         """
         return self.learning.numbers(self.learn(function, [arguments])[0], count)
+
+    def pulled(self, client: Client, model: Handle, parts: Sequence[str] | None = None) -> Handle:
+        """Return a model as it arrives at a client before its next batch; `parts` where not all are sent."""
+        return self._arrived([model], [(client.index, client.batches)], "down", parts)[0]
+
+    def pushed(self, models: Sequence[Handle], batches: Sequence[BatchName]) -> list[Handle]:
+        """Return models as they arrive from their clients, after the last batch of each."""
+        return self._arrived(models, batches, "up")
+
+    def _arrived(
+        self,
+        models: Sequence[Handle],
+        batches: Sequence[BatchName],
+        direction: str,
+        parts: Sequence[str] | None = None,
+    ) -> list[Handle]:
+        if self.messages.compression.model is None:
+            return list(models)
+        arguments = [
+            {"start": model, "cut": self.client(batch[0]).cut, "batch": batch}
+            for model, batch in zip(models, batches, strict=True)
+        ]
+        return self.learn(arrived, arguments, parts=list(parts or self.messages.parts), direction=direction)
 
     def initial_model(self) -> Handle:
         """Return the initial model, and evaluate it at time 0."""

@@ -65,6 +65,7 @@ class TimePlane(ABC):
         self.policy = policy
         self.cuts = deployment.cuts
         self.costs = deployment.cuts.costs
+        self.messages = deployment.messages
         self.status = "completed"
         self.reason = ""
         self._availability = deployment.availability
@@ -87,6 +88,7 @@ class TimePlane(ABC):
         client = self._clients.get(index)
         if client is None:
             client = self._clients[index] = self._new_client(self.fleet.device(index))
+            client.sent = self.messages.sent(client.cut, client.costs)
         return client
 
     def _new_client(self, device: Device) -> Client:

@@ -134,6 +134,8 @@ TORCH_FREE = (
     "config",
     "costs",
     "calls",
+    "codecs/",
+    "compression",
     "optimizers",
     "schedules",
     "signatures",

@@ -112,7 +112,7 @@ class RecordingSession(Session):
 
     def recorded(self, variant: Any, cut: int, seed: int) -> RecordingLearner:
         """Return a learner on the task, which is made to record what it is asked for."""
-        task = self.materials.task(cut, seed)
+        task = self.materials.task(cut, seed, variant.compression)
         batch, directions = task.batch, task.directions
 
         def recorded_batch(names: Any) -> tuple[Tensor, Tensor]:

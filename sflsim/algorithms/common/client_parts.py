@@ -17,9 +17,10 @@ from pydantic import Field
 from sflsim.clock.client import Client
 from sflsim.errors import refused
 from sflsim.fields import Count
-from sflsim.learning.calls import stack
+from sflsim.learning.calls import BatchName, stack
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import AlgorithmConfig, PerClientCut
+from sflsim.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,12 @@ class ClientParts:
         """Tell whether the client's round ends with an average of client parts."""
         return client.round % self._every == 0
 
-    def start(self, client: int, model: Handle) -> Handle:
+    def start(self, sim: Simulation, client: Client, model: Handle) -> Handle:
+        """Return the model that the client has before its next batch: its own, or what arrives of it."""
+        held = self.held(client.index, model)
+        return sim.pulled(client, held) if self.are_pulled(client) else held
+
+    def held(self, client: int, model: Handle) -> Handle:
         """Return the model that holds the client's part, in a round that starts from `model`."""
         if self._every == 1:
             return model
@@ -58,9 +64,20 @@ class ClientParts:
             self._average = model
         return self._own.get(client, self._average)
 
-    def of(self, client: int, model: Handle) -> Args:
+    def of(self, sim: Simulation, client: Client, model: Handle) -> Args:
         """Return the argument of the client's part, where that is not `model`'s."""
-        return {} if self._every == 1 else {"own": self.start(client, model)}
+        start = self.start(sim, client, model)
+        return {} if start is model else {"own": start}
+
+    def pushed(
+        self, sim: Simulation, trained: Sequence[Handle], batches: Sequence[BatchName]
+    ) -> Sequence[Handle]:
+        """Return what clients have `trained` as it counts in an average: in an I-th round as it arrives."""
+        return trained if (sim.round + 1) % self._every else sim.pushed(trained, batches)
+
+    def not_pushed(self, sim: Simulation) -> Args:
+        """Return the shared argument that client parts stay where they are, in a round between averages."""
+        return {"pushed": False} if (sim.round + 1) % self._every else {}
 
     @property
     def before(self) -> Args:

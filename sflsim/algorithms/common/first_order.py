@@ -44,6 +44,8 @@ class FirstOrderConfig(StateConfig):
 class FirstOrderAlgorithm(Algorithm):
     """Base of the algorithms with a cut gradient: a client's turn, its memory, checks."""
 
+    sends = ("activation", "gradient", "model")
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.kept = KeptStates(config)
@@ -64,7 +66,7 @@ class FirstOrderAlgorithm(Algorithm):
         """
         batches: list[BatchName] = []
         if self.parts.are_pulled(client):
-            yield client.pull(client.costs.client_model_bytes)
+            yield client.pull(client.sent.model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             batches.append(client.next_batch())
@@ -73,7 +75,7 @@ class FirstOrderAlgorithm(Algorithm):
                 sim, client, exclusive, arrived, exchange + 1 == self.config.local_iterations
             )
         if self.parts.are_pushed(client):
-            yield client.push(client.costs.client_model_bytes)
+            yield client.push(client.sent.model_bytes)
         return batches
 
     def optimizers(self) -> dict[str, Any]:
@@ -107,12 +109,12 @@ def exchange_gradients(
     """
     costs = client.costs
     yield client.forward(costs.client_forward_flop)
-    yield client.send_up(costs.activation_bytes + costs.labels_bytes)
+    yield client.send_up(client.sent.activation_bytes + costs.labels_bytes)
     if on_arrival is not None:
         on_arrival()
     step_flop = costs.server_forward_flop + costs.server_backward_flop
     yield sim.server.serve(step_flop, client.name, client.round, exclusive, last)
-    yield client.send_down(costs.activation_bytes)
+    yield client.send_down(client.sent.gradient_bytes)
     yield client.compute(costs.client_backward_flop)
 
 
@@ -139,6 +141,7 @@ class FirstOrder:
         task, training = self.task, self.task.training(names)
         x, y = task.batch(names)  # [C, B, ...], [C, B]
         z = task.client.forward(self.client_leaves, x, training)  # [C, B, ...]
+        z = task.received(z, names)
         losses = task.loss(task.server.forward(self.server_leaves, z, training), y)  # [C]
         server = self.server_optimizer.leaves
         gradients = gradients_of(losses.sum(), [*server, *self.client_optimizer.leaves])

@@ -82,7 +82,7 @@ class Buffers(Asynchronous):
 
     def contribute(self, sim: Simulation, client: Client) -> Protocol:
         """Pull the global client part, make E iterations, send the part."""
-        client_model, fresh = self._client_part, True
+        client_model, fresh = sim.pulled(client, self._client_part), True
         function, settings = self.exchange_math()
         start = self.start_of(client_model)
 
@@ -99,13 +99,13 @@ class Buffers(Asynchronous):
             client_model, fresh = sim.learn(function, [args], **settings)[0], False
             self._buffer_activation(sim, client_model)
 
-        yield client.pull(client.costs.client_model_bytes)
+        yield client.pull(client.sent.model_bytes)
         for exchange in range(self.config.local_iterations):
             client.begin(client.round, exchange)
             yield from self.iterate(sim, client, partial(arrived, client.next_batch()))
-        yield client.push(client.costs.client_model_bytes)
+        yield client.push(client.sent.model_bytes)
         self.keep_state(client, client_model)
-        self._buffer_part(sim, client, client_model)
+        self._buffer_part(sim, client, sim.pushed([client_model], [(client.index, client.batches - 1)])[0])
 
     def start_of(self, client_model: Handle) -> Args:
         """Return the argument of the part that the client starts from, where its steps need that."""

@@ -68,6 +68,8 @@ class LocalLoss(Synchronous):
 
     per_client_cuts = "its one server model begins at one layer"
     reports = frozenset({"times", "accuracy"})  # clients know the losses of their heads alone
+    sends = ("activation", "model")
+    model_parts = ("client", "auxiliary")
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -88,8 +90,8 @@ class LocalLoss(Synchronous):
         """Record the local training of all selected clients; it depends on nothing in the round."""
         arguments, heads = [], self.own_heads(sim, model, sampled)
         for client in sampled:
+            start = self.parts.start(sim, client, model)
             batches = [client.next_batch() for _ in range(self.config.local_iterations)]
-            start = self.parts.start(client.index, model)
             args = {"start": start, "batches": batches} | self.kept.of(client.index)
             arguments.append(args | heads.get(client.index, {}))
         shared = {"client_optimizer": self.config.client_optimizer.plain(), **self.kept.shared}
@@ -110,22 +112,21 @@ class LocalLoss(Synchronous):
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Pull part and head, train them, send every q-th activation without waiting, send both back."""
         costs, contribution = client.costs, self._contributions[client.index]
-        model_bytes = costs.client_model_bytes + costs.auxiliary_model_bytes
         own_head = self.await_head(sim, client)
         if self.parts.are_pulled(client):
-            yield client.pull(model_bytes)
+            yield client.pull(client.sent.model_bytes)
         if own_head is not None:
             yield own_head
         for exchange, batch in enumerate(contribution["batches"]):
             client.begin(client.round, exchange)
             yield client.forward(costs.client_forward_flop)
             if is_sent(exchange, self.config.q):
-                arrival = client.send_up(costs.activation_bytes + costs.labels_bytes)
+                arrival = client.send_up(client.sent.activation_bytes + costs.labels_bytes)
                 sent = {"trained": contribution["trained"], "exchange": exchange, "batch": batch}
                 sim.process(self._serve(sim, client, arrival, sent), client)
             yield client.compute(self.step_flop(costs))
         if self.parts.are_pushed(client):
-            yield client.push(model_bytes)
+            yield client.push(client.sent.model_bytes)
         return contribution
 
     def _serve(self, sim: Simulation, client: Client, arrival: Event, sent: Args) -> Protocol:
@@ -140,7 +141,8 @@ class LocalLoss(Synchronous):
         trained = [contribution["trained"] for contribution in contributions]
         self.kept.keep(contributions, trained)
         clients = [contribution["client"] for contribution in contributions]
-        args = {"model": model, "models": trained, "clients": clients, "arrivals": self.arrivals}
+        pushed = self.parts.pushed(sim, trained, [one["batches"][-1] for one in contributions])
+        args = {"model": model, "models": pushed, "clients": clients, "arrivals": self.arrivals}
         self.arrivals = []
         optimizer = self.config.server_optimizer.plain()
         after = sim.learn(merge, [args], weighting=self.config.weighting, server_optimizer=optimizer)[0]
@@ -186,8 +188,8 @@ def train_with(
 
     `step` maps (both as one part, x [C, d_c + d_a], batch names, inputs, labels) to the activations
     [C, B, ...] and the gradients in the shapes of the leaves. Besides the two parts, the models hold
-    the activations sent, before the step on their batch, as "sent.<exchange>". A model without a head
-    gets the initial one.
+    the activations of the batches that are sent, as they arrive, as "sent.<exchange>". They are those before
+    the step on their batch. A model without a head gets the initial one.
     """
     settings = (step, q, client_optimizer, keep_state)
     return in_groups(arguments, steps_before, lambda arguments: _train_with(task, arguments, *settings))
@@ -212,7 +214,7 @@ def _train_with(
         names = [tuple(args["batches"][exchange]) for args in arguments]
         z, gradients = step(both, x, names, *task.batch(names))
         if is_sent(exchange, q):
-            for participant, activations in enumerate(z):
+            for participant, activations in enumerate(task.received(z, names)):
                 sent[participant][f"sent.{exchange}"] = activations
         optimizer.step(gradients)
     models = [{"client": x[i, :n_c], "auxiliary": x[i, n_c:], **sent[i]} for i in range(len(arguments))]

@@ -43,16 +43,16 @@ def train(
     server_optimizer: dict[str, Any],
     keep_state: bool = False,
     each: bool = False,
+    pushed: bool = True,
 ) -> list[Model]:
     """Train one server part and all client parts on merged batches; average those of `clients`.
 
     A participant's `batches` are those that reached the server. With `each` the clients' own parts are there
-    under "<client>.", with `keep_state` also the states of their optimizers.
+    under "<client>.", with `keep_state` also the states of their optimizers. Averaged are the parts as they
+    arrive, or where they are not `pushed` as they are.
     """
-    return [
-        _train(task, args, share_gradient, weighting, client_optimizer, server_optimizer, keep_state, each)
-        for args in arguments
-    ]
+    settings = (share_gradient, weighting, client_optimizer, server_optimizer, keep_state, each, pushed)
+    return [_train(task, args, *settings) for args in arguments]
 
 
 def _train(
@@ -64,6 +64,7 @@ def _train(
     server_optimizer: dict[str, Any],
     keep_state: bool,
     each: bool,
+    pushed: bool,
 ) -> Model:
     x_s = args["start"]["server"][None].clone()  # [1, n_s]
     server = task.server.leaves(x_s)
@@ -85,6 +86,12 @@ def _train(
         for name, value in model.items()
         if each
     }
+    if pushed:
+        last = {one["client"]: one["batches"][-1] for one in args["participants"]}
+        counted = [
+            task.received_model(model, ("client",), "up", "client", *last[client])
+            for client, model in zip(args["clients"], counted, strict=True)
+        ]
     mean = weighted_mean(task, counted, "client", args["clients"], weighting)
     return {"client": mean, "server": x_s[0], **steps.state("server_optimizer"), **states}
 
@@ -191,21 +198,26 @@ class Stack:
         self._steps = Optimizer(task.client.parameters(self._leaves), len(members), optimizer)
         resume(members, client_optimizer=self._steps)
         self._z: Tensor
+        self._sent: Tensor
+        self._received: Tensor
 
     def forward(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return the activations [C, b, ...] and labels [C, b] of one iteration."""
+        """Return the activations [C, b, ...] as they arrive, and labels [C, b], of one iteration."""
         names = self.names[iteration]
         x, y = self.task.batch(names)
         self._z = self.task.client.forward(self._leaves, x, self.task.training(names))
         self.under_way = names
-        return self._z.detach(), y
+        self._sent = self._z.detach().requires_grad_()
+        self._received = self.task.received(self._sent, names)
+        return self._received.detach(), y
 
     def backward(self, cut_gradient: Tensor) -> None:
         """Step along the gradient that the cut gradient [C, b, ...] gives."""
         import torch
 
         if self._steps.leaves:
-            self._steps.step(torch.autograd.grad(self._z, self._steps.leaves, cut_gradient))
+            (arrived,) = torch.autograd.grad(self._received, self._sent, cut_gradient)
+            self._steps.step(torch.autograd.grad(self._z, self._steps.leaves, arrived))
 
     def models(self, keep_state: bool) -> dict[int, Model]:
         """Return the client part of each client, with its optimizer's state if that is kept."""

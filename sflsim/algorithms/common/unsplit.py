@@ -58,6 +58,8 @@ class Unsplit(Algorithm):
     """Base of the algorithms whose clients train the whole model."""
 
     per_client_cuts = "its clients train the whole model"
+    sends = ("model",)
+    model_parts = ("client", "server")
     unread = (
         "workload.cut", "variants.cut", "server.compute", "server.slots",
         *(f"workload.costs.{name}" for name in ("activation", "labels", "client_saved", "client_live",
@@ -74,19 +76,18 @@ class Unsplit(Algorithm):
         The training is one computation and, with its two transfers, one exchange for any E.
         """
         costs = client.costs
-        model_bytes = costs.client_model_bytes + costs.server_model_bytes
         forward_flop = costs.client_forward_flop + costs.server_forward_flop
         backward_flop = costs.client_backward_flop + costs.server_backward_flop
         batches = BatchNames(client.index, client.next_batches(self._iterations(sim, client)))
-        yield client.pull(model_bytes)
+        yield client.pull(client.sent.model_bytes)
         yield client.compute(len(batches) * (forward_flop + backward_flop))
-        yield client.push(model_bytes)
+        yield client.push(client.sent.model_bytes)
         return batches
 
     def record_training(
         self, sim: Simulation, contributions: list[Args], rounds: Sequence[int] | None = None
     ) -> list[Handle]:
-        """Record the training of several contributions; optimizer states stay with the clients.
+        """Record the training of several contributions; return the models as they arrive.
 
         `rounds` are those, from 0, in which they pulled their models, and with it the learning rate; this one
         by default.
@@ -102,7 +103,7 @@ class Unsplit(Algorithm):
             trained.update(zip(places, handles, strict=True))
         in_order = [trained[place] for place in range(len(contributions))]
         self.kept.keep(contributions, in_order)
-        return in_order
+        return sim.pushed(in_order, [contribution["batches"][-1] for contribution in contributions])
 
     def contribution(self, start: Handle, client: Client, batches: BatchNames) -> Args:
         """Return the arguments of one local training."""

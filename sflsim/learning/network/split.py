@@ -65,6 +65,11 @@ class Part:
         return self.size > self.dimension
 
     @property
+    def has_mask(self) -> bool:
+        """Tell whether the last channel of what it returns is an attention mask."""
+        return any(getattr(block, "has_mask", False) for _, block in self.blocks)
+
+    @property
     def spans(self) -> list[tuple[int, int]]:
         """Return where the parameters lie in the vector: (first, end) of each unbroken stretch."""
         found: list[tuple[int, int]] = []

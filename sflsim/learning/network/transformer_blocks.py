@@ -117,6 +117,11 @@ class FirstBlock(nn.Module):
         self.embeddings = base
         self.layer = layer
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether the last channel of the output is the attention mask."""
+        return self.embeddings.is_text
+
     def forward(self, x: Tensor) -> Tensor:
         """Return hidden states (and the mask, for text) [B, L, H + 1] of what the library's model takes."""
         hidden, mask, (args, kwargs) = self.embeddings.enter(x)
@@ -133,6 +138,12 @@ class Block(nn.Module):
         self.layer = layer
         self._place = place
         self._base = (base,)  # not registered: its weights are the first block's
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the last channel of the output is the attention mask."""
+        (base,) = self._base
+        return base.is_text
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the layer's output, packed as its input is."""

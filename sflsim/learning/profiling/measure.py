@@ -38,7 +38,7 @@ def workload_costs(
         ScenarioError: the model cannot be built, or does not pass through torch's meta device.
     """
     dtype: torch.dtype = getattr(torch, dtype_name)
-    sample, whole, model = _sample(workload, dtype), None, workload.model
+    sample, whole, model = meta_sample(workload, dtype), None, workload.model
     found: dict[int, Costs] = {}
     for cut in cuts:
         with torch.device("meta"):
@@ -59,7 +59,7 @@ def _adapted_by_cut(workload: Workload) -> bool:
     return adapters is not None and adapters.on != "both"
 
 
-def _sample(workload: Workload, dtype: torch.dtype) -> Tensor:
+def meta_sample(workload: Workload, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return one input on the meta device: numbers as `dtype`, token ids as they are."""
     dataset = workload.dataset
     if getattr(dataset, "sample_dtype", "float32") == "int64":
@@ -80,16 +80,16 @@ def derive_costs(
     `whole`, the figures of the uncut network, saves their derivation where many cuts are asked for.
     """
     x = _batch(sample, batch_size)
-    client_parameters = _meta(client)
+    client_parameters = meta_parameters(client)
     with torch.device("meta"), torch.no_grad(), Storages() as live, FlopCounter() as forward:
         client.apply(client_parameters, x)
     of_client = _train(client, client_parameters, x, by_kind)
     assert of_client.forward_flop == forward.work
     z = of_client.out.detach().requires_grad_()
-    of_server = _train(server, _meta(server), z, by_kind)
+    of_server = _train(server, meta_parameters(server), z, by_kind)
     whole = whole or derive_whole(Part([*client.blocks, *server.blocks]), sample, batch_size)
     head = auxiliary_head(tuple(z.shape[1:]), of_server.out.shape[-1])
-    head_parameters = _meta(head, z.dtype)
+    head_parameters = meta_parameters(head, z.dtype)
     of_head = _train(head, head_parameters, z.detach().requires_grad_(), by_kind)
     client_forward_flop, client_backward_flop = of_client.passes(client, batch_size)
     server_forward_flop, server_backward_flop = of_server.passes(server, batch_size)
@@ -102,7 +102,7 @@ def derive_costs(
         activation_bytes=float(_bytes(z)),
         labels_bytes=float(LABEL_BYTES * batch_size),
         client_model_bytes=float(sum(_bytes(tensor) for tensor in client_parameters)),
-        server_model_bytes=float(sum(_bytes(tensor) for tensor in _meta(server))),
+        server_model_bytes=float(sum(_bytes(tensor) for tensor in meta_parameters(server))),
         client_saved_bytes=float(of_client.saved_bytes),
         client_live_bytes=float(live.peak_bytes + _bytes(x)),
         whole_saved_bytes=float(whole.saved_bytes),
@@ -128,7 +128,7 @@ class Whole:
 
 def derive_whole(network: Part, sample: Tensor, batch_size: int) -> Whole:
     """Return the figures of the uncut network."""
-    x, parameters = _batch(sample, batch_size), _meta(network)
+    x, parameters = _batch(sample, batch_size), meta_parameters(network)
     with torch.device("meta"), torch.no_grad(), Storages() as live:
         network.apply(parameters, x)
     trained = _train(network, parameters, x)
@@ -158,7 +158,7 @@ def work_flop(part: Part, x: Tensor, inner: bool) -> tuple[float, float]:
     `inner`: the backward pass goes on below the part, so it takes the gradient by the input too.
     """
     x = torch.empty_like(x, device="meta", requires_grad=inner)
-    return _train(part, _meta(part), x, by_kind=True).passes(part, len(x))
+    return _train(part, meta_parameters(part), x, by_kind=True).passes(part, len(x))
 
 
 def _train(part: Part, parameters: list[Tensor], x: Tensor, by_kind: bool = False) -> Trained:
@@ -191,7 +191,7 @@ def _batch(sample: Tensor, batch_size: int) -> Tensor:
     return torch.empty(batch_size, *sample.shape, device="meta", dtype=sample.dtype)
 
 
-def _meta(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
+def meta_parameters(part: Part, dtype: torch.dtype | None = None) -> list[Tensor]:
     """Return what a part's vector holds on the meta device, as `dtype` or as the blocks have it."""
     return [
         torch.empty(shape, device="meta", dtype=dtype or part.dtype, requires_grad=own)
