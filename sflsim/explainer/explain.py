@@ -148,15 +148,15 @@ def _what_if(
     run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame, progress: Callable[[ExplainProgress], None]
 ) -> pd.DataFrame:
     """Return what changes would save, by variant; those without a finished round have no rows."""
-    variants = runs.loc[runs["rounds"] > 0, "variant"].nunique()
-    steps, done = variants * len(changes(run.scenario)), count(1)
+    names = set(runs.loc[runs["rounds"] > 0, "variant"])
+    indices = [index for index, config in enumerate(run.scenario.variants) if config.name in names]
+    steps, done = sum(len(changes(run.scenario, index)) for index in indices), count(1)
     target = run.scenario.target_accuracy
     reached = None if target is None else first_at_target(run.evaluations, target)
     tables = []
-    for index, config in enumerate(run.scenario.variants):
+    for index in indices:
+        config = run.scenario.variants[index]
         finished = runs[(runs["variant"] == config.name) & (runs["rounds"] > 0)]
-        if finished.empty:
-            continue
         at_target = None if reached is None else reached[reached["variant"] == config.name]
         targets = {} if at_target is None else _by_seed(at_target, "round")
         targets = {seed: round for seed, round in targets.items() if round > 0}

@@ -1,8 +1,8 @@
-"""What if a link, the devices of a group or the server were twice as fast: by simulating again.
+"""What if a link, the devices of a group or the server were twice as fast, or messages had half the bits.
 
-Only the clock runs, on the scenario with one change, for as many rounds as the run made. The calls of
-the math are recorded, which shows whether a change of timing changes the learning (order of arrival,
-an adaptive tau, a deadline). If so, the time to the target is unknown without training, and only the
+Simulated again: only the clock runs, on the scenario with one change, for as many rounds as the run made. The
+calls of the math are recorded, which shows whether a change changes the learning (order of arrival, an
+adaptive tau, a deadline, other bits). If so, the time to the target is unknown without training, and only the
 time of the same index of rounds is given.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,9 @@ from pydantic import BaseModel
 
 from sflsim.clock.spans import NullSink, Recorder
 from sflsim.errors import ScenarioError
+from sflsim.learning.codecs.cast import Fp16
 from sflsim.learning.graph.timing_only import NamingLearner
+from sflsim.registry import algorithm_of
 from sflsim.retime.scaling import (
     COMPUTING,
     LATENCY,
@@ -37,6 +40,7 @@ from sflsim.retime.scaling import (
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.stop import Evaluate, Stop
 from sflsim.session import Options, Session, SessionCache
+from sflsim.simulation.base import AlgorithmConfig
 
 WHAT_IF = {
     "variant": "str",
@@ -79,7 +83,7 @@ def what_if(
     cache = SessionCache()
     before = _round_ends(alone, rounds, cache)
     name, rows = scenario.variants[index].name, []
-    for change, (how, factor) in changes(scenario).items():
+    for change, (how, factor) in changes(scenario, index).items():
         tell()
         try:
             other = varied(alone, how, factor)
@@ -174,8 +178,11 @@ def changed_activities(scenario: Scenario) -> dict[str, tuple[Sequence[str], Seq
     return faster
 
 
-def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
-    """Return the changes by name: each group's devices, link and stragglers, and the server's parts."""
+def changes(scenario: Scenario, index: int) -> dict[str, tuple[Change, float]]:
+    """Return the changes by name: each group's devices, link and stragglers, the server's parts, messages.
+
+    Of a scenario with variant `index` alone.
+    """
     names = scenario.fleet.group_names()
     by_name: dict[str, tuple[Change, float]] = {}
     for group, name in enumerate(names):
@@ -207,7 +214,27 @@ def changes(scenario: Scenario) -> dict[str, tuple[Change, float]]:
         )
     for name in scenario.fleet.access_points:
         by_name[f"access point {name} twice as fast"] = scaling_access_point(name), 2.0
-    return by_name
+    return by_name | _half_the_bits(scenario.variants[index])
+
+
+def _half_the_bits(variant: AlgorithmConfig) -> dict[str, tuple[Change, float]]:
+    """Return the changes to half the bits of each kind of message, if the variant says `compression`."""
+    compression = variant.compression
+    if compression is None:
+        return {}
+    found: dict[str, tuple[Change, float]] = {}
+    for kind in algorithm_of(variant).sends:
+        codec = compression.codec(kind)
+        half = Fp16() if codec is None else codec.halved()
+        if half is not None:
+            other = compression.model_copy(update={kind: half}).model_dump(mode="json")
+            found[f"half the bits of each {kind}"] = partial(_compress, other), 0.5
+    return found
+
+
+def _compress(compression: dict[str, Any], data: dict[str, Any], factor: float) -> None:
+    if factor != 1.0:
+        data["variants"][0]["compression"] = compression
 
 
 def _link(scenario: Scenario, config: BaseModel) -> dict[str, Any]:

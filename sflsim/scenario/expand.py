@@ -154,4 +154,6 @@ def _differing(variants: list[Resolved]) -> set[str]:
 
 def _text(value: Any) -> str:
     """Return a value as one would write it in YAML, in one short line."""
+    if isinstance(value, dict):
+        return shorten("{" + ", ".join(f"{key}: {_text(item)}" for key, item in value.items()) + "}")
     return shorten(str(value).lower() if isinstance(value, bool) else str(value))

@@ -6,6 +6,7 @@ computes for it, in the papers' symbols.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import sflsim
+from sflsim import registry
 from sflsim.registry import algorithms
 from sflsim.session import Options, Session
 
@@ -130,25 +132,8 @@ def test_every_algorithm_is_in_the_table() -> None:
     assert set(algorithms()) == {row.algorithm for row in TABLE}
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.algorithm} {row.settings}".strip())
-def test_a_participation_costs_what_the_page_says(row: Row) -> None:
-    """Summed over the spans of one client in its second round."""
-    scenario = sflsim.parse_scenario(SCENARIO.format(**vars(row)))
-    session = Session(scenario, Options(timing_only=True))
-    costs = session.requirements.costs(2)
-    symbols = SimpleNamespace(
-        fwd_c=costs.client_forward_flop,
-        bwd_c=costs.client_backward_flop,
-        fwd_s=costs.server_forward_flop,
-        bwd_s=costs.server_backward_flop,
-        fwd_a=costs.auxiliary_forward_flop,
-        bwd_a=costs.auxiliary_backward_flop,
-        z=costs.activation_bytes,
-        y=costs.labels_bytes,
-        x_c=costs.client_model_bytes,
-        x_s=costs.server_model_bytes,
-        x_a=costs.auxiliary_model_bytes,
-    )
+def participation(scenario: sflsim.Scenario) -> tuple[float, float, float, float]:
+    """Return (client FLOP, up, down, server FLOP) of the spans of one client in its second round."""
     spans = sflsim.simulate(scenario, timing_only=True).spans
     client = "raspberry-pi-4-1"
     spans = spans[spans["client"] == client]
@@ -162,11 +147,110 @@ def test_a_participation_costs_what_the_page_says(row: Row) -> None:
     def total(activity: str, column: str) -> float:
         return float(spans.loc[spans["activity"] == activity, column].sum())
 
-    found = (
+    return (
         total("compute", "flop"),
         total("uplink", "bytes"),
         total("downlink", "bytes"),
         total("serve", "flop"),
     )
 
-    assert found == pytest.approx(row.expected(symbols), rel=1e-12)
+
+def symbols_of(scenario: sflsim.Scenario, **sizes: float) -> SimpleNamespace:
+    """Return the papers' symbols; `sizes` stand in place of the bytes held."""
+    costs = Session(scenario, Options(timing_only=True)).requirements.costs(2)
+    held = SimpleNamespace(
+        fwd_c=costs.client_forward_flop,
+        bwd_c=costs.client_backward_flop,
+        fwd_s=costs.server_forward_flop,
+        bwd_s=costs.server_backward_flop,
+        fwd_a=costs.auxiliary_forward_flop,
+        bwd_a=costs.auxiliary_backward_flop,
+        z=costs.activation_bytes,
+        y=costs.labels_bytes,
+        x_c=costs.client_model_bytes,
+        x_s=costs.server_model_bytes,
+        x_a=costs.auxiliary_model_bytes,
+    )
+    return SimpleNamespace(**{**vars(held), **sizes})
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.algorithm} {row.settings}".strip())
+def test_a_participation_costs_what_the_page_says(row: Row) -> None:
+    """Without compression: the bytes held."""
+    scenario = sflsim.parse_scenario(SCENARIO.format(**vars(row)))
+
+    assert participation(scenario) == pytest.approx(row.expected(symbols_of(scenario)), rel=1e-12)
+
+
+B = 8  # samples of a batch
+NUMBERS = {"cnn": 8 * 2 * 2, "mlp": 8}  # of a sample's activation: 8 channels of 2x2 pixels, or 8 units
+
+
+@dataclass(frozen=True)
+class Codecs:
+    """The codecs of a variant, and what they make of activations, gradients and models, by hand.
+
+    Activations have B rows of n numbers in 8 channels; a model has n numbers in so many tensors.
+    """
+
+    activation: str
+    gradient: str
+    model: str
+    z: Callable[[int], float]
+    g: Callable[[int], float]
+    x: Callable[[int, int], float]
+
+
+def tenth(n: int) -> int:
+    """k of top-k 10 %, to the nearest, at least one."""
+    return max(1, int(0.1 * n + 0.5))
+
+
+def places(rows: int, n: int, k: int) -> int:
+    """Bytes of k indices of ceil(log2 n) bits a row, or of a bitmap."""
+    return math.ceil(rows * min(k * math.ceil(math.log2(n)), n) / 8)
+
+
+TOP = "{kind: top-k, keep: 10%}"
+CODECS = [
+    Codecs("fp16", "bf16", "fp16", lambda n: 2 * B * n, lambda n: 2 * B * n, lambda n, t: 2 * n),
+    Codecs(
+        "{kind: quantize, bits: 4, per: channel}",
+        "int8",
+        "int8",
+        lambda n: B * n / 2 + 8 * 8,
+        lambda n: B * n + 8,
+        lambda n, t: n + 8 * t,
+    ),
+    Codecs(
+        TOP,
+        "int8",
+        TOP,
+        lambda n: 4 * B * tenth(n) + places(B, n, tenth(n)),
+        lambda n: B * tenth(n) + 8,  # at the places of the activation, which the server knows
+        lambda n, t: 4 * tenth(n) + places(1, n, tenth(n)),
+    ),
+]
+
+
+@pytest.mark.parametrize("codecs", CODECS, ids=["16 bits", "8 and 4 bits", "top-k"])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.algorithm} {row.settings}".strip())
+def test_a_participation_costs_what_its_codecs_send(row: Row, codecs: Codecs) -> None:
+    """Every algorithm with every codec: the same symbols, of what is sent in place of what is held."""
+    algorithm = registry.algorithm_called(row.algorithm)
+    given = ", ".join(f"{kind}: {getattr(codecs, kind)}" for kind in algorithm.sends)
+    settings = f"{row.settings}, compression: {{{given}}}".removeprefix(", ")
+    scenario = sflsim.parse_scenario(SCENARIO.format(**{**vars(row), "settings": settings}))
+    held = symbols_of(scenario)
+    n = NUMBERS["mlp" if "mlp" in row.model else "cnn"]
+    tensors = {"client": 4, "server": 4, "auxiliary": 2}  # a weight and a bias of each layer
+    if row.algorithm == "fedlora":
+        tensors["server"] = 2  # of 3 layers 2 are before the cut; of an adapter A and B
+    parts = {"client": held.x_c, "server": held.x_s, "auxiliary": held.x_a}
+    numbers = round(sum(parts[part] for part in algorithm.model_parts) / 4)
+    whole = {"x_c": codecs.x(numbers, sum(tensors[part] for part in algorithm.model_parts))}
+    sizes = whole | {"x_s": 0.0, "x_a": 0.0}
+    flop, up, _, served = row.expected(symbols_of(scenario, z=codecs.z(n), **sizes))
+    _, _, down, _ = row.expected(symbols_of(scenario, z=codecs.g(n), **sizes))
+
+    assert participation(scenario) == pytest.approx((flop, up, down, served), rel=1e-12)

@@ -7,7 +7,7 @@ one row. What arrives is D(C(x)), compressed and decompressed. No FLOP are charg
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo
 
@@ -34,7 +34,7 @@ class Message:
 
 
 class Draws:
-    """The random numbers of one message, named by a key: the same for the same message wherever it is sent."""
+    """The random numbers of one message, named by a key: the same whenever they are drawn."""
 
     def __init__(self, key: Key) -> None:
         self._key = key
@@ -90,7 +90,7 @@ class Codec(BaseModel):
         """Return the bytes of a message on the link."""
         return self.places_bytes(message) + self.coded_bytes(self.kept(message))
 
-    def halved(self) -> Self | None:
+    def halved(self) -> Codec | None:
         """Return this codec with half the bits; None where there is none."""
         return None
 

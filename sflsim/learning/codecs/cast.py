@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sflsim.learning.codecs.base import Codec, Draws, Message
+from sflsim.learning.codecs.quantize import Quantize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,10 @@ class Cast(Codec):
     def coded_bytes(self, message: Message) -> float:
         """Return two bytes for each number."""
         return 2.0 * message.numbers
+
+    def halved(self) -> Quantize:
+        """Return 8 bits."""
+        return Quantize(bits=8)
 
 
 class Fp16(Cast):

@@ -30,7 +30,7 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Layout:
-    """Of an activation its channels and the numbers of a sample's mask; of each part of the model its tensors."""
+    """An activation's channels and the numbers of a sample's mask; the tensors of each part of the model."""
 
     channels: int
     mask_numbers: int
