@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 Schema = Mapping[str, Any]
-COMMON = ("algorithm", "name", "cut", "over_selection", "deadline")
+COMMON = ("algorithm", "name", "cut", "compression", "over_selection", "deadline")
 MEANING = {
     "variant": "name of the variant",
     "seed": "scenario seed",
@@ -307,8 +307,9 @@ def algorithms_page(reader: Reader) -> Iterator[str]:
     yield "# Algorithms\n"
     yield "Each is one file in `sflsim/algorithms/`; the text is its docstring. Every variant also has `name`"
     yield "and `cut` (blocks the client holds, the last block's name, or"
-    yield "[a cut for each client](scenario.md#perclientcut)); those made of rounds have `over_selection` and"
-    yield "`deadline`. A list in a field expands into one variant each.\n"
+    yield "[a cut for each client](scenario.md#perclientcut)) and [`compression`](../how-to/compression.md);"
+    yield "those made of rounds have `over_selection` and `deadline`. A list in a field expands into one"
+    yield "variant each.\n"
     for name, algorithm in algorithms().items():
         yield f"## {name}\n"
         yield f"{inspect.getdoc(sys.modules[algorithm.__module__]) or ''}\n"

@@ -134,7 +134,7 @@ def test_each_codec_is_asked_for_its_bytes(algorithm: str) -> None:
 def keys(compression: Any, *, seed: int = 0) -> str:
     scenario = read(data(variants=[{"algorithm": "splitfed-v1", "compression": compression}]))
     session = Session(scenario, Options())
-    return session.task(1, seed, scenario.variants[0].compression).key
+    return session.materials.task(1, seed, scenario.variants[0].compression).key
 
 
 def test_learning_is_keyed_by_the_codecs() -> None:

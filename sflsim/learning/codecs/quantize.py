@@ -55,7 +55,8 @@ class Quantize(Codec):
         step = (high - low) / levels
         place = (x - low) / torch.where(step == 0, 1.0, step)  # one level where all numbers are equal
         place = place.round() if self.rounding == "nearest" else (place + draws.uniform(x)).floor()
-        return low + place.clamp(0, levels) * step
+        arrived: Tensor = low + place.clamp(0, levels) * step
+        return arrived
 
     def coded_bytes(self, message: Message) -> float:
         """Return the bits of all numbers, in whole bytes, and two float32 for each range."""

@@ -82,7 +82,7 @@ class TopK(Codec):
 
     def coded(self, x: Tensor, draws: Draws) -> Tensor:
         """Return what arrives of the numbers that are sent."""
-        return x if self.values is None else self.values.coded(x, draws)  # type: ignore[no-any-return]
+        return x if self.values is None else self.values.coded(x, draws)
 
     def coded_bytes(self, message: Message) -> float:
         """Return the bytes of the numbers that are sent."""
