@@ -28,6 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fedbuff": {"b": 2},
     "cse-fsl": {"local_iterations": 2, "q": 2},
     "heron-sfl": {"local_iterations": 2, "q": 2},
+    "fsl-sage": {"local_iterations": 2, "q": 2, "fit_every": 1},
 }
 ALGORITHMS = sorted(registry.algorithms())
 ROUNDS = 2

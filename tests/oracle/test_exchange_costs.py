@@ -248,8 +248,9 @@ def test_a_participation_costs_what_its_codecs_send(row: Row, codecs: Codecs) ->
         tensors["server"] = 2  # of 3 layers 2 are before the cut; of an adapter A and B
     parts = {"client": held.x_c, "server": held.x_s, "auxiliary": held.x_a}
     numbers = round(sum(parts[part] for part in algorithm.model_parts) / 4)
-    whole = {"x_c": codecs.x(numbers, sum(tensors[part] for part in algorithm.model_parts))}
-    sizes = whole | {"x_s": 0.0, "x_a": 0.0}
+    whole = codecs.x(numbers, sum(tensors[part] for part in algorithm.model_parts))
+    head = codecs.x(round(held.x_a / 4), 2) if "auxiliary" in algorithm.model_parts else 0.0
+    sizes = {"x_c": whole - head, "x_s": 0.0, "x_a": head}  # one message; of fsl-sage also a head alone
     flop, up, _, served = row.expected(symbols_of(scenario, z=codecs.z(n), **sizes))
     _, _, down, _ = row.expected(symbols_of(scenario, z=codecs.g(n), **sizes))
 
