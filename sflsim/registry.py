@@ -83,6 +83,7 @@ BUILT_IN = {
         "sflsim.fleet.selection.by_samples:BySamples",
         "sflsim.fleet.selection.fedcs:FedCS",
         "sflsim.fleet.selection.tifl:TiFL",
+        "sflsim.fleet.selection.power_of_choice:PowerOfChoice",
         "sflsim.fleet.selection.oort:Oort",
     ),
     "codecs": (

@@ -53,6 +53,7 @@ class FrozenClient(ServerReplicas):
 
     per_client_cuts = ""
     sends = ("activation",)
+    reports = frozenset({"times", "losses", "accuracy"})  # its clients never get a model
 
     def participate(self, sim: Simulation, client: Client, model: Handle) -> Protocol:
         """Send the activations of one batch after another; the server steps the participant's replica."""

@@ -73,6 +73,7 @@ class HoSfl(Synchronous):
 
     per_client_cuts = "its clients all hold the same x_c"
     sends = ("activation", "gradient")
+    reports = frozenset({"times", "losses", "accuracy"})  # clients get no model, they replay rounds
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -63,7 +63,7 @@ class Psl(FirstOrderAlgorithm, Synchronous):
         )
 
     per_client_cuts = "its one server model begins at one layer"
-    reports = frozenset({"times", "accuracy"})  # the losses are those of merged batches
+    reports = frozenset({"times", "accuracy", "probes"})  # the losses are those of merged batches
 
     _wanted: int  # participants in the first merged batch
     _awaited: set[int]  # clients whose activations the next merged batch waits for

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sflsim.learning.calls import EVALUATION_BATCH, Model
 from sflsim.learning.graph.lineage import Args
+from sflsim.streams import generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,31 @@ def batch_losses(task: Task, arguments: Sequence[Args]) -> list[tuple[float, ...
         )
         for args in arguments
     ]
+
+
+def probed_losses(task: Task, arguments: Sequence[Args]) -> list[tuple[float, ...]]:
+    """Return the mean loss of each of `clients` on `samples` of its own, drawn for the `round`."""
+    return [
+        tuple(
+            _mean_loss(task, args, client, samples)
+            for client, samples in zip(args["clients"], args["samples"], strict=True)
+        )
+        for args in arguments
+    ]
+
+
+def _mean_loss(task: Task, args: Args, client: int, samples: int) -> float:
+    import torch
+
+    drawn = generator(task.seed, "selection", "probe", client, args["round"])
+    order = drawn.permutation(len(task.shards[client]))[:samples]
+    indices = task.shards[client][torch.from_numpy(order)].to(task.device)
+    parts = indices.split(EVALUATION_BATCH)
+    losses = [
+        _losses(task, args["model"], task.data.inputs(task.data.train_x[part]), task.data.train_y[part])
+        for part in parts
+    ]
+    return float(torch.cat(losses).mean())
 
 
 def label_accuracies(task: Task, arguments: Sequence[Args]) -> list[tuple[float, ...]]:

@@ -24,6 +24,7 @@ from sflsim.simulation.cuts import CutByDevice, OneCut
 NOT_REPORTED: dict[Fact, str] = {
     "times": "it has no rounds whose clients work in parallel until the slowest has ended",
     "losses": "nobody knows the losses of single clients' samples under its global model",
+    "probes": "its clients cannot be asked for a loss before a round: they get no model then",
     "accuracy": "it has no rounds whose clients work in parallel until the slowest has ended",
 }
 """Why an algorithm does not report what a policy reads."""

@@ -18,7 +18,7 @@ from sflsim.clock.client import Client
 from sflsim.clock.engine import AnyOf, Condition, Event, Process, Protocol
 from sflsim.fields import IN_MEMORY, Period
 from sflsim.fleet.selection.policy import Fact, Report
-from sflsim.learning.figures import batch_losses
+from sflsim.learning.figures import batch_losses, probed_losses
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.simulation.base import Algorithm, AlgorithmConfig
 from sflsim.simulation.simulation import Simulation
@@ -47,7 +47,7 @@ class Synchronous(Algorithm):
     cancelled. If all drop out, the round is repeated with a new sample of the available clients.
     """
 
-    reports: ClassVar[frozenset[Fact]] = frozenset({"times", "losses", "accuracy"})
+    reports: ClassVar[frozenset[Fact]] = frozenset({"times", "losses", "accuracy", "probes"})
 
     def protocol(self, sim: Simulation) -> Protocol:
         """Run round after round."""
@@ -55,7 +55,7 @@ class Synchronous(Algorithm):
         for round in count(1):
             contributions: list[Args] = []
             while not contributions:
-                sampled = yield from sim.select_available(round, self.config.over_selection)
+                sampled = yield from self._sample(sim, round, model)
                 began_s = sim.env.now
                 self.open_round(sim, model, sampled, min(len(sampled), sim.participants))
                 processes = [self._start(sim, client, model, round) for client in sampled]
@@ -68,6 +68,51 @@ class Synchronous(Algorithm):
             steps = self.round_steps(contributions)
             model = self.next_model(sim, model, self.aggregate(sim, model, contributions))
             sim.finish_round(model, steps)
+
+    def _sample(self, sim: Simulation, round: int, model: Handle) -> Protocol:
+        """Return the clients of a round; where the policy asks some for their losses, after they answered."""
+        k = sim.participants + self.config.over_selection
+        asked = sim.policy.asked(k)
+        if not asked:
+            return (yield from sim.select_available(round, self.config.over_selection))
+        answered: list[Client] = []
+        while not answered:
+            candidates: list[Client] = yield from sim.select_available(round, asked - sim.participants)
+            samples = {client.index: sim.policy.probed_samples(client.index) for client in candidates}
+            for client in candidates:
+                client.begin(round)
+            probes = [
+                sim.ask(self.probe(sim, client, samples[client.index] / sim.batch_size), client)
+                for client in candidates
+            ]
+            yield from sim.wait_for(probes)
+            for client in candidates:
+                client.release()
+            answered = [
+                client for client, probe in zip(candidates, probes, strict=True) if probe.value is not None
+            ]
+        clients = [client.index for client in answered]
+        args = {
+            "model": model,
+            "clients": clients,
+            "round": round,
+            "samples": [samples[one] for one in clients],
+        }
+        losses = sim.figures(probed_losses, args, len(clients))
+        return [sim.client(index) for index in sorted(sim.policy.best(k, clients, losses))]
+
+    def probe(self, sim: Simulation, client: Client, batches: float) -> Protocol:
+        """Find the loss of so many batches (a fraction counts) of a client under the round's model.
+
+        The client part comes down, the activations and labels go up, the server computes the losses.
+        """
+        costs = client.costs
+        yield client.pull(client.sent.model_bytes)
+        yield client.forward(costs.client_forward_flop * batches)
+        yield client.send_up(batches * (client.sent.activation_bytes + costs.labels_bytes))
+        forward_flop = costs.server_forward_flop * batches
+        yield sim.server.serve(forward_flop, client.name, client.round, last=True)
+        return client.index
 
     def _start(self, sim: Simulation, client: Client, model: Handle, round: int) -> Process:
         client.begin(round)

@@ -189,6 +189,13 @@ class TimePlane(ABC):
             return process
         return self.process(protocol, client if cancellable else None)
 
+    def ask(self, protocol: Protocol, client: Client) -> Process:
+        """Run what a client does before a round; its value is None if it drops out, and nothing is lost."""
+        process = self.take_part(protocol, client)
+        if isinstance(client, IntermittentClient):
+            client.complete = True
+        return process
+
     def process(self, protocol: Protocol, client: Client | None = None) -> Process:
         """Run a protocol in parallel; if it is on behalf of a client, `cancel` ends it."""
         if client is None:

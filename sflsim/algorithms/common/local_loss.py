@@ -67,7 +67,7 @@ class LocalLoss(Synchronous):
     """
 
     per_client_cuts = "its one server model begins at one layer"
-    reports = frozenset({"times", "accuracy"})  # clients know the losses of their heads alone
+    reports = frozenset({"times", "accuracy", "probes"})  # clients know the losses of their heads alone
     sends = ("activation", "model")
     model_parts = ("client", "auxiliary")
 

@@ -105,6 +105,14 @@ class Unsplit(Algorithm):
         self.kept.keep(contributions, in_order)
         return sim.pushed(in_order, [contribution["batches"][-1] for contribution in contributions])
 
+    def probe(self, sim: Simulation, client: Client, batches: float) -> Protocol:
+        """Download the model, find the loss of so many batches, send it back."""
+        costs = client.costs
+        yield client.pull(client.sent.model_bytes)
+        yield client.forward((costs.client_forward_flop + costs.server_forward_flop) * batches)
+        yield client.push(costs.scalar_bytes)
+        return client.index
+
     def contribution(self, start: Handle, client: Client, batches: BatchNames) -> Args:
         """Return the arguments of one local training."""
         args = {"start": start, "client": client.index, "batches": batches}

@@ -69,7 +69,8 @@ class Oort(Policy):
         new, old = candidates.indices[~known], candidates.indices[known]
         best = min(math.floor(k * (1 - new_share(round)) + 1e-9), len(old))
         best = max(best, k - len(new))
-        return np.concatenate([new[: k - best], self._best(round, best, old, candidates.draws[known])])
+        best_clients = self._best(round, best, old, candidates.draws[known])
+        return np.concatenate([new[: k - best], best_clients])
 
     def _best(self, round: int, k: int, clients: Indices, draws: Floats) -> Indices:
         """Return `k` clients, drawn by score among those near the k-th best or above."""
@@ -78,7 +79,8 @@ class Oort(Policy):
         scores = self.scores(round, clients)
         near = scores >= CUTOFF * np.sort(scores)[-k]
         order = np.argsort(race(draws[near], scores[near]), kind="stable")
-        return clients[near][order[:k]]
+        best: Indices = clients[near][order[:k]]
+        return best
 
     def scores(self, round: int, clients: Indices) -> Floats:
         """Return the scores of clients that have taken part, shape (n,)."""
@@ -87,9 +89,8 @@ class Oort(Policy):
         utility = np.array([self._utility[client] for client in clients.tolist()])
         times_s = np.array([self._duration_s[client] for client in clients.tolist()])
         last = np.array([self._last_round[client] for client in clients.tolist()])
-        scores = np.minimum(utility, np.percentile(everybody, CLIPPED)) + np.sqrt(
-            BONUS * math.log(round) / last
-        )
+        clipped = np.minimum(utility, np.percentile(everybody, CLIPPED))
+        scores: Floats = clipped + np.sqrt(BONUS * math.log(round) / last)
         slow = times_s > preferred_s
         scores[slow] *= (preferred_s / times_s[slow]) ** self.config.penalty
         return scores

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Fact = Literal["times", "losses", "accuracy"]
-"""What a policy may read of an algorithm's rounds."""
-LEARNED: frozenset[Fact] = frozenset({"losses", "accuracy"})
+Fact = Literal["times", "losses", "accuracy", "probes"]
+"""What a policy may read of an algorithm's rounds; probes are losses that it asks for before a round."""
+LEARNED: frozenset[Fact] = frozenset({"losses", "accuracy", "probes"})
 """What only training tells; the others are known from the clock alone."""
 
 
@@ -104,6 +104,18 @@ class Policy(ABC):
         `round` is a round of a synchronous algorithm, or numbers the draws of an asynchronous one. `k` is at
         least 1 and at most the number of candidates.
         """
+
+    def asked(self, k: int) -> int:
+        """Return how many clients are asked for their losses before `k` of them take part; 0: nobody is."""
+        return 0
+
+    def probed_samples(self, client: int) -> int:
+        """Return on how many of its samples a client that is asked finds its loss."""
+        return self.facts.samples(client)
+
+    def best(self, k: int, clients: Sequence[int], losses: Sequence[float]) -> Sequence[int]:
+        """Return up to `k` of the clients that were asked, by their mean losses."""
+        return clients[:k]
 
     def heard(self, reports: Sequence[Report]) -> None:  # noqa: B027 (optional)
         """Take in the reports of a round; called only where the policy reads something."""

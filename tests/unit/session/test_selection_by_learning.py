@@ -16,7 +16,7 @@ from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
 from sflsim.explainer.explain import explain
 from sflsim.learning.calls import evaluate
-from sflsim.learning.figures import batch_losses, label_accuracies
+from sflsim.learning.figures import batch_losses, label_accuracies, probed_losses
 from sflsim.learning.graph.store import MemoryStore, Store
 from sflsim.planner.plan import plan
 from sflsim.scenario.schema import Scenario
@@ -71,7 +71,7 @@ def test_accuracies_by_label_add_up() -> None:
     assert float(torch.tensor(by_label).double() @ sizes / sizes.sum()) == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize("selection", ["oort", ADAPTIVE], ids=["oort", "tifl"])
+@pytest.mark.parametrize("selection", ["oort", ADAPTIVE, "power-of-choice"], ids=["oort", "tifl", "poc"])
 def test_a_resumed_run_chooses_the_same(selection: Any, tmp_path: Path) -> None:
     """From the store of a shorter run, and with nothing left to compute."""
     whole = simulate(scenario(selection))
@@ -110,7 +110,9 @@ def test_what_is_trained_again_where_only_times_change() -> None:
     assert retimed("oort", MemoryStore()) > 0
 
 
-@pytest.mark.parametrize(("selection", "reads"), [("oort", "losses"), (ADAPTIVE, "accuracy")])
+@pytest.mark.parametrize(
+    ("selection", "reads"), [("oort", "losses"), (ADAPTIVE, "accuracy"), ("power-of-choice", "probes")]
+)
 def test_the_clock_alone_does_not_know_who_takes_part(selection: Any, reads: str) -> None:
     """So a run without training and a plan are refused, at the policy."""
     content = scenario(selection, plan={"decisions": {"server.slots": [1, 2]}}, target_accuracy="50%")
@@ -144,3 +146,88 @@ def test_tiers_hold_a_rounds_participants() -> None:
     with pytest.raises(ScenarioError) as caught:
         simulate(scenario({"kind": "tifl", "tiers": 4}), timing_only=True)
     assert [problem.path for problem in caught.value.problems] == ["fleet.selection.tiers"]
+
+
+def test_probed_losses_are_means_over_a_clients_samples() -> None:
+    """On all of them the order does not matter; on some, a round has its own."""
+    task = Session(scenario(), Options()).materials.task(1, 0)
+    model, sizes = task.initial_model(), [task.samples(client) for client in range(6)]
+
+    def probed(round: int, samples: list[int]) -> tuple[float, ...]:
+        args = {"model": model, "clients": [*range(6)], "samples": samples, "round": round}
+        return probed_losses(task, [args])[0]
+
+    network = nn.Sequential(*(block for _, block in task.blocks))
+    for client, loss in enumerate(probed(1, sizes)):
+        x, y = (part[task.shards[client]] for part in (task.data.train_x, task.data.train_y))
+        logits = network(task.data.inputs(x)).detach().double()
+        each = logits.exp().sum(dim=1).log() - logits.gather(1, y[:, None])[:, 0]
+        assert loss == pytest.approx(float(each.mean()), rel=1e-5)
+    assert probed(1, [3] * 6) == probed(1, [3] * 6) != probed(2, [3] * 6)
+
+
+def probing(algorithm: str = "splitfed-v1", fleet: Any = None, **fields: Any) -> Run:
+    """Return a run of one round in which both clients are asked for a batch, and one takes part."""
+    selection = {"kind": "power-of-choice", "candidates": 2, "samples": 8}
+    two = {"clients": 2, "participants": 1, "groups": [FAST, SLOW], "selection": selection}
+    variants = [{"algorithm": algorithm, **({"local_iterations": 1} if algorithm == "fedavg" else {})}]
+    return simulate(read(data(fleet=two | (fleet or {}), variants=variants, **fields)))
+
+
+def test_probes_take_their_time_and_bytes() -> None:
+    """By hand; the slow client is the last to answer, after 10 s, and the round's work begins then.
+
+    Fast: 16 byte down in 1 s, travel 0.25, 8 FLOP in 1, 12 byte up at the server's 8 byte/s in 1.5, travel
+    0.25, 3 FLOP at the server in 0.75: 4.75 s. Slow: 2 + 0.5, delay 1.25, 2, 3 + 0.5 and 0.75: 10 s.
+    """
+    run = probing()
+    probes = run.spans[run.spans["end_s"] <= 10.0]
+    assert probes.groupby("activity")["bytes"].sum()[["uplink", "downlink"]].tolist() == [24.0, 32.0]
+    assert probes.query("activity == 'serve'")["end_s"].tolist() == [4.75, 10.0]
+    after = run.spans[run.spans["start_s"] >= 10.0]
+    assert after["start_s"].min() == 10.0
+    assert after.query("actor != 'server:0'")["actor"].nunique() == 1
+
+
+def test_probes_of_unsplit_models_send_the_loss_alone() -> None:
+    """48 byte down, 8 + 3 FLOP, 4 byte up: fast 3.25 + 1.375 + 0.5 + 0.25 s, slow 6.5 + 1.25 + 2.75 + 1.5."""
+    run = probing("fedavg")
+    probes = run.spans.query("activity == 'uplink' and bytes == 4").set_index("client")["end_s"]
+    assert probes.to_dict() == {"fast-0": 5.125, "slow-0": 11.5}
+
+
+@pytest.mark.parametrize("algorithm", ["mu-splitfed", "cse-fsl", "psl", "fedavg"])
+def test_candidates_may_drop_out(algorithm: str) -> None:
+    """Whoever answers may take part; nothing counts as lost, and the run goes on."""
+    markov = {"kind": "markov", "on": "15 s", "off": "5 s"}
+    run = probing(algorithm, {"availability": markov}, stop={"rounds": 6})
+    assert run.status == "completed"
+    assert "lost" in set(run.spans["outcome"])
+
+
+@pytest.mark.parametrize("algorithm", ["ho-sfl", "frozen-client", "sl", "fedasync"])
+def test_clients_that_cannot_be_asked(algorithm: str) -> None:
+    """At the policy, before anything runs."""
+    with pytest.raises(ScenarioError) as caught:
+        probing(algorithm)
+    assert [problem.path for problem in caught.value.problems] == ["fleet.selection"]
+
+
+def planning(*selections: Any) -> Scenario:
+    """Return a scenario whose plan decides on the policy."""
+    return scenario("uniform", plan={"decisions": {"fleet.selection": list(selections)}})
+
+
+def test_a_plan_decides_on_the_policy() -> None:
+    """The fastest clients take less time for the same rounds."""
+    table = plan(planning("uniform", FEDCS)).points
+    times_s = dict(zip(table["fleet.selection"].map(str), table["time_s"], strict=True))
+    assert len(times_s) == 2
+    assert min(times_s, key=lambda name: times_s[name]) != "uniform"
+
+
+def test_a_plan_refuses_a_policy_that_reads_losses() -> None:
+    """At its place in the list."""
+    with pytest.raises(ScenarioError) as caught:
+        plan(planning("uniform", "oort"))
+    assert [problem.path for problem in caught.value.problems] == ["plan.decisions.fleet.selection[1]"]

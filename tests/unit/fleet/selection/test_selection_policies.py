@@ -152,7 +152,7 @@ def test_candidates_are_bounded() -> None:
     assert [policy("fedcs", within="1 s", candidates=40).looks_at(k) for k in (5, 100)] == [40, 100]
 
 
-@pytest.mark.parametrize("kind", ["uniform", "by-samples", "fedcs", "tifl", "oort"])
+@pytest.mark.parametrize("kind", ["uniform", "by-samples", "fedcs", "tifl", "oort", "power-of-choice"])
 def test_equal_questions_get_equal_answers(kind: str) -> None:
     """A round that waits for clients asks again."""
     settings: dict[str, Any] = {"fedcs": {"within": "2 s"}, "tifl": {"tiers": 2}}.get(kind, {})
@@ -307,3 +307,20 @@ def test_oort_learns_nothing_of_who_was_dropped() -> None:
     one = policy("oort", samples=SAMPLES)
     one.heard([Report(1, 1, 9.0, counted=False), Report(2, 1, 1.0, loss=1.0)])
     assert chosen(one, 1, drawn(2, 1), 1) == [1]
+
+
+def test_power_of_choice_asks_candidates_drawn_by_samples() -> None:
+    """Twice as many as take part, or as many as it is told, in the race of `by-samples`."""
+    one, samples = policy("power-of-choice", samples=SAMPLES), policy("by-samples", samples=SAMPLES)
+    assert [one.asked(k) for k in (1, 3)] == [2, 6]
+    assert [policy("power-of-choice", samples=SAMPLES, candidates=4).asked(k) for k in (2, 5)] == [4, 5]
+    everybody = drawn(5, 3, 1, 0, 2, 4)
+    assert chosen(one, 4, everybody) == chosen(samples, 4, everybody)
+    assert [one.probed_samples(client) for client in (0, 3)] == [10, 40]
+
+
+def test_power_of_choice_takes_the_largest_losses() -> None:
+    """Of equal ones the first."""
+    one = policy("power-of-choice", samples=SAMPLES)
+    assert one.best(2, [0, 3, 4], [0.5, 2.0, 1.0]) == [3, 4]
+    assert one.best(1, [5, 2], [1.0, 1.0]) == [5]
