@@ -75,6 +75,8 @@ MEANING = {
     "wasted_bytes": "bytes of dropped participations",
     "left_out": "groups that took no part as their memory is too small (fleet.on_oom: exclude)",
     "peak_memory_bytes": "that the training takes on the device",
+    "client_accuracy": "of the last model on held-out samples in the client's own mix of labels; NaN unless "
+    "evaluate.clients is set",
     "algorithm": "name of the algorithm",
     "status": "completed, diverged, stalled (no client is left), interrupted; in a sweep also failed",
     "reason": "what ended the run",

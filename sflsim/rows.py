@@ -80,6 +80,7 @@ class ClientSetup(NamedTuple):
     cut: int
     idle_j: float
     peak_memory_bytes: float
+    client_accuracy: float
 
 
 class ClientWork(NamedTuple):
@@ -105,7 +106,8 @@ class ClientRow(NamedTuple):
     """One client of a run: its setup and its work; `energy_j` is its active and its idle energy.
 
     Rates are those of the first message (inf where unlimited); memory and samples are NaN where the scenario
-    does not say and where no data is dealt.
+    does not say and where no data is dealt. Where the accuracy of each client is wanted, those that took no
+    part have a row, too.
     """
 
     client: str
@@ -132,6 +134,7 @@ class ClientRow(NamedTuple):
     wasted_s: float
     wasted_bytes: float
     peak_memory_bytes: float
+    client_accuracy: float
 
 
 class RunRow(NamedTuple):

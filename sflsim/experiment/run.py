@@ -141,7 +141,7 @@ class Run:
         Raises:
             SflsimError: the target is no share above 0 and up to 1.
         """
-        return summarize(self.evaluations, self.runs, self._target(target))
+        return summarize(self.evaluations, self.runs, self._target(target), self.clients)
 
     def compare(self, baseline: str | None = None, target: float | str | None = None) -> Comparison:
         """Return how each variant differs from `baseline` (by default the first), seed by seed.
@@ -180,7 +180,8 @@ class Run:
         return plot_all(self._drawn(), folder, self._target(target), failures)
 
     def _drawn(self) -> dict[str, pd.DataFrame]:
-        return {"spans": self.spans, "evaluations": self.evaluations, "runs": self.runs}
+        names = ("spans", "evaluations", "runs", "clients")
+        return {name: getattr(self, name) for name in names}
 
     def pictures(self, page: Page, target: float | str | None = None) -> Pictures:
         """Yield the name of each picture, and what draws it for a page of these widths."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sflsim.metrics.client_accuracy import spreads
 from sflsim.metrics.comparison import times_to_target, undecided_beside_fastest
 from sflsim.metrics.tables import (
     EVALUATION_COLUMNS,
@@ -42,13 +43,17 @@ SUMMARY_COLUMNS = (
     "dropped",
     "wasted_s",
     "wasted_bytes",
+    "client_accuracy_std",
 )
 
 WASTE = ("dropped", "wasted_s", "wasted_bytes")
 
 
 def summarize(
-    evaluations: pd.DataFrame | None, runs: pd.DataFrame | None, target: float | None = None
+    evaluations: pd.DataFrame | None,
+    runs: pd.DataFrame | None,
+    target: float | None = None,
+    clients: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return one row per variant, in scenario order, with the columns `SUMMARY_COLUMNS`.
 
@@ -58,7 +63,9 @@ def summarize(
     training, they are means over the seeds that did not diverge, at the end of the run, and `target` and
     `seeds_reached` have no value. `undecided` says whether the seeds cannot tell its time to the target from
     that of the fastest (95 % interval of the ratio, paired by seed). `dropped`, `wasted_s` (seconds of
-    clients) and `wasted_bytes` are means over all seeds, of the whole run.
+    clients) and `wasted_bytes` are means over all seeds, of the whole run. `client_accuracy_std` is how far
+    the accuracies of the last model differ among `clients`, if they were evaluated: their standard
+    deviation, mean over the seeds.
     """
     runs = with_columns(runs, RUN_COLUMNS)
     accuracies = measured(evaluations)
@@ -71,6 +78,7 @@ def summarize(
     else:
         costs = first_at_target(evaluations, target)
         undecided = undecided_beside_fastest(times_to_target(accuracies, runs, target))
+    spread = spreads(clients)
     rows = []
     for variant in variants_of(runs, with_columns(evaluations, EVALUATION_COLUMNS)):
         of_variant, its_costs = runs[runs["variant"] == variant], costs[costs["variant"] == variant]
@@ -88,6 +96,7 @@ def summarize(
                 "undecided": variant in undecided,
                 "peak_memory_bytes": of_variant["client_memory_bytes"].astype(float).max(),
                 **{name: of_variant[name].astype(float).mean() for name in WASTE},
+                "client_accuracy_std": spread.get(variant, math.nan),
             }
         )
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype(

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from sflsim.errors import SflsimWarning
 from sflsim.formatting import shorten
+from sflsim.metrics.client_accuracy import measured_clients
 from sflsim.metrics.contributions import participant_spans
 from sflsim.metrics.tables import measured, variants_of
 from sflsim.report.accuracy import accuracy_figure, time_to_accuracy_figure
 from sflsim.report.attribution import where_time_goes_figure
+from sflsim.report.client_accuracy import client_accuracy_figure
 from sflsim.report.gantt import gantt_figure
 from sflsim.report.style import PAGE, STYLE, Page, lacking, safe_name, save_figure
 
@@ -84,6 +86,8 @@ def figures(
         yield "accuracy_rounds", partial(accuracy_figure, evaluations, runs, target, "round", page)
         if target is not None:
             yield "time_to_accuracy", partial(time_to_accuracy_figure, evaluations, runs, target, page)
+    if not measured_clients(tables.get("clients")).empty:
+        yield "client_accuracy", partial(client_accuracy_figure, tables.get("clients"), page)
     work = participant_spans(spans)
     taken: set[str] = set()
     for variant in variants_of(work):

@@ -5,6 +5,7 @@ The terminal, notebooks and LaTeX show the same columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -109,6 +110,13 @@ def summary_notes(summary: pd.DataFrame) -> list[str]:
             f"  {_name(row)}: {_waste_text(row)}"
             for row in summary.to_dict("records")
             if _is_metered(summary)
+        ]
+    if summary["client_accuracy_std"].notna().any():
+        lines.append("Among clients the accuracy of the last model differs by (standard deviation):")
+        lines += [
+            f"  {_name(row)}: {100 * float(row['client_accuracy_std']):.1f} points"
+            for row in summary.to_dict("records")
+            if not math.isnan(row["client_accuracy_std"])
         ]
     if target is None:
         return [*lines, PEAK, "Rounds to server busy: the whole run, mean over seeds. '-': not measured."]

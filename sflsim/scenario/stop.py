@@ -52,6 +52,11 @@ class Evaluate(Part):
     """How often the model is evaluated on the held-out data; it takes no simulated time."""
 
     every: str = Field(default="10 rounds", description=EVERY, examples=["10 rounds", "30 s"])
+    clients: bool = Field(
+        default=False,
+        strict=True,
+        description="also the accuracy of the last model for each client, in its own mix of labels",
+    )
 
     @field_validator("every", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from sflsim.rows import ClientSetup, ClientWork, Evaluation, LinkThroughput, Spa
 from sflsim.simulation.base import Algorithm
 from sflsim.simulation.simulation import Simulation
 
-UNTRAINED = {"initial", "evaluate"}
+UNTRAINED = {"initial", "evaluate", "label_accuracies"}
 """Calls that are no training."""
 
 
@@ -82,14 +82,28 @@ class Outcome:
             return [span.round for span in self.spans]
         return updates_of(self.spans, self.updates_s)
 
-    def take(self, sim: Simulation, algorithm: Algorithm, shards: Sequence[Any] | None) -> None:
-        """Take the results of a simulation so far; `shards` are the sample indices of every client."""
+    def take(
+        self,
+        sim: Simulation,
+        algorithm: Algorithm,
+        shards: Sequence[Any] | None,
+        accuracies: Mapping[int, float] | None = None,
+    ) -> None:
+        """Take the results of a simulation so far; `shards` are the sample indices of every client.
+
+        Clients that have `accuracies`, by their indices, have a row also where they took no part.
+        """
         self.rounds, self.time_s = sim.round, sim.env.now
         self.server_busy_s = sim.server.busy_s(sim.recorder.totals)
         self.spans, self.evaluations = sim.recorder.final_spans(), sim.evaluations
         self.wasted, self.link_throughput = sim.recorder.wasted, sim.recorder.link_throughput
         self.updates_s = sim.recorder.updates_s
         self.client_totals = sim.recorder.sink if isinstance(sim.recorder.sink, ClientTotals) else None
+        accuracies = accuracies or {}
+        peaks_bytes = (algorithm.client_memory_bytes(client.costs) for client in sim.clients)
+        self.client_memory_bytes = max(peaks_bytes, default=math.nan)
+        for index in accuracies:
+            sim.client(index)
         self.clients = [
             ClientSetup(
                 client=client.name,
@@ -102,8 +116,7 @@ class Outcome:
                 cut=client.cut,
                 idle_j=client.idle_j,
                 peak_memory_bytes=algorithm.client_memory_bytes(client.costs),
+                client_accuracy=accuracies.get(client.index, math.nan),
             )
             for client in sim.clients
         ]
-        peaks_bytes = (client.peak_memory_bytes for client in self.clients)
-        self.client_memory_bytes = max(peaks_bytes, default=math.nan)

@@ -5,6 +5,7 @@ Data, tasks and values are kept between the runs, so that what two variants shar
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -166,12 +167,31 @@ class Session:
             outcome.status, outcome.reason = "diverged", f"in round {error.round}; {algorithm.when_diverged}"
         except KeyboardInterrupt:
             outcome.status, outcome.reason = "interrupted", f"in round {sim.round + 1}"
+        wanted = self.scenario.evaluate.clients and outcome.status in ("completed", "stalled")
+        accuracies = self._client_accuracies(sim, seed) if wanted else {}
         outcome.real_s = time.perf_counter() - started
         outcome.computed = dict(getattr(sim.learning, "computed", {}))  # counted by a Learner alone
         outcome.read = self.disk.reads - read_before if self.disk is not None else 0
-        outcome.take(sim, algorithm, None if self.options.timing_only else self.materials.shards(seed))
+        shards = None if self.options.timing_only else self.materials.shards(seed)
+        outcome.take(sim, algorithm, shards, accuracies)
         outcome.derived = sorted(requirements.derived)
         return outcome
+
+    def _client_accuracies(self, sim: Simulation, seed: int) -> dict[int, float]:
+        """Return the accuracy of the newest model for each client, by its index; empty if nothing is learned.
+
+        That on the held-out samples of each label, weighted by the client's samples of it; labels without
+        held-out samples are left out (NaN if it has no others).
+        """
+        by_label = np.array(sim.accuracies_by_label())
+        if np.isnan(by_label).any():
+            return {}
+        known = np.bincount(self.materials.data().test_y.cpu(), minlength=len(by_label)) > 0
+        accuracies = {}
+        for client in np.sort(sim.fleet.candidates(0, sim.fleet.eligible).indices).tolist():
+            samples = self.materials.labels_of(client, seed) * known
+            accuracies[client] = float(samples @ by_label / samples.sum()) if samples.any() else math.nan
+        return accuracies
 
     def _simulation(
         self, index: int, seed: int, algorithm: Algorithm, on_evaluation: Callable[[Evaluation], None]

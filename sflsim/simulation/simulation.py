@@ -154,6 +154,11 @@ class Simulation(TimePlane):
         ]
         return self.learn(arrived, arguments, parts=list(parts or self.messages.parts), direction=direction)
 
+    def accuracies_by_label(self) -> tuple[float, ...]:
+        """Return the accuracy of the newest model on the held-out samples of each label."""
+        assert self._model is not None
+        return self.figures(label_accuracies, {"model": self._model}, self.classes)
+
     def initial_model(self) -> Handle:
         """Return the initial model, and evaluate it at time 0."""
         self._model = self.learning.initial()
