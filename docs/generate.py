@@ -62,6 +62,7 @@ MEANING = {
     "memory_bytes": "of the device; NaN where the scenario does not say",
     "samples": "training samples that it holds",
     "cut": "blocks that it holds",
+    "batch_size": "samples of its batches",
     "rounds": "rounds: taken part in (clients; asynchronous: contributions), made (runs), to the target "
     "(sweep)",
     "dropped": "participations that came too late and did not count",
@@ -69,7 +70,7 @@ MEANING = {
     "slowdown_s": "time in this activity",
     "uplink_s": "from the first byte of each message to its arrival, latency included",
     "downlink_s": "from the first byte of each message to its arrival, latency included",
-    "wait_s": "from its own end to the end of the round",
+    "wait_s": "from its own end to the end of the round; in psl also for merged batches",
     "absence_s": "away during a participation, with `on_absence: pause`",
     "wasted_s": "seconds of clients in dropped participations, absences left out",
     "wasted_bytes": "bytes of dropped participations",

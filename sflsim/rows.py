@@ -78,6 +78,7 @@ class ClientSetup(NamedTuple):
     memory_bytes: float
     samples: float
     cut: int
+    batch_size: float
     idle_j: float
     peak_memory_bytes: float
     client_accuracy: float
@@ -118,6 +119,7 @@ class ClientRow(NamedTuple):
     memory_bytes: float
     samples: float
     cut: int
+    batch_size: float
     rounds: int
     dropped: int
     compute_s: float

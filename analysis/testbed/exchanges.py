@@ -130,7 +130,8 @@ def fedavg_client(me: Client, pulled: Model) -> None:
     """Train the whole model on the client's own batches and send it back."""
     task, config = me.task, me.config
     x = torch.cat([pulled["client"], pulled["server"]])[None].clone()  # [1, n]
-    count = config.local_iterations or (config.epochs or 1) * -(-task.samples(me.index) // task.batch_size)
+    batches_per_epoch = -(-task.samples(me.index) // task.batch_size(me.index))
+    count = config.local_iterations or (config.epochs or 1) * batches_per_epoch
     names = [[me.next_name()] for _ in range(count)]
     batches = [task.batch(name) for name in names]
     with me.computing():

@@ -97,10 +97,11 @@ class FslSage(CseFsl):
 
     def aggregate(self, sim: Simulation, model: Handle, contributions: list[Args]) -> Handle:
         """Buffer what has arrived, then average client parts and heads."""
-        most = max(1, self.config.fit_samples // sim.batch_size)
         for sent in self.arrivals:
             sent["trained"].held = True
-            buffer = self._buffers.setdefault(sent["batch"][0], [])
+            client = sent["batch"][0]
+            most = max(1, self.config.fit_samples // sim.batch_size(client))
+            buffer = self._buffers.setdefault(client, [])
             buffer.append(sent)
             del buffer[:-most]
         return super().aggregate(sim, model, contributions)

@@ -192,7 +192,8 @@ def _exchange(task: Task, args: Args, u: list[Directions], mu: float, weighting:
     scalars, gradient = torch.zeros(len(u), device=task.device), torch.zeros_like(model["server"])
     statistics, separate = torch.zeros_like(model["server"]), task.server.has_statistics
     # batch norm needs each participant's batch separately; the statistics are averaged like the gradients
-    at_once = 1 if separate else max(1, MAX_JOINED_SAMPLES // task.batch_size)
+    one_by_one = separate or not isinstance(task.batch_sizes, int)
+    at_once = 1 if one_by_one else max(1, MAX_JOINED_SAMPLES // task.batch_size(0))
     for start in range(0, len(participants), at_once):
         chunk = slice(start, start + at_once)
         names = [tuple(participant["batch"]) for participant in participants[chunk]]

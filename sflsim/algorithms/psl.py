@@ -123,8 +123,9 @@ class Psl(FirstOrderAlgorithm, Synchronous):
         costs = [client.costs for client in clients]
         forward = sum(one.server_forward_flop for one in costs)
         backward = sum(one.server_backward_flop for one in costs)
-        if shared := shared_samples(self.config.share_gradient, [sim.batch_size] * len(clients)):
-            share = shared / (len(clients) * sim.batch_size)
+        sizes = [sim.batch_size(client.index) for client in clients]
+        if shared := shared_samples(self.config.share_gradient, sizes):
+            share = shared / sum(sizes)
             forward, backward = forward * (1 + share), backward * (1 - (len(clients) - 1) * share)
         yield sim.server.serve(forward + backward, clients[-1].name, round, "server model")
         stepped.succeed()

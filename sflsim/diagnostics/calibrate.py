@@ -190,7 +190,7 @@ def calibrate(
     charged_flop = needs.costs(cut).client_forward_flop
     places = [
         place
-        for size in dict.fromkeys((workload.batch_size, *batch_sizes))
+        for size in dict.fromkeys((workload.mean_batch_size, *batch_sizes))
         for place in of_workload(workload, size, None if every_part else [cut], every_part)
     ]
     places += of_networks(NETWORKS, BATCH_SIZES) if by_kind else []

@@ -87,7 +87,7 @@ def memory(
     for cut in cuts or ():
         _one_of("cuts", cut, possible)
     costs = _costs(workload, sorted(cuts or possible), precision)
-    about = (workload.batch_size, precision)
+    about = (workload.mean_batch_size, precision)
     held = [_cut_row(cut, names[cut - 1], about, of_cut) for cut, of_cut in costs.items()]
     needs = [
         row for variant in scenario.variants for row in _need_rows(variant, names, about, costs, scenario)
@@ -110,8 +110,8 @@ def _refuse_fixed_costs(
     cut = names.index(workload.cut) + 1 if workload.cut in names else workload.cut
     given = {key for key, figure in workload.costs.model_dump().items() if figure is not None} & SHOWN_COSTS
     other_cuts = sorted(set(cuts or range(1, len(names))) - {cut})
-    new_batch = batch_size not in (None, workload.batch_size)
-    batch = f"a batch of {workload.batch_size}"
+    new_batch = batch_size not in (None, workload.mean_batch_size)
+    batch = f"a batch of {workload.mean_batch_size}"
     asked = [
         (FOLLOWS["cut"] if other_cuts else set(), f"cut {cut}", "other cuts", f"--cut {cut} (cuts=[{cut}])"),
         (FOLLOWS["batch_size"] if new_batch else set(), batch, f"a batch of {batch_size}", batch),

@@ -116,7 +116,9 @@ def _round_ends(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -
     session = Session(
         scenario,
         Options(timing_only=True),
-        learning=lambda variant, cut, seed: NamingLearner(keys, repr(variant.compression)),
+        learning=lambda variant, cut, seed: NamingLearner(
+            keys, repr((variant.compression, session.requirements.batch_sizes(cut, seed)))
+        ),
         recorder=lambda: Recorder(NullSink()),
         cache=cache,
     )

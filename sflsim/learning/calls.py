@@ -157,7 +157,7 @@ def client_weights(task: Task, clients: Sequence[int], weighting: str) -> Tensor
     """Return the weight of each client in a mean, by "samples", "batch" size or "uniform"; the sum is 1."""
     import torch
 
-    count = {"samples": task.samples, "batch": lambda client: task.batch_size, "uniform": lambda client: 1}
+    count = {"samples": task.samples, "batch": task.batch_size, "uniform": lambda client: 1}
     counts = [float(count[weighting](client)) for client in clients]
     return torch.tensor(counts, device=task.device) / sum(counts)
 

@@ -162,6 +162,23 @@ class CostOverrides(BaseModel):
         given = {name: getattr(self, name) for name in type(self).model_fields}
         return {name + _suffix(name): value for name, value in given.items() if value is not None}
 
+    def for_batches(self, factor: float) -> CostOverrides:
+        """Return the figures for batches that are `factor` times as large.
+
+        Of the memory of a training step, the gradients of the parameters stay as they are.
+        """
+        if factor == 1.0:
+            return self
+        given = {name: getattr(self, name) for name in FOLLOWS["batch_size"]}
+        scaled = {name: value * factor for name, value in given.items() if value is not None}
+        for step, parts in STEP_PARTS.items():
+            name = step.removesuffix("_bytes")
+            models = [getattr(self, part.removesuffix("_bytes")) or 0.0 for part in parts if "model" in part]
+            if name in scaled:
+                gradients = min(sum(models), given[name])
+                scaled[name] = gradients + (given[name] - gradients) * factor
+        return self.model_copy(update=scaled)
+
     def of_unknown_kinds(self) -> list[str]:
         """Return the keys of given FLOP above zero whose kinds are not given."""
         given = {name: getattr(self, name) for name in type(self).model_fields if _suffix(name) == "_flop"}

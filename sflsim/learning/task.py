@@ -25,6 +25,7 @@ from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.compression import Compression
 from sflsim.learning.data.base import Data
 from sflsim.learning.graph.fingerprint import of_behaviour, of_code, of_machine, of_network, of_tensors
+from sflsim.learning.graph.lineage import Args
 from sflsim.learning.models.base import is_users, kind_of
 from sflsim.learning.network.adapters import adapted
 from sflsim.learning.network.as_written import check_as_written
@@ -46,7 +47,8 @@ STACKED_PIXELS = 64
 class Task:
     """A network, its cut and its data, under one scenario seed.
 
-    `client` and `server` are the two parts; `shards` the sample indices of each client.
+    `client` and `server` are the two parts; `shards` the sample indices of each client; `batch_sizes` one
+    number, or one for each client.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Task:
         blocks: Sequence[tuple[str, nn.Module]],
         cut: int,
         shards: Sequence[Tensor],
-        batch_size: int,
+        batch_sizes: int | Sequence[int],
         seed: int,
         device: torch.device,
         identity: str,
@@ -67,13 +69,13 @@ class Task:
         self.whole = Part(blocks)
         self._auxiliary: Part | None = None
         self.shards = shards
-        self.batch_size = batch_size
+        self.batch_sizes = batch_sizes
         self.seed = seed
         self.device = device
         self.compression = Compression()
         self._permutations: dict[int, tuple[int, npt.NDArray[np.int64]]] = {}
         facts = (
-            *(identity, cut, batch_size, seed, data.classes, data.fingerprint),
+            *(identity, cut, batch_sizes, seed, data.classes, data.fingerprint),
             *(of_tensors(shards), of_network(self.blocks), of_machine(device)),
             of_behaviour(self.whole, data.inputs(data.test_x[:2])),
         )
@@ -127,21 +129,34 @@ class Task:
         """Return the number of training samples that a client holds."""
         return len(self.shards[client])
 
+    def batch_size(self, client: int) -> int:
+        """Return the number of samples of a client's batches."""
+        return self.batch_sizes if isinstance(self.batch_sizes, int) else self.batch_sizes[client]
+
+    def alike(self, arguments: Sequence[Args]) -> list[list[int]]:
+        """Return the places of the participants that may be computed together: with batches of one size."""
+        if isinstance(self.batch_sizes, int):
+            return [list(range(len(arguments)))]
+        groups: dict[int, list[int]] = {}
+        for place, args in enumerate(arguments):
+            name = args.get("batch") or next(iter(args.get("batches", ())), None)
+            groups.setdefault(self.batch_size(name[0]) if name else 0, []).append(place)
+        return list(groups.values())
+
     def batch(self, names: Sequence[BatchName]) -> tuple[Tensor, Tensor]:
-        """Return inputs [C, B, ...] and labels [C, B] of the batches named (client, number)."""
+        """Return inputs [C, B, ...] and labels [C, B] of the batches named (client, number), of one size."""
         indices = np.concatenate([self.indices(client, number) for client, number in names])
         flat = torch.from_numpy(indices).to(self.device)
-        shape = (len(names), self.batch_size)
+        shape = (len(names), self.batch_size(names[0][0]))
         keys = [(self.seed, "augment", *name) for name in names]
         x = self.data.training_inputs(flat, keys)
         return x.unflatten(0, shape), self.data.train_y[flat].unflatten(0, shape)
 
     def indices(self, client: int, number: int) -> npt.NDArray[np.int64]:
         """Return the samples of a client's batch: its shard, shuffled anew in each epoch, end to end."""
-        size = len(self.shards[client])
-        first = number * self.batch_size
+        size, missing = len(self.shards[client]), self.batch_size(client)
+        first = number * missing
         taken: list[npt.NDArray[np.int64]] = []
-        missing = self.batch_size
         while missing:
             epoch, offset = divmod(first, size)
             piece = self._shuffled(client, epoch)[offset : offset + missing]
@@ -168,9 +183,10 @@ class Task:
         """Return the mode of a pass in training on these batches, one per participant."""
         return Training(self.seed, [[tuple(name)] for name in names])
 
-    def training_joined(self, names: Sequence[tuple[str | int, ...]]) -> Training:
+    def training_joined(self, names: Sequence[BatchName]) -> Training:
         """Return the mode of a pass in training on these batches, joined as one participant's."""
-        return Training(self.seed, [[tuple(name) for name in names]])
+        sizes = [self.batch_size(client) for client, _ in names]
+        return Training(self.seed, [[tuple(name) for name in names]], sizes)
 
     def activation(self, x_c: Tensor, x: Tensor) -> Tensor:
         """Return the activations [C, B, ...] of client parts [C, n_c] in use on inputs [C, B, ...]."""

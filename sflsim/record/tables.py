@@ -50,7 +50,14 @@ OF_THE_PATH = (
 MANIFESTS = ("run.json", "sweep.json", "plan.json")
 """Written last: a folder with a manifest is complete."""
 LATER = {
-    "clients": ("up_bytes_per_s", "down_bytes_per_s", "idle_j", "absence_s", "client_accuracy"),
+    "clients": (
+        "up_bytes_per_s",
+        "down_bytes_per_s",
+        "batch_size",
+        "idle_j",
+        "absence_s",
+        "client_accuracy",
+    ),  # fmt: skip
     "runs": ("server_memory_bytes", "left_out"),
 }
 """Columns that run folders of version 0.1.0 may lack; they are read as NaN, or as no text."""

@@ -40,7 +40,7 @@ def fixed_costs(scenario: Scenario, searched: Mapping[str, Sequence[Any]]) -> di
     problems = {}
     for path, values in searched.items():
         what = _changed(steps[path])
-        if what is None or len({repr(value) for value in values}) < 2:
+        if what is None or len({repr(_follows(what, value)) for value in values}) < 2:
             continue
         concerned = [one for one in data["variants"] if _concerns(data, one, steps[path])]
         if keys := _read(given & FOLLOWS[what], data, concerned):
@@ -77,9 +77,16 @@ def _changed(steps: Sequence[str]) -> str | None:
     """Return which field of the workload a path changes, if costs follow it."""
     if steps[0] == "variants":
         return "cut" if steps[2:3] == ("cut",) else None
+    if list(steps[:2]) == ["workload", "batch_size"] and steps[-1] not in ("batch_size", "mean"):
+        return None  # given costs are for batches of the mean size
     if steps[0] == "workload" and len(steps) > 1 and steps[1] in FOLLOWS:
         return steps[1]
     return None
+
+
+def _follows(what: str, value: Any) -> Any:
+    """Return what of a value costs follow: of batch sizes per device the mean, which given costs are for."""
+    return value.get("mean", 32) if what == "batch_size" and isinstance(value, dict) else value
 
 
 def _given(data: Mapping[str, Any], searched: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> set[str]:

@@ -15,6 +15,7 @@ from sflsim.scenario.schema import Scenario
 from sflsim.session.blame import blaming, check_data, check_labels, check_shards
 from sflsim.session.cache import SessionCache
 from sflsim.session.options import Options
+from sflsim.session.requirements import Requirements
 
 if TYPE_CHECKING:
     from sflsim.learning.compression import Compression
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 class Materials:
     """Data, shards and tasks of a scenario; those with the same cache share what is equal."""
 
-    def __init__(self, scenario: Scenario, options: Options, cache: SessionCache) -> None:
+    def __init__(
+        self, scenario: Scenario, options: Options, requirements: Requirements, cache: SessionCache
+    ) -> None:
         self.scenario = scenario
         self.options = options
+        self._requirements = requirements
         self.cache = cache
         workload = scenario.workload
         self._dataset_key = repr(workload.dataset)
@@ -57,7 +61,7 @@ class Materials:
 
         with self.torch_state():
             blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
-            samples = min(workload.batch_size, 2)  # batch norm takes no batch of one
+            samples = min(workload.mean_batch_size, 2)  # batch norm takes no batch of one
             check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
 
     def check_files(self) -> None:
@@ -136,13 +140,15 @@ class Materials:
         from sflsim.learning.task import Task, build_blocks
         from sflsim.learning.torch_state import own_torch
 
+        sizes = self._requirements.batch_sizes(cut, seed)
+
         def build() -> Task:
             workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)
             blocks = build_blocks(workload.model, data.sample_shape, data.classes, seed, cut)
             shards = [torch.from_numpy(shard) for shard in self.shards(seed)]
             components = (workload.model, workload.dataset, workload.partition)
             identity = f"{components!r} {of_code(*components)} {self.scenario.fleet.clients}"
-            return Task(data, blocks, cut, shards, workload.batch_size, seed, device, identity)
+            return Task(data, blocks, cut, shards, sizes, seed, device, identity)
 
         key = (
             "task",
@@ -150,6 +156,7 @@ class Materials:
             self._partition_key,
             self._model_key,
             self.options.device,
+            sizes,
             cut,
             seed,
         )

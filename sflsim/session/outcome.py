@@ -114,6 +114,7 @@ class Outcome:
                 memory_bytes=math.nan if client.device.memory_bytes is None else client.device.memory_bytes,
                 samples=math.nan if shards is None else float(len(shards[client.index])),
                 cut=client.cut,
+                batch_size=float(sim.batch_size(client.index)),
                 idle_j=client.idle_j,
                 peak_memory_bytes=algorithm.client_memory_bytes(client.costs),
                 client_accuracy=accuracies.get(client.index, math.nan),

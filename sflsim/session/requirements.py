@@ -5,20 +5,22 @@ No data is loaded for it.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
-from sflsim.fleet.population import Fleet
+from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.fleet.selection.policy import Fact, SelectionConfig
 from sflsim.formatting import bytes_text
-from sflsim.learning.config import Workload
+from sflsim.learning.config import BatchSizeByDevice, Workload
 from sflsim.learning.costs import SCALAR_BYTES, Costs
 from sflsim.learning.models.base import is_users, trains_all
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
-from sflsim.simulation.base import Algorithm, PerClientCut
+from sflsim.simulation.base import Algorithm, AlgorithmConfig, PerClientCut
+from sflsim.simulation.batch_sizes import batch_sizes
 from sflsim.simulation.cuts import CutByDevice, OneCut
 
 NOT_REPORTED: dict[Fact, str] = {
@@ -65,6 +67,7 @@ class Requirements:
             found = f"a cut for each client with {config.algorithm}"
             raise refused("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
         algorithm.check_compression()
+        _check_batches(self.scenario.workload.batch_size, config, algorithm)
         algorithm.check(self.costs(self.cut(index)))
         fleet = self.scenario.fleet
         self._check_memory(index)
@@ -83,8 +86,40 @@ class Requirements:
         """Return the groups whose devices cannot hold variant `index`: group index -> bytes needed."""
         if all(group.device.memory is None for group in self.scenario.fleet.groups):
             return {}
-        needed_bytes = self.algorithm(index).client_memory_bytes(self._least(index))
-        return dict.fromkeys(self.scenario.fleet.too_small(needed_bytes), needed_bytes)
+        return {
+            group: needed_bytes
+            for group, needed_bytes in enumerate(self._needed_bytes(index))
+            if group in self.scenario.fleet.too_small(needed_bytes)
+        }
+
+    def _needed_bytes(self, index: int) -> list[float]:
+        """Return the memory that variant `index` takes on the devices of each group, at most."""
+        memory_bytes, counts = self.algorithm(index).client_memory_bytes, self.scenario.fleet.group_counts()
+        if not isinstance(self.scenario.workload.batch_size, BatchSizeByDevice):
+            return [memory_bytes(self._least(index))] * len(counts)
+        cut, firsts = self.cut(index), [0, *accumulate(counts)]
+        sizes = [self._of_each(cut, seed) for seed in self.scenario.seeds]
+        return [
+            memory_bytes(self.costs(cut, max(max(one[first:end], default=1) for one in sizes)))
+            for first, end in pairwise(firsts)
+        ]
+
+    def batch_sizes(self, cut: int, seed: int) -> int | tuple[int, ...]:
+        """Return the samples of a batch at a cut under a seed; of each device's where they differ."""
+        workload, fleet = self.scenario.workload, self.scenario.fleet
+        rule = workload.batch_size
+        if not isinstance(rule, BatchSizeByDevice):
+            return rule
+
+        def found() -> int | tuple[int, ...]:
+            both = (self.costs(cut, rule.mean), self.costs(cut, 2 * rule.mean))
+            return batch_sizes(rule, build_fleet(fleet, seed), *both)
+
+        return self.cache.get(("batch sizes", self._costs_key, repr(fleet), cut, seed), found)
+
+    def _of_each(self, cut: int, seed: int) -> tuple[int, ...]:
+        sizes = self.batch_sizes(cut, seed)
+        return (sizes,) * self.scenario.fleet.clients if isinstance(sizes, int) else sizes
 
     def excluded(self, index: int) -> dict[int, float]:
         """Return the groups of `too_small` that take no part in variant `index`."""
@@ -152,7 +187,7 @@ class Requirements:
         cut = self.cut(index)
         if isinstance(config.cut, PerClientCut):
             return CutByDevice(config.cut, cut, self.costs, self.algorithm(index).client_memory_bytes, fleet)
-        return OneCut(cut, self.costs)
+        return OneCut(cut, self.costs(cut), self.batch_sizes(cut, fleet.seed), partial(self.costs, cut))
 
     def cut(self, index: int) -> int:
         """Return the number of blocks that the clients of variant `index` hold, at most.
@@ -175,9 +210,13 @@ class Requirements:
         remedy = remedy or "the server keeps at least the last block, the client at least the first"
         raise refused(path, repr(cut), allowed, remedy)
 
-    def costs(self, cut: int) -> Costs:
-        """Return the costs of a cut: derived from the model, then overridden as the scenario says."""
-        return self.cache.get(("costs", self._costs_key, cut), lambda: self._derived(cut))
+    def costs(self, cut: int, batch_size: int | None = None) -> Costs:
+        """Return the costs of a cut: derived from the model, then overridden as the scenario says.
+
+        They are for batches of `batch_size` samples, by default of the workload's mean.
+        """
+        size = self.scenario.workload.mean_batch_size if batch_size is None else batch_size
+        return self.cache.get(("costs", self._costs_key, cut, size), lambda: self._derived(cut, size))
 
     def layout(self, cut: int) -> Layout:
         """Return how messages at a cut are laid out, for codecs that ask."""
@@ -186,8 +225,8 @@ class Requirements:
         workload = self.scenario.workload
         return self.cache.get(("layout", self._costs_key, cut), lambda: layout_of(workload, cut))
 
-    def _derived(self, cut: int) -> Costs:
-        workload = self.scenario.workload
+    def _derived(self, cut: int, batch_size: int) -> Costs:
+        workload = self.scenario.workload.with_batches_of(batch_size)
         given = workload.costs.complete()
         if given is not None:
             return given
@@ -204,6 +243,18 @@ class Requirements:
         config = self.scenario.variants[index]
         algorithm: Algorithm = algorithm_of(config)(config)
         return algorithm
+
+
+def _check_batches(size: int | BatchSizeByDevice, config: AlgorithmConfig, algorithm: Algorithm) -> None:
+    """Refuse batch sizes per device for an algorithm that takes one, and beside a cut for each client."""
+    if not isinstance(size, BatchSizeByDevice):
+        return
+    reason = algorithm.per_client_batches
+    if isinstance(config.cut, PerClientCut):
+        reason = "a cut for each client already balances what devices compute; keep one of the two"
+    if reason:
+        found = f"a batch size for each device with {config.algorithm}"
+        raise refused("workload.batch_size", found, "one batch size, e.g. 32", f"not possible here: {reason}")
 
 
 def _check_selection(selection: SelectionConfig, algorithm: Algorithm) -> None:
@@ -229,7 +280,7 @@ def measured(workload: Workload, cut: int, by_kind: bool) -> Costs:
     if is_users(model) or not trains_all(model) or getattr(model, "weights", None):
         return workload_costs(workload, [cut], by_kind=by_kind)[cut]
     dtype = getattr(dataset, "sample_dtype", "float32")
-    sample = (tuple(dataset.sample_shape), dtype, dataset.classes, workload.batch_size)
+    sample = (tuple(dataset.sample_shape), dtype, dataset.classes, workload.mean_batch_size)
     key = repr((model, sample, cut, by_kind))
     if key not in _KNOWN:
         _KNOWN[key] = workload_costs(workload, [cut], by_kind=by_kind)[cut]

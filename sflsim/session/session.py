@@ -79,8 +79,8 @@ class Session:
         self.disk = disk
         self.cache = SessionCache() if cache is None else cache
         on_demand = options.timing_only or (to_check and needs_no_trial(self.scenario.workload.model))
-        self.materials = Materials(self.scenario, options, self.cache)
         self.requirements = Requirements(self.scenario, on_demand, self.cache)
+        self.materials = Materials(self.scenario, options, self.requirements, self.cache)
         self._learning_of = self.learning if learning is None else learning
         self._new_recorder = self.recorder if recorder is None else recorder
 
@@ -201,6 +201,7 @@ class Session:
         config = scenario.variants[index]
         fleet = build_fleet(scenario.fleet, seed, requirements.excluded(index))
         cuts = requirements.cuts(index, fleet)
+        batch_sizes = requirements.batch_sizes(cuts.cut, seed)
         deployment = Deployment(
             fleet=fleet,
             participants=scenario.fleet.participants_per_round,
@@ -210,14 +211,14 @@ class Session:
             messages=Messages(
                 config.compression or Compression(),
                 algorithm.model_parts,
-                scenario.workload.batch_size,
+                batch_sizes,
                 requirements.layout,
             ),
             availability=fleet_availability(scenario.fleet, fleet),
         )
         work = Work(
             samples=lambda client: len(self.materials.shards(seed)[client]),
-            batch_size=scenario.workload.batch_size,
+            batch_sizes=batch_sizes,
             classes=scenario.workload.dataset.classes,
         )
         selection = scenario.fleet.selection

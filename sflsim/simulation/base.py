@@ -118,6 +118,8 @@ class Algorithm(ABC):
     Config: ClassVar[type[AlgorithmConfig]]
     per_client_cuts: ClassVar[str] = "its clients must hold the same layers"
     """Why participants may not be cut at different layers; empty if they may."""
+    per_client_batches: ClassVar[str] = ""
+    """Why devices may not have batch sizes of their own; empty if they may."""
     when_diverged: ClassVar[str] = "lower the learning rate (lr) of its optimizers"
     """What to change if training has diverged."""
     reports: ClassVar[frozenset[Fact]] = frozenset()

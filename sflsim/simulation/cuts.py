@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sflsim.fleet.devices import Device
 from sflsim.fleet.population import Fleet
@@ -13,15 +13,20 @@ CostsAt = Callable[[int], Costs]
 
 
 class OneCut:
-    """The same cut for every client."""
+    """The same cut for every client; `costs_of` gives the costs of batches of so many samples."""
 
-    def __init__(self, cut: int, costs_at: CostsAt) -> None:
+    def __init__(
+        self, cut: int, costs: Costs, sizes: int | Sequence[int], costs_of: Callable[[int], Costs]
+    ) -> None:
         self.cut = cut
-        self.costs = costs_at(cut)
+        self.costs = costs
+        self._sizes = () if isinstance(sizes, int) else sizes
+        self._costs_of = costs_of
+        self._of_all = costs_of(sizes) if isinstance(sizes, int) else costs
 
     def of(self, device: Device) -> tuple[int, Costs]:
-        """Return the cut and its costs."""
-        return self.cut, self.costs
+        """Return the cut and its costs, for the batches of a device."""
+        return self.cut, self._costs_of(self._sizes[device.index]) if self._sizes else self._of_all
 
 
 class CutByDevice:

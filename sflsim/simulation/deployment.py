@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,5 +46,10 @@ class Work:
 
     samples: Callable[[int], int]
     """The number of training samples of a client, by its index in the fleet."""
-    batch_size: int
+    batch_sizes: int | Sequence[int]
+    """Samples of a batch, for each client where they differ."""
     classes: int
+
+    def batch_size(self, client: int) -> int:
+        """Return the samples of a client's batches."""
+        return self.batch_sizes if isinstance(self.batch_sizes, int) else self.batch_sizes[client]

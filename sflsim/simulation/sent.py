@@ -85,17 +85,19 @@ class Messages:
 
     compression: Compression
     parts: tuple[str, ...]
-    rows: int
+    batch_sizes: int | Sequence[int]
+    """Samples of a batch, for each client where they differ."""
     layout: Callable[[int], Layout]
     """By the number of blocks that a client holds."""
     _known: dict[int, Sent] = field(default_factory=dict)
 
-    def sent(self, cut: int, costs: Costs) -> Sent:
+    def sent(self, cut: int, costs: Costs, client: int) -> Sent:
         """Return the bytes of the messages of a client with these costs; clients with the same share them."""
         known = self._known.get(id(costs))
         if known is None:
-            layout = self.layout
+            layout, sizes = self.layout, self.batch_sizes
+            rows = sizes if isinstance(sizes, int) else sizes[client]
             known = self._known[id(costs)] = Sent(
-                costs, self.compression, self.parts, self.rows, lambda: layout(cut)
+                costs, self.compression, self.parts, rows, lambda: layout(cut)
             )
         return known

@@ -88,7 +88,7 @@ class TimePlane(ABC):
         client = self._clients.get(index)
         if client is None:
             client = self._clients[index] = self._new_client(self.fleet.device(index))
-            client.sent = self.messages.sent(client.cut, client.costs)
+            client.sent = self.messages.sent(client.cut, client.costs, client.index)
         return client
 
     def _new_client(self, device: Device) -> Client:

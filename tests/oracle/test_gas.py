@@ -66,7 +66,7 @@ class Course:
 
     def normal(self, step: int, label: int, i: int) -> Tensor:
         task = self.training.session.learner.task
-        missing = task.batch_size - self.labels(step).count(label)
+        missing = task.batch_size(0) - self.labels(step).count(label)
         (size,) = {z.shape[1:].numel() for z in self.activations()}
         key = (self.training.outcome.seed, "gas", "activations", step, label)
         return normals(key, missing, size)[i].double()
@@ -170,7 +170,7 @@ def test_gas_is_the_oracles(fields: dict[str, Any], parts: dict[str, Any]) -> No
         E=E,
         Q_s=Q_S,
         Q_c=config["q_c"],
-        B=task.batch_size,
+        B=task.batch_size(0),
         n_labels=10,
         opt_c=opt,
         opt_s=opt,
@@ -200,7 +200,7 @@ def test_zo_gas_is_a_literal_loop(perturbations: int, workload: dict[str, Any]) 
         course.oracle(),
         zo_gas.Settings(
             gas.Settings(
-                E, Q_S, 2, training.session.learner.task.batch_size, 10, ref.Opt(lr=0.02), ref.Opt(lr=0.02)
+                E, Q_S, 2, training.session.learner.task.batch_size(0), 10, ref.Opt(lr=0.02), ref.Opt(lr=0.02)
             ),
             lam=0.05,
             P=perturbations,

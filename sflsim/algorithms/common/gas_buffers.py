@@ -71,6 +71,7 @@ class Buffers(Asynchronous):
     """
 
     per_client_cuts = "its one server model begins at one layer"
+    per_client_batches = "its server generates activations of each label up to one batch size"
     redraws = False
 
     def open(self, sim: Simulation) -> None:
@@ -220,7 +221,7 @@ def server_batch(
     step: int = args["step"]
     statistics = LabelStatistics(args["server"], covariance)
     statistics.update(z.flatten(1), y, float(step))
-    missing = missing_labels(y, task.data.classes, task.batch_size)
+    missing = missing_labels(y, task.data.classes, task.batch_size(0))
     if missing and len(statistics.of) == task.data.classes:
         drawn, labels = statistics.sample(missing, (task.seed, "gas", "activations", step))
         z = torch.cat([z, drawn.to(z).view(-1, *z.shape[1:])])

@@ -175,10 +175,11 @@ def of_client(task: Task, arguments: list[Args]) -> list[Model]:
 
 
 def _alike(task: Task, args: Args) -> Iterator[list[Args]]:
-    """Yield the participants that can be computed stacked: as many batches and steps before."""
-    groups: dict[tuple[int, int], list[Args]] = {}
+    """Yield the participants that can be computed stacked: as many batches, samples and steps before."""
+    groups: dict[tuple[int, int, int], list[Args]] = {}
     for one in args["participants"]:
-        groups.setdefault((len(one["batches"]), steps_before(one)), []).append(one)
+        key = len(one["batches"]), task.batch_size(one["client"]), steps_before(one)
+        groups.setdefault(key, []).append(one)
     for members in groups.values():
         for first in range(0, len(members), task.participants_at_once):
             yield members[first : first + task.participants_at_once]

@@ -123,7 +123,7 @@ class Unsplit(Algorithm):
         config: UnsplitConfig = self.config
         if config.local_iterations is not None:
             return config.local_iterations
-        return (config.epochs or 1) * -(-sim.samples(client.index) // sim.batch_size)
+        return (config.epochs or 1) * -(-sim.samples(client.index) // sim.batch_size(client.index))
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: backpropagation through the whole model."""

@@ -25,6 +25,9 @@ class StackingTask(Protocol):
     def participants_at_once(self) -> int:
         """How many participants of a call are computed together."""
 
+    def alike(self, arguments: Sequence[dict[str, Any]]) -> list[list[int]]:
+        """Return the places of the participants that may be computed together."""
+
 
 class Executor:
     """Computes calls of one task, each key at most once while the store keeps it."""
@@ -60,9 +63,13 @@ class Executor:
         self.computed[call.function.__name__] += 1
         arguments = [substitute(args, values) for args in call.arguments]
         step = self.task.participants_at_once
-        stacks = [arguments[start : start + step] for start in range(0, len(arguments), step)]
-        results = [call.function(self.task, stack, **call.shared) for stack in stacks]
-        return [own_copy(value) for values in results for value in values]
+        results: dict[int, Value] = {}
+        for places in self.task.alike(arguments):
+            for start in range(0, len(places), step):
+                some = places[start : start + step]
+                found = call.function(self.task, [arguments[place] for place in some], **call.shared)
+                results.update(zip(some, map(own_copy, found), strict=True))
+        return [results[place] for place in range(len(arguments))]
 
     def _pending(self, handles: Iterable[Handle], values: dict[str, Any]) -> list[Call]:
         """Return the calls that must be computed, inputs first; put what is known into `values`."""

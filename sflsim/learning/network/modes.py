@@ -30,6 +30,8 @@ class Training:
 
     seed: int
     batches: Sequence[Sequence[Key]]
+    sizes: Sequence[int] | None = None
+    """Samples of each joined batch; None where they are equal."""
 
 
 @dataclass
@@ -92,13 +94,13 @@ class Dropout(nn.Module):
     def _kept(self, training: Training, participant: int, shape: tuple[int, ...], use: int) -> Tensor:
         """Return one participant's mask; a layer's second use in a pass has one of its own."""
         names = training.batches[participant]
-        size, rest = divmod(shape[0], len(names))
-        assert not rest, "joined batches are of one size"
+        sizes = training.sizes or [shape[0] // len(names)] * len(names)
+        assert sum(sizes) == shape[0], "the samples of the joined batches"
         again = (use,) if use else ()
         keys = [(training.seed, "dropout", self.name, *name, *again) for name in names]
         draws = [
             torch.rand(size, *shape[1:], generator=torch.Generator().manual_seed(seed_of(key)))
-            for key in keys
+            for key, size in zip(keys, sizes, strict=True)
         ]
         return torch.cat(draws) >= self.p
 

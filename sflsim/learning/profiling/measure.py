@@ -47,9 +47,9 @@ def workload_costs(
             for _, block in blocks:
                 block.to(dtype)
             if whole is None or _adapted_by_cut(workload):
-                whole = derive_whole(Part(blocks), sample, workload.batch_size)
+                whole = derive_whole(Part(blocks), sample, workload.mean_batch_size)
             parts = cut_blocks(blocks, cut)
-            found[cut] = derive_costs(*parts, sample, workload.batch_size, whole, by_kind)
+            found[cut] = derive_costs(*parts, sample, workload.mean_batch_size, whole, by_kind)
     return found
 
 
