@@ -57,7 +57,7 @@ LATER = {
         "idle_j",
         "absence_s",
         "client_accuracy",
-    ),  # fmt: skip
+    ),
     "runs": ("server_memory_bytes", "left_out"),
 }
 """Columns that run folders of version 0.1.0 may lack; they are read as NaN, or as no text."""
