@@ -7,11 +7,14 @@ editors use, tables from `record.tables`, the command line from typer, the rest 
 from __future__ import annotations
 
 import importlib.resources
+import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
 import typer
@@ -127,8 +130,19 @@ def pages() -> dict[str, str]:
         "python": "\n".join(python_page()),
         "algorithm-parts": "\n".join(parts_page()),
         "catalog": "\n".join(catalog_page()),
+        "gallery": gallery().page(),
     }
     return {name: escaped(text) for name, text in written.items()}
+
+
+def gallery() -> ModuleType:
+    """Return docs/gallery.py, the neighbour of this hook, as a module."""
+    spec = importlib.util.spec_from_file_location("gallery", Path(__file__).with_name("gallery.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["gallery"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def escaped(text: str) -> str:

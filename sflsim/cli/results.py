@@ -13,12 +13,12 @@ from sflsim.cli.options import CPUS, RunFolder, Target, Trust, Variant, Workers,
 
 
 def plot(
-    folder: Annotated[Path, typer.Argument(help="folder of a run or a sweep", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="folder of a run, a sweep or a plan", show_default=False)],
     to: Annotated[Path | None, typer.Option("--out", help="where to; <folder>/plots by default")] = None,
     target: Target = None,
     trust: Trust = False,
 ) -> None:
-    """Draw the pictures of a run again, or those of a sweep, from its tables alone."""
+    """Draw the pictures of a run again, or those of a sweep or a plan, from its tables alone."""
     with errors():
         from sflsim.record.tables import subfolder_of
         from sflsim.terminal.reports import draw

@@ -19,7 +19,6 @@ from sflsim.formatting import csv_text
 from sflsim.planner.columns import decisions, front, pareto_columns
 from sflsim.planner.plan import Plan
 from sflsim.record.tables import not_written, write_text
-from sflsim.report.plots import Pictures
 from sflsim.report.summary_text import summary_columns, summary_notes
 from sflsim.sweeps.columns import sweep_columns
 from sflsim.sweeps.sweep import Sweep
@@ -130,11 +129,10 @@ def _to_latex(
     page = latex.page_of(template)
     name, columns, words, notes = _shown(result, target)
     done = Exported([write_text(latex.latex_table(columns, words, notes), folder / f"{name}.tex")])
-    pictures: Pictures = ()
     if isinstance(result, Run):
         pictures = result.pictures(page, target)
         done.notes += result.not_drawn()
-    elif isinstance(result, Sweep):
+    else:
         pictures = result.pictures(page)
     paths, left_out = latex.draw(pictures, folder, done.failures)
     done.paths += paths

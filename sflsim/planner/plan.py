@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import BaseModel
 
+from sflsim.errors import RunError
 from sflsim.experiment import folders
 from sflsim.formatting import counted
 from sflsim.planner.evaluator import Evaluator
@@ -31,6 +33,10 @@ from sflsim.scenario.plan_criteria import OBJECTIVES
 from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
 from sflsim.workers.pool import check_workers
+
+if TYPE_CHECKING:
+    from sflsim.report.plots import Pictures
+    from sflsim.report.style import Page
 
 
 class Manifest(BaseModel):
@@ -119,6 +125,33 @@ class Plan:
         """Where nothing is feasible, the point that violates the constraints least."""
         rows = self.points[self.points["point"] == self.manifest["nearest"]]
         return None if rows.empty else rows.iloc[0]
+
+    def plot(self, folder: str | Path) -> list[Path]:
+        """Write the picture of the Pareto front to `folder` and return its path; a single objective has none.
+
+        Raises:
+            RunError: it cannot be drawn.
+        """
+        from sflsim.report.plots import save_all
+        from sflsim.report.style import PAGE
+
+        failures = list[str]()
+        paths = save_all(self.pictures(PAGE), Path(folder), failures)
+        if failures:
+            raise RunError("\n".join(failures))
+        return paths
+
+    def pictures(self, page: Page) -> Pictures:
+        """Yield the front over the first two objectives: its name, and what draws it for these widths."""
+        from sflsim.report.front import front_figure
+
+        objectives = [OBJECTIVES[name] for name in self.manifest["objectives"][:2]]
+        if len(objectives) == 2:
+            units = [
+                str(self.manifest["currency"]) if one.unit == "money" else one.unit for one in objectives
+            ]
+            axes = [(one.column, one.words, unit) for one, unit in zip(objectives, units, strict=True)]
+            yield "front", partial(front_figure, self.points, *axes, page)
 
     def report(self, file: str | Path) -> Path:
         """Write the plan as one HTML page that needs nothing beside it, and return its path."""

@@ -224,7 +224,7 @@ def spell_for_latex(figure: Figure) -> None:
     """Give all texts of a drawn figure LaTeX's spelling, those at its ticks included: none is a command."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            places = axis.get_majorticklocs()
+            places = list(map(float, axis.get_majorticklocs()))
             labels = axis.get_major_formatter().format_ticks(places)
             axis.set_major_locator(FixedLocator(places))
             axis.set_major_formatter(FixedFormatter([label.translate(LATEX) for label in labels]))

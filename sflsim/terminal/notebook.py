@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from dataclasses import dataclass
+from typing import Any
 
 EVERY_S = 0.1
 """Steps that come sooner after the last one are shown with the next."""
@@ -26,9 +27,9 @@ class NotebookBars:
     def __init__(self) -> None:
         from IPython.display import HTML, display
 
-        self._html = HTML
+        self._html: Any = HTML
         self._tasks: list[Task] = []
-        self._output = display(HTML(""), display_id=True)
+        self._output: Any = display(HTML(""), display_id=True)
         self._next_s = 0.0
 
     def add_task(self, description: str, *, total: float = 1.0, facts: str = "") -> int:

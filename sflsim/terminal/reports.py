@@ -41,15 +41,15 @@ def loaded(folder: Path, *, trust: bool = False) -> Run | Sweep | Plan:
 def draw(
     folder: Path, to: Path, target: float | None = None, *, trust: bool = False
 ) -> tuple[list[Path], list[str]]:
-    """Draw the pictures of the run or the sweep in `folder`; return their paths, and what is not drawn.
+    """Draw the pictures of what is in `folder`; return their paths, and what is not drawn.
 
     Raises:
-        RunError: the folder holds neither, or a picture cannot be drawn.
-        SflsimError: a target is given for a sweep, which has its own.
+        RunError: the folder holds no result, or a picture cannot be drawn.
+        SflsimError: a target is given for a sweep or a plan, which have their own.
     """
-    if os.path.isfile(folder / "sweep.json"):
-        if target is not None:
-            raise SflsimError("--target: only the pictures of a run take one; a sweep has its own")
-        return Sweep.load(folder, trust=trust).plot(to), []
-    run = Run.load(folder, trust=trust)
-    return run.plot(to, target), run.not_drawn()
+    result = loaded(folder, trust=trust)
+    if isinstance(result, Run):
+        return result.plot(to, target), result.not_drawn()
+    if target is not None:
+        raise SflsimError("--target: only the pictures of a run take one; a sweep and a plan have their own")
+    return result.plot(to), []

@@ -123,8 +123,9 @@ def test_plans_and_sweeps_have_a_table(
 ) -> None:
     """The front of a plan, and the means of a sweep with its pictures."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    (file,) = sflsim.export(plan, "latex", tmp_path / "plan")
+    file, *pictures = sflsim.export(plan, "latex", tmp_path / "plan")
     assert len(cells_of(file)) == 2 + len(plan.pareto)
+    assert [path.name for path in pictures] == ["front.pdf", "front.svg"]
     paths = sflsim.export(sweep, "latex", tmp_path / "sweep")
     assert len(cells_of(paths[0])) == 2 + len(sweep.summary())
     assert {path.name for path in paths[1:] if path.suffix == ".pdf"} == {

@@ -12,6 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from sflsim.report.accuracy import accuracy_band, accuracy_figure, time_to_accuracy_figure
+from sflsim.report.front import front_figure
 from sflsim.report.gantt import BARS, gantt_figure
 from sflsim.report.plots import plot_all
 from sflsim.report.style import look, safe_name, save_figure, wrapped
@@ -255,3 +256,25 @@ def test_names_become_files_and_lines_without_loss() -> None:
     assert len(safe_name("x" * 300, taken)) == 80
     assert wrapped("one two", 4) == "one\ntwo"
     assert wrapped("x" * 30, 7).replace("\n", "") == "x" * 30
+
+
+def test_the_front_joins_what_nothing_beats() -> None:
+    """Points in the units of their axes; a figure that is a lower bound has no place."""
+    points = pd.DataFrame(
+        {
+            "time_s": [60.0, 120.0, 240.0, 240.0],
+            "cost": [9.0, 4.0, 8.0, 1.0],
+            "pareto": [True, True, False, False],
+            "recommended": [False, True, False, False],
+            "feasible": True,
+            "exact": [True, True, True, False],
+        }
+    )
+    figure = front_figure(points, ("time_s", "time", "s"), ("cost", "cost", "EUR"))
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (min)", "cost (EUR)")
+    front, best = axes.get_lines()
+    assert front.get_xydata().tolist() == [[1.0, 9.0], [2.0, 4.0]]  # type: ignore[union-attr]
+    assert best.get_xydata().tolist() == [[2.0, 4.0]]  # type: ignore[union-attr]
+    assert legend_of(figure) == ["feasible", "Pareto front", "recommended"]
+    assert front_figure(points.assign(feasible=False), ("time_s", "time", "s"), ("cost", "cost", "EUR")).texts
