@@ -70,6 +70,14 @@ class RunFailed(RunError):
     """A run failed, and the input is not to blame: the disk is full, a worker has died."""
 
 
+class NotLearned(SflsimError):
+    """A result of learning is in no store, where none is to be computed; `key` names it."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(key)
+
+
 class Diverged(SflsimError):
     """Training produced a value that is not finite, or a loss without bound, first in round `round`."""
 

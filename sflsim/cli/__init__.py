@@ -13,6 +13,7 @@ import typer
 
 from sflsim.cli.computing import calibrate, plan, run, sweep
 from sflsim.cli.console import out, run_tolerantly
+from sflsim.cli.exploring import explore
 from sflsim.cli.results import compare, explain, export, plot, report, summary, trace, verify
 from sflsim.cli.scenarios import catalog, memory, new, partition, schema, validate
 from sflsim.cli.store import cache_app
@@ -28,8 +29,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    run, sweep, new, validate, partition, schema, plot, report, summary, compare, verify, explain, trace,
-    export, catalog, memory, calibrate, plan,
+    run, explore, sweep, new, validate, partition, schema, plot, report, summary, compare, verify, explain,
+    trace, export, catalog, memory, calibrate, plan,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(cache_app, name="cache")

@@ -6,11 +6,12 @@ import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sflsim.cli.console import NOT_SHOWN, err, errors, out
+from sflsim.cli.exploring import watched
 from sflsim.cli.options import (
     CPUS,
     Cache,
@@ -27,6 +28,9 @@ from sflsim.cli.options import (
     saved,
 )
 from sflsim.errors import SflsimError
+
+if TYPE_CHECKING:
+    from sflsim.experiment.simulate import Progress
 
 
 def run(
@@ -49,6 +53,9 @@ def run(
         str, typer.Option(metavar="all|none", help="none: for runs too large to list; other tables stay")
     ] = "all",
     no_plots: Annotated[bool, typer.Option("--no-plots", help="draw none; 'sflsim plot' can later")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="a page on this machine shows the curves as they grow")
+    ] = False,
 ) -> None:
     """Simulate a scenario, show a summary and write the run folder."""
     with errors(), ExitStack() as stack:
@@ -69,13 +76,20 @@ def run(
             err.print(line)
         for line in doubts(loaded):
             err.print(f"warning: {line}")
+        page = stack.enter_context(watched(loaded)) if watch else None
         with run_shown(err) as progress:
+
+            def told(step: Progress) -> None:
+                progress(step)
+                if page is not None:
+                    page(step)
+
             result = simulate(
                 loaded,
                 workers=workers,
                 device=device,
                 timing_only=timing_only,
-                progress=progress,
+                progress=told,
                 cache=cache_folder(cache, no_cache),
                 keep_spans=spans == "all",
             )

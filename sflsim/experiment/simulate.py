@@ -49,6 +49,8 @@ class Progress:
     workers: int = 1
     cached: bool = False
     """Whether the run has ended and all that it learned was in a cache: it took next to no time."""
+    evaluation: Evaluation | None = None
+    """The evaluation, in full; None at the end of a run."""
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -158,7 +160,8 @@ class _Reporter:
         stop, spent = self.scenario.stop, row.spent
         shares = [spent[name] / limit for name, limit in stop.limits.items()]
         share = max([row.round / stop.rounds if stop.rounds else 0.0, *shares])
-        self._tell(variant, seed, "running", row.round, row.time_s, row.accuracy, share=min(1.0, share))
+        facts = (variant, seed, "running", row.round, row.time_s, row.accuracy)
+        self._tell(*facts, share=min(1.0, share), evaluation=row)
 
     def ended(self, outcome: Outcome) -> None:
         self.done += 1
@@ -184,12 +187,13 @@ class _Reporter:
         accuracy: float,
         cached: bool = False,
         share: float = 1.0,
+        evaluation: Evaluation | None = None,
     ) -> None:
         if self.callback is None:
             return
         real_s = time.perf_counter() - self.started
         facts = (variant, seed, status, round, time_s, accuracy, share, self.done, self.runs, real_s)
-        self.callback(Progress(*facts, self.workers, cached))
+        self.callback(Progress(*facts, self.workers, cached, evaluation))
 
 
 def check_device(device: str, timing_only: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
-from sflsim.errors import RunFailed
+from sflsim.errors import NotLearned, RunFailed
 from sflsim.learning.calls import evaluate, initial, is_finite
 from sflsim.learning.graph.executor import Executor
 from sflsim.learning.graph.lineage import Args, Call, Handle, MathFunction, Value
@@ -122,6 +122,21 @@ class Learner:
                 handle.value = value
                 self._pinned[handle.key] = handle
             call.inputs = call.arguments = ()
+
+
+class KnownLearner(Learner):
+    """Takes every result from its stores and computes none."""
+
+    def _resolved(self, handle: Handle) -> Any:
+        """Return a value that is known.
+
+        Raises:
+            NotLearned: it is in no store.
+        """
+        value = self.executor.store.get(handle.key)
+        if value is None:
+            raise NotLearned(handle.key)
+        return value
 
 
 class Holding:

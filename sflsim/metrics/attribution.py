@@ -98,15 +98,18 @@ def _sweep(
     return total.astype(np.float64).reshape(owners, len(CATEGORIES))
 
 
+def mean_times(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return mean seconds of each of `CATEGORIES`, one row per variant, of what `attribute` returns."""
+    weighted = rows[list(CATEGORIES)].mul(rows["weight"], axis=0)
+    return weighted.groupby(rows["variant"], sort=False, observed=True).mean()
+
+
 def where_time_goes(spans: pd.DataFrame | None, share: bool = False) -> pd.DataFrame:
     """Return mean seconds per participant and round of each of `CATEGORIES`, one row per variant.
 
     With `share` each row is divided by its sum.
     """
-    rows = attribute(spans)
-    weighted = rows[list(CATEGORIES)].mul(rows["weight"], axis=0)
-    means = weighted.groupby(rows["variant"], sort=False, observed=True).mean()
-    means = means.reindex(variants_of(spans)).dropna(how="all")
+    means = mean_times(attribute(spans)).reindex(variants_of(spans)).dropna(how="all")
     return means.div(means.sum(axis=1).replace(0.0, np.nan), axis=0).fillna(0.0) if share else means
 
 

@@ -20,6 +20,8 @@ from typing import Any
 from sflsim.errors import SflsimError
 
 SCRIPTS = ("base.js", "accuracy.js", "gantt.js", "bars.js", "fleet.js", "points.js", "start.js")
+WRITTEN = "Written by sflsim. This file holds all it shows; no network is needed."
+SERVED = "Served by sflsim on this machine alone, until the command ends (Ctrl-C)."
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,22 @@ def escape(text: Any) -> str:
 
 
 def page(
-    title: str, description: str, facts: Sequence[str], sections: Sequence[Section], data: Mapping[str, Any]
+    title: str,
+    description: str,
+    facts: Sequence[str],
+    sections: Sequence[Section],
+    data: Mapping[str, Any],
+    live: bool = False,
 ) -> str:
-    """Return the whole page as text.
+    """Return the whole page as text; one that is `live` follows the server that it came from.
 
     Raises:
         SflsimError: plotly is not installed.
     """
-    plotly, own = _script_text(plotly_source()), _script_text(_own_script())
+    plotly, own = _script_text(plotly_source()), _script_text(_own_script(live))
     policy = (
         f"default-src 'none'; script-src {_hash(plotly)} {_hash(own)}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        "img-src data: blob:; base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if live else "")
     )
     links = "".join(f'<a href="#{one.id}">{escape(one.title)}</a>' for one in sections)
     return "\n".join(
@@ -59,7 +66,8 @@ def page(
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">',
             f"<title>{escape(title)} - sflsim</title>",
-            f"<style>\n{_asset('page.css')}</style>\n</head>\n<body>",
+            f"<style>\n{_asset('page.css')}{_asset('live.css') if live else ''}</style>\n</head>",
+            '<body class="live">' if live else "<body>",
             f"<header><h1>{escape(title)}</h1>",
             f'<p class="description">{escape(description)}</p>' if description else "",
             f'<p class="facts">{"".join(f"<span>{escape(fact)}</span>" for fact in facts)}</p></header>',
@@ -67,7 +75,7 @@ def page(
             "<noscript><p>The tables below need nothing; the pictures need JavaScript.</p></noscript>",
             *(_section(one) for one in sections),
             "</main>",
-            "<footer>Written by sflsim. This file holds all it shows; no network is needed.</footer>",
+            f"<footer>{SERVED if live else WRITTEN}</footer>",
             f'<script type="application/json" id="data">{embedded(data)}</script>',
             f"<script>{plotly}</script>\n<script>{own}</script>\n</body>\n</html>\n",
         ]
@@ -140,8 +148,9 @@ def _section(one: Section) -> str:
     return f'<section id="{one.id}"{drawn}><h2>{escape(one.title)}</h2>{lead}{one.body}</section>'
 
 
-def _own_script() -> str:
-    return '(() => {\n"use strict";\n' + "".join(_asset(name) for name in SCRIPTS) + "})();\n"
+def _own_script(live: bool) -> str:
+    names = (*SCRIPTS, "live.js") if live else SCRIPTS
+    return '(() => {\n"use strict";\n' + "".join(map(_asset, names)) + "})();\n"
 
 
 def _asset(name: str) -> str:

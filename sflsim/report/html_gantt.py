@@ -27,8 +27,7 @@ MOST_SLOTS = 8
 
 def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) -> dict[str, Any] | None:
     """Return what the Gantt section draws, None without spans; `note` says what was left out."""
-    table = with_columns(spans, SPAN_COLUMNS)
-    table = table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
+    table = _ended(spans)
     if table.empty:
         return None
     seeds = list(table["seed"].unique())
@@ -41,6 +40,12 @@ def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) 
         for seed in kept
         if not (own := table[(table["variant"] == variant) & (table["seed"] == seed)]).empty
     ]
+    note = f"seeds {', '.join(map(str, kept))} of {len(seeds)}" if len(kept) < len(seeds) else ""
+    return gantt_of(runs, note)
+
+
+def gantt_of(runs: list[dict[str, Any]], note: str = "") -> dict[str, Any]:
+    """Return what the Gantt section draws of some runs, each with `variant` and `seed`."""
     drawn = {number for run in runs for number in run["activity"]}
     return {
         "activities": [
@@ -49,8 +54,20 @@ def gantt(spans: pd.DataFrame | None, names: list[str], room: int = MOST_SPANS) 
         ],
         "legend": [name for name in LEGEND if list(BARS).index(name) in drawn],
         "runs": runs,
-        "note": f"seeds {', '.join(map(str, kept))} of {len(seeds)}" if len(kept) < len(seeds) else "",
+        "note": note,
     }
+
+
+def gantt_run(spans: pd.DataFrame, room: int) -> dict[str, Any] | None:
+    """Return the first rounds of one run, of at most about `room` spans; None without spans."""
+    table = _ended(spans)
+    return None if table.empty else _run(table, room)
+
+
+def _ended(spans: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the spans that have a start and an end."""
+    table = with_columns(spans, SPAN_COLUMNS)
+    return table[np.isfinite(table["start_s"].astype(float)) & np.isfinite(table["end_s"].astype(float))]
 
 
 def _run(own: pd.DataFrame, room: int) -> dict[str, Any]:

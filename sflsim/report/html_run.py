@@ -70,7 +70,7 @@ def run_report(
         "variants": looks(names),
         "accuracy": curves(evaluations, runs, target),
         "gantt": gantt(spans, names),
-        "time": time_bars(spans, names),
+        "time": time_bars(where_time_goes(spans), names, of_whom(spans)),
         "fleet": fleet(clients),
     }
     nothing = "Nothing was learned in this run, so there is no accuracy."
@@ -95,15 +95,17 @@ def _drawn(data: Mapping[str, Any], id: str, title: str, lead: str, nothing: str
     return Section(id, title, lead, drawn=True) if data[id] else Section(id, title, nothing)
 
 
-def time_bars(spans: pd.DataFrame | None, names: list[str]) -> dict[str, Any] | None:
-    """Return mean seconds of a participant's round by cause, one number per variant in each."""
-    means = where_time_goes(spans)
+def time_bars(means: pd.DataFrame, names: list[str], whose: str) -> dict[str, Any] | None:
+    """Return mean seconds by cause, one number per variant in each, from a table with a row per variant.
+
+    `whose` says what the means are of.
+    """
     if means.empty:
         return None
     shown = [part for part in LABELS if means[part].max() > 1e-9 * means.sum(axis=1).max()]
     return {
         "variants": [names.index(str(name)) for name in means.index],
-        "whose": of_whom(spans),
+        "whose": whose,
         "parts": [
             {
                 "label": LABELS[part],

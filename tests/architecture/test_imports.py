@@ -82,8 +82,11 @@ ARROWS: dict[str, set[str]] = {
     "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime"},
     "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer", "workers"},
     "exporter": {*BASE, *PLANES, *TABLES, "experiment", "sweeps", "planner"},
+    "explorer": {*BASE, *PLANES, *RUNS, "metrics", "report", "simulation", "workers"},
     "terminal": {*BASE, *PLANES, *USES, "experiment", "metrics", "report", "scenario"},
-    "cli": {*BASE, *PLANES, *USES, *RUNS, "metrics", "exporter", "terminal"},
+    "cli": {
+        *(*BASE, *PLANES, *USES, *RUNS, "metrics", "exporter", "explorer", "report", "terminal", "workers"),
+    },
     "__init__": {
         *("provenance", "errors", "learning", "registry", "scenario", "experiment", "metrics", "exporter"),
         *USES,
@@ -103,6 +106,8 @@ HOMES: dict[str, set[str]] = {
     "sqlite3": {"learning"},
     "ray": {"workers"},
     "optuna": {"planner"},
+    "starlette": {"explorer"},
+    "uvicorn": {"explorer"},
     "safetensors": {"learning"},
     "transformers": {"learning"},
     "peft": {"learning"},
@@ -117,6 +122,8 @@ HOMES: dict[str, set[str]] = {
 LAZY_ONLY = {("torch", part) for part in ("algorithms", "session", "experiment")} | {
     ("plotly", "report"),
     ("optuna", "planner"),
+    ("starlette", "explorer"),
+    ("uvicorn", "explorer"),
     ("scipy", "planner"),
     ("scipy", "fleet"),
     ("scipy", "metrics"),

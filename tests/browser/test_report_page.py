@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -12,6 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from chromium import (
+    all_of,
+    at_rest,
+    browsing,
+    click,
+    drawn_lines,
+    needs_chromium,
+    one,
+    opened,
+    put,
+    table,
+    texts,
+    typed,
+)
 from support import FAST, SLOW, data, read
 
 from sflsim.experiment.run import Run
@@ -20,16 +32,7 @@ from sflsim.metrics.summary import summarize
 from sflsim.report.html_points import plan_report, sweep_report
 
 pytest.importorskip("plotly")
-webdriver = pytest.importorskip("selenium.webdriver")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="no Chromium with its driver is installed: the report's page is not tried",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 EVIL = "</script><img src=x onerror=alert(1)>"
 MARKUP = "<b>bold</b> %{x} &amp; <a href='javascript:alert(1)'>link</a>"
 
@@ -65,15 +68,8 @@ def run() -> Run:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    quiet = ["--headless=new", "--window-size=1400,1000", "--disable-dev-shm-usage", "--no-first-run"]
-    for argument in [*quiet, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with browsing() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -87,89 +83,6 @@ def page(browser: Any, file: Path) -> Iterator[Any]:
     opened(browser, file)
     yield browser
     assert browser.get_log("browser") == []
-
-
-def opened(browser: Any, file: Path) -> None:
-    browser.get(file.as_uri())
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 30).until(
-        lambda one: one.execute_script("return document.documentElement.dataset.ready")
-    )
-
-
-def all_of(browser: Any, selector: str) -> list[Any]:
-    return list(browser.find_elements("css selector", selector))
-
-
-def one(browser: Any, selector: str) -> Any:
-    return browser.find_element("css selector", selector)
-
-
-def at_rest(browser: Any, selector: str) -> Any:
-    """Return an element that has stayed in its place for two looks, a tenth of a second apart."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    seen: list[Any] = [None]
-
-    def rests(browser: Any) -> bool:
-        seen.append(one(browser, selector).rect)
-        return bool(seen[-1] == seen[-2])
-
-    WebDriverWait(browser, 30, poll_frequency=0.1).until(rests)
-    return one(browser, selector)
-
-
-def texts(browser: Any, selector: str) -> list[str]:
-    """Return the texts of all elements, in view or not, in order."""
-    script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
-    return list(browser.execute_script(script, selector))
-
-
-def put(browser: Any, id: str, value: object, event: str) -> None:
-    """Set a field at once, as a user does who pastes."""
-    script = "const [id, value, event] = arguments, field = document.getElementById(id);"
-    script += "field.value = value; field.dispatchEvent(new Event(event))"
-    browser.execute_script(script, id, value, event)
-
-
-def click(browser: Any, element: Any) -> None:
-    """Scroll to an element's middle, for the navigation covers the top, and click it."""
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
-    element.click()
-
-
-def typed(browser: Any, text: str) -> None:
-    one(browser, "#target").clear()
-    one(browser, "#target").send_keys(text)
-
-
-def table(browser: Any) -> dict[str, dict[str, float | None]]:
-    """Return the mean of every column of the time-to-target table, by variant."""
-    rows = browser.execute_script(
-        """return [...document.querySelectorAll("#time-to-target tbody tr")].map((row) => [
-            row.cells[0].textContent, row.cells[1].textContent,
-            [...row.querySelectorAll("[data-column]")].map(
-                (one) => [one.dataset.column, one.dataset.value])]);"""
-    )
-    return {
-        name: {"seeds": int(seeds.split("/")[0]), **{key: float(v) if v else None for key, v in cells}}
-        for name, seeds, cells in rows
-    }
-
-
-def drawn_lines(browser: Any) -> list[str]:
-    """Return the variants whose mean is drawn at this moment."""
-    return list(
-        browser.execute_script(
-            """const chart = document.getElementById("accuracy-chart");
-            const on = chart._fullData.filter((trace) => trace.visible === true);
-            const means = on.filter((trace) => trace.mode === "lines+markers");
-            const paths = chart.querySelectorAll(".scatterlayer .trace path.js-line").length;
-            if (paths < means.length) throw new Error("a line is missing");
-            return means.map((trace) => trace.name);"""
-        )
-    )
 
 
 def test_every_section_is_drawn(page: Any) -> None:

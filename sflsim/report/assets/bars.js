@@ -1,6 +1,6 @@
 // Where the time of a participant's round goes: one bar per variant, in seconds or shares.
 function time(section) {
-  const own = data.time;
+  let own = data.time;
   const state = {share: false, shown: own.parts.map(() => true)};
   const chart = el("div", {class: "chart", id: "time-chart"});
 
@@ -30,11 +30,19 @@ function time(section) {
     }), CONFIG);
   }
 
+  const chips = legend(() => own.parts.map((part) => ({name: part.label, color: part.color})), state.shown, draw);
   section.append(
     el("div", {class: "controls"}, choice("in", [{key: "seconds", text: "seconds"}, {key: "shares", text: "shares"}], "seconds",
       (key) => { state.share = key === "shares"; draw(); })),
-    legend(own.parts.map((part) => ({name: part.label, color: part.color})), state.shown, draw), chart);
+    chips, chart);
   drawn(draw);
+
+  return () => {
+    stillShown(state.shown, own.parts.map(({label}) => label), data.time.parts.map(({label}) => label));
+    own = data.time;
+    chips.renew();
+    draw();
+  };
 }
 
 // Black or white, whichever is easier to read on a colour.

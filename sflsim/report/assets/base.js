@@ -159,21 +159,28 @@ function swatch({color, dash, symbol}) {
   return svg;
 }
 
-// A legend to switch with: a click turns one on or off, a double click leaves it alone.
+// A legend to switch with: a click turns one on or off, a double click leaves it alone. `items` gives what
+// it holds; `renew` fills it again when that has changed.
 function legend(items, shown, change) {
   const box = el("div", {class: "legend"});
   const set = (next) => {
     shown.splice(0, shown.length, ...next);
-    chips.forEach((chip, place) => chip.setAttribute("aria-pressed", shown[place]));
+    [...box.querySelectorAll(".chip")].forEach((chip, place) => chip.setAttribute("aria-pressed", shown[place]));
     change();
   };
-  const chips = items.map((item, place) => el("button", {
+  const all = (on) => el("button", {type: "button", "data-all": on, onclick: () => set(shown.map(() => on))}, on ? "all" : "none");
+  box.renew = () => box.replaceChildren(...items().map((item, place) => el("button", {
     type: "button", class: "chip", "aria-pressed": shown[place], title: "click: on or off; double click: only this",
     onclick: () => set(shown.map((on, other) => other === place ? !on : on)),
     ondblclick: () => set(shown.map((_, other) => other === place)),
-  }, swatch(item), item.name));
-  const all = (on) => el("button", {type: "button", "data-all": on, onclick: () => set(shown.map(() => on))}, on ? "all" : "none");
-  box.append(...chips, el("span", {class: "apart"}, all(true), all(false)));
-  drawers.push(() => chips.forEach((chip, place) => chip.replaceChild(swatch(items[place]), chip.firstChild)));
+  }, swatch(item), item.name)), el("span", {class: "apart"}, all(true), all(false)));
+  box.renew();
+  drawers.push(box.renew);
   return box;
+}
+
+// What is on, for new items: what had the same name before stays as it was.
+function stillShown(shown, before, now) {
+  const was = new Map(before.map((name, place) => [name, shown[place]]));
+  shown.splice(0, shown.length, ...now.map((name) => was.get(name) ?? true));
 }

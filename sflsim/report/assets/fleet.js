@@ -52,6 +52,6 @@ function fleet(section) {
       choice("bandwidth", [{key: "up", text: "uplink"}, {key: "down", text: "downlink"}], "up", (key) => { state.way = key; draw(); }),
       own.seeds.length > 1 ? pick("seed", own.seeds.map(({seed}) => ({key: seed, text: String(seed)})), state.seed.seed,
         (text) => { state.seed = own.seeds.find(({seed}) => String(seed) === text); draw(); }) : null),
-    legend(own.groups, state.shown, draw), chart, note);
+    legend(() => own.groups, state.shown, draw), chart, note);
   drawn(draw);
 }

@@ -1,15 +1,16 @@
 // Chosen rounds of one run: who computes, sends, waits and serves.
 function gantt(section) {
-  const own = data.gantt;
+  let own = data.gantt;
   const MOST_BARS = 6000;
   const MOST_ROWS = 30; // of the rounds shown at first
   const state = {run: own.runs[0], from: 0, count: 3, shown: own.legend.map(() => true)};
   const chart = el("div", {class: "chart", id: "gantt-chart"});
   const note = el("p", {class: "note"});
-  const seedBox = el("span");
+  const seedBox = el("span"), variantBox = el("span");
   const from = el("input", {id: "gantt-from", type: "number", "aria-label": "first round"});
   const count = el("input", {id: "gantt-count", type: "number", min: 1, "aria-label": "number of rounds"});
-  const items = own.legend.map((name) => own.activities.find((activity) => activity.name === name));
+  const items = () => own.legend.map((name) => own.activities.find((activity) => activity.name === name))
+    .map(({label, color}) => ({name: label, color}));
 
   function inView() { // the spans of the rounds asked for, as many whole rounds as can be drawn
     const {run} = state, rounds = run.rounds.slice(state.from, state.from + state.count);
@@ -89,6 +90,8 @@ function gantt(section) {
   }
 
   function choose(variant, seed) {
+    const variants = distinct(own.runs.map((run) => run.variant)).map((at) => ({key: at, text: data.variants[at].name}));
+    variantBox.replaceChildren(pick("variant", variants, variant, (text) => choose(Number(text), state.run.seed)));
     const runs = own.runs.filter((run) => run.variant === variant);
     state.run = runs.find((run) => run.seed === seed) ?? runs[0];
     seedBox.replaceChildren(pick("seed", runs.map((run) => ({key: run.seed, text: String(run.seed)})), state.run.seed,
@@ -107,14 +110,22 @@ function gantt(section) {
   });
   count.addEventListener("change", () => { state.count = Math.floor(Number(count.value)) || 1; show(); });
 
-  const variants = distinct(own.runs.map((run) => run.variant)).map((at) => ({key: at, text: data.variants[at].name}));
+  const chips = legend(items, state.shown, draw);
   section.append(
-    el("div", {class: "controls"}, pick("variant", variants, state.run.variant, (text) => choose(Number(text), state.run.seed)), seedBox,
+    el("div", {class: "controls"}, variantBox, seedBox,
       el("label", {class: "control"}, "from round", from), el("label", {class: "control"}, "show", count, "rounds"),
       el("span", {class: "choice"}, el("button", {type: "button", onclick: () => step(-1), "aria-label": "earlier rounds"}, "\u2190"),
         el("button", {type: "button", onclick: () => step(1), "aria-label": "later rounds"}, "\u2192"))),
-    legend(items.map((item) => ({name: item.label, color: item.color})), state.shown, draw), chart, note);
+    chips, chart, note);
   drawers.push(draw);
   start();
   choose(state.run.variant, state.run.seed);
+
+  return () => { // the same run as before, where there is one
+    stillShown(state.shown, own.legend, data.gantt.legend);
+    own = data.gantt;
+    chips.renew();
+    const same = own.runs.find((run) => run.variant === state.run.variant && run.seed === state.run.seed) ?? own.runs[0];
+    choose(same.variant, same.seed);
+  };
 }

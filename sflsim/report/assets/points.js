@@ -114,7 +114,7 @@ function sweep(section) {
     el("div", {class: "controls"},
       pick("x axis", own.over.map((key) => ({key, text: key})), state.x, (key) => { state.x = key; filter(); draw(); }),
       pick("y axis", own.figures.map((key) => ({key, text: column(columns, key).name})), state.y, (key) => { state.y = key; draw(); }), filters),
-    legend(data.variants, state.shown, draw), chart, note);
+    legend(() => data.variants, state.shown, draw), chart, note);
   filter();
   drawn(draw);
 }
@@ -185,7 +185,7 @@ function plan(section) {
     section.append(
       el("div", {class: "controls"}, pick("x axis", options, state.x, (key) => { state.x = key; draw(); }),
         pick("y axis", options, state.y, (key) => { state.y = key; draw(); })),
-      legend(kinds, shown, draw), chart, note);
+      legend(() => kinds, shown, draw), chart, note);
     drawn(draw);
   }
   section.append(el("div", {class: "controls"},
