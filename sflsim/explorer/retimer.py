@@ -113,7 +113,8 @@ class Retimer:
         def known(variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
             from sflsim.learning.learner import KnownLearner
 
-            return KnownLearner(session.task(cut, seed), self._store, self._disk)
+            task = session.materials.task(cut, seed, variant.compression)
+            return KnownLearner(task, self._store, self._disk)
 
         last = self._sessions.get(keep_spans)
         if last is not None and last[0] == scenario:
