@@ -401,6 +401,26 @@ def test_every_algorithm_trains_it(adapters: dict[str, Any] | None) -> None:
     assert (losses.nunique() > 1).all(), losses.nunique()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_words")
+def test_the_mask_travels_beside_a_compressed_activation() -> None:
+    """4 samples of 7 places: 16 channels in 8 bits with a range, a mask of 4 byte that has no gradient."""
+    every = dict.fromkeys(("activation", "gradient"), "int8")
+    variants = [
+        {"algorithm": "splitfed-v1", "name": "plain"},
+        {"algorithm": "splitfed-v1", "name": "coded", "compression": every},
+    ]
+    run = trained(variants, model_of("opt"))
+    sums = run.evaluations.groupby("variant")[["uplink_bytes", "downlink_bytes", "loss"]].last()
+    messages, places = 2 * 3, 4 * LENGTH
+    more = sums.loc["plain"] - sums.loc["coded"]
+
+    assert set(run.runs["status"]) == {"completed"}
+    assert more["uplink_bytes"] == messages * (4 * 17 * places - (16 * places + 8 + 4 * places))
+    assert more["downlink_bytes"] == messages * (4 * 17 * places - (16 * places + 8))
+    assert sums["loss"]["coded"] == pytest.approx(sums["loss"]["plain"], abs=0.01)
+
+
 @pytest.mark.usefixtures("_words")
 def test_it_learns() -> None:
     """The last word decides the class; a first-order algorithm finds that out."""
