@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
-from sflsim.errors import refused
+from sflsim.errors import Problem, ScenarioError
 from sflsim.fleet.selection.policy import Fact
 from sflsim.learning.aggregation import Aggregation, Mean, move
 from sflsim.learning.compression import Compression, Kind
@@ -181,12 +181,20 @@ class Algorithm(ABC):
 
     def check_compression(self) -> None:
         """Refuse a codec for a kind of message that the algorithm does not send (raises ScenarioError)."""
-        compression = self.config.compression
-        for kind in () if compression is None else compression.given:
-            if kind not in self.sends:
-                found = f"a codec for the {kind} of {self.config.algorithm}, which sends none"
-                allowed = f"codecs for {' and '.join(self.sends)}" if self.sends else "no compression"
-                raise refused(f"compression.{kind}", found, allowed, "drop the key: it would change nothing")
+        given = self.config.compression.given if self.config.compression else []
+        allowed = f"codecs for {', '.join(self.sends)}" if self.sends else "no compression"
+        problems = [
+            Problem(
+                f"compression.{kind}",
+                f"a codec for the {kind} of {self.config.algorithm}, which sends none",
+                allowed,
+                "drop the key: it would change nothing",
+            )
+            for kind in given
+            if kind not in self.sends
+        ]
+        if problems:
+            raise ScenarioError(problems)
 
     def check(self, costs: Costs) -> None:  # noqa: B027 (optional)
         """Refuse a Config that does not fit the workload (raises ScenarioError)."""
