@@ -7,12 +7,17 @@ needs no privileges. Three algorithms: first-order with a message each way (spli
 with server steps that overlap the client's messages (mu-splitfed), and unsplit (fedavg). Both
 learn the same, so that only the clock differs.
 
-    python analysis/testbed_study.py [--quick] [--out FOLDER]
+With `--kinds`, the network has a block of depthwise convolutions beside dense ones, and nothing of it is
+measured: its times are predicted from rates by kind of operation that are fitted to other networks, and
+beside that from one rate that is fitted to the same measurements.
+
+    python analysis/testbed_study.py [--quick] [--kinds] [--out FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ import pandas as pd
 from testbed.runner import SHAPING, Reality, run_testbed
 
 import sflsim
+from sflsim.learning.profiling.calibration import Measured
 
 SLOWDOWNS = {"slow": 30.0, "fast": 15.0}
 SERVER_SLOWDOWN = 15.0
@@ -45,6 +51,8 @@ variants:
 stop: {rounds: 12}
 evaluate: {every: 1 round}
 """
+UNLIKE = SCENARIO.replace("{kind: cnn, channels: [32, 32], dense: 64}, cut: 1", "unlike, cut: 2")
+"""The same with a network whose blocks differ in kind."""
 QUICK_ROUNDS = 4
 QUICK_REPEAT = 5
 WORK = {"splitfed-v1": ("backward", "forward"), "mu-splitfed": ("zeroth-order step",)}
@@ -65,6 +73,29 @@ def predicted(scenario: sflsim.Scenario, measured: sflsim.Calibration, variant: 
         group["device"] = {name: f"{value / slowdown} FLOP/s" for name, value in rates.items()}
     served = rate(measured, f"server {measured.cut}", WORK.get(config.algorithm, ("forward",)))
     content["server"]["compute"] = f"{served / SERVER_SLOWDOWN} FLOP/s"
+    return sflsim.Scenario.model_validate(content)
+
+
+def by_kind(scenario: sflsim.Scenario, measured: sflsim.Calibration, variant: int) -> sflsim.Scenario:
+    """Return the scenario of one variant with rates by kind that were fitted to other networks."""
+    found = measured.by_kind(1)
+    return _slowed(scenario, variant, lambda slowdown: found.slowed(slowdown).figures())
+
+
+def by_one_rate(scenario: sflsim.Scenario, measured: sflsim.Calibration, variant: int) -> sflsim.Scenario:
+    """Return the same with one rate, least squares on relative errors over the same measurements."""
+    rates = [one.flop_per_s for one in measured.of_networks]
+    flop_per_s = sum(one**2 for one in rates) / sum(rates)
+    return _slowed(scenario, variant, lambda slowdown: f"{flop_per_s / slowdown} FLOP/s")
+
+
+def _slowed(scenario: sflsim.Scenario, variant: int, compute: Callable[[float], Any]) -> sflsim.Scenario:
+    """Return the scenario of one variant with the rates of each device and the server as slowed."""
+    content = scenario.model_dump(mode="json", exclude_unset=True)
+    content["variants"] = [content["variants"][variant]]
+    for group in content["fleet"]["groups"]:
+        group["device"] = {"compute": compute(SLOWDOWNS[group["name"]])}
+    content["server"]["compute"] = compute(SERVER_SLOWDOWN)
     return sflsim.Scenario.model_validate(content)
 
 
@@ -109,42 +140,57 @@ def learning_apart(real: Reality, run: sflsim.Run) -> pd.DataFrame:
     )
 
 
+Predict = Callable[[sflsim.Scenario, sflsim.Calibration, int], sflsim.Scenario]
+OF_PARTS: Mapping[str, Predict] = {"measured parts": predicted}
+OF_KINDS: Mapping[str, Predict] = {"rates by kind": by_kind, "one rate": by_one_rate}
+"""Ways to predict a variant, by name."""
+
+
 def real_and_simulated(
-    scenario: sflsim.Scenario, variant: int, repeat: int
-) -> tuple[Reality, sflsim.Run, float]:
-    """Run a variant for real, and simulate it with what was measured before and after.
+    scenario: sflsim.Scenario, variant: int, repeat: int, ways: Mapping[str, Predict] = OF_PARTS
+) -> tuple[Reality, dict[str, sflsim.Run], float]:
+    """Run a variant for real, and simulate it in several ways with what was measured before and after.
 
     Both together, as a machine that others use is not equally fast all the time. The third value
     says how unequally: the largest change of a work's median time from before to after.
     """
-    before = calibrated(scenario, repeat)
+    kinds = ways is OF_KINDS
+    before = calibrated(scenario, repeat, kinds)
     real = run_testbed(scenario, variant, slowdowns=SLOWDOWNS, server_slowdown=SERVER_SLOWDOWN)
-    after = calibrated(scenario, repeat)
-    pooled = [
-        replace(one, seconds=one.seconds + again.seconds)
-        for one, again in zip(before.measured, after.measured, strict=True)
-    ]
+    after = calibrated(scenario, repeat, kinds)
+    pooled = replace(
+        before,
+        measured=_pooled(before.measured, after.measured),
+        of_networks=_pooled(before.of_networks, after.of_networks),
+    )
     drift = max(
         abs(again.median_s / one.median_s - 1)
         for one, again in zip(before.measured, after.measured, strict=True)
     )
-    run = sflsim.simulate(predicted(scenario, replace(before, measured=tuple(pooled)), variant))
-    return real, run, drift
+    runs = {name: sflsim.simulate(way(scenario, pooled, variant)) for name, way in ways.items()}
+    return real, runs, drift
 
 
-def calibrated(scenario: sflsim.Scenario, repeat: int) -> sflsim.Calibration:
+def _pooled(before: Sequence[Measured], after: Sequence[Measured]) -> tuple[Measured, ...]:
+    both = zip(before, after, strict=True)
+    return tuple(replace(one, seconds=one.seconds + again.seconds) for one, again in both)
+
+
+def calibrated(scenario: sflsim.Scenario, repeat: int, kinds: bool) -> sflsim.Calibration:
     """Measure this machine, in processor time: that is what the emulated devices are slowed by."""
-    return sflsim.calibrate(scenario, repeat=repeat, clock="cpu", every_part=False)
+    return sflsim.calibrate(scenario, repeat=repeat, clock="cpu", every_part=False, by_kind=kinds)
 
 
-def study(rounds: int, repeat: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def study(rounds: int, repeat: int, kinds: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (every duration measured and predicted, the distance of what was learned)."""
-    scenario = sflsim.parse_scenario(SCENARIO, overrides=[f"stop.rounds={rounds}"])
+    text, ways = (UNLIKE, OF_KINDS) if kinds else (SCENARIO, OF_PARTS)
+    scenario = sflsim.parse_scenario(text, overrides=[f"stop.rounds={rounds}"])
     times, learned = [], []
     for number, config in enumerate(scenario.variants):
-        real, run, drift = real_and_simulated(scenario, number, repeat)
-        times.append(beside(real, run).assign(algorithm=config.algorithm))
-        learned.append(learning_apart(real, run).assign(algorithm=config.algorithm))
+        real, runs, drift = real_and_simulated(scenario, number, repeat, ways)
+        for name, run in runs.items():
+            times.append(beside(real, run).assign(algorithm=config.algorithm, by=name))
+            learned.append(learning_apart(real, run).assign(algorithm=config.algorithm))
         print(
             f"{config.algorithm}: {rounds} rounds for real and simulated; "
             f"this machine's rates changed by up to {drift:.0%} meanwhile",
@@ -163,7 +209,7 @@ def table(times: pd.DataFrame) -> pd.DataFrame:
         "median_error": ("error", "median"),
         "median_size_of_error": ("size", "median"),
     }
-    return times.groupby(["algorithm", "what"], sort=False).agg(**columns).reset_index()
+    return times.groupby(["by", "algorithm", "what"], sort=False).agg(**columns).reset_index()
 
 
 def main() -> None:
@@ -172,13 +218,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a small setting, for CI")
+    parser.add_argument("--kinds", action="store_true", help="blocks that differ in kind, none measured")
     parser.add_argument("--out", type=Path, default=Path("analysis/results"))
     arguments = parser.parse_args()
-    times, learned = study(*((QUICK_ROUNDS, QUICK_REPEAT) if arguments.quick else (ROUNDS, REPEAT)))
+    rounds, repeat = (QUICK_ROUNDS, QUICK_REPEAT) if arguments.quick else (ROUNDS, REPEAT)
+    times, learned = study(rounds, repeat, arguments.kinds)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    times.to_csv(arguments.out / "testbed_durations.csv", index=False)
+    name = "testbed_kinds" if arguments.kinds else "testbed"
+    times.to_csv(arguments.out / f"{name}_durations.csv", index=False)
     found = table(times)
-    found.to_csv(arguments.out / "testbed.csv", index=False)
+    found.to_csv(arguments.out / f"{name}.csv", index=False)
     print(f"{SHAPING}\n{found.round(3).to_string(index=False)}")
     print(f"learning, largest difference:\n{learned.groupby('algorithm').max().to_string()}")
 

@@ -15,6 +15,7 @@ from sflsim.learning.task import Task
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Session
 from sflsim.simulation.base import PerClientCut
+from testbed.network import Unlike  # noqa: F401 (registers it, in every process)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ is left out of the fit and predicted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class FittedRates:
         """Return how far off the rates are for a network left out of the fit."""
         median, worst = 100 * np.median(self.errors), 100 * np.max(self.errors)
         return f"passes of a network left out of the fit: median {median:.0f} %, worst {worst:.0f} %"
+
+    def slowed(self, factor: float) -> FittedRates:
+        """Return the rates of a machine on which all takes `factor` times as long."""
+        return replace(self, rates=self.rates * (1 / factor))
 
     def entry(self, about: str, machine: str) -> dict[str, Any]:
         """Return the catalog's entry of a device with these rates."""

@@ -41,7 +41,8 @@ def test_real_processes(study: ModuleType, number: int) -> None:
     scenario = sflsim.parse_scenario(study.SCENARIO, overrides=[f"stop.rounds={ROUNDS}"])
     drifts = []
     for _ in range(TRIES):
-        real, run, drift = study.real_and_simulated(scenario, number, repeat=20)
+        real, runs, drift = study.real_and_simulated(scenario, number, repeat=20)
+        (run,) = runs.values()
         learns_the_same(study.learning_apart(real, run), real)
         found = errors(study, real, run)
         if found["round"] < BOUND and found[["uplink", "downlink"]].max() < BOUND:
@@ -50,6 +51,25 @@ def test_real_processes(study: ModuleType, number: int) -> None:
     if min(drifts) > BOUND:
         pytest.skip(f"this machine's own rates changed by {min(drifts):.0%} or more in each of {TRIES} tries")
     pytest.fail(f"no prediction within {BOUND:.0%} in {TRIES} tries, the last:\n{found}")
+
+
+@pytest.mark.slow
+def test_blocks_that_differ_in_kind(study: ModuleType) -> None:
+    """Depthwise beside dense convolutions, none of them measured: rates by kind of other networks do."""
+    scenario = sflsim.parse_scenario(study.UNLIKE, overrides=[f"stop.rounds={ROUNDS}"])
+    drifts = []
+    for _ in range(TRIES):
+        real, runs, drift = study.real_and_simulated(scenario, 0, repeat=10, ways=study.OF_KINDS)
+        learns_the_same(study.learning_apart(real, runs["rates by kind"]), real)
+        by_kind, one_rate = (
+            errors(study, real, runs[way])[["round", "exchange"]].max() for way in study.OF_KINDS
+        )
+        if by_kind < BOUND < one_rate:
+            return
+        drifts.append(drift)
+    if min(drifts) > BOUND:
+        pytest.skip(f"this machine's own rates changed by {min(drifts):.0%} or more in each of {TRIES} tries")
+    pytest.fail(f"rates by kind are {by_kind:.0%} off in the last of {TRIES} tries, one rate {one_rate:.0%}")
 
 
 def learns_the_same(apart: pd.DataFrame, real: Any) -> None:
@@ -67,5 +87,5 @@ def errors(study: ModuleType, real: Any, run: sflsim.Run) -> pd.Series[float]:
     assert times.groupby("what").size().to_dict() == {
         "round": ROUNDS, **dict.fromkeys(["exchange", "compute", "uplink", "downlink", "serve"], 4 * ROUNDS)
     }  # fmt: skip
-    table = study.table(times.assign(algorithm="")).set_index("what")
+    table = study.table(times.assign(algorithm="", by="")).set_index("what")
     return cast("pd.Series[float]", table["median_size_of_error"])
