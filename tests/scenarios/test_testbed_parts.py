@@ -6,18 +6,22 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from support import FAST, data, read
+from support import FAST, data, imported, read
 from testbed import pace
 from testbed.runner import run_testbed
 from testbed.setting import Setting
 from testbed.wire import LENGTHS, Wire
 
+import sflsim
 from sflsim.errors import ScenarioError, SflsimError
+from sflsim.learning.profiling.calibration import Measured
 from sflsim.session import Options, Session
+from sflsim.work import Kinds, WorkByKind
 
 VARIED = {"up": "16 byte/s", "down": {"kind": "uniform", "low": "8 byte/s", "high": "9 byte/s"}}
 
@@ -130,3 +134,18 @@ def test_groups_without_a_slowdown_are_named() -> None:
     scenario = read(data(fleet={"clients": 1, "groups": [FAST]}, server=server))
     with pytest.raises(SflsimError, match="no slowdown is given for fast"):
         run_testbed(scenario, slowdowns={"slow": 2.0})
+
+
+def test_rates_fitted_to_other_networks_are_slowed_as_the_emulation_is() -> None:
+    """1 GFLOP in 0.1 s is 10 GFLOP/s: by kind or as one rate, over each party's slowdown."""
+    study = imported(Path(__file__).parents[2] / "analysis" / "testbed_study.py")
+    scenario = sflsim.parse_scenario(study.UNLIKE)
+    work = WorkByKind(Kinds(convolution=1e9))
+    timings = tuple(Measured("block", "forward", 1, work, (0.1,) * 3, network=name) for name in "ab")
+    calibration = sflsim.Calibration("testbed", "here", 2, (), of_networks=timings)
+    by_kind, one_rate = (way(scenario, calibration, 0) for way in study.OF_KINDS.values())
+    for asked in (by_kind, one_rate):
+        rates = [group.device.compute for group in asked.fleet.groups] + [asked.server.compute]
+        found = [getattr(rate, "convolution", rate) for rate in rates]
+        assert found == pytest.approx([1e10 / 30, 1e10 / 15, 1e10 / 15], rel=0.01)
+        assert len(sflsim.simulate(asked, timing_only=True).runs) == 1
