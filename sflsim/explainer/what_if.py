@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from sflsim.clock.spans import NullSink, Recorder
 from sflsim.errors import ScenarioError
+from sflsim.fleet.selection.policy import SelectionConfig
 from sflsim.learning.codecs.cast import Fp16
 from sflsim.learning.graph.timing_only import NamingLearner
 from sflsim.registry import algorithm_of
@@ -41,6 +42,7 @@ from sflsim.scenario.schema import Scenario
 from sflsim.scenario.stop import Evaluate, Stop
 from sflsim.session import Options, Session, SessionCache
 from sflsim.simulation.base import AlgorithmConfig
+from sflsim.units import RANGES
 
 WHAT_IF = {
     "variant": "str",
@@ -57,6 +59,9 @@ WHAT_IF = {
 """Means over the seeds: time of the run's rounds before and after the change, the share of it that is saved;
 the same up to the target (NaN if not reached or unknown); whether the learning is the same; the share of the
 time that the change makes faster (NaN if it is not one activity)."""
+
+
+UNIFORM, FASTEST = {"kind": "uniform"}, {"kind": "fedcs", "within": f"{RANGES['s'][1]:g} s"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,10 @@ def what_if(
             continue
         if other.to_data() == varied(alone, how, 1.0).to_data():
             continue  # nothing that can be scaled: rates from a file
-        after = _round_ends(other, rounds, cache)
+        try:
+            after = _round_ends(other, rounds, cache)
+        except ScenarioError:
+            continue  # its algorithm does not report what another policy reads
         rows.append((name, change, *_compared(before, after, rounds, targets)))
     table = pd.DataFrame(rows, columns=list(WHAT_IF)).astype(WHAT_IF)
     return table.sort_values("gain", ascending=False, kind="stable").reset_index(drop=True)
@@ -216,7 +224,7 @@ def changes(scenario: Scenario, index: int) -> dict[str, tuple[Change, float]]:
         )
     for name in scenario.fleet.access_points:
         by_name[f"access point {name} twice as fast"] = scaling_access_point(name), 2.0
-    return by_name | _half_the_bits(scenario.variants[index])
+    return by_name | _half_the_bits(scenario.variants[index]) | _other_policies(scenario.fleet.selection)
 
 
 def _half_the_bits(variant: AlgorithmConfig) -> dict[str, tuple[Change, float]]:
@@ -232,6 +240,19 @@ def _half_the_bits(variant: AlgorithmConfig) -> dict[str, tuple[Change, float]]:
             other = compression.model_copy(update={kind: half}).model_dump(mode="json")
             found[f"half the bits of each {kind}"] = partial(_compress, other), 0.5
     return found
+
+
+def _other_policies(selection: SelectionConfig) -> dict[str, tuple[Change, float]]:
+    """Return the changes to another policy of selection, if the scenario has one that is not uniform."""
+    others = {"uniform selection": UNIFORM, "selection of the fastest clients": FASTEST}
+    if selection.kind == UNIFORM["kind"]:
+        return {}
+    return {name: (partial(_select, other), 2.0) for name, other in others.items()}
+
+
+def _select(selection: dict[str, Any], data: dict[str, Any], factor: float) -> None:
+    if factor != 1.0:
+        data["fleet"]["selection"] = selection
 
 
 def _compress(compression: dict[str, Any], data: dict[str, Any], factor: float) -> None:

@@ -92,7 +92,8 @@ class TiFL(Policy):
         weights = weights * there if (weights * there).any() else there.astype(float)
         rng = generator(self.facts.seed, "selection", "tifl", round)
         self._drawn = int(rng.choice(len(weights), p=weights / weights.sum()))
-        return candidates.indices[tiers == self._drawn][:k]
+        members: Indices = candidates.indices[tiers == self._drawn]
+        return members[:k]
 
     def weights(self) -> Floats:
         """Return what the tiers are drawn in proportion to, shape (tiers,)."""
@@ -125,4 +126,5 @@ class TiFL(Policy):
         labels = np.zeros((self.config.tiers, len(accuracy)))
         for tier, client in zip(self.tiers_of(self._sample), self._sample.tolist(), strict=True):
             labels[tier] += self.facts.labels(client)
-        return labels @ accuracy / np.maximum(labels.sum(axis=1), 1.0)
+        accuracies: Floats = labels @ accuracy / np.maximum(labels.sum(axis=1), 1.0)
+        return accuracies

@@ -11,8 +11,10 @@ from support import FAST, SLOW, UNLIMITED, data, read, whole, within_bounds
 from sflsim.errors import ScenarioError
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
+from sflsim.explainer.explain import explain
 from sflsim.fleet.selection.policy import Candidates, Policy, SelectionConfig
 from sflsim.registry import forgetting, register_selection
+from sflsim.sweeps.sweep import sweep
 
 SYNCHRONOUS = (
     *("splitfed-v1", "splitfed-v2", "mu-splitfed", "zo-splitfed", "ho-sfl", "cse-fsl", "heron-sfl"),
@@ -202,3 +204,22 @@ def test_a_large_fleet_costs_what_its_candidates_cost() -> None:
     with within_bounds():
         one = run(selection, groups, fleet={"participants": 10}, stop={"rounds": 3})
     assert len(who(one)) == 30
+
+
+def test_explain_tells_what_another_policy_takes() -> None:
+    """Rounds of the fastest clients take less than uniform ones; a uniform run is told of neither."""
+    groups = [{**FAST, "count": 3}, {**SLOW, "count": 3}]
+    one = run({"kind": "tifl", "tiers": 2}, groups, fleet={"participants": 3}, stop={"rounds": 8})
+    gains = explain(one).what_if.set_index("change")["gain"]
+    assert gains["selection of the fastest clients"] > max(0.0, gains["uniform selection"])
+    assert not any("selection" in name for name in explain(run(groups=groups)).what_if["change"])
+
+
+def test_a_sweep_over_policies() -> None:
+    """A field like any other: its values are rows of one table."""
+    groups = [{**FAST, "count": 3}, {**SLOW, "count": 3}]
+    fleet = {"clients": 6, "participants": 3, "groups": groups}
+    policies = ["uniform", {"kind": "fedcs", "within": "1e9 s"}]
+    table = sweep(read(data(fleet=fleet)), {"fleet.selection": policies}, timing_only=True).table
+    times_s = table["time_s"].tolist()
+    assert times_s[1] < times_s[0]
