@@ -21,7 +21,7 @@ CAUSES = {
     "uplink": "the uplink",
     "downlink": "the downlink",
     "latency": "the latency",
-    "absence": "the absence of clients",
+    "absence": "the absence",
     "server": "the server",
     "queue": "the wait for a server slot",
     "wait": "the wait for the deadline",

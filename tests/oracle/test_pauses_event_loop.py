@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import UNLIMITED, data, read
+from support import UNLIMITED, data
 
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
+from sflsim.scenario.schema import Scenario
 
 ROUNDS = 3
 NEARLY = 1e-9
@@ -149,7 +150,8 @@ def measured(parties: list[Party], trunk: float) -> Run:
     if trunk == math.inf:
         server["link"] = UNLIMITED
     fleet: dict[str, Any] = {"clients": len(parties), "groups": groups, "events": events}
-    return simulate(read(data(fleet=fleet, server=server, stop={"rounds": ROUNDS})), timing_only=True)
+    content = data(fleet=fleet, server=server, stop={"rounds": ROUNDS})
+    return simulate(Scenario.model_validate(content), timing_only=True)
 
 
 @st.composite

@@ -18,12 +18,13 @@ from property.test_intermittent_clients import (
     scenarios,
     workload,
 )
-from support import SLOW, UNLIMITED, data, read
+from support import SLOW, UNLIMITED, data
 
 from sflsim.clock.pauses import Pauses
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
 from sflsim.fleet.availability.on_off import ScheduledOnOff
+from sflsim.scenario.schema import Scenario
 
 TABLES = ("spans", "evaluations", "clients", "runs", "link_throughput")
 NEVER = [{"at": "1e8 s", "leave": True}, {"at": "2e8 s", "join": True}]
@@ -32,7 +33,7 @@ Stretches = list[tuple[float, float]]
 
 def run_of(content: dict[str, Any]) -> Run:
     """Return the run of a scenario on the clock."""
-    return simulate(read(content), timing_only=True)
+    return simulate(Scenario.model_validate(content), timing_only=True)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -79,12 +80,10 @@ def joined(starts_s: Any, ends_s: Any) -> Stretches:
     return found
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@settings(RUNS, max_examples=2)
-@given(absences(), st.sampled_from([UNLIMITED, {"up": "6 byte/s", "down": "3 byte/s"}]), st.integers(0, 9))
-def test_absences_only_shift_times(
-    algorithm: str, absences: Stretches, link: dict[str, Any], seed: int
-) -> None:
+LINKS = st.sampled_from([UNLIMITED, {"up": "6 byte/s", "down": "3 byte/s"}])
+
+
+def check_shift(algorithm: str, absences: Stretches, link: dict[str, Any], seed: int) -> None:
     """One client, no latency, a server that takes no time: by the time of presence, all is as without."""
     slow = {**SLOW, "on_absence": "pause", "device": {"compute": "4 FLOP/s", "power": POWER}}
     slow |= {
@@ -123,8 +122,30 @@ def test_absences_only_shift_times(
     assert new_row["idle_j"] == pytest.approx(old_row["idle_j"], abs=1e-6)
 
 
-@pytest.mark.parametrize("algorithm", SYNCHRONOUS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @settings(RUNS, max_examples=1)
+@given(absences(), LINKS, st.integers(0, 9))
+def test_absences_only_shift_times(
+    algorithm: str, absences: Stretches, link: dict[str, Any], seed: int
+) -> None:
+    """What a client does follows its presence; more examples in the slow test below."""
+    check_shift(algorithm, [(3.1, 7.3), (9.9, 30.2), *((40 + a, 40 + b) for a, b in absences)], link, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@settings(RUNS, max_examples=10)
+@given(absences(), LINKS, st.integers(0, 9))
+def test_many_more_absences_only_shift_times(
+    algorithm: str, absences: Stretches, link: dict[str, Any], seed: int
+) -> None:
+    """The same law over ten runs for each algorithm."""
+    check_shift(algorithm, absences, link, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", SYNCHRONOUS)
+@settings(RUNS, max_examples=5)
 @given(st.data())
 def test_a_participation_is_the_same_work_with_and_without_absences(
     algorithm: str, data: st.DataObject

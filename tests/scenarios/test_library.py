@@ -14,6 +14,8 @@ import sflsim
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"mu_splitfed_cifar10.yaml", "opt_sst2.yaml"}
 """They need data that is not here: see test_papers_with_data.py."""
+ELSEWHERE |= {"fashion.yaml", "mu_splitfed_fashion.yaml", "gas_fashion.yaml", "ho_sfl_fashion.yaml"}
+"""They need a package of the system: see test_fashion_mnist.py."""
 SCENARIOS = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE)
 IN_DEFAULT_SUITE = {"tau_vs_straggler"}
 OWN_TESTS = {"testbed_study", "independent_clocks"}
