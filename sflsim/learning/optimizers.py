@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sflsim.errors import Problem, did_you_mean
 from sflsim.learning.schedules import Rate, at_round
 from sflsim.learning.signatures import misfits
+from sflsim.learning.without_compiler import without_compiler
 from sflsim.mistakes import mistake
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class Optimizer:
     With `proximal` (FedProx's mu) in the settings, mu times the way from the start is added to each gradient.
     """
 
+    @without_compiler()
     def __init__(self, leaves: Sequence[Tensor], participants: int, settings: dict[str, Any]) -> None:
         import torch
 
@@ -118,6 +121,7 @@ class Optimizer:
         self._participants = participants
         plain = name == "SGD" and arguments.keys() == {"lr"}
         make: Any = PlainSGD if plain else getattr(torch.optim, name)
+        self._stepping = nullcontext if plain else without_compiler
         self.leaves = list(leaves)
         self._start = [leaf.detach().clone() for leaf in leaves] if self._proximal else []
         if name in PER_TENSOR and participants > 1:
@@ -137,15 +141,17 @@ class Optimizer:
             gradients = [own + self._proximal * (leaf.detach() - start) for own, leaf, start in triples]
         if self._clip is not None:
             gradients = clipped(gradients, self._participants, self._clip)
-        for i, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
-            for leaf, gradient in zip(group, gradients, strict=True):
-                leaf.grad = gradient[i] if self._split else gradient
-            optimizer.step()
+        with self._stepping():
+            for i, (group, optimizer) in enumerate(zip(self._groups, self._optimizers, strict=True)):
+                for leaf, gradient in zip(group, gradients, strict=True):
+                    leaf.grad = gradient[i] if self._split else gradient
+                optimizer.step()
 
     def started_from(self, start: Sequence[Tensor]) -> None:
         """Hold the steps near `start`, shaped as the leaves, in place of what the leaves were."""
         self._start = [tensor.detach() for tensor in start] if self._proximal else []
 
+    @without_compiler()
     def states(self, prefix: str) -> list[dict[str, Tensor]]:
         """Return each participant's state as tensors named "<prefix>.<parameter>.<entry>"."""
         import torch
@@ -169,6 +175,7 @@ class Optimizer:
             for i in range(self._participants)
         ]
 
+    @without_compiler()
     def resume(self, prefix: str, states: Sequence[dict[str, Tensor]]) -> None:
         """Restore what `states` returned under the same prefix; all participants have taken as many steps."""
         names = [name for name in states[0] if name.startswith(f"{prefix}.")]

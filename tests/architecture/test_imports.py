@@ -350,6 +350,15 @@ from support import data, read
 from sflsim.experiment.simulate import simulate
 assert simulate(read(data())).evaluations["loss"].nunique() == 2
 """
+DERIVED = """
+import sys
+sys.path.insert(0, {tests!r})
+from support import data, read
+import sflsim
+workload = {{key: value for key, value in data()["workload"].items() if key != "costs"}}
+momentum = {{"algorithm": "ho-sfl", "server_optimizer": {{"lr": 0.01, "momentum": 0.9}}}}
+assert len(sflsim.simulate(read(data(workload=workload, variants=["cse-fsl", momentum]))).runs) == 2
+"""
 VALIDATE = """
 import contextlib, io
 from sflsim.cli import app
@@ -366,12 +375,14 @@ TESTS = str(PACKAGE.parent / "tests")
         (TIMING_ONLY.format(tests=TESTS), ("torch", "matplotlib")),
         (VALIDATE, ("torch", "sklearn", "pandas", "matplotlib")),
         (TRAINING.format(tests=TESTS), ("torch._dynamo", "sklearn", "matplotlib")),
+        (DERIVED.format(tests=TESTS), ("torch._dynamo", "torch._inductor")),
     ],
     ids=[
         "reading a scenario",
         "a timing-only run with all costs given",
         "a check of a scenario with costs",
         "a short training",
+        "a training whose costs come from the model",
     ],
 )
 def test_what_is_not_loaded(code: str, absent: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from sflsim.learning.profiling.passes import passes
 from sflsim.learning.profiling.peak_memory import Storages
 from sflsim.learning.task import built
 from sflsim.learning.torch_state import own_torch
+from sflsim.learning.without_compiler import without_compiler
 
 MEASURED = "a model whose costs can be derived from shapes, without numbers"
 INSTEAD = "or give all of workload.costs, so that none is derived"
@@ -27,6 +28,7 @@ LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
 @own_torch()
+@without_compiler()
 def workload_costs(
     workload: Workload, cuts: Sequence[int], dtype_name: str = "float32", by_kind: bool = False
 ) -> dict[int, Costs]:
