@@ -201,8 +201,15 @@ def calibrate(
         if files is None:
             err.print("nothing will be written: name a file with --out to keep the device entries")
         loaded = load_scenario(scenario, set_ or [], trust=trust)
-        asked = {"threads": counts, "batch_sizes": sizes, "repeat": repeat, "rest_s": rest / 1000}
-        found = measure(loaded, **asked, name=name, by_kind=by_kind)
+        found = measure(
+            loaded,
+            threads=counts,
+            batch_sizes=sizes,
+            repeat=repeat,
+            rest_s=rest / 1000,
+            name=name,
+            by_kind=by_kind,
+        )
         if files is not None:
             catalog, profile = files
             write_text(csv_text(found.profile), profile)

@@ -63,7 +63,12 @@ class Calibration:
         """Return a row for each part, work and number of threads; times in s, rates in FLOP/s."""
         rows = []
         for one in self.measured:
-            about = {"part": one.part, "work": one.work, "threads": one.threads, "batch_size": one.batch_size}
+            about: dict[str, Any] = {
+                "part": one.part,
+                "work": one.work,
+                "threads": one.threads,
+                "batch_size": one.batch_size,
+            }
             low_s, high_s = one.quartiles_s
             times = {"median_s": one.median_s, "lower_s": low_s, "upper_s": high_s}
             rows.append({**about, "flop": float(one.flop), **times, "flop_per_s": one.flop_per_s})
@@ -109,7 +114,7 @@ class Calibration:
         In that of "-zeroth-order" a forward pass comes with its share of moving the parameters; that of
         "-by-kind" has rates by kind. The others name the file of the `profile`, if there is one.
         """
-        entries = {}
+        entries: dict[str, Any] = {}
         for number in self.threads:
             threads = counted(number, "thread")
             name = f"{self.name}-{threads.replace(' ', '-')}" if len(self.threads) > 1 else self.name
