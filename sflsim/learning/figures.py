@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def batch_losses(task: Task, arguments: Sequence[Args]) -> list[tuple[float, ...]]:
-    """Return the root mean square of the sample losses of each client's `batches` under `model`.
+    """Return the root mean square of the sample losses under `model` of the batches of each client.
+
+    `of_clients` are their names, client by client; they may differ in size.
 
     In the first batch of a round these are the losses that training starts from; in later ones training has
     moved on, and the model has not.
@@ -28,7 +30,7 @@ def batch_losses(task: Task, arguments: Sequence[Args]) -> list[tuple[float, ...
     return [
         tuple(
             _root_mean_square([_losses(task, args["model"], *_batch(task, name)) for name in names])
-            for names in args["batches"]
+            for names in args["of_clients"]
         )
         for args in arguments
     ]

@@ -1,8 +1,8 @@
 """Any torch optimizer by its name, for one participant or for stacked ones. Torch lazily.
 
-Most optimizers are elementwise, so one instance serves stacked participants as it serves one; those
-that look at whole tensors (Adafactor) get one instance per participant. Gradients are clipped per
-participant.
+Most optimizers are elementwise, so one instance serves stacked participants as it serves one; those that
+look at whole tensors (Adafactor) or keep a learning rate (ASGD) get one instance per participant. Gradients
+are clipped per participant.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ NAMES = (
     "Adafactor",
 )  # fmt: skip
 PER_TENSOR = {"Adafactor"}
+PER_PARTICIPANT = PER_TENSOR | {"ASGD"}
+"""Get one instance per participant; ASGD, as it keeps its last learning rate, which a schedule changes."""
 COUNTERS = {"step", "mu_product", "eta", "mu"}
 """What a state holds that follows from the number of steps alone: one number for all stacked participants."""
 Clip = Annotated[float, Field(strict=True, gt=0)]
@@ -124,7 +126,7 @@ class Optimizer:
         self._stepping = nullcontext if plain else without_compiler
         self.leaves = list(leaves)
         self._start = [leaf.detach().clone() for leaf in leaves] if self._proximal else []
-        if name in PER_TENSOR and participants > 1:
+        if name in PER_PARTICIPANT and participants > 1:
             self._groups = [[leaf.detach()[i] for leaf in leaves] for i in range(participants)]
             self._split = True
         else:

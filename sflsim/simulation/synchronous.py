@@ -81,9 +81,10 @@ class Synchronous(Algorithm):
             samples = {client.index: sim.policy.probed_samples(client.index) for client in candidates}
             for client in candidates:
                 client.begin(round)
+            batches = [samples[client.index] / sim.batch_size(client.index) for client in candidates]
             probes = [
-                sim.ask(self.probe(sim, client, samples[client.index] / sim.batch_size), client)
-                for client in candidates
+                sim.ask(self.probe(sim, client, count), client)
+                for client, count in zip(candidates, batches, strict=True)
             ]
             yield from sim.wait_for(probes)
             for client in candidates:
@@ -175,7 +176,7 @@ class Synchronous(Algorithm):
             return
         losses = dict.fromkeys((contribution["client"] for contribution in contributions), math.nan)
         if "losses" in reads and contributions:
-            args = {"model": model, "batches": [self.batches_of(one) for one in contributions]}
+            args = {"model": model, "of_clients": [self.batches_of(one) for one in contributions]}
             losses = dict(zip(losses, sim.figures(batch_losses, args, len(losses)), strict=True))
         reports = []
         for client in sampled:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from oracle.harness import ADAM, HEAVY, SGD, SKEWED, SPEEDS, oracle_optimizer, scenario, train
+from oracle.harness import ADAM, HEAVY, LINK, SGD, SKEWED, SPEEDS, oracle_optimizer, scenario, train
 from oracle.references import common as ref
 from oracle.references import fedavg, ho_sfl, mu_splitfed, psl, splitfed_v1
 from support import COSTS, FAST, UNLIMITED, data, read
@@ -282,3 +282,16 @@ def test_a_mistake_in_a_rule_is_found_where_it_is(size: Any, path: str) -> None:
     with pytest.raises(ScenarioError) as error:
         read(data(workload={"batch_size": size}))
     assert [problem.path for problem in error.value.problems] == [path]
+
+
+@pytest.mark.parametrize("kind", ["power-of-choice", "oort"])
+def test_policies_that_read_losses_take_sizes(kind: str) -> None:
+    """A probe is of samples, whatever the batches: each candidate sends as many bytes."""
+    policy = {"kind": kind, **({"candidates": 3, "samples": 16} if kind == "power-of-choice" else {})}
+    groups = [{"count": 1, "device": {"compute": speed}, "link": LINK} for speed in SPEEDS]
+    fleet = {"clients": 3, "groups": groups, "selection": policy}
+    run = simulate(scenario({"algorithm": "splitfed-v1"}, workload=UNEQUAL, fleet=fleet))
+    assert sorted(run.clients["batch_size"]) == [2, 5, 16]
+    if kind == "power-of-choice":
+        firsts = run.spans.query("activity == 'uplink'").groupby("client")["bytes"].first()
+        assert firsts.nunique() == 1

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from sflsim.learning.graph.lineage import is_third_party, type_version
@@ -51,11 +52,19 @@ def of_behaviour(network: Part, x: Tensor) -> str:
 def of_code(*components: Any) -> str:
     """Return a hash of the code behind a model, a data set, a partition; a user's may use any of ours."""
     texts = []
-    for component in components:
+    for component in _with_parts(components):
         kind, version = type(component), getattr(component, "code_version", "")
         ours = version_of_all().hex() if version else ""
         texts.append(f"{kind.__module__}.{kind.__qualname__} {type_version(kind)} {version} {ours}")
     return "|".join(texts)
+
+
+def _with_parts(components: Iterable[Any]) -> Iterator[Any]:
+    """Yield components, each before those in its fields, such as the codec of another's numbers."""
+    for component in components:
+        yield component
+        if isinstance(component, BaseModel):
+            yield from _with_parts(value for _, value in component if isinstance(value, BaseModel))
 
 
 def of_machine(device: torch.device) -> str:

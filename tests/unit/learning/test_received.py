@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sflsim.learning import received
+from sflsim.learning.codecs.base import Codec, Draws
+from sflsim.learning.codecs.top_k import TopK
 from sflsim.learning.compression import Compression
+from sflsim.learning.graph.fingerprint import of_code
 from sflsim.learning.network.split import Part
 
 KEYS = [(0, "compression", client, 5) for client in range(3)]
@@ -129,3 +132,30 @@ def test_a_model_is_one_message() -> None:
         assert float((outputs - flat).abs().mean()) < float((tensors - flat).abs().mean())
     assert not top[0].any()
     assert int(top[1].count_nonzero()) == count
+
+
+def test_code_of_a_codec_within_another_counts() -> None:
+    """Two codecs of the values that top-k sends, alike but for their code, are two settings of learning."""
+
+    def halving() -> Codec:
+        class Own(Codec):
+            kind: Literal["own"] = "own"
+
+            def coded(self, x: Tensor, draws: Draws) -> Tensor:
+                return x / 2
+
+        return Own()
+
+    def doubling() -> Codec:
+        class Own(Codec):
+            kind: Literal["own"] = "own"
+
+            def coded(self, x: Tensor, draws: Draws) -> Tensor:
+                return x * 2
+
+        return Own()
+
+    outer = [TopK.model_construct(keep=0.5, values=codec) for codec in (halving(), doubling(), halving())]
+    halved, doubled, again = map(of_code, outer)
+    assert halved == again != doubled
+    assert repr(outer[0]) == repr(outer[1])

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from support import data, read
 
 from sflsim.errors import ScenarioError
+from sflsim.learning.optimizers import NAMES, Optimizer
 from sflsim.learning.schedules import Constant, Cosine, Rate, Step, at_round
 from sflsim.retime.timing import timings
 from sflsim.session import SessionCache
@@ -211,6 +212,31 @@ def test_momentum_goes_on_while_the_rate_falls() -> None:
 
 
 # As a user writes it.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_participants_of_different_rounds_are_stacked(name: str) -> None:
+    """Each goes on from its own last rate, though they took as many steps and are computed together."""
+    start, gradient = torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.tensor([[0.3, -0.1], [0.3, -0.1]])
+    rates = (0.8, 0.001)
+
+    def stepped(states: list[Any], x: torch.Tensor, gradient: torch.Tensor, rate: float) -> Optimizer:
+        optimizer = Optimizer([x.requires_grad_()], max(1, len(states)), {"name": name, "lr": rate})
+        if states:
+            optimizer.resume("o", states)
+        optimizer.step([gradient])
+        return optimizer
+
+    states = [
+        stepped([], one.clone(), own, rate).state("o")
+        for one, own, rate in zip(start, gradient, rates, strict=True)
+    ]
+    alone = [one.clone() for one in start]
+    for x, own, state in zip(alone, gradient, states, strict=True):
+        stepped([state], x, own, 0.1)
+    together = start.clone()
+    stepped(states, together, gradient, 0.1)
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-6, atol=1e-7)
 
 
 def test_it_is_written_as_it_is_read() -> None:

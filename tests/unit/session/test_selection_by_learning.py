@@ -52,7 +52,7 @@ def test_losses_are_those_of_the_batches() -> None:
     """Root mean squares of cross entropies, written out on the network itself."""
     task = Session(scenario(), Options()).materials.task(1, 0)
     batches = [[(0, 0), (0, 1)], [(3, 2)]]
-    (found,) = batch_losses(task, [{"model": task.initial_model(), "batches": batches}])
+    (found,) = batch_losses(task, [{"model": task.initial_model(), "of_clients": batches}])
 
     network = nn.Sequential(*(block for _, block in task.blocks))
     for losses, names in zip(found, batches, strict=True):
