@@ -75,8 +75,7 @@ class Synchronous(Algorithm):
         asked = sim.policy.asked(k)
         if not asked:
             return (yield from sim.select_available(round, self.config.over_selection))
-        answered: list[Client] = []
-        while not answered:
+        for _ in range(sim.most_lost):
             candidates: list[Client] = yield from sim.select_available(round, asked - sim.participants)
             samples = {client.index: sim.policy.probed_samples(client.index) for client in candidates}
             for client in candidates:
@@ -89,18 +88,18 @@ class Synchronous(Algorithm):
             yield from sim.wait_for(probes)
             for client in candidates:
                 client.release()
-            answered = [
-                client for client, probe in zip(candidates, probes, strict=True) if probe.value is not None
+            clients = [
+                client.index
+                for client, probe in zip(candidates, probes, strict=True)
+                if probe.value is not None and sim.is_available(client)
             ]
-        clients = [client.index for client in answered]
-        args = {
-            "model": model,
-            "clients": clients,
-            "round": round,
-            "samples": [samples[one] for one in clients],
-        }
-        losses = sim.figures(probed_losses, args, len(clients))
-        return [sim.client(index) for index in sorted(sim.policy.best(k, clients, losses))]
+            if clients:
+                asked_for = [samples[client] for client in clients]
+                args = {"model": model, "clients": clients, "round": round, "samples": asked_for}
+                losses = sim.figures(probed_losses, args, len(clients))
+                return [sim.client(index) for index in sorted(sim.policy.best(k, clients, losses))]
+        sim.stall(f"{sim.most_lost} times in a row nobody who was asked for a loss was there at the end")
+        return (yield sim.env.event())
 
     def probe(self, sim: Simulation, client: Client, batches: float) -> Protocol:
         """Find the loss of so many batches (a fraction counts) of a client under the round's model.

@@ -71,7 +71,7 @@ class TimePlane(ABC):
         self._availability = deployment.availability
         self._lost_in_a_row = 0
         self._empty_draws = 0
-        self._most_lost = max(MAX_LOST, MAX_LOST_PER_PARTICIPANT * self.participants)
+        self.most_lost = max(MAX_LOST, MAX_LOST_PER_PARTICIPANT * self.participants)
         fed = build_link(server.fed.link, seed, "fed-server") if server.fed else None
         self._network = Network(self.env, self.recorder, build_link(server.link, seed, "server"), fed)
         self._clients: dict[int, Client] = {}
@@ -158,7 +158,7 @@ class TimePlane(ABC):
             draw, self.policy.looks_at(k), settled_s(self.env.now), among
         )
         self._empty_draws = 0 if len(candidates) else self._empty_draws + 1
-        if self._empty_draws >= self._most_lost:
+        if self._empty_draws >= self.most_lost:
             self.stall(f"{self._empty_draws} draws in a row found no client: none stays long enough")
         return self._chosen(draw, k, candidates), retry_s
 
@@ -276,7 +276,7 @@ class TimePlane(ABC):
         self.recorder.waste(client.name, client.round)
         self.on_drop_out(client)
         self._lost_in_a_row += 1
-        if self._lost_in_a_row >= self._most_lost:
+        if self._lost_in_a_row >= self.most_lost:
             self.stall(f"{self._lost_in_a_row} parts in a row were lost: clients do not stay long enough")
 
     def wait_for(self, events: Iterable[Event]) -> Protocol:

@@ -87,9 +87,9 @@ class TiFL(Policy):
     def choose(self, round: int, k: int, candidates: Candidates) -> Indices:
         """Return the first `k` candidates of the tier that is drawn for the round."""
         tiers = self.tiers_of(candidates.indices)
-        weights = self.weights()
-        there = np.isin(np.arange(len(weights)), tiers)
-        weights = weights * there if (weights * there).any() else there.astype(float)
+        there = np.isin(np.arange(self.config.tiers), tiers).astype(float)
+        wanted = (self.weights() * there, self._have_credits() * there, there)
+        weights = next(each for each in wanted if each.any())
         rng = generator(self.facts.seed, "selection", "tifl", round)
         self._drawn = int(rng.choice(len(weights), p=weights / weights.sum()))
         members: Indices = candidates.indices[tiers == self._drawn]

@@ -15,6 +15,8 @@ from sflsim.errors import RunError, ScenarioError
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
 from sflsim.explainer.explain import explain
+from sflsim.fleet.population import build_fleet
+from sflsim.fleet.sampling import FleetAvailability
 from sflsim.learning.calls import evaluate
 from sflsim.learning.figures import batch_losses, label_accuracies, probed_losses
 from sflsim.learning.graph.store import MemoryStore, Store
@@ -203,6 +205,38 @@ def test_candidates_may_drop_out(algorithm: str) -> None:
     run = probing(algorithm, {"availability": markov}, stop={"rounds": 6})
     assert run.status == "completed"
     assert "lost" in set(run.spans["outcome"])
+
+
+def test_a_probe_of_as_many_samples_costs_the_same_in_batches_of_any_size() -> None:
+    """Eight samples: a batch of 8, or less or more than one of a device's own."""
+    of_8 = probing()
+    by_device = probing(workload={**data()["workload"], "batch_size": {"by": "compute", "mean": 8}})
+    assert by_device.clients["batch_size"].nunique() == 2
+    probes = [
+        run.spans[run.spans["end_s"] <= 10.0].groupby(["actor", "activity"])[["bytes", "flop"]].sum()
+        for run in (of_8, by_device)
+    ]
+    pd.testing.assert_frame_equal(*probes)
+
+
+def test_candidates_that_leave_after_their_answer_take_no_part() -> None:
+    """Nobody computes while away: others may take long to answer."""
+    markov = {"kind": "markov", "on": "15 s", "off": "5 s"}
+    run = probing(fleet={"participants": 2, "availability": markov}, stop={"rounds": 20})
+    there = FleetAvailability(run.scenario.fleet, build_fleet(run.scenario.fleet, 0))
+    number = {"fast-0": 0, "slow-0": 1}
+    own = run.spans[run.spans["actor"].isin(number) & run.spans["activity"].isin(["compute", "uplink"])]
+    middle_s = (own["start_s"] + own["end_s"]) / 2
+    assert all(
+        there.timeline(number[actor]).available_at(at_s)
+        for actor, at_s in zip(own["actor"], middle_s, strict=True)
+    )
+
+
+def test_a_run_in_which_nobody_stays_for_an_answer_has_stalled() -> None:
+    """A probe takes over 4 s, and nobody stays for more than some 50 ms: the run ends by itself."""
+    run = probing(fleet={"availability": {"kind": "markov", "on": "50 ms", "off": "1 s"}})
+    assert run.runs["status"].tolist() == ["stalled"]
 
 
 @pytest.mark.parametrize("algorithm", ["ho-sfl", "frozen-client", "sl", "fedasync"])

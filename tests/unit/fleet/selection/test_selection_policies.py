@@ -237,6 +237,19 @@ def test_tiers_without_credits_are_not_drawn() -> None:
     assert one.weights().tolist() == [1, 1, 1]
 
 
+def test_a_tier_of_weight_0_is_drawn_before_those_without_credits() -> None:
+    """The most accurate tier alone has credits left: nobody else's turn comes before it has had its own."""
+    one: Any = policy("tifl", TIMES_S, tiers=3, adaptive=True, every=1, credits=4)
+    for accuracy in ((0.8, 0.2), (0.8, 0.2)):
+        for tier in (1, 2):
+            played(one, tier)
+        one.evaluated(np.array(accuracy))
+    assert one.weights().tolist() == [0, 1, 2]
+    for tier in (1, 1, 2, 2):
+        played(one, tier)
+    assert {max(chosen(one, 2, drawn(*range(6)), round)) // 2 for round in range(20)} == {0}
+
+
 SAMPLES = [10, 20, 30, 40, 5, 5]
 
 
