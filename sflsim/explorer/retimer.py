@@ -120,7 +120,9 @@ class Retimer:
         if last is not None and last[0] == scenario:
             return last[1]
         options = replace(self._options, keep_spans=keep_spans)
-        session = Session(scenario, options, self._store, learning=known, cache=self._cache)
+        evaluate = scenario.evaluate.model_copy(update={"clients": False})  # is not drawn, may be unknown
+        drawn = scenario.model_copy(update={"evaluate": evaluate})
+        session = Session(drawn, options, self._store, learning=known, cache=self._cache)
         self._sessions[keep_spans] = scenario, session
         return session
 

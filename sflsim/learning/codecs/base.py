@@ -87,7 +87,9 @@ class Codec(BaseModel):
         return 0.0
 
     def sent_bytes(self, message: Message) -> float:
-        """Return the bytes of a message on the link."""
+        """Return the bytes of a message on the link; none where it has no numbers, as of a frozen part."""
+        if not message.numbers:
+            return 0.0
         return self.places_bytes(message) + self.coded_bytes(self.kept(message))
 
     def halved(self) -> Codec | None:

@@ -168,6 +168,17 @@ def test_other_participants(place: Place) -> None:
 
 
 @pytest.mark.slow
+def test_accuracies_of_clients_are_not_asked_for(tmp_path: Path) -> None:
+    """A shorter run is known by the curve of a longer one, though its clients' accuracies are not."""
+    fields = {**FIELDS, "evaluate": {"every": "1 round", "clients": True}}
+    simulate(read(data(**fields | {"stop": {"rounds": 3}})), cache=tmp_path)
+    retimer = Retimer(Options(cache=tmp_path))
+    known = retimer.curve(read(data(**fields | {"stop": {"rounds": 2}})), 0, 0)
+    retimer.close()
+    assert known.status == "completed"
+    assert [row.round for row in known.rows] == [0, 1, 2]
+
+
 def test_superseded_changes_are_dropped(place: Place) -> None:
     """Of many changes the last one is shown, whatever was on its way."""
     for compute in ("2 FLOP/s", "3 FLOP/s", "5 FLOP/s"):

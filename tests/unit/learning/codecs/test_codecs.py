@@ -187,3 +187,9 @@ def test_words_and_mappings_are_one() -> None:
     assert codec("int8") == codec({"kind": "quantize", "bits": 8}) == Quantize()
     nothing = ["none", None, {"kind": "quantize", "bits": 32}, {"kind": "top-k", "keep": "100%"}]
     assert [READ.validate_python(one) for one in nothing] == [None] * 4
+
+
+@pytest.mark.parametrize("value", ["fp16", "int8", {"kind": "top-k", "keep": 0.1, "values": "int8"}], ids=str)
+def test_a_frozen_part_sends_nothing(value: Any) -> None:
+    """It has no numbers, so neither places nor ranges."""
+    assert TypeAdapter(Annotated[Any, CODEC]).validate_python(value).sent_bytes(Message(0.0, 1, 0, 0)) == 0.0
