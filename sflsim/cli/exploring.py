@@ -60,7 +60,7 @@ def explore(
         from sflsim.explorer.controls import Controls
         from sflsim.explorer.explorer import Explorer
         from sflsim.explorer.retimer import make_retimer
-        from sflsim.explorer.server import serving
+        from sflsim.explorer.server import check_installed, serving
         from sflsim.report.html_live import live_page
         from sflsim.scenario.files import reread
         from sflsim.scenario.loading import load_scenario
@@ -68,6 +68,7 @@ def explore(
         from sflsim.workers.backends import ProcessBackend
         from sflsim.workers.pool import Pool
 
+        check_installed()
         loaded = reread(load_scenario(scenario, set_ or [], trust=trust))
         controls = Controls(loaded, over or [])
         check_device(device, timing_only=False)

@@ -72,7 +72,11 @@ class Curves:
             if name in self._last and any(run.status == RUNNING for run in known.values()):
                 now.append(replace(self._last[name], look=looks(list(names))[index]))
                 continue
-            made_from = keys[index], tuple(names), *((len(run.rows), run.status) for run in known.values())
+            made_from = (
+                keys[index],
+                tuple(names),
+                *((seed, len(run.rows), run.status) for seed, run in known.items()),
+            )
             if made_from not in self._made:
                 self._made[made_from] = drawn(names, index, known)
             now.append(self._made[made_from])

@@ -9,11 +9,13 @@ actions with plain data.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sflsim.errors import RunError, SflsimError
@@ -35,7 +37,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-MISSING = "the page needs starlette and uvicorn; install them with: pip install 'sflsim[explore]'"
+LIBRARIES = ("uvicorn", "starlette", "plotly")
+"""What the page needs, of the extra `explore`."""
 
 Action = Callable[[Mapping[str, Any]], None]
 """What a page may ask for, with plain data (raises SflsimError)."""
@@ -50,12 +53,11 @@ def serving(
     """Serve a page until the block ends, and yield its address; `page` makes it from what is on the board.
 
     Raises:
-        SflsimError: starlette or uvicorn is not installed, or the port is taken.
+        SflsimError: one of `LIBRARIES` is not installed, or the port is taken.
     """
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise SflsimError(MISSING) from error
+    check_installed()
+    import uvicorn
+
     try:
         listening = socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
@@ -75,6 +77,16 @@ def serving(
         listening.close()
 
 
+def check_installed() -> None:
+    """Refuse to go on where a library of the page is absent (raises SflsimError)."""
+    for name in LIBRARIES:
+        try:
+            import_module(name)
+        except ImportError as error:
+            remedy = "install it with: pip install 'sflsim[explore]'"
+            raise SflsimError(f"the page needs {name}, which is not installed; {remedy}") from error
+
+
 def application(
     token: str, page: Callable[[dict[str, Any]], str], board: Board, actions: Mapping[str, Action]
 ) -> App:
@@ -89,7 +101,7 @@ def application(
 
     def news(request: Request) -> Response:
         text = request.query_params.get("since", "0")
-        return JSONResponse(board.since(int(text) if text.isascii() and text.isdigit() else 0, PATIENCE_S))
+        return JSONResponse(board.since(int(text) if re.fullmatch("[0-9]{1,18}", text) else 0, PATIENCE_S))
 
     async def act(request: Request) -> Response:
         action = actions.get(request.path_params["name"])

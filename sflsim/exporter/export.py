@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,9 @@ from sflsim.sweeps.sweep import Sweep
 TRACKERS = {"tensorboard": to_tensorboard, "mlflow": to_mlflow, "trackio": to_trackio}
 TARGETS = ("csv", "latex", *TRACKERS)
 OPENED_WITH = {
-    "tensorboard": "tensorboard --logdir '{folder}'",
-    "mlflow": "mlflow ui --backend-store-uri 'sqlite:///{file}'",
-    "trackio": "TRACKIO_DIR='{folder}' trackio show",
+    "tensorboard": "tensorboard --logdir {folder}",
+    "mlflow": "mlflow ui --backend-store-uri {store}",
+    "trackio": "TRACKIO_DIR={folder} trackio show",
 }
 
 
@@ -90,7 +91,9 @@ def exported(
         raise SflsimError(f"--to {to}: {error.name} is not installed; install it with: {remedy}") from error
     except OSError as error:
         raise not_written(folder, error) from error
-    return Exported([path], ["open it with: " + OPENED_WITH[to].format(folder=folder, file=path.absolute())])
+    store = f"sqlite:///{path.absolute()}"
+    command = OPENED_WITH[to].format(folder=shlex.quote(str(folder)), store=shlex.quote(store))
+    return Exported([path], [f"open it with: {command}"])
 
 
 def check_options(to: str, target: float | str | None, template: str | None) -> None:

@@ -18,13 +18,16 @@ def to_mlflow(trials: Sequence[Trial], project: str, folder: Path) -> Path:
 
     Raises:
         ImportError: MLflow is not installed.
-        RunError: it has such an experiment already.
+        RunError: it has such an experiment already, or MLflow cannot open a file of that path.
     """
-    import sqlalchemy  # noqa: F401  # mlflow-skinny leaves it out
+    import alembic  # noqa: F401  # with the next, of mlflow's extra: mlflow-skinny leaves both out
+    import sqlalchemy  # noqa: F401
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
     file = folder / "mlflow.db"
+    if {"%", "?"} & set(str(file.absolute())):
+        raise RunError(f"{file}: MLflow opens no database whose path has % or ?; name another with --out")
     folder.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=f"sqlite:///{file.absolute()}")
     if client.get_experiment_by_name(project) is not None:

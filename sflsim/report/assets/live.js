@@ -8,7 +8,7 @@
     const answer = await fetch(`act/${action}`, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)})
       .catch(() => null);
     if (answer === null) return "The command has ended: nothing is computed any more.";
-    return (await answer.json()).error;
+    return (await answer.json().catch(() => ({error: `No answer to read (HTTP ${answer.status}); the terminal of the command may say why.`}))).error;
   }
 
   // Settings: at most one change is under way, and the last one wins.
@@ -126,6 +126,7 @@
     if (now.ended) said.textContent = now.ended;
     else if (doing === "training") said.textContent = `Training, about ${timeText(now.background.left_s)} left.`;
     else if (doing === "saving") said.textContent = "Saving: the run is written to a new folder.";
+    else if (now.failed) said.textContent = "";
     else if (now.timed < now.runs) said.textContent = `Timing: ${now.timed} of ${now.runs} runs.`;
     else if (now.details) said.textContent = "All curves are drawn; the rounds follow.";
     else said.textContent = now.background?.done || (missing ? "" : now.runs ? "All is as sflsim run gives it." : "");

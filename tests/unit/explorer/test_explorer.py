@@ -15,8 +15,10 @@ from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import Progress, simulate
 from sflsim.explorer.board import Board
 from sflsim.explorer.controls import Controls
+from sflsim.explorer.curves import Curves
 from sflsim.explorer.explorer import Explorer
 from sflsim.explorer.retimer import Retimer
+from sflsim.explorer.shown import keys_of
 from sflsim.explorer.watch import Watch
 from sflsim.metrics.attribution import of_whom, where_time_goes
 from sflsim.report.html_curves import curves
@@ -185,6 +187,20 @@ def test_superseded_changes_are_dropped(place: Place) -> None:
         place.explorer.change({"server.compute": compute})
     place.settle()
     assert_as_run(place, read(data(**FIELDS), ["server.compute=5 FLOP/s"]))
+
+
+def test_other_seeds_are_other_curves(learned: Path) -> None:
+    """A setting of the seeds leaves all else of a run as it was."""
+    scenario, retimer = read(data(**FIELDS)), Retimer(Options(cache=learned / "store"))
+    first, second = (retimer.curve(scenario, 0, seed) for seed in (0, 1))
+    retimer.close()
+    assert len(first.rows) == len(second.rows)
+    curves, key = Curves(), keys_of(scenario)[:1]
+    before, after = (
+        curves.draw(["splitfed-v1"], key, [runs]) for runs in ({0: first, 1: second}, {5: second, 6: second})
+    )
+    assert before[0].curve != after[0].curve
+    assert after == Curves().draw(["splitfed-v1"], key, [{5: second, 6: second}])
 
 
 def test_a_change_that_does_not_fit_changes_nothing(place: Place) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from sflsim.errors import RunError, refused
+from sflsim.errors import RunError, SflsimError, refused
 from sflsim.explorer.board import Board
 from sflsim.explorer.server import MOST_BYTES, serving
 
@@ -147,3 +148,16 @@ def test_it_listens_to_this_machine_alone_and_ends() -> None:
             pass
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port or 0), timeout=5):
         pass
+
+
+@pytest.mark.parametrize("library", ["starlette", "uvicorn", "plotly"])
+def test_a_library_that_is_absent_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is served: a page that cannot be drawn would fail in the browser alone."""
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(SflsimError, match=rf"{library}.*sflsim\[explore\]"), serving(str, Board(), {}):
+        pass
+
+
+def test_a_number_of_any_length_is_answered(served: Page) -> None:
+    """Python converts no text of more than 4300 digits."""
+    assert served.ask(below="news?since=" + "9" * 5000)[0] == 200

@@ -315,14 +315,23 @@ def test_trackio_reads_simulated_time(run: Run, folder: Path, tmp_path: Path) ->
     assert seconds.tolist() == pytest.approx(rows["time_s"].tolist(), abs=1e-6)
 
 
-@pytest.mark.parametrize("tool", ["tensorboard", "mlflow", "trackio"])
+@pytest.mark.parametrize(
+    ("tool", "library"),
+    [
+        ("tensorboard", "tensorboard"),
+        ("mlflow", "mlflow"),
+        ("mlflow", "sqlalchemy"),
+        ("mlflow", "alembic"),
+        ("trackio", "trackio"),
+    ],
+)
 def test_a_library_that_is_absent_is_named(
-    tool: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tool: str, library: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The remedy is the extra; nothing is written."""
-    for name in [one for one in sys.modules if one.partition(".")[0] == tool]:
+    for name in [one for one in sys.modules if one.partition(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, tool, None)
+    monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setenv("TRACKIO_DIR", "")
     result = call(folder, "--to", tool, "--out", tmp_path / "new")
     assert result.exit_code == 2
@@ -355,6 +364,9 @@ def test_places_that_cannot_be_used_are_refused(sweep: Sweep, folder: Path, tmp_
     assert call(tmp_path, "--to", "csv").exit_code == 2
     (tmp_path / "file").write_text("")
     assert call(folder, "--to", "csv", "--out", tmp_path / "file").exit_code == 2
+    for name in ("50%25", "what?"):  # MLflow would write to, or look for, a file of another name
+        assert call(folder, "--to", "mlflow", "--out", tmp_path / name).exit_code == 2
+        assert not (tmp_path / name).exists()
     with pytest.raises(SflsimError):
         sflsim.export(sweep, "csv", tmp_path / "sweep", target=0.5)
     assert not (tmp_path / "sweep").exists()
