@@ -112,6 +112,9 @@ class Profiled:
     """At this device's speed."""
     speed: float
 
+    def __mul__(self, factor: float) -> Profiled:
+        return Profiled(self.profile, self.rates * factor, self.speed * factor)
+
     def __rtruediv__(self, work: float) -> float:
         """Return the time of work in s."""
         if not isinstance(work, WorkByKind) or not work.passes:

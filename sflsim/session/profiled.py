@@ -15,17 +15,23 @@ def unused_profiles(scenario: Scenario) -> list[str]:
     lines = []
     for index, group in enumerate(scenario.fleet.groups):
         if group.device.profile is not None:
-            reasons = dict.fromkeys(_reasons(scenario, group.device.profile.measured))
+            reasons = dict.fromkeys(_reasons(scenario, index, group.device.profile.measured))
             place = f"fleet.groups[{index}].device.profile"
             lines += [f"{place}: {reason}; there, the device's rates hold" for reason in reasons]
     return lines
 
 
-def _reasons(scenario: Scenario, profile: BlockProfile) -> Iterator[str]:
-    """Yield why passes of the scenario's clients are not in the profile; of several cuts the deepest."""
+def _reasons(scenario: Scenario, group: int, profile: BlockProfile) -> Iterator[str]:
+    """Yield why passes of a group's clients are not in the profile; of several cuts the deepest.
+
+    Of several batch sizes it looks at the smallest and the largest.
+    """
     needs = Requirements(scenario)
-    for index in range(len(scenario.variants)):
-        costs = needs.costs(needs.cut(index))
+    cuts = [needs.cut(index) for index in range(len(scenario.variants))]
+    sizes = [set(needs.sizes_by_group(cut)[group]) for cut in cuts]
+    places = [(index, size) for index, few in enumerate(sizes) for size in sorted(few)]
+    for index, size in places:
+        costs = needs.costs(cuts[index], size)
         held_whole = "workload.cut" in needs.algorithm(index).unread  # its clients train both parts
         parts = {"client_forward": costs.client_forward_flop}
         parts |= {"server_forward": costs.server_forward_flop} if held_whole else {}

@@ -94,15 +94,18 @@ class Requirements:
 
     def _needed_bytes(self, index: int) -> list[float]:
         """Return the memory that variant `index` takes on the devices of each group, at most."""
-        memory_bytes, counts = self.algorithm(index).client_memory_bytes, self.scenario.fleet.group_counts()
+        memory_bytes = self.algorithm(index).client_memory_bytes
         if not isinstance(self.scenario.workload.batch_size, BatchSizeByDevice):
-            return [memory_bytes(self._least(index))] * len(counts)
-        cut, firsts = self.cut(index), [0, *accumulate(counts)]
+            return [memory_bytes(self._least(index))] * len(self.scenario.fleet.groups)
+        cut = self.cut(index)
+        return [memory_bytes(self.costs(cut, most)) for _, most in self.sizes_by_group(cut)]
+
+    def sizes_by_group(self, cut: int) -> list[tuple[int, int]]:
+        """Return the fewest and the most samples of a batch in each group, under any seed."""
+        firsts = [0, *accumulate(self.scenario.fleet.group_counts())]
         sizes = [self._of_each(cut, seed) for seed in self.scenario.seeds]
-        return [
-            memory_bytes(self.costs(cut, max(max(one[first:end], default=1) for one in sizes)))
-            for first, end in pairwise(firsts)
-        ]
+        groups = [[size for one in sizes for size in one[first:end]] for first, end in pairwise(firsts)]
+        return [(min(group, default=1), max(group, default=1)) for group in groups]
 
     def batch_sizes(self, cut: int, seed: int) -> int | tuple[int, ...]:
         """Return the samples of a batch at a cut under a seed; of each device's where they differ."""

@@ -30,6 +30,7 @@ def batch_sizes(
     devices = [fleet.device(index).in_the_mean() for index in range(len(fleet))]
     mean_s = np.array([_seconds(rule, device, costs) for device in devices])
     sample_s = (np.array([_seconds(rule, device, of_twice) for device in devices]) - mean_s) / rule.mean
+    sample_s = np.where(sample_s > 0, sample_s, mean_s / rule.mean)  # one of both alone is in a profile
     sizes = np.rint(_balanced(rule, mean_s - rule.mean * sample_s, sample_s)).astype(np.int64).tolist()
     return sizes[0] if len(set(sizes)) == 1 else tuple(sizes)
 

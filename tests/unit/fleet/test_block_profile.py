@@ -17,6 +17,7 @@ from sflsim.scenario.copies import copies_of
 from sflsim.scenario.files import contents, reread
 from sflsim.scenario.schema import Scenario
 from sflsim.session import doubts
+from sflsim.session.requirements import Requirements
 from sflsim.work import Kinds, Pass, Way, WorkByKind, moved
 
 BLOCKS = """\
@@ -279,6 +280,46 @@ def test_given_flop_of_every_pass_need_no_network(tmp_path: Path) -> None:
     }
     fedavg = {"algorithm": "fedavg", "local_iterations": 1}
     assert len(computed_s(scenario(tmp_path, variants=[fedavg], **some))) == 1
+
+
+def beside_another(folder: Path, text: str, batch_size: Any, speed: float = 1.0, **fleet: Any) -> Scenario:
+    """Return a scenario of a device with a profile and of one that takes microseconds."""
+    (folder / "mlp.csv").write_text(text, encoding="utf-8")
+    devices = {"measured": {"profile": {"file": str(folder / "mlp.csv")}}, "other": {}}
+    groups = [
+        {
+            "name": name,
+            "count": 1,
+            "link": UNLIMITED,
+            "device": {"compute": "1 GFLOP/s", "speed": speed} | device,
+        }
+        for name, device in devices.items()
+    ]
+    workload = WORKLOAD | {"batch_size": batch_size}
+    settings = {"workload": workload, "server": {"compute": "unlimited"}, "stop": {"rounds": 1}}
+    return read(data(fleet={"clients": 2, "participants": 1, "groups": groups} | fleet, **settings))
+
+
+OF_16 = "".join(f"{block},16,2 s,4 s,8 s\n" for block in ("hidden-1", "hidden-2", "output"))
+
+
+@pytest.mark.parametrize("text", [MLP, MLP + OF_16], ids=["one size", "two sizes"])
+def test_batch_sizes_by_device_read_a_profile(tmp_path: Path, text: str) -> None:
+    """The measured device takes seconds: small batches, also where the file has one size; both are told."""
+    asked = beside_another(tmp_path, text, {"by": "compute", "mean": 8, "max": 12})
+    assert Requirements(asked).batch_sizes(1, 0) == (4, 12)
+    (line,) = doubts(asked)
+    assert "fleet.groups[0]" in line
+    assert "none of 4" in line
+
+
+@pytest.mark.parametrize("speed", [1, 2])
+def test_selection_by_time_reads_a_profile(tmp_path: Path, speed: float) -> None:
+    """The measured device is predicted to take 3 s at speed 1; nobody else takes 2 s."""
+    selection = {"kind": "fedcs", "within": "2 s"}
+    asked = beside_another(tmp_path, MLP, 8, speed, participants=2, selection=selection)
+    took_part = set(simulate(asked, timing_only=True).spans["client"])
+    assert ("measured-0" in took_part) == (speed == 2)
 
 
 def test_a_drawn_rate_has_no_profile(tmp_path: Path) -> None:
