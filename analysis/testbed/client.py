@@ -42,6 +42,7 @@ def _client(wire: Wire, index: int, slowdown: float) -> Client:
     setting = Setting.of(Session(scenario, Options(threads=1)), told["variant"], told["seed"])
     device = setting.fleet.device(index)
     workload = scenario.workload
+    assert isinstance(workload.batch_size, int)  # else refused by Setting.of
     parts = of_workload(workload, workload.batch_size, [setting.task.cut], blocks=False)
     measure(parts, repeat=1, rest_s=0.0)
     wire.bytes_per_s, _, wire.latency_s = setting.link(index)

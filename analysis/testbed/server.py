@@ -40,6 +40,7 @@ def main() -> None:
     scenario = parse_scenario(order["scenario"])
     setting = Setting.of(Session(scenario, Options(threads=1)), order["variant"], order["seed"])
     workload = scenario.workload
+    assert isinstance(workload.batch_size, int)  # else refused by Setting.of
     parts = of_workload(workload, workload.batch_size, [setting.task.cut], blocks=False)
     measure(parts, repeat=1, rest_s=0.0)
     server = Server(setting.task, setting.config, scenario.server.slots, order["slowdown"], Record())

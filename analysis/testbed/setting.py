@@ -61,6 +61,12 @@ def _refused(scenario: Scenario, number: int) -> Iterator[Problem]:
         yield Problem(f"{path}.tau", "adaptive", "on the testbed a number")
     if isinstance(config.cut, PerClientCut):
         yield Problem(f"{path}.cut", "a cut for each client", "on the testbed one cut")
+    if not isinstance(scenario.workload.batch_size, int):
+        yield Problem("workload.batch_size", "a size for each device", "on the testbed one number")
+    if any(isinstance(rate, dict) for rate in _rates(given)):
+        yield Problem(path, "a schedule of a rate", "on the testbed a number")
+    if scenario.fleet.selection.kind != "uniform":
+        yield Problem("fleet.selection", scenario.fleet.selection.kind, "on the testbed uniform")
     if scenario.stop.rounds is None:
         yield Problem("stop.rounds", "nothing", "on the testbed a number of rounds")
     if scenario.server.link.up != inf or scenario.server.link.down != inf:
@@ -69,6 +75,15 @@ def _refused(scenario: Scenario, number: int) -> Iterator[Problem]:
         yield Problem("server.link.latency", "a latency", "on the testbed none: give it to the groups' links")
     for place, group in enumerate(scenario.fleet.groups):
         yield from _refused_group(group, f"fleet.groups[{place}]", scenario.fleet)
+
+
+def _rates(given: dict[str, Any]) -> Iterator[Any]:
+    """Yield the learning rates of a variant, as its Config holds them."""
+    for name, value in given.items():
+        if name in ("eta_s", "eta_c", "eta_g"):
+            yield value
+        elif isinstance(value, dict) and "lr" in value:
+            yield value["lr"]
 
 
 def _refused_group(group: GroupConfig, path: str, fleet: FleetConfig) -> Iterator[Problem]:
@@ -93,5 +108,14 @@ def _plain(link: Any) -> bool:
 
 RATES = ("up", "down", "latency")
 KNOWN = ("splitfed-v1", "mu-splitfed", "fedavg")
-PLAIN = {"over_selection": 0, "deadline": None, "client_feedback": "separate", "keep_state": False}
+PLAIN = {
+    "over_selection": 0,
+    "deadline": None,
+    "client_feedback": "separate",
+    "keep_state": False,
+    "compression": None,
+    "aggregation": {"kind": "mean"},
+    "proximal": 0.0,
+    "aggregate_clients_every": 1,
+}
 """Fields that a testbed takes with one value alone."""

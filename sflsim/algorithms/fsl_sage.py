@@ -51,7 +51,7 @@ class FslSage(CseFsl):
     class Config(LocalLossConfig, ProximalConfig):
         """The fields of CSE-FSL, and those of the fit; defaults are the source's settings."""
 
-        algorithm: Literal["fsl-sage"] = "fsl-sage"  # type: ignore[assignment]
+        algorithm: Literal["fsl-sage"] = "fsl-sage"
         fit_every: Count = Field(default=10, description="rounds between two fits of the heads (l)")
         fit_epochs: Passes = Field(default=5, description="passes of a fit over the buffered activations")
         fit_samples: Held = Field(default=1000, description="most samples per client that the server buffers")

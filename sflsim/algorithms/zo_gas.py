@@ -104,7 +104,8 @@ class ZoGas(Buffers):
 
     def step_flop(self, costs: Costs) -> float:
         """Return the FLOP of one batch in a server step."""
-        return 2 * self.config.perturbations * moved(costs.server_forward_flop)
+        flop: float = 2 * self.config.perturbations * moved(costs.server_forward_flop)
+        return flop
 
     def client_memory_bytes(self, costs: Costs) -> float:
         """Return a client's peak memory: forward passes only."""

@@ -17,9 +17,9 @@ from sflsim.clock.pauses import Pauses
 from sflsim.clock.shared_channel import SharedChannel
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.availability.on_off import Timeline
+from sflsim.fleet.block_profile import Rate
 from sflsim.fleet.devices import Device
 from sflsim.fleet.instants import settled_s
-from sflsim.fleet.rates import Rates
 from sflsim.rows import ABSENCE, Span
 
 SPARE_ACTIVITIES = 32  # ended ones kept in the list before it is pruned
@@ -158,7 +158,7 @@ class IntermittentClient(Client):
             activities[:] = [each for each in activities if each.callbacks is not None]
             self._limit = 2 * len(activities) + SPARE_ACTIVITIES
 
-    def compute(self, flop: float, rate: float | Rates | None = None) -> Activity:
+    def compute(self, flop: float, rate: Rate | None = None) -> Activity:
         """Compute `flop`; cancelled when the client drops out."""
         return self._track(super().compute(flop, rate))
 

@@ -61,7 +61,7 @@ class Results:
         """Return about how long it takes to train what is lacking; None where that is not known."""
         first, seeds = shown.scenario.seeds[0], len(shown.scenario.seeds)
         each = [self._of["seconds"].get((shown.keys[index], first)) for index in self.lacking(shown)]
-        known = [seconds for seconds in each if seconds is not None]
+        known: list[float] = [seconds for seconds in each if seconds is not None]
         if not known or len(known) < len(each):
             return None
         total_s: float = seeds * sum(known) / min(workers, seeds * len(known))

@@ -14,7 +14,7 @@ class Task(NamedTuple):
     """One task of a worker: `what` is to be found of a run, and what it is shown for."""
 
     what: str
-    index: int
+    index: int  # type: ignore[assignment]  # of its variant, in place of a method of tuples
     seed: int
     of: Shown
 

@@ -237,11 +237,13 @@ def computing(config: DeviceConfig, events: Sequence[EventConfig], seed: int, de
     found = _by_rates(config, speed, events, seed, device_name)
     if config.profile is None:
         return found
-    rates = (
-        Profiled(config.profile.measured, rate, first_rate(speed))
-        for rate in (found.rate, found.forward_rate)
-    )
-    return Computing(*rates, found.profile, found.nominal)
+    measured, factor = config.profile.measured, first_rate(speed)
+
+    def profiled(rate: Rate) -> Profiled:
+        assert not isinstance(rate, Profiled)
+        return Profiled(measured, rate, factor)
+
+    return replace(found, rate=profiled(found.rate), forward_rate=profiled(found.forward_rate))
 
 
 def _by_rates(

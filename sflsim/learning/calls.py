@@ -96,7 +96,7 @@ def _average(task: Task, args: Args, weighting: str, eta: float) -> Model:
     old, moved = args["model"], {}
     for part in ("client", "server"):
         mean = weighted_mean(task, args["models"], part, args["clients"], weighting)
-        before = args.get("average", old)[part] if part == "client" else old[part]
+        before = (args["average"] if part == "client" and "average" in args else old)[part]
         moved[part] = mean if eta == 1.0 else before + eta * (mean - before)
     return moved
 
@@ -157,7 +157,11 @@ def client_weights(task: Task, clients: Sequence[int], weighting: str) -> Tensor
     """Return the weight of each client in a mean, by "samples", "batch" size or "uniform"; the sum is 1."""
     import torch
 
-    count = {"samples": task.samples, "batch": task.batch_size, "uniform": lambda client: 1}
+    count: dict[str, Callable[[int], int]] = {
+        "samples": task.samples,
+        "batch": task.batch_size,
+        "uniform": lambda client: 1,
+    }
     counts = [float(count[weighting](client)) for client in clients]
     return torch.tensor(counts, device=task.device) / sum(counts)
 

@@ -151,7 +151,7 @@ class Plan:
                 str(self.manifest["currency"]) if one.unit == "money" else one.unit for one in objectives
             ]
             axes = [(one.column, one.words, unit) for one, unit in zip(objectives, units, strict=True)]
-            yield "front", partial(front_figure, self.points, *axes, page)
+            yield "front", partial(front_figure, self.points, axes[0], axes[1], page)
 
     def report(self, file: str | Path) -> Path:
         """Write the plan as one HTML page that needs nothing beside it, and return its path."""

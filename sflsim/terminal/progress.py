@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
@@ -44,7 +44,7 @@ class Drawn(Protocol):
     def add_task(self, description: str, *, total: float, facts: str) -> Any:
         """Add a bar and return what names it."""
 
-    def update(self, task: Any, *, completed: float, facts: str, visible: bool) -> None:
+    def update(self, task: Any, /, *, completed: float, facts: str, visible: bool) -> None:
         """Move a bar, and change what stands beside it."""
 
 
@@ -60,8 +60,8 @@ def _drawn(console: Console) -> Iterator[Drawn | None]:
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[facts]}", markup=False),
         )
-        with Bars(name, BarColumn(bar_width=24), facts, console=console, transient=True) as bars:
-            yield bars
+        with Bars(name, BarColumn(bar_width=24), facts, console=console, transient=True) as drawn:
+            yield drawn
     else:
         yield None
 
@@ -172,16 +172,24 @@ def show_progress() -> Iterator[Callable[[Any], None]]:
     They are drawn on a terminal and in a notebook, until the block ends. Elsewhere a line is printed now and
     then, to standard error.
     """
-    console, kind, show = Console(stderr=True), None, None
+    console = Console(stderr=True)
+    kind: type | None = None
+    shown: list[Callable[[Any], None]] = []  # what shows steps of this kind
     with ExitStack() as stack:
 
         def told(step: Any) -> None:
-            nonlocal kind, show
-            if show is None or type(step) is not kind:  # another command in the same block
+            nonlocal kind
+            if type(step) is not kind:  # another command in the same block
                 stack.close()
-                shown = {Progress: run_shown, SweepProgress: sweep_shown}.get(type(step))
-                entered = words_shown(console, str(step)) if shown is None else shown(console)
-                kind, show = type(step), stack.enter_context(entered)
-            show(step)
+                entered: AbstractContextManager[Callable[[Any], None]]
+                if isinstance(step, Progress):
+                    entered = run_shown(console)
+                elif isinstance(step, SweepProgress):
+                    entered = sweep_shown(console)
+                else:
+                    entered = words_shown(console, str(step))
+                kind = type(step)
+                shown[:] = [stack.enter_context(entered)]
+            shown[0](step)
 
         yield told

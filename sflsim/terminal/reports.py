@@ -30,7 +30,9 @@ def write_report(folder: Path, file: Path, target: float | None = None, *, trust
 
 def loaded(folder: Path, *, trust: bool = False) -> Run | Sweep | Plan:
     """Return what a folder holds (raises RunError where it is none of the three)."""
-    for name, kind in {"run.json": Run, "sweep.json": Sweep, "plan.json": Plan}.items():
+    kinds: dict[str, type[Run] | type[Sweep] | type[Plan]]
+    kinds = {"run.json": Run, "sweep.json": Sweep, "plan.json": Plan}
+    for name, kind in kinds.items():
         if os.path.isfile(folder / name):
             return kind.load(folder, trust=trust)
     raise RunError(

@@ -203,7 +203,7 @@ def _train_with(
     n_c, both = task.client.size, with_head(task)
     x = torch.stack(
         [
-            torch.cat([args["start"]["client"], head(task, args.get("head", args["start"]))])
+            torch.cat([args["start"]["client"], head(task, args["head" if "head" in args else "start"])])
             for args in arguments
         ]
     )

@@ -156,7 +156,9 @@ class Drawable(FieldFormat):
     def read(self, value: Any, info: ValidationInfo | None = None) -> float | BaseModel:
         """Return the float or the distribution that `value` describes."""
         if isinstance(value, (Mapping, BaseModel)):
-            return OneOf(self.kinds).read(as_mapping(value), info)
+            found = OneOf(self.kinds).read(as_mapping(value), info)
+            assert found is not None
+            return found
         if self.unlimited and (value == "unlimited" or value == math.inf):
             return math.inf
         return self.quantity.read(value)

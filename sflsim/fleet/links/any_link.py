@@ -27,6 +27,7 @@ class OneLink(FieldFormat):
         if not (isinstance(value, Mapping) and "kind" in value):
             return LinkConfig.model_validate(value, context=info and info.context)
         link = OneOf(lambda: KINDS).read(value, info)
+        assert link is not None
         return link.link(info and info.context) if isinstance(link, IqbConfig) else link
 
     def write(self, value: BaseModel) -> Any:
