@@ -181,7 +181,7 @@ def show_progress() -> Iterator[Callable[[Any], None]]:
             nonlocal kind
             if type(step) is not kind:  # another command in the same block
                 stack.close()
-                entered: AbstractContextManager[Callable[[Any], None]]
+                entered: AbstractContextManager[Any]
                 if isinstance(step, Progress):
                     entered = run_shown(console)
                 elif isinstance(step, SweepProgress):
