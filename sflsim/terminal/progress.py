@@ -174,7 +174,7 @@ def show_progress() -> Iterator[Callable[[Any], None]]:
     """
     console = Console(stderr=True)
     kind: type | None = None
-    shown: list[Callable[[Any], None]] = []  # what shows steps of this kind
+    shown: list[Any] = []  # what shows steps of this kind
     with ExitStack() as stack:
 
         def told(step: Any) -> None:
