@@ -177,12 +177,13 @@ def _tell(progress: Callable[[ExplainProgress], None], name: str, done: Iterator
 
 def _refuse_unrepeatable(run: Run) -> None:
     """Refuse what-ifs of a scenario that needs training, cannot be read here, or has other files now."""
-    for _, problem in chosen_by_learning(run.scenario):
-        raise RunError(f"{CANNOT}.\n{problem}\n{WITHOUT}")
     try:
         known, now = run.manifest.get("files") or {}, contents(reread(run.scenario))
+        chosen = list(chosen_by_learning(run.scenario))
     except ScenarioError as error:
         raise RunError(f"{CANNOT}.\n{error}\n{WITHOUT}") from error
+    for _, problem in chosen:
+        raise RunError(f"{CANNOT}.\n{problem}\n{WITHOUT}")
     changed = [str(file) for file, content in known.items() if content not in now.values()]
     if changed:
         raise RunError(f"{CANNOT}: since the run, {', '.join(changed)} has changed.\n{WITHOUT}")

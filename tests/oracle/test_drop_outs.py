@@ -45,7 +45,8 @@ ROUNDS = {"fedasync": 18, "fedbuff": 10}  # until the slowest contributes; 3 of 
 def run(algorithm: str, events: list[dict[str, Any]]) -> Training:
     """Run an algorithm with real learning under scheduled events."""
     variant = {"algorithm": algorithm, **SETTINGS.get(algorithm, {})}
-    base = scenario(variant).fleet.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    base = scenario(variant).fleet.model_dump(mode="json", by_alias=True)
+    base.pop("events", None)
     workload: dict[str, Any] = {}
     if algorithm == "fedlora":
         workload = {"model": {"kind": "mlp", "hidden": [12, 9], "adapters": {"rank": 2, "alpha": 4}}}

@@ -101,7 +101,7 @@ def read_yaml(text: str, clone: Path) -> None:
     content = yaml.safe_load(text)
     if content.keys() <= {"devices", "links"}:
         content = {"catalog": content}
-    if "variants" not in content:
+    if "workload" not in content or "variants" not in content:
         base = yaml.safe_load((ROOT / "scenarios/quickstart.yaml").read_text(encoding="utf-8"))
         content = base | content
     sflsim.Scenario.model_validate(content)

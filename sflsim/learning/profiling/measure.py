@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from sflsim.foreign import foreign
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
-from sflsim.learning.models.base import kind_of
+from sflsim.learning.models.base import is_users, kind_of, trains_all
 from sflsim.learning.network.modes import Training, statistics
 from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.profiling.flop import FlopCounter
@@ -28,7 +29,6 @@ LABEL_BYTES = 8  # int64, as torch holds and sends class labels
 
 
 @own_torch()
-@without_compiler()
 def workload_costs(
     workload: Workload, cuts: Sequence[int], dtype_name: str = "float32", by_kind: bool = False
 ) -> dict[int, Costs]:
@@ -45,7 +45,10 @@ def workload_costs(
     for cut in cuts:
         with torch.device("meta"):
             blocks = built(model, workload.dataset.sample_shape, workload.dataset.classes, cut)
-        with foreign("workload.model", f"{kind_of(model)} on torch's meta device", MEASURED, INSTEAD, model):
+        # a library's or a user's network may load the compiler itself, and part by part
+        alone = without_compiler() if trains_all(model) and not is_users(model) else nullcontext()
+        what = f"{kind_of(model)} on torch's meta device"
+        with alone, foreign("workload.model", what, MEASURED, INSTEAD, model):
             for _, block in blocks:
                 block.to(dtype)
             if whole is None or _adapted_by_cut(workload):
