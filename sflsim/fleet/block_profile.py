@@ -121,10 +121,6 @@ class Profiled:
             return work / self.rates
         return sum(count * self._seconds(one) for one, count in work.passes)
 
-    def __mul__(self, factor: float) -> Profiled:
-        """Return the rates of a device that is faster by a factor."""
-        return Profiled(self.profile, self.rates * factor, self.speed * factor)
-
     def _seconds(self, one: Pass) -> float:
         found = self.profile.find(one)
         return WorkByKind(one.kinds) / self.rates if isinstance(found, str) else found / self.speed
