@@ -169,7 +169,6 @@ def test_other_participants(place: Place) -> None:
     assert_as_run(place, read(data(**FIELDS), ["fleet.participants=1"]))
 
 
-@pytest.mark.slow
 def test_accuracies_of_clients_are_not_asked_for(tmp_path: Path) -> None:
     """A shorter run is known by the curve of a longer one, though its clients' accuracies are not."""
     fields = {**FIELDS, "evaluate": {"every": "1 round", "clients": True}}
@@ -181,6 +180,7 @@ def test_accuracies_of_clients_are_not_asked_for(tmp_path: Path) -> None:
     assert [row.round for row in known.rows] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_superseded_changes_are_dropped(place: Place) -> None:
     """Of many changes the last one is shown, whatever was on its way."""
     for compute in ("2 FLOP/s", "3 FLOP/s", "5 FLOP/s"):
