@@ -283,7 +283,9 @@ print("READ" + json.dumps({"logs": logs, "settings": {run.name: run.config for r
 @pytest.mark.slow
 def test_trackio_reads_simulated_time(run: Run, folder: Path, tmp_path: Path) -> None:
     """trackio's own reader, in a process that has its folder, gives times, rounds and figures."""
-    pytest.importorskip("trackio", reason="extra 'trackio' is not installed")
+    pytest.importorskip(
+        "trackio", reason="extra 'trackio' is not installed (nor in `test`: it asks for an older pillow)"
+    )
     command = [
         sys.executable,
         "-m",
