@@ -17,6 +17,7 @@ of that at about twice the price).
 
 from __future__ import annotations
 
+from math import lcm
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -56,6 +57,11 @@ class FslSage(CseFsl):
         fit_epochs: Passes = Field(default=5, description="passes of a fit over the buffered activations")
         fit_samples: Held = Field(default=1000, description="most samples per client that the server buffers")
         head_optimizer: OptimizerConfig = OptimizerConfig(name="Adam", lr=1e-3)
+
+        @property
+        def cycle(self) -> int:
+            """The rounds after which fits and averages of client parts coincide again."""
+            return lcm(super().cycle, self.fit_every)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -19,6 +19,7 @@ from sflsim.learning.models.base import is_users, trains_all
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
+from sflsim.session.means import check_means
 from sflsim.simulation.base import Algorithm, AlgorithmConfig, PerClientCut
 from sflsim.simulation.batch_sizes import batch_sizes
 from sflsim.simulation.cuts import CutByDevice, OneCut
@@ -75,6 +76,7 @@ class Requirements:
         clients = self._eligible(index)
         participants = min(fleet.participants_per_round, clients)
         _check_selection(fleet.selection, algorithm)
+        check_means(fleet, self.scenario.workload.batch_size)
         fleet.selection.check(participants=participants, clients=clients)
         algorithm.check_fleet(
             participants=participants,

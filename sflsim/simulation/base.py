@@ -67,6 +67,11 @@ class AlgorithmConfig(BaseModel):
     why_no_state: ClassVar[str] = "it has no optimizer that keeps one; drop the key"
     """Why an algorithm has no `keep_state`, and what to do instead."""
 
+    @property
+    def cycle(self) -> int:
+        """The rounds after which what a client sends and computes repeats, its first round apart."""
+        return 1
+
     @model_validator(mode="before")
     @classmethod
     def _has_a_state_to_keep(cls, given: Any) -> Any:

@@ -34,6 +34,11 @@ class ClientPartsConfig(AlgorithmConfig):
         description="client parts are averaged in every so many-th round; between, each client keeps its own",
     )
 
+    @property
+    def cycle(self) -> int:
+        """The rounds from one average of client parts to the next."""
+        return self.aggregate_clients_every
+
 
 class ClientParts:
     """Where the part of each client is: its own since the last average, else that of the last average."""

@@ -7,14 +7,15 @@ enough, the fastest takes part alone. Without `within` everybody is in time, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sflsim.fields import Period
 from sflsim.fleet.selection.policy import Candidates, Facts, Indices, Policy, Report
 from sflsim.fleet.selection.round_times import RoundTimes, TimesConfig
+from sflsim.mistakes import mistake_at
 
 
 class FedCS(Policy):
@@ -27,6 +28,20 @@ class FedCS(Policy):
         within: Period | None = Field(
             default=None, description="a round's predicted end; by default there is none: uniform draws"
         )
+
+        @model_validator(mode="after")
+        def _has_an_end(self) -> Self:
+            """Refuse settings that do nothing."""
+            for key in ("times", "candidates"):
+                if self.within is None and getattr(self, key) != type(self).model_fields[key].default:
+                    found = f"{getattr(self, key)}, and everybody is in time"
+                    raise mistake_at(key, "does nothing", found, "beside 'within'", "add 'within: 10 s', say")
+            return self
+
+        @property
+        def predicts(self) -> bool:
+            """Whether known times are looked at."""
+            return self.within is not None and super().predicts
 
     def __init__(self, config: Config, facts: Facts) -> None:
         super().__init__(config, facts)

@@ -37,6 +37,11 @@ class SelectionConfig(BaseModel):
         """Return what the policy reads of an algorithm's rounds; an algorithm without it is refused."""
         return frozenset()
 
+    @property
+    def predicts(self) -> bool:
+        """Whether it asks for predicted times; delays without a finite mean are then refused."""
+        return False
+
     def check(self, *, participants: int, clients: int) -> None:
         """Refuse settings that do not fit the fleet (raises ScenarioError)."""
 

@@ -33,6 +33,11 @@ class TimesConfig(SelectionConfig):
         """Return that it reads times."""
         return frozenset({"times"})
 
+    @property
+    def predicts(self) -> bool:
+        """Whether known times are looked at."""
+        return self.times == "known"
+
     def looked_at(self, k: int) -> int:
         """Return how many candidates to choose `k` from."""
         if self.candidates is None:

@@ -13,13 +13,16 @@ from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
 from sflsim.explainer.explain import explain
 from sflsim.fleet.selection.policy import Candidates, Policy, SelectionConfig
-from sflsim.registry import forgetting, register_selection
+from sflsim.registry import algorithms, config_of, forgetting, register_selection
 from sflsim.sweeps.sweep import sweep
 
 SYNCHRONOUS = (
     *("splitfed-v1", "splitfed-v2", "mu-splitfed", "zo-splitfed", "ho-sfl", "cse-fsl", "heron-sfl"),
     *("frozen-client", "fedavg"),
 )
+HAVE_IT = [
+    name for name, one in algorithms().items() if "aggregate_clients_every" in config_of(one).model_fields
+]
 ALONE = 1e-9
 """Of a round's time: what rounding may change."""
 
@@ -95,10 +98,41 @@ def test_predictions_take_means(drawn: dict[str, Any], mean: dict[str, Any]) -> 
     check_predicted({**SLOW, **drawn}, end_s(run(groups=[{**SLOW, **mean}])))
 
 
-def test_a_delay_without_a_mean_is_never_in_time() -> None:
-    """A Pareto law of shape 1 has none."""
-    pareto = {**SLOW, "straggler": {"kind": "pareto", "scale": "1 s", "shape": 1.0}}
-    assert who(run({"kind": "fedcs", "within": "1e9 s"}, [FAST, pareto])) == [(1, "fast-0")]
+HEAVY_TAIL = {"kind": "pareto", "scale": "1 s", "shape": 1.0}
+
+
+@pytest.mark.parametrize("selection", [{"kind": "fedcs", "within": "1e9 s"}, {"kind": "tifl", "tiers": 1}])
+@pytest.mark.parametrize(
+    "drawn", [{"straggler": HEAVY_TAIL}, linked(jitter=HEAVY_TAIL)], ids=["delay", "link"]
+)
+def test_what_has_no_mean_is_not_predicted(selection: dict[str, Any], drawn: dict[str, Any]) -> None:
+    """A Pareto law of shape 1 has none, so the policy is refused; with a cap or observed times not."""
+    heavy, other = {**SLOW, **drawn}, {**FAST, "count": 3}
+    with pytest.raises(ScenarioError) as caught:
+        run(selection, [other, heavy])
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line is not None) == ("fleet.selection", True)
+    assert next(iter(drawn)) in problem.found
+    assert run(selection | {"times": "observed"}, [other, heavy]).status == "completed"
+    capped = {key: {**law, "cap": "9 s"} for key, law in drawn.items() if key == "straggler"}
+    assert not capped or run(selection, [other, {**SLOW, **capped}]).status == "completed"
+    assert run("fedcs", [other, heavy]).status == "completed"  # predicts nothing
+
+
+@pytest.mark.parametrize("algorithm", HAVE_IT)
+def test_rounds_that_differ_are_predicted_by_their_mean(algorithm: str) -> None:
+    """With I = 3 a part comes down in one round of three, up in another; FSL-SAGE fits in each second."""
+    cycle = {"aggregate_clients_every": 3} | ({"fit_every": 2} if algorithm == "fsl-sage" else {})
+    rounds = 6 if algorithm == "fsl-sage" else 3
+    fields: dict[str, Any] = {
+        "variants": [{"algorithm": algorithm, **cycle}],
+        "evaluate": {"every": "1 round"},
+    }
+    ends_s = run(groups=[SLOW], stop={"rounds": rounds + 1}, **fields).evaluations.set_index("round")[
+        "time_s"
+    ]
+    assert ends_s.diff().nunique() > 1
+    check_predicted(SLOW, float(ends_s[rounds + 1] - ends_s[1]) / rounds, **fields)
 
 
 def test_predictions_do_not_depend_on_a_deadline() -> None:
@@ -170,6 +204,15 @@ def test_round_times_need_rounds(algorithm: str) -> None:
     (problem,) = caught.value.problems
     assert (problem.path, problem.line is not None) == ("fleet.selection", True)
     assert algorithm in problem.found
+
+
+@pytest.mark.parametrize("setting", [{"times": "observed"}, {"candidates": 5}])
+def test_settings_of_fedcs_that_do_nothing(setting: dict[str, Any]) -> None:
+    """Without an end that is to be met nobody's time is looked at."""
+    with pytest.raises(ScenarioError) as caught:
+        run({"kind": "fedcs", **setting})
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line is not None) == (f"fleet.selection.{next(iter(setting))}", True)
 
 
 class Wrong(Policy):
