@@ -76,7 +76,7 @@ def run(
             err.print(line)
         for line in doubts(loaded):
             err.print(f"warning: {line}")
-        page = stack.enter_context(watched(loaded)) if watch else None
+        page = stack.enter_context(watched(loaded, wanted)) if watch else None
         with run_shown(err) as progress:
 
             def told(step: Progress) -> None:

@@ -61,6 +61,7 @@ def explore(
         from sflsim.explorer.explorer import Explorer
         from sflsim.explorer.retimer import make_retimer
         from sflsim.explorer.server import check_installed, serving
+        from sflsim.learning.graph.disk_store import check_kept
         from sflsim.report.html_live import live_page
         from sflsim.scenario.files import reread
         from sflsim.scenario.loading import load_scenario
@@ -72,7 +73,10 @@ def explore(
         loaded = reread(load_scenario(scenario, set_ or [], trust=trust))
         controls = Controls(loaded, over or [])
         check_device(device, timing_only=False)
-        folder = stack.enter_context(learned(cache_folder(cache, no_cache), needed=True))
+        place = cache_folder(cache, no_cache)
+        if place is not None:
+            check_kept(place, "a page draws what a store holds; name a folder by --cache, or take --no-cache")
+        folder = stack.enter_context(learned(place, needed=True))
         options = Options(device, cache=folder, trusted=loaded.trusted)
         Session(loaded, options, to_check=True).check()
         board = Board()
@@ -95,8 +99,13 @@ def _write(name: str, run: Run) -> Path:
 
 
 @contextmanager
-def watched(scenario: Scenario, port: int = 0) -> Iterator[Callable[[Progress], None]]:
-    """Serve a page of a run until the block ends; yield what takes the run's progress."""
+def watched(
+    scenario: Scenario, target: float | None = None, port: int = 0
+) -> Iterator[Callable[[Progress], None]]:
+    """Serve a page of a run until the block ends; yield what takes the run's progress.
+
+    It draws the `target`, by default the scenario's.
+    """
     from sflsim.explorer.board import Board
     from sflsim.explorer.server import serving
     from sflsim.explorer.watch import Watch
@@ -105,4 +114,4 @@ def watched(scenario: Scenario, port: int = 0) -> Iterator[Callable[[Progress], 
     board = Board()
     with serving(partial(live_page, scenario.name, scenario.description), board, {}, port) as address:
         err.print(f"watch at {address} in a browser on this machine", soft_wrap=True)
-        yield Watch(scenario, board)
+        yield Watch(scenario, board, target)

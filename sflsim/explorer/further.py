@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from sflsim.errors import Problem, ScenarioError, refused
+from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.explorer.control import Control, Kind
 from sflsim.explorer.overriding import inline, is_amount, override
 from sflsim.formatting import shorten
+from sflsim.scenario.json_schemas import schema_of
+from sflsim.scenario.json_walk import keys_at
 from sflsim.scenario.loading import vary, written
-from sflsim.scenario.overrides import read_path
+from sflsim.scenario.overrides import Override, apply, read_path
 from sflsim.scenario.plan_values import RANGE, Range
 from sflsim.scenario.schema import Scenario
 from sflsim.scenario.sweep_block import read_over
+from sflsim.scenario.yaml_lines import Document
 
 FORM = (
     "PATH, PATH=V1,V2,... or PATH={from: 1, to: 8}, e.g. 'server.compute={from: 1 TFLOP/s, to: 16 TFLOP/s}'"
@@ -35,12 +39,14 @@ def further_controls(scenario: Scenario, over: Sequence[str]) -> list[Control]:
 def _further_one(scenario: Scenario, text: str) -> Control:
     steps, rest = read_path(text)
     path = text[: len(text) - len(rest)]
-    now = _at(scenario, steps)
-    if not steps or (rest and not rest.startswith("=")):
+    if not all(steps) or not steps or (rest and not rest.startswith("=")):
         raise refused("", repr(shorten(text)), FORM, "", "--over")
     if not rest:
+        now = _setting(scenario, path, steps)
         kind: Kind = "amount" if is_amount(now) else "text"
         return Control(path, "further", path, kind, "" if now is None else inline(now))
+    now = _at(written(scenario), steps)
+    now = None if isinstance(now, (dict, list)) else now
     (values,) = read_over([text]).values()
     if len(values) == 1 and isinstance(values[0], dict) and {"from", "to"} <= values[0].keys():
         values = _range(values[0], path, text)
@@ -74,14 +80,36 @@ def _problems(scenario: Scenario, control: Control) -> Sequence[Problem]:
     return found
 
 
-def _at(scenario: Scenario, steps: Sequence[str]) -> Any:
-    """Return what is written at a path; None where there is nothing, or a mapping or a list."""
-    place: Any = written(scenario)
+def _setting(scenario: Scenario, path: str, steps: tuple[str, ...]) -> Any:
+    """Return the value at a path, or its default; None where there is none.
+
+    Raises:
+        ScenarioError: the path leads nowhere, or to several settings.
+    """
+    told = f"--over {path}"
+    document = Document(deepcopy(written(scenario)), {})
+    *_, place = apply([Override(told, steps, None)], document)
+    *above, key = keys = [int(step) if step.isdigit() else step for step in read_path(place)[0]]
+    now = _at(written(scenario), keys)
+    now = _at(scenario.to_data(), keys) if now is None else now
+    if isinstance(now, dict) or (isinstance(now, list) and any(isinstance(one, (dict, list)) for one in now)):
+        found = "a mapping" if isinstance(now, dict) else "a list of several settings"
+        remedy = f"name what is in it, or give values: '{path}=V1,V2'"
+        raise refused(path, found, "the path of one setting", remedy, told)
+    known = keys_at(schema_of(Scenario), above, document.data)
+    if now is None and key not in known:
+        allowed = ", ".join(known) or "no such key"
+        raise refused(place, f"the unknown key '{key}'", allowed, did_you_mean(str(key), known), told)
+    return now
+
+
+def _at(place: Any, steps: Sequence[str | int]) -> Any:
+    """Return what stands at a path in a scenario's data; None where there is nothing."""
     for step in steps:
         if isinstance(place, dict):
             place = place.get(step)
-        elif isinstance(place, list) and step.isdigit() and int(step) < len(place):
+        elif isinstance(place, list) and str(step).isdigit() and int(step) < len(place):
             place = place[int(step)]
         else:
             return None
-    return None if isinstance(place, (dict, list)) else place
+    return place

@@ -16,8 +16,10 @@ DRAW_EVERY_S = 0.5
 class Watch:
     """Puts on a board what a run has evaluated so far; called with its progress."""
 
-    def __init__(self, scenario: Scenario, board: Board) -> None:
+    def __init__(self, scenario: Scenario, board: Board, target: float | None = None) -> None:
+        """Take the run's scenario and the target to draw, by default the scenario's."""
         self._scenario = scenario
+        self._target = scenario.target_accuracy if target is None else target
         self._board = board
         self._names = [variant.name for variant in scenario.variants]
         self._rows: dict[tuple[str, int], list[Evaluation]] = {}
@@ -41,6 +43,6 @@ class Watch:
             runs = {seed: Known(self._rows[name, seed], self._states[name, seed]) for seed in seeds}
             curves.append(drawn(self._names, index, runs))
         self._board.put(
-            **on_page(curves, self._scenario.target_accuracy),
+            **on_page(curves, self._target),
             status={"runs": step.runs, "timed": step.runs_done},
         )

@@ -57,6 +57,16 @@ def folder_of(cache: str | Path | bool | None) -> Path | None:
     return Path(cache).absolute()
 
 
+def check_kept(folder: Path, why: str) -> None:
+    """Refuse a folder whose store keeps nothing, where one is needed (raises SflsimError with the reason)."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", StoreWarning)
+        store = DiskStore(folder)
+        store.close()
+    if not store.is_writable:
+        raise SflsimError(f"{told[-1].message}; {why}")
+
+
 class DiskStore:
     """A store on disk, opened once in each process; `device` is where weights are wanted.
 
@@ -80,6 +90,11 @@ class DiskStore:
         self._writes = self._index is not None and self._index.writable
         if self._index is not None and not self._writes:
             self._tell("cannot be written; what is there is used, nothing is added")
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether values can be put."""
+        return self._writes
 
     # Reading.
 

@@ -80,6 +80,12 @@ def test_wrong_input_ends_what_serves(command: str, here: None) -> None:
     assert code(f"{command} nowhere") == 2
 
 
+def test_a_page_needs_a_store_that_keeps(here: None) -> None:
+    """Without one nothing that is trained would ever be drawn."""
+    Path("file").touch()
+    assert code("explore learn.yaml --cache file") == 2
+
+
 @pytest.mark.parametrize("command", GOOD)
 def test_right_and_wrong_input(command: str, here: None) -> None:
     if command == "report":

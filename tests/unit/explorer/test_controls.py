@@ -146,12 +146,41 @@ def test_further_settings_are_lists_ranges_and_fields() -> None:
 
 @pytest.mark.parametrize(
     "over",
-    ["", "=1", "server.slots=", "server.slots={from: 3, to: 1}", "server.slot=1,2", "fleet[", "a b: c=1,2"],
+    [
+        *(
+            "",
+            "=1",
+            "server.slots=",
+            "server.slots={from: 3, to: 1}",
+            "server.slot=1,2",
+            "fleet[",
+            "a b: c=1,2",
+        ),
+        *("nope", "server.slot", "server.nope.x", "variants[9].tau", "variants[mu].tau", "  "),
+        *("server", "fleet.groups", "fleet.groups[0]", "variants[0].tau", "seeds.x"),
+    ],
 )
 def test_a_further_setting_that_leads_nowhere_is_refused(over: str) -> None:
     """At the start, before anything is computed."""
     with pytest.raises(ScenarioError):
         controls((over,))
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("server.memory", ""),
+        ("server.discipline", "fifo"),
+        ("variants[0].local_iterations", "1"),
+        ("fleet.groups[1].device.memory", ""),
+        ("fleet.groups[slow].link.latency", "0.5 s"),
+        ("seeds", "[0]"),
+        ("workload.batch_size", "8"),
+    ],
+)
+def test_a_path_alone_shows_what_holds(path: str, shown: str) -> None:
+    """Also a default, and nothing where a setting is not set."""
+    assert controls((path,)).all[path].value == shown
 
 
 @pytest.mark.parametrize(
