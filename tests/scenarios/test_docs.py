@@ -31,7 +31,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 SHORT = ["stop={rounds: 2}", "seeds=[0]", "evaluate.every=1 round"]
 RUN = [part for change in SHORT for part in ("--set", change)]
-LONG = {"capacity-planning", "export", "papers"}
+LONG = {"calibrate", "capacity-planning", "export", "papers", "run-folder"}
 """Pages that take longer than the default suite has time for."""
 
 

@@ -88,7 +88,7 @@ ADAPTED = {**TRANSFORMER, "model": {**TRANSFORMER["model"], "adapters": {"rank":
     ("workload", "order"),
     [
         pytest.param(WIDE, "zeroth-order", id="mlp-zeroth-order"),
-        pytest.param(LARGE_IMAGES, "first-order", id="cnn-first-order"),
+        pytest.param(LARGE_IMAGES, "first-order", id="cnn-first-order", marks=pytest.mark.slow),
         pytest.param(WIDE, "first-order", id="mlp-first-order", marks=pytest.mark.slow),
         pytest.param(LARGE_IMAGES, "zeroth-order", id="cnn-zeroth-order", marks=pytest.mark.slow),
     ],

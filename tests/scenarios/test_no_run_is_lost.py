@@ -250,9 +250,8 @@ def test_default_names_of_three_at_once(held: list[subprocess.Popen[str]]) -> No
     assert {path.name for path in Path("runs").iterdir()} == {"q", "q-2", "q-3"}
 
 
-@pytest.mark.parametrize(
-    ("command", "load"), [("sweep", Sweep.load), pytest.param("plan", Plan.load, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "load"), [("sweep", Sweep.load), ("plan", Plan.load)])
 def test_default_names_of_sweeps_and_plans_at_once(
     command: str, load: Any, held: list[subprocess.Popen[str]]
 ) -> None:

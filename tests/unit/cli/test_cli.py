@@ -431,8 +431,8 @@ def test_interrupt_leaves_a_readable_folder(workers: int, everyone: bool) -> Non
     A terminal sends it to every process of the group, workers included.
     """
     variants = [
-        {"algorithm": "splitfed-v1", "local_iterations": 200},
-        {"algorithm": "mu-splitfed", "tau": 200},
+        {"algorithm": "splitfed-v1", "local_iterations": 40},
+        {"algorithm": "mu-splitfed", "tau": 40},
     ]
     path = write(variants=variants, stop={"rounds": 1_000_000})
     command = [sys.executable, "-c", TALKATIVE, "run", str(path), "--out", "out"]

@@ -86,7 +86,9 @@ def test_a_page_needs_a_store_that_keeps(here: None) -> None:
     assert code("explore learn.yaml --cache file") == 2
 
 
-@pytest.mark.parametrize("command", GOOD)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=pytest.mark.slow) if name == "calibrate" else name for name in GOOD]
+)
 def test_right_and_wrong_input(command: str, here: None) -> None:
     if command == "report":
         pytest.importorskip("plotly")

@@ -125,21 +125,24 @@ def test_a_run_says_whether_it_was_cached(tmp_path: Path) -> None:
     assert not any(one.cached for one in timed)
 
 
-NAMED = ["named", "named.csv"]
-"""A device file, and the profile beside it."""
-
-
-def test_only_what_is_named_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture of a partition and a device file, with --out alone; never into the working folder."""
+@pytest.mark.parametrize(
+    ("command", "options", "names"),
+    [
+        ("partition", (), ["named"]),
+        pytest.param(
+            "calibrate", ("--repeat", 3, "--rest", 0), ["named", "named.csv"], marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_only_what_is_named_is_written(
+    command: str, options: tuple[Any, ...], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of a partition, a device file with its profile: with --out alone, never elsewhere."""
     path = written(tmp_path)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    quick = ("--repeat", 3, "--rest", 0)
-    for command, names in ((("partition", path), ["named"]), (("calibrate", path, *quick), NAMED)):
-        assert call(*command).exit_code == 0
-        assert not list(Path().iterdir())
-        result = call(*command, "--out", "named")
-        assert (result.exit_code, sorted(one.name for one in Path().iterdir())) == (0, names)
-        assert "written to named" in result.output
-        for name in names:
-            Path(name).unlink()
+    assert call(command, path, *options).exit_code == 0
+    assert not list(Path().iterdir())
+    result = call(command, path, *options, "--out", "named")
+    assert (result.exit_code, sorted(one.name for one in Path().iterdir())) == (0, names)
+    assert "written to named" in result.output

@@ -230,6 +230,7 @@ def write_tokenizer(folder: Path, first: str) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+@pytest.mark.slow
 def test_data_and_tokenizer_edited_between_two_calls(tmp_path: Path) -> None:
     """Files of the same size, written anew at once: another result, as of a fresh process."""
     write_tokenizer(tmp_path, "aa")

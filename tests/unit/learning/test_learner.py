@@ -34,7 +34,7 @@ def scenario(rounds: int, variant: dict[str, Any], every: int = 2) -> Scenario:
         pytest.param(
             variant,
             id=str(variant["algorithm"]),
-            marks=() if variant["algorithm"] in ("mu-splitfed", "gas") else pytest.mark.slow,
+            marks=() if variant["algorithm"] == "mu-splitfed" else pytest.mark.slow,
         )
         for variant in VARIANTS
     ],
@@ -56,11 +56,17 @@ def test_forgetting_changes_no_figure(
         assert found["round"].iloc[-1] == rounds
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["computed", "read from a store"])
+@pytest.mark.parametrize(
+    "cached",
+    [
+        pytest.param(False, id="computed"),
+        pytest.param(True, id="read from a store", marks=pytest.mark.slow),
+    ],
+)
 def test_calls_do_not_pile_up(cached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls in memory are no more at later evaluations than at the first; a round makes three or more."""
     if cached:
-        simulate(scenario(40, VARIANTS[0], 10), cache=tmp_path)
+        simulate(scenario(16, VARIANTS[0], 4), cache=tmp_path)
     alive: list[int] = []
 
     def count(progress: Progress) -> None:
@@ -68,7 +74,7 @@ def test_calls_do_not_pile_up(cached: bool, tmp_path: Path, monkeypatch: pytest.
         alive.append(sum(isinstance(one, Call) for one in gc.get_objects()))
 
     monkeypatch.setattr(learner, "FORGET_EVERY", 5000)
-    simulate(scenario(40, VARIANTS[0], 10), cache=tmp_path if cached else None, progress=count)
+    simulate(scenario(16, VARIANTS[0], 4), cache=tmp_path if cached else None, progress=count)
     first, *later = alive[1:]  # alive[0]: nothing has been trained
     assert len(later) >= 3
     assert max(later) <= first + 3

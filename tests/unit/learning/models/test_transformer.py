@@ -385,11 +385,8 @@ NEEDS = {"gas": {"q_c": 3, "q_s": 2}, "zo-gas": {"q_c": 3, "q_s": 2}, "fedbuff":
 
 
 @pytest.mark.usefixtures("_words")
-@pytest.mark.parametrize(
-    "adapters",
-    [pytest.param(None, marks=pytest.mark.slow), {"rank": 2}],
-    ids=["full", "adapters"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("adapters", [None, {"rank": 2}], ids=["full", "adapters"])
 def test_every_algorithm_trains_it(adapters: dict[str, Any] | None) -> None:
     """Losses are finite and change; with adapters only they and the classifier are sent."""
     names = ALGORITHMS if adapters is None else [*ALGORITHMS, "fedlora"]
