@@ -125,7 +125,8 @@ def _round_ends(scenario: Scenario, seeds: Iterable[int], cache: SessionCache) -
         scenario,
         Options(timing_only=True),
         learning=lambda variant, cut, seed: NamingLearner(
-            keys, repr((variant.compression, session.requirements.batch_sizes(cut, seed)))
+            keys,
+            repr((variant.compression, session.requirements.batch_sizes(cut, seed, variant.compression))),
         ),
         recorder=lambda: Recorder(NullSink()),
         cache=cache,

@@ -64,20 +64,32 @@ class BlockProfile:
             self._known[one] = self._found(one)
         return self._known[one]
 
+    def sizes(self, one: Pass) -> tuple[int, int] | None:
+        """Return the smallest and the largest batch that the blocks of a pass were measured with, if any."""
+        measured = self._of_blocks(one)
+        return None if isinstance(measured, str) else (min(measured), max(measured))
+
     def _found(self, one: Pass) -> float | str:
+        measured = self._of_blocks(one)
+        if isinstance(measured, str):
+            return measured
+        sizes = sorted(measured)
+        return _between(sizes, [measured[size].seconds[one.way] for size in sizes], one.batch_size)
+
+    def _of_blocks(self, one: Pass) -> dict[int, Row] | str:
+        """Return what was measured of the blocks of a pass, by batch size; or why that is nothing."""
         lacking = [name for name in one.blocks if name not in self.rows]
         measured = self.rows.get(TO.join((one.blocks[0], one.blocks[-1])), {})
         if not lacking:
             measured = _together([self.rows[name] for name in one.blocks]) | measured
-        sizes = sorted(measured)
-        if not sizes:
+        if not measured:
             what = ", ".join(map(repr, lacking)) if lacking else "one batch size of all of them"
             return f"lacks {what} of the blocks {TO.join((one.blocks[0], one.blocks[-1]))}"
         wanted = one.forward_flop / one.batch_size
         for size, row in measured.items():
             if row.flop is not None and abs(row.flop / size - wanted) > SAME * wanted:
                 return f"is of another network: {row.flop / size:.4g} FLOP a sample, not {wanted:.4g}"
-        return _between(sizes, [measured[size].seconds[one.way] for size in sizes], one.batch_size)
+        return measured
 
 
 def _together(blocks: Sequence[Mapping[int, Row]]) -> dict[int, Row]:
@@ -120,6 +132,15 @@ class Profiled:
         if not isinstance(work, WorkByKind) or not work.passes:
             return work / self.rates
         return sum(count * self._seconds(one) for one, count in work.passes)
+
+    def sizes(self, work: float) -> tuple[int, int] | None:
+        """Return the smallest and the largest batch that all of this work was measured with, if any."""
+        passes = work.passes if isinstance(work, WorkByKind) else ()
+        found = [self.profile.sizes(one) for one, _ in passes]
+        known = [sizes for sizes in found if sizes is not None]
+        if not known or len(known) < len(found):
+            return None
+        return max(low for low, _ in known), min(high for _, high in known)
 
     def _seconds(self, one: Pass) -> float:
         found = self.profile.find(one)

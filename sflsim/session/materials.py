@@ -140,7 +140,7 @@ class Materials:
         from sflsim.learning.task import Task, build_blocks
         from sflsim.learning.torch_state import own_torch
 
-        sizes = self._requirements.batch_sizes(cut, seed)
+        sizes = self._requirements.batch_sizes(cut, seed, compression)
 
         def build() -> Task:
             workload, data, device = self.scenario.workload, self.data(), torch.device(self.options.device)

@@ -13,6 +13,7 @@ from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.fleet.selection.policy import Fact, SelectionConfig
 from sflsim.formatting import bytes_text
+from sflsim.learning.compression import Compression
 from sflsim.learning.config import BatchSizeByDevice, Workload
 from sflsim.learning.costs import SCALAR_BYTES, Costs
 from sflsim.learning.models.base import is_users, trains_all
@@ -23,6 +24,7 @@ from sflsim.session.means import check_means
 from sflsim.simulation.base import Algorithm, AlgorithmConfig, PerClientCut
 from sflsim.simulation.batch_sizes import batch_sizes
 from sflsim.simulation.cuts import CutByDevice, OneCut
+from sflsim.simulation.sent import Sent
 
 NOT_REPORTED: dict[Fact, str] = {
     "times": "it has no rounds whose clients work in parallel until the slowest has ended",
@@ -100,30 +102,41 @@ class Requirements:
         if not isinstance(self.scenario.workload.batch_size, BatchSizeByDevice):
             return [memory_bytes(self._least(index))] * len(self.scenario.fleet.groups)
         cut = self.cut(index)
-        return [memory_bytes(self.costs(cut, most)) for _, most in self.sizes_by_group(cut)]
+        return [memory_bytes(self.costs(cut, most)) for _, most in self.sizes_by_group(index)]
 
-    def sizes_by_group(self, cut: int) -> list[tuple[int, int]]:
-        """Return the fewest and the most samples of a batch in each group, under any seed."""
+    def sizes_by_group(self, index: int) -> list[tuple[int, int]]:
+        """Return the fewest and the most samples of a batch of variant `index` in each group, in any seed."""
         firsts = [0, *accumulate(self.scenario.fleet.group_counts())]
-        sizes = [self._of_each(cut, seed) for seed in self.scenario.seeds]
+        compression = self.scenario.variants[index].compression
+        sizes = [self._of_each(self.cut(index), seed, compression) for seed in self.scenario.seeds]
         groups = [[size for one in sizes for size in one[first:end]] for first, end in pairwise(firsts)]
         return [(min(group, default=1), max(group, default=1)) for group in groups]
 
-    def batch_sizes(self, cut: int, seed: int) -> int | tuple[int, ...]:
-        """Return the samples of a batch at a cut under a seed; of each device's where they differ."""
+    def batch_sizes(
+        self, cut: int, seed: int, compression: Compression | None = None
+    ) -> int | tuple[int, ...]:
+        """Return the samples of a batch at a cut under a seed; of each device's where they differ.
+
+        Where the rule counts messages they are as `compression` makes them.
+        """
         workload, fleet = self.scenario.workload, self.scenario.fleet
         rule = workload.batch_size
         if not isinstance(rule, BatchSizeByDevice):
             return rule
 
+        @cache
+        def sent(size: int) -> Sent:
+            layout = partial(self.layout, cut)
+            return Sent(self.costs(cut, size), compression or Compression(), (), size, layout)
+
         def found() -> int | tuple[int, ...]:
-            both = (self.costs(cut, rule.mean), self.costs(cut, 2 * rule.mean))
-            return batch_sizes(rule, build_fleet(fleet, seed), *both)
+            return batch_sizes(rule, build_fleet(fleet, seed), sent)
 
-        return self.cache.get(("batch sizes", self._costs_key, repr(fleet), cut, seed), found)
+        messages = repr(compression) if rule.by == "exchange" else ""
+        return self.cache.get(("batch sizes", self._costs_key, repr(fleet), cut, seed, messages), found)
 
-    def _of_each(self, cut: int, seed: int) -> tuple[int, ...]:
-        sizes = self.batch_sizes(cut, seed)
+    def _of_each(self, cut: int, seed: int, compression: Compression | None) -> tuple[int, ...]:
+        sizes = self.batch_sizes(cut, seed, compression)
         return (sizes,) * self.scenario.fleet.clients if isinstance(sizes, int) else sizes
 
     def excluded(self, index: int) -> dict[int, float]:
@@ -192,7 +205,8 @@ class Requirements:
         cut = self.cut(index)
         if isinstance(config.cut, PerClientCut):
             return CutByDevice(config.cut, cut, self.costs, self.algorithm(index).client_memory_bytes, fleet)
-        return OneCut(cut, self.costs(cut), self.batch_sizes(cut, fleet.seed), partial(self.costs, cut))
+        sizes = self.batch_sizes(cut, fleet.seed, config.compression)
+        return OneCut(cut, self.costs(cut), sizes, partial(self.costs, cut))
 
     def cut(self, index: int) -> int:
         """Return the number of blocks that the clients of variant `index` hold, at most.

@@ -201,7 +201,7 @@ class Session:
         config = scenario.variants[index]
         fleet = build_fleet(scenario.fleet, seed, requirements.excluded(index))
         cuts = requirements.cuts(index, fleet)
-        batch_sizes = requirements.batch_sizes(cuts.cut, seed)
+        batch_sizes = requirements.batch_sizes(cuts.cut, seed, config.compression)
         deployment = Deployment(
             fleet=fleet,
             participants=scenario.fleet.participants_per_round,

@@ -200,6 +200,50 @@ def test_an_exchange_counts_its_messages() -> None:
     assert sized(["8 FLOP/s", "4 FLOP/s"], {**rule, "by": "compute"}, link=link) == (11, 5)
 
 
+def test_an_exchange_counts_its_messages_as_they_are_sent() -> None:
+    """Of each variant its own sizes: 16 bits halve the 8 byte of activation and gradient, not the labels.
+
+    3 + 2 and 6 + 4 s compute, 12 + 8 byte at 1 and 2 byte/s: 23 and 16 s; at half the bits 15 and 12 s.
+    """
+    links = [{"up": "1 byte/s", "down": "1 byte/s"}, {"up": "2 byte/s", "down": "2 byte/s"}]
+    groups = [
+        {"name": f"g{place}", "count": 1, "device": {"compute": rate}, "link": link}
+        for place, (rate, link) in enumerate(zip(["8 FLOP/s", "4 FLOP/s"], links, strict=True))
+    ]
+    workload = {"model": {"kind": "mlp", "hidden": [8]}, "batch_size": {"by": "exchange", "mean": 64}}
+    compression = {"activation": "fp16", "gradient": "fp16"}
+    variants = [{"algorithm": "splitfed-v1", "compression": one} for one in (None, compression)]
+    content = data(
+        fleet={"clients": 2, "groups": groups}, workload={**workload, "costs": COSTS}, variants=variants
+    )
+    scenario = read(content)
+    run = simulate(scenario, timing_only=True)
+    found = run.clients.groupby("variant", sort=False)["batch_size"].agg(list).tolist()
+    wanted = []
+    for first_s, second_s in ((3 + 20, 6 + 10), (3 + 12, 6 + 6)):
+        share = second_s / (first_s + second_s)
+        wanted.append([round(128 * share), round(128 * (1 - share))])
+    assert found == wanted
+    materials = Session(scenario, Options()).materials
+    tasks = [materials.task(1, 0, one.compression) for one in scenario.variants]
+    assert [[task.batch_size(client) for client in (0, 1)] for task in tasks] == wanted
+
+
+def test_an_exchange_without_a_mean_is_refused() -> None:
+    """A Pareto law of shape 1 has none; by what devices compute there is nothing to predict of it."""
+    link = {**LINK, "jitter": {"kind": "pareto", "scale": "1 s", "shape": 1.0}}
+    group = {"name": "all", "device": {"compute": "1 MFLOP/s"}, "link": link}
+    fleet = {"clients": 3, "groups": [group]}
+    for by, paths in (("exchange", ["workload.batch_size"]), ("compute", [])):
+        content = scenario({"algorithm": "psl"}, workload={"batch_size": {"by": by, "mean": 8}}, fleet=fleet)
+        found = []
+        try:
+            Session(content, Options()).check()
+        except ScenarioError as error:
+            found = [problem.path for problem in error.problems]
+        assert found == paths
+
+
 def test_the_mean_of_a_drawn_rate_is_what_is_predicted() -> None:
     """Each device's own rate is known, so two of one group may have other sizes."""
     rate = {"kind": "uniform", "low": "1 FLOP/s", "high": "9 FLOP/s"}

@@ -300,17 +300,49 @@ def beside_another(folder: Path, text: str, batch_size: Any, speed: float = 1.0,
     return read(data(fleet={"clients": 2, "participants": 1, "groups": groups} | fleet, **settings))
 
 
-OF_16 = "".join(f"{block},16,2 s,4 s,8 s\n" for block in ("hidden-1", "hidden-2", "output"))
+def measured_at(*seconds: tuple[int, float]) -> str:
+    """Return a profile of a client part whose forward and backward pass take so long together."""
+    blocks = ("hidden-1", "hidden-2", "output")
+    rows = [f"{block},{size},{took / 2} s,{took / 2} s" for size, took in seconds for block in blocks]
+    return "\n".join(["block,batch,forward,backward", *rows])
 
 
-@pytest.mark.parametrize("text", [MLP, MLP + OF_16], ids=["one size", "two sizes"])
-def test_batch_sizes_by_device_read_a_profile(tmp_path: Path, text: str) -> None:
-    """The measured device takes seconds: small batches, also where the file has one size; both are told."""
-    asked = beside_another(tmp_path, text, {"by": "compute", "mean": 8, "max": 12})
-    assert Requirements(asked).batch_sizes(1, 0) == (4, 12)
-    (line,) = doubts(asked)
+@pytest.mark.parametrize(
+    ("text", "rule", "sizes"),
+    [
+        # 1 s and 1/4 s a sample, beside nearly nothing: as few as there may be, and were measured
+        (measured_at((4, 2.0), (16, 5.0)), {"mean": 8, "min": 2, "max": 12}, (4, 12)),
+        (measured_at((4, 2.0), (8, 3.0)), {"mean": 8, "min": 6, "max": 12}, (6, 10)),
+        (measured_at((8, 3.0)), {"mean": 8}, 8),  # one size: it keeps that
+        (measured_at((16, 5.0), (32, 9.0)), {"mean": 8}, 8),  # the mean was not: its rates, as the other's
+    ],
+)
+def test_batch_sizes_by_device_keep_to_what_was_measured(
+    tmp_path: Path, text: str, rule: dict[str, Any], sizes: int | tuple[int, ...]
+) -> None:
+    """Both devices have the same rates, but one its seconds; no predicted time is of a batch not measured."""
+    asked = beside_another(tmp_path, text, {"by": "compute", **rule})
+    assert Requirements(asked).batch_sizes(1, 0) == sizes
+    (line, *more) = doubts(asked) or ["fleet.groups[0]"]
+    assert not more
     assert "fleet.groups[0]" in line
-    assert "none of 4" in line
+
+
+def test_sizes_of_two_measured_devices_are_balanced_by_their_lines(tmp_path: Path) -> None:
+    """1 + b / 4 and 2 + b / 2 s, known at 4 and 40 samples, of which neither is the mean or twice it.
+
+    With b + c = 32: 1 + b / 4 = 2 + c / 2 has b = 22.67, c = 9.33.
+    """
+    groups = []
+    for name, slower in (("a", 1.0), ("b", 2.0)):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(measured_at((4, 2.0 * slower), (40, 11.0 * slower)), encoding="utf-8")
+        device = {"compute": "1 GFLOP/s", "profile": {"file": str(file)}}
+        groups.append({"name": name, "count": 1, "link": UNLIMITED, "device": device})
+    workload = WORKLOAD | {"batch_size": {"by": "compute", "mean": 16}}
+    asked = read(data(fleet={"clients": 2, "groups": groups}, workload=workload))
+    assert Requirements(asked).batch_sizes(1, 0) == (23, 9)
+    assert doubts(asked) == []
 
 
 @pytest.mark.parametrize("speed", [1, 2])
