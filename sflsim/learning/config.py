@@ -60,11 +60,15 @@ class Workload(BaseModel):
     @model_validator(mode="after")
     def _reads_tokens(self) -> Self:
         """Refuse a model of numbers for a data set of token ids; a model of text has a `vocabulary`."""
-        is_text = getattr(self.dataset, "sample_dtype", "float32") == "int64"
-        if is_text and not hasattr(self.model, "vocabulary"):
+        if self.is_text and not hasattr(self.model, "vocabulary"):
             found = f"{self.model.kind}, which takes numbers, with the text of {self.dataset.kind}"
             raise wrong_value(found, "a model of text, e.g. transformer")
         return self
+
+    @property
+    def is_text(self) -> bool:
+        """Whether samples are token ids."""
+        return bool(getattr(self.dataset, "sample_dtype", "float32") == "int64")
 
     @property
     def mean_batch_size(self) -> int:

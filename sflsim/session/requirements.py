@@ -72,6 +72,7 @@ class Requirements:
         algorithm.check_compression()
         _check_batches(self.scenario.workload.batch_size, config, algorithm)
         algorithm.check(self.costs(self.cut(index)))
+        self._check_masks(index, algorithm)
         fleet = self.scenario.fleet
         self._check_memory(index)
         self._check_server_memory(index)
@@ -186,6 +187,17 @@ class Requirements:
         """Return the costs of the largest server part, the participants and the server's memory."""
         scenario = self.scenario
         return self._least(index), scenario.fleet.participants_per_round, scenario.server.memory
+
+    def _check_masks(self, index: int, algorithm: Algorithm) -> None:
+        """Refuse text, whose activations carry a mask, where an algorithm's settings cannot do with one."""
+        if (
+            algorithm.unmasked
+            and self.scenario.workload.is_text
+            and self.layout(self.cut(index)).mask_numbers
+        ):
+            allowed = "0 where activations carry an attention mask, as those of text do"
+            for key, why in algorithm.unmasked.items():
+                raise refused(key, f"{getattr(algorithm.config, key):g}", allowed, why)
 
     def _check_server_memory(self, index: int) -> None:
         """Refuse a server that cannot hold its models for one participant at a time."""

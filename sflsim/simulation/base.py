@@ -201,6 +201,11 @@ class Algorithm(ABC):
         if problems:
             raise ScenarioError(problems)
 
+    @property
+    def unmasked(self) -> dict[str, str]:
+        """Return the fields that allow no attention mask beside activations, as text has one, and why."""
+        return {}
+
     def check(self, costs: Costs) -> None:  # noqa: B027 (optional)
         """Refuse a Config that does not fit the workload (raises ScenarioError)."""
 

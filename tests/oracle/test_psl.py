@@ -176,6 +176,29 @@ def test_a_client_that_leaves_is_not_waited_for() -> None:
     assert run.evaluations["step"].tolist() == [0, 2]
 
 
+@pytest.mark.parametrize(
+    ("iterations", "away", "steps", "end_s"),
+    [
+        (1, (2, 10), [(12.25, 26.25)], 32.25),  # 1.25 s of its forward pass are left: in at 11.25 + 1 s
+        (1, (5, 30), [(4.25, 18.25)], 36.0),  # its gradient comes down when it is back: 0.75, 4, 1.25 s
+        (2, (24, 30), [(4.25, 18.25), (32.0, 46.0)], 52.0),  # half of its second forward pass is left
+    ],
+)
+def test_a_client_that_pauses_is_waited_for(
+    iterations: int, away: tuple[float, float], steps: list[tuple[float, float]], end_s: float
+) -> None:
+    """Its batch is merged when it is in, as late as it may be; the late client ends last."""
+    events = [
+        {"at": f"{at} s", "group": "late", kind: True}
+        for at, kind in zip(away, ("leave", "join"), strict=True)
+    ]
+    run = timed({"local_iterations": iterations}, fleet={**TWO, "events": events, "on_absence": "pause"})
+    assert served(run) == steps
+    assert run.runs["time_s"].tolist() == [end_s]
+    assert run.evaluations["step"].tolist() == [0, iterations]
+    assert run.clients["wasted_s"].tolist() == [0.0, 0.0]
+
+
 def test_a_deadline_is_refused() -> None:
     """Whoever is late makes all late."""
     scenario = read(data(variants=[{"algorithm": "psl", "deadline": "5 s"}]))

@@ -398,6 +398,20 @@ def test_every_algorithm_trains_it(adapters: dict[str, Any] | None) -> None:
     assert (losses.nunique() > 1).all(), losses.nunique()
 
 
+@pytest.mark.usefixtures("_words")
+@pytest.mark.parametrize("name", ["opt", "vit"])
+def test_shared_gradients_need_activations_without_a_mask(name: str) -> None:
+    """EPSL goes back from the mean of activations: a mask has none, images have no mask."""
+    variant = {"algorithm": "psl", "share_gradient": 0.5}
+    session = Session(scenario_of([variant], model_of(name)), Options())
+    if name == "opt":
+        with pytest.raises(ScenarioError) as caught:
+            session.check()
+        assert [problem.path for problem in caught.value.problems] == ["variants[0].share_gradient"]
+    else:
+        session.check()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_words")
 def test_the_mask_travels_beside_a_compressed_activation() -> None:
