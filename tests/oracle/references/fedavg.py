@@ -1,13 +1,15 @@
 """FedAvg (AL 17): E local first-order steps from x, then the weighted mean.
 
 Reading: the optimizer starts fresh for each participant in each round; the mean replaces x (no server
-learning rate).
+learning rate). Reading: of a compressed model the client trains what arrives, and what arrives of it is
+averaged.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oracle.references.codecs import PLAIN, Wire
 from oracle.references.common import Opt, Params, Part, Result, Rounds, clone, local_steps, weighted_mean
 
 
@@ -19,7 +21,7 @@ class Settings:
     opt: Opt
 
 
-def reference(model: Part, x: Params, rounds: Rounds, settings: Settings) -> Result:
+def reference(model: Part, x: Params, rounds: Rounds, settings: Settings, wire: Wire = PLAIN) -> Result:
     """Return what is learned, the model in ``x_c``.
 
     ``model(x, batch_x) -> logits``; :func:`common.whole` joins a split model.
@@ -30,8 +32,8 @@ def reference(model: Part, x: Params, rounds: Rounds, settings: Settings) -> Res
         trained: list[Params] = []
         round_losses: list[list[float]] = []
         for m in range(len(rounds.participants[r])):
-            x_m, losses = local_steps(model, x, rounds.batches[r][m], settings.E, settings.opt)
-            trained.append(x_m)
+            x_m, losses = local_steps(model, wire.parts(x), rounds.batches[r][m], settings.E, settings.opt)
+            trained.append(wire.parts(x_m))
             round_losses.append(losses)
         x = weighted_mean(trained, rounds.weights_of(r))
         result.losses.append(round_losses)

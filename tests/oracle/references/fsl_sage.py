@@ -1,14 +1,19 @@
-"""FSL-SAGE (MECHANISMS 5): CSE-FSL whose heads are fitted to the server's cut gradients every l rounds.
+"""FSL-SAGE (MECHANISMS.md section 5): CSE-FSL whose auxiliary heads are fitted to true cut gradients.
 
-As CSE-FSL; every l rounds the server computes the true dF/dz on buffered activations (at most so many samples
-per client) and fits each client's auxiliary head to it: so many epochs on the mean squared difference between
-the head's cut gradient and the true one. The client waits for the head, so it trains the round with it.
+The round is that of CSE-FSL: local steps on the head's loss, the activation of every q-th batch up, one
+server part that steps on what arrives, client part and head averaged. Every l rounds, before the local steps, the
+server computes the true dF/dz on what it has buffered of each participant (at most `fit_samples` samples)
+and fits the head to it: `fit_epochs` epochs on the mean squared difference of the head's cut gradient and the
+true one. The client trains the round with its fitted head.
 
-Reading: the fit stands at the start of rounds l + 1, 2 l + 1, ... (counted from 1), at the server part of
-that moment, from the averaged head, with a fresh optimizer; a client of which nothing has arrived keeps the
-averaged head. Reading: the buffer holds a client's newest batches, whole, in order of arrival, as many as
-have at most so many samples, one at least; an epoch goes over them in that order, a step for each. Reading:
-both cut gradients are those of the sum of the batch's sample losses, so that batches of any size weigh alike.
+Reading: rounds count from 1; nothing has been sent before round 1, so heads are fitted at the start of the
+rounds after the l-th, 2 l-th, ... one.
+Reading: the buffer holds the newest whole batches that a client sent, over all rounds, as long as they have
+together at most `fit_samples` samples. A step is one batch, in order of arrival.
+Reading: both gradients are by the activation of the *sum* of the batch's losses (so that batches of all sizes
+weigh alike); the difference is averaged over all numbers of a batch.
+Reading: what is fitted is a copy of the averaged head, by an optimizer of its own that starts afresh at each
+fit; a participant of which nothing is buffered keeps the averaged head as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from oracle.references.client_parts import ClientParts
+from oracle.references.codecs import PLAIN, Wire
 from oracle.references.common import (
+    Batch,
     Opt,
     OptState,
     Params,
@@ -35,92 +43,79 @@ from oracle.references.common import (
     whole,
 )
 from oracle.references.cse_fsl import Head, Order, sent_iterations
-from torch import Tensor
-
-Buffer = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of CSE-FSL, and of the fit."""
+    """CSE-FSL's settings and those of the fit."""
 
     E: int
     q: int
     opt_c: Opt
     opt_s: Opt
-    every: int
-    epochs: int
-    samples: int
-    opt_a: Opt
+    opt_head: Opt
+    fit_every: int
+    fit_epochs: int
+    fit_samples: int
+    every: int = 1
 
 
-def reference(split: Split, head: Head, rounds: Rounds, settings: Settings, order: Order) -> Result:
-    """Return what is learned, the head in ``extra["x_a_rounds"]``."""
-    x_c, x_a, x_s = clone(split.x_c), clone(head.x_a), clone(split.x_s)
-    n_c = len(x_c)
-    model = whole(split.client, head.part, n_c)
-    result = Result(x_c, x_s, extra={"x_a_rounds": []})
+def reference(
+    split: Split, head: Head, rounds: Rounds, settings: Settings, order: Order, wire: Wire = PLAIN
+) -> Result:
+    """Return what is learned; ``order`` as in `cse_fsl`."""
+    n_c = len(split.x_c)
+    held, x_a, x_s = ClientParts(split.x_c, settings.every), clone(head.x_a), clone(split.x_s)
+    local_model = whole(split.client, head.part, n_c)
     state_s = OptState()
-    buffers: dict[int, Buffer] = {}
+    buffers: dict[int, list[Batch]] = {}
+    result = Result(clone(split.x_c), x_s, extra={"x_a_rounds": []})
     for r in range(len(rounds)):
         ids = rounds.participants[r]
+        fits = r > 0 and r % settings.fit_every == 0
         parts: list[Params] = []
         heads: list[Params] = []
-        sent: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        for m in range(len(ids)):
-            own = clone(x_a)
-            if r > 0 and r % settings.every == 0 and ids[m] in buffers:
-                own = fitted(split.server, x_s, head.part, x_a, newest(buffers[ids[m]], settings), settings)
-            both, state = clone(x_c) + own, OptState()
+        sent: dict[tuple[int, int], Batch] = {}
+        for m, k in enumerate(ids):
+            x_am = fitted(split.server, x_s, head.part, x_a, buffers.get(k, []), settings) if fits else x_a
+            both, state = [*held.start(k), *clone(x_am)], OptState()
             for i in range(settings.E):
                 batch = rounds.batches[r][m][i]
                 if i in sent_iterations(settings.E, settings.q):
-                    sent[(m, i)] = (client_forward(split.client, both[:n_c], batch), batch[1])
-                _, g = gradient(model, both, batch)
+                    sent[m, i] = (wire.up(client_forward(split.client, both[:n_c], batch)), batch[1])
+                _, g = gradient(local_model, both, batch)
                 both, state = opt_step(settings.opt_c, both, g, state)
             parts.append(both[:n_c])
             heads.append(both[n_c:])
         for m, i in order[r]:
-            z, y = sent[(m, i)]
+            z, y = sent[m, i]
             _, g_s, _ = server_gradients(split.server, x_s, z, y)
             x_s, state_s = opt_step(settings.opt_s, x_s, g_s, state_s)
-            buffers.setdefault(ids[m], []).append((z, y))
-        x_c = weighted_mean(parts, rounds.weights_of(r))
+        for (m, _), batch in sorted(sent.items(), key=lambda item: item[0]):
+            buffer = buffers.setdefault(ids[m], [])
+            buffer.append(batch)
+            while sum(len(y) for _, y in buffer) > settings.fit_samples:
+                buffer.pop(0)
         x_a = weighted_mean(heads, rounds.weights_of(r))
-        result.x_c_rounds.append(x_c)
+        result.x_c_rounds.append(held.end(ids, parts, weighted_mean(parts, rounds.weights_of(r))))
         result.x_s_rounds.append(x_s)
         result.extra["x_a_rounds"].append(x_a)
-    result.x_c, result.x_s = x_c, x_s
+    result.x_c, result.x_s = result.x_c_rounds[-1], x_s
     return result
 
 
-def newest(buffer: Buffer, settings: Settings) -> Buffer:
-    """The newest whole batches that have at most so many samples; one at least."""
-    kept = [buffer[-1]]
-    samples = len(buffer[-1][1])
-    for z, y in reversed(buffer[:-1]):
-        samples += len(y)
-        if samples > settings.samples:
-            break
-        kept.insert(0, (z, y))
-    return kept
-
-
-def fitted(server: Part, x_s: Params, head: Part, x_a: Params, buffer: Buffer, settings: Settings) -> Params:
-    """The head after the epochs of the fit."""
-    true = [cut_gradient(server, clone(x_s), z, y).detach() for z, y in buffer]
+def fitted(
+    server: Part, x_s: Params, head: Part, x_a: Params, buffer: list[Batch], settings: Settings
+) -> Params:
+    """The head whose cut gradients on the buffered batches have come nearer to the server's."""
     x_a, state = clone(x_a), OptState()
-    for _ in range(settings.epochs):
-        for (z, y), wanted in zip(buffer, true, strict=True):
-            point = leaves(x_a)
-            difference = cut_gradient(head, point, z, y) - wanted
-            g = torch.autograd.grad((difference * difference).mean(), point)
-            x_a, state = opt_step(settings.opt_a, x_a, list(g), state)
+    wanted = [len(y) * server_gradients(server, x_s, z, y)[2] for z, y in buffer]
+    for _ in range(settings.fit_epochs):
+        for (z, y), true in zip(buffer, wanted, strict=True):
+            point, cut = leaves(x_a), z.detach().clone().requires_grad_(True)
+            loss = len(y) * cross_entropy(head(point, cut), y)
+            (own,) = torch.autograd.grad(loss, cut, create_graph=True)
+            miss = torch.mean((own - true) ** 2)
+            g = torch.autograd.grad(miss, point, materialize_grads=True, allow_unused=True)
+            x_a, state = opt_step(settings.opt_head, x_a, [t.detach() for t in g], state)
     return x_a
-
-
-def cut_gradient(part: Part, x: Params, z: Tensor, y: Tensor) -> Tensor:
-    """The gradient by z of the sum of the samples' losses; it can be differentiated by x."""
-    cut = z.detach().clone().requires_grad_(True)
-    loss = cross_entropy(part(x, cut), y) * len(y)
-    return torch.autograd.grad(loss, cut, create_graph=True)[0]

@@ -7,6 +7,8 @@ same weights in both.
 Reading: optimizer states (server and clients) live over the whole run.
 Reading: perturbing "in place" and restoring is x_c + mu u and back with no rounding left over.
 Reading: a client that sits a round out replays it before its next forward, or at the run's end.
+Reading: the scalars are made at the client, of what it computes and of the cut gradient that arrives; only
+the server sees what arrives of z. Each client's gradient is sent before it is weighed.
 Reading: direction is N(0, I) (AL 52); "sphere" is allowed as an option.
 """
 
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from oracle.references.codecs import PLAIN, Wire
 from oracle.references.common import (
     Opt,
     OptState,
@@ -46,7 +49,9 @@ class Settings:
     direction: str = "gaussian"
 
 
-def reference(split: Split, rounds: Rounds, settings: Settings, u: Callable[[int, int], Params]) -> Result:
+def reference(
+    split: Split, rounds: Rounds, settings: Settings, u: Callable[[int, int], Params], wire: Wire = PLAIN
+) -> Result:
     """Return what is learned, ``extra["vbar"][round][p]`` and ``extra["v"][round][position][p]``.
 
     ``u(round, p)`` is the raw Gaussian of the round's p-th shared seed. A participant's batch of the step is
@@ -89,10 +94,10 @@ def reference(split: Split, rounds: Rounds, settings: Settings, u: Callable[[int
         for m in range(M):
             batch = batches[m][0]
             z_m = client_forward(client, held[participants[m]], batch)
-            loss, g_s, lam_m = server_gradients(split.server, x_s, z_m, batch[1])
+            loss, g_s, lam_m = server_gradients(split.server, x_s, wire.up(z_m), batch[1])
             g_mean = axpy(g_mean, shares[m], g_s)
             zs.append(z_m)
-            lams.append(lam_m)
+            lams.append(wire.down(lam_m, z_m))
             losses.append(loss)
         x_s, state_s = opt_step(settings.opt_s, x_s, g_mean, state_s)
 

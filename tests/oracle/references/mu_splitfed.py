@@ -14,6 +14,9 @@ Reading: joint's extra step is one step after the tau, not one of them.
 Reading: plain steps with eta_s and eta_c: no momentum, no optimizer.
 Reading: weights are uniform by default (AL 12) and the same for both parts in step 5.
 Reading: one local iteration per round. tau = 0 means no server step.
+Reading: every one of z, z+ and z- is a message of its own; of a compressed client part the client starts from
+what arrives, and what arrives of it is averaged, while x in step 5 is the Fed Server's own.
+Reading: with averages in every I-th round only, x in step 5 is the client part of the last average.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from oracle.references.client_parts import ClientParts
+from oracle.references.codecs import PLAIN, Wire
 from oracle.references.common import (
     Params,
     Result,
@@ -50,6 +55,7 @@ class Settings:
     P: int = 1
     direction: str = "sphere"
     client_feedback: str = "separate"
+    every: int = 1
 
 
 def reference(
@@ -59,6 +65,7 @@ def reference(
     tau: Sequence[Sequence[int]],
     u_c: ClientDirection,
     u_s: ServerDirection,
+    wire: Wire = PLAIN,
 ) -> Result:
     """Return what is learned, ``extra["delta_c"][round][position][p]`` and ``["delta_s"][...][step][p]``.
 
@@ -68,10 +75,12 @@ def reference(
     """
     assert settings.client_feedback in ("separate", "joint")
     client, server, lam, P = split.client, split.server, settings.lam, settings.P
-    x_c, x_s = clone(split.x_c), clone(split.x_s)
+    held, x_s = ClientParts(split.x_c, settings.every), clone(split.x_s)
+    x_c = clone(split.x_c)
     result = Result(x_c, x_s, extra={"delta_c": [], "delta_s": []})
     for r in range(len(rounds)):
-        M = len(rounds.participants[r])
+        ids = rounds.participants[r]
+        M = len(ids)
         shares = normalised(rounds.weights_of(r), M)
         client_parts: list[Params] = []
         replicas: list[Params] = []
@@ -80,13 +89,13 @@ def reference(
         for m in range(M):
             batch = rounds.batches[r][m][0]
             y = batch[1]
-            x_cm, x_sm = clone(x_c), clone(x_s)
+            x_cm, x_sm = wire.parts(held.start(ids[m])), clone(x_s)
 
             # 1. the client: z, and z+ and z- for each direction
             u_cm = [shaped_direction(u_c(r, m, p), settings.direction) for p in range(P)]
-            z = client_forward(client, x_cm, batch)
-            z_plus = [client_forward(client, axpy(x_cm, lam, u_cm[p]), batch) for p in range(P)]
-            z_minus = [client_forward(client, axpy(x_cm, -lam, u_cm[p]), batch) for p in range(P)]
+            z = wire.up(client_forward(client, x_cm, batch))
+            z_plus = [wire.up(client_forward(client, axpy(x_cm, lam, u_cm[p]), batch)) for p in range(P)]
+            z_minus = [wire.up(client_forward(client, axpy(x_cm, -lam, u_cm[p]), batch)) for p in range(P)]
 
             # 2. the server: tau steps on the same z, fresh directions at each
             all_delta_s: list[list[float]] = []
@@ -127,17 +136,18 @@ def reference(
                 G_c = axpy(G_c, deltas_c[p] / (2.0 * lam) / P, u_cm[p])
             x_cm = axpy(x_cm, -settings.eta_c, G_c)
 
-            client_parts.append(x_cm)
+            client_parts.append(wire.parts(x_cm))
             replicas.append(x_sm)
             result.extra["delta_c"][r].append(deltas_c)
             result.extra["delta_s"][r].append(all_delta_s)
 
         # 5. x <- x + eta_g mean_m (x_m - x), both parts
-        new_c, new_s = clone(x_c), clone(x_s)
+        x = held.shared
+        new_c, new_s = clone(x), clone(x_s)
         for m in range(M):
-            new_c = axpy(new_c, settings.eta_g * shares[m], axpy(client_parts[m], -1.0, x_c))
+            new_c = axpy(new_c, settings.eta_g * shares[m], axpy(client_parts[m], -1.0, x))
             new_s = axpy(new_s, settings.eta_g * shares[m], axpy(replicas[m], -1.0, x_s))
-        x_c, x_s = new_c, new_s
+        x_c, x_s = held.end(ids, client_parts, new_c), new_s
         result.x_c_rounds.append(x_c)
         result.x_s_rounds.append(x_s)
     result.x_c, result.x_s = x_c, x_s

@@ -5,12 +5,16 @@ this oracle does). Reading: client parts and server replicas are averaged with t
 average replaces the model (no server learning rate). Reading: the cut gradient is taken at the replica before
 its step on that batch. Reading: with E local iterations exactly ``batches[round][position][0..E-1]`` are
 used, in that order.
+Reading: of a compressed model the client trains what arrives, and what arrives of it is averaged; between
+averages of client parts (`every`) no part travels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oracle.references.client_parts import ClientParts
+from oracle.references.codecs import PLAIN, Wire
 from oracle.references.common import (
     Opt,
     OptState,
@@ -35,34 +39,36 @@ class Settings:
     opt_c: Opt
     opt_s: Opt
     train_client: bool = True
+    every: int = 1
 
 
-def reference(split: Split, rounds: Rounds, settings: Settings) -> Result:
+def reference(split: Split, rounds: Rounds, settings: Settings, wire: Wire = PLAIN) -> Result:
     """Return what is learned; ``losses[round][position][iteration]``."""
-    x_c, x_s = clone(split.x_c), clone(split.x_s)
+    held, x_c, x_s = ClientParts(split.x_c, settings.every), clone(split.x_c), clone(split.x_s)
     result = Result(x_c, x_s)
     for r in range(len(rounds)):
         client_parts: list[Params] = []
         replicas: list[Params] = []
         round_losses: list[list[float]] = []
-        for m in range(len(rounds.participants[r])):
-            x_cm, x_sm = clone(x_c), clone(x_s)
+        ids = rounds.participants[r]
+        for m in range(len(ids)):
+            x_cm, x_sm = wire.parts(held.start(ids[m])), clone(x_s)
             state_c, state_s = OptState(), OptState()
             losses: list[float] = []
             for i in range(settings.E):
                 batch = rounds.batches[r][m][i]
                 z = client_forward(split.client, x_cm, batch)
-                loss, g_s, cut = server_gradients(split.server, x_sm, z, batch[1])
+                loss, g_s, cut = server_gradients(split.server, x_sm, wire.up(z), batch[1])
                 x_sm, state_s = opt_step(settings.opt_s, x_sm, g_s, state_s)
                 if settings.train_client:
-                    g_c = client_backward(split.client, x_cm, batch, cut)
+                    g_c = client_backward(split.client, x_cm, batch, wire.down(cut, z))
                     x_cm, state_c = opt_step(settings.opt_c, x_cm, g_c, state_c)
                 losses.append(loss)
-            client_parts.append(x_cm)
+            client_parts.append(wire.parts(x_cm))
             replicas.append(x_sm)
             round_losses.append(losses)
         if settings.train_client:
-            x_c = weighted_mean(client_parts, rounds.weights_of(r))
+            x_c = held.end(ids, client_parts, weighted_mean(client_parts, rounds.weights_of(r)))
         x_s = weighted_mean(replicas, rounds.weights_of(r))
         result.losses.append(round_losses)
         result.x_c_rounds.append(x_c)
