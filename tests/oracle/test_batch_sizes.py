@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_psl(phi: float) -> None:
     batches = [[run.batches_of(one) for one in of_round] for of_round in participants]
     assert sizes_of(batches) == [2, 16, 5]
     rounds = ref.Rounds([[one["client"] for one in of_round] for of_round in participants], batches)
-    told = psl.Settings(2, oracle_optimizer(HEAVY), oracle_optimizer(SGD), phi)
+    told = psl.Settings(2, oracle_optimizer(HEAVY), oracle_optimizer(SGD), Fraction(str(phi)))
 
     run.check(psl.reference(run.split, rounds, told))
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from oracle.harness import HEAVY, SGD, SKEWED, Training, oracle_optimizer, scenario, train
-from oracle.references import client_parts, mu_splitfed, splitfed_v1
+from oracle.harness import HEAVY, SGD, SKEWED, oracle_optimizer, scenario, train
 from oracle.references import common as ref
+from oracle.references import mu_splitfed, splitfed_v1
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
@@ -24,32 +22,17 @@ HAVE_IT = [
 ]
 
 
-def learned(run: Training, every: int, function: str, alone: Any, **settings: Any) -> ref.Result:
-    arguments = run.arguments(function)
-    ids = [[args["client"] for args in of_round] for of_round in arguments]
-    assert len({tuple(of_round) for of_round in ids}) > 1
-    return client_parts.reference(run.x_c, run.x_s, ids, alone, every, **settings)
-
-
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_splitfed_v1(every: int) -> None:
     """Replicas are averaged in each round, client parts every I-th, seven rounds of two clients."""
     settings = {"client_optimizer": HEAVY, "server_optimizer": SGD, "local_iterations": 2}
     variant = {"algorithm": "splitfed-v1", "aggregate_clients_every": every, **settings}
     run = train(variant, rounds=7, fleet=TWO_OF_THREE, workload=SKEWED)
-    arguments = run.arguments("train")
-    told = splitfed_v1.Settings(2, oracle_optimizer(HEAVY), oracle_optimizer(SGD))
+    rounds = run.local_rounds("train")
+    assert len(set(map(tuple, rounds.participants))) > 1
+    told = splitfed_v1.Settings(2, oracle_optimizer(HEAVY), oracle_optimizer(SGD), every=every)
 
-    def alone(r: int, m: int, x_c: ref.Params, x_s: ref.Params) -> tuple[ref.Params, ref.Params]:
-        batches = [[run.batches_of(arguments[r][m])]]
-        found = splitfed_v1.reference(
-            ref.Split(run.client, run.server, x_c, x_s), ref.Rounds([[0]], batches), told
-        )
-        return found.x_c, found.x_s
-
-    weights = run.weights([[args["client"] for args in of_round] for of_round in arguments])
-
-    run.check(learned(run, every, "train", alone, weights=weights))
+    run.check(splitfed_v1.reference(run.split, rounds, told))
 
 
 def test_mu_splitfed() -> None:
@@ -57,22 +40,18 @@ def test_mu_splitfed() -> None:
     settings = {"eta_s": 0.02, "eta_c": 0.01, "eta_g": 0.7, "lam": 0.02}
     variant = {"algorithm": "mu-splitfed", "tau": 2, "aggregate_clients_every": 3, **settings}
     run = train(variant, rounds=7, fleet=TWO_OF_THREE)
-    arguments = run.arguments("exchange")
-    told = mu_splitfed.Settings(P=1, **{**settings, "eta_g": 1.0})
+    told = run.arguments("exchange")
+    ids = [[args["client"] for args in of_round] for of_round in told]
+    result = mu_splitfed.reference(
+        run.split,
+        ref.Rounds(ids, [[[run.batch(args["batch"])] for args in of_round] for of_round in told]),
+        mu_splitfed.Settings(**settings, every=3),
+        [[2, 2]] * 7,
+        lambda r, m, p: run.normals(run.x_c, "mu-splitfed", "client", *told[r][m]["batch"], p),
+        lambda r, m, t, p: run.normals(run.x_s, "mu-splitfed", "server", *told[r][m]["batch"], t, p),
+    )
 
-    def alone(r: int, m: int, x_c: ref.Params, x_s: ref.Params) -> tuple[ref.Params, ref.Params]:
-        name = arguments[r][m]["batch"]
-        found = mu_splitfed.reference(
-            ref.Split(run.client, run.server, x_c, x_s),
-            ref.Rounds([[0]], [[[run.batch(name)]]]),
-            told,
-            [[2]],
-            lambda r, m, p: run.normals(x_c, "mu-splitfed", "client", *name, p),
-            lambda r, m, step, p: run.normals(x_s, "mu-splitfed", "server", *name, step, p),
-        )
-        return found.x_c, found.x_s
-
-    run.check(learned(run, 3, "exchange", alone, eta=0.7))
+    run.check(result)
 
 
 @pytest.mark.parametrize("algorithm", HAVE_IT)

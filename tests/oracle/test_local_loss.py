@@ -145,8 +145,8 @@ def test_fsl_sage(settings: dict[str, Any], workload: dict[str, Any]) -> None:
     rounds = ref.Rounds(participants, batches, run.weights(participants))
     told = fsl_sage.Settings(
         4, 2, oracle_optimizer(settings["client_optimizer"]), oracle_optimizer(settings["server_optimizer"]),
-        settings["fit_every"], 2, settings.get("fit_samples", 1000),
         oracle_optimizer(settings.get("head_optimizer", {"name": "Adam", "lr": 0.001})),
+        settings["fit_every"], 2, settings.get("fit_samples", 1000),
     )  # fmt: skip
     head = cse_fsl.Head(oracle_part(module), x_a)
     result = fsl_sage.reference(run.split, head, rounds, told, arrivals(run))

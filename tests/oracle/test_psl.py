@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ def oracle(run: Training, **settings: Any) -> ref.Result:
     weighting = settings.get("weighting", "batch")
     rounds = ref.Rounds(ids, batches, run.weights(ids) if weighting == "samples" else None)
     both = (oracle_optimizer(settings[name]) for name in ("client_optimizer", "server_optimizer"))
-    phi = settings.get("share_gradient", 0.0)
+    phi = Fraction(str(settings.get("share_gradient", 0)))
     every = settings.get("aggregate_clients_every", 1)
-    told = psl.Settings(settings.get("local_iterations", 1), *both, phi, weighting == "batch", every)
+    told = psl.Settings(settings.get("local_iterations", 1), *both, phi, every)
     return psl.reference(run.split, rounds, told)
 
 

@@ -196,14 +196,14 @@ def oort(
 ) -> Oort:
     """Oort that has heard of `known` clients once, in round 1 unless `last` says another.
 
-    Everybody has one sample, mean squared loss 1e-4 and 1 s, but for those named.
+    Everybody has one sample, a loss (root mean square) of 0.01 and 1 s, but for those named.
     """
     of = [(samples or {}).get(client, 1) for client in range(clients)]
     policy = Oort(Oort.Config(), facts(seed, samples=of, times=[1.0] * clients))
     for round in sorted({1, *(last or {}).values()}):
         policy.heard(
             [
-                Report(client, round, (slow or {}).get(client, 1.0), losses.get(client, 1e-4))
+                Report(client, round, (slow or {}).get(client, 1.0), losses.get(client, 0.01))
                 for client in range(known)
                 if (last or {}).get(client, 1) == round
             ]
@@ -222,31 +222,30 @@ def check_oort(scores: Mapping[int, float], round: int, **known: Any) -> None:
 
 
 def test_oort_draws_by_utility_above_seven_tenths_of_the_best() -> None:
-    """n sqrt(loss): 10, 8 and 6.5, of which the last is below the cut; all took part in the same round."""
+    """n times the loss: 10, 10, 8 and 6.5, of which the last is below the cut; all took part in one round."""
     bonus = math.sqrt(0.1 * math.log(2) / 1)
+    scores = {3: 10 + bonus, 5: 10 + bonus, 7: 8 + bonus}
 
-    check_oort({3: 10 + bonus, 7: 8 + bonus}, 2, losses={3: 25, 7: 64, 9: 42.25}, samples={3: 2})
+    check_oort(scores, 2, losses={3: 5, 5: 10, 7: 8, 9: 6.5}, samples={3: 2})
 
 
 def test_oort_clips_at_the_98th_percentile() -> None:
     """The best of 51 counts as the second."""
     bonus = math.sqrt(0.1 * math.log(2) / 1)
 
-    check_oort(
-        {3: 10 + bonus, 7: 10 + bonus, 9: 8 + bonus}, 2, losses={3: 1e6, 7: 100, 9: 64, 11: 36}
-    )
+    check_oort({3: 10 + bonus, 7: 10 + bonus, 9: 8 + bonus}, 2, losses={3: 1000, 7: 10, 9: 8, 11: 6})
 
 
 def test_oort_adds_for_long_rest_and_takes_off_for_slowness() -> None:
     """Round 9: sqrt(0.1 ln 9 / l) is larger for an older l; 1.1 s where T is 1 s costs 1.1^2."""
-    rest = {l: math.sqrt(0.1 * math.log(9) / l) for l in (1, 8)}
+    rest = {last: math.sqrt(0.1 * math.log(9) / last) for last in (1, 8)}
     scores = {3: 2 + rest[8], 7: 2 + rest[1], 9: (2.2 + rest[8]) / 1.1**2}
     assert min(scores.values()) > 0.7 * max(scores.values())
 
     check_oort(
         scores,
         9,
-        losses={3: 4, 7: 4, 9: 4.84, 11: 4.84, 13: 100},
+        losses={3: 2, 7: 2, 9: 2.2, 11: 2.2, 13: 2.2},
         slow={9: 1.1, 11: 2.0, 13: 20.0},
         last={3: 8, 9: 8, 11: 8, 13: 8},
     )

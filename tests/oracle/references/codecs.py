@@ -6,9 +6,8 @@ compression. Numbers come and go as float32 (what a link carries); in between ev
 Reading: a range is sent as it is; a level is the float32 nearest to low + code (high - low) / (2^bits - 1);
 a tensor or channel whose numbers are all equal arrives as it is.
 Reading: the nearest level; of two equally near ones, that of the even code (IEEE's rule).
-Reading: stochastic rounding goes up if the draw is below the number's way from the level below it, as a share
-of the way to the next one; it may also be read with 1 - draw, which has the same law.
-Reading: k is the share of n, rounded up: at least the share is sent; of equal sizes the first ones.
+Reading: a draw in [0, 1) is added to the number's place among the levels, and the level below is sent.
+Reading: k is the share of n to the nearest whole number (halves up), at least one; of equal sizes the first.
 Reading: the values of top-k are one message to their codec: a range over the numbers that are sent, those of
 all samples together (per channel: a channel is not known there, so per tensor only).
 Reading: bits of a message are packed and filled up to whole bytes at its end, once for the numbers and once
@@ -71,11 +70,7 @@ def quantized(numbers: list[float], bits: int, draws: list[float] | None = None)
     out = []
     for i, x in enumerate(numbers):
         position = (Fraction(x) - low) / (high - low) * (2**bits - 1)
-        if draws is None:
-            code = round(position)
-        else:
-            below = math.floor(position)
-            code = below + 1 if draws[i] < position - below else below
+        code = round(position) if draws is None else math.floor(position + Fraction(draws[i]))
         out.append(float(F32(low + code * (high - low) / (2**bits - 1))))
     return out
 
@@ -95,7 +90,7 @@ def top(row: list[float], k: int) -> list[int]:
 
 def count(keep: Fraction, n: int) -> int:
     """How many of n numbers are sent."""
-    return max(1, math.ceil(keep * n))
+    return max(1, math.floor(keep * n + Fraction(1, 2)))
 
 
 def coded(

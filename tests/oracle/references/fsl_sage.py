@@ -1,8 +1,8 @@
 """FSL-SAGE (MECHANISMS.md section 5): CSE-FSL whose auxiliary heads are fitted to true cut gradients.
 
 The round is that of CSE-FSL: local steps on the head's loss, the activation of every q-th batch up, one
-server part that steps on what arrives, client part and head averaged. Every l rounds, before the local steps, the
-server computes the true dF/dz on what it has buffered of each participant (at most `fit_samples` samples)
+server part that steps on what arrives, client part and head averaged. Every l rounds, before the local steps,
+the server computes the true dF/dz on what it has buffered of each participant (at most `fit_samples` samples)
 and fits the head to it: `fit_epochs` epochs on the mean squared difference of the head's cut gradient and the
 true one. The client trains the round with its fitted head.
 

@@ -1,8 +1,8 @@
 """PSL and EPSL (MECHANISMS.md section 4): batches of all participants merged into one at the server.
 
 In each of H iterations all participants send z_i of b_i samples; the server concatenates them, one forward
-and backward pass, one step of its one server part; slice i of the cut gradient, scaled by sum(b) / b_i, goes down
-and all step. After H iterations client parts are averaged, by b_i unless weights are given.
+and backward pass, one step of its one server part; slice i of the cut gradient, scaled by sum(b) / b_i, goes
+down and all step. After H iterations client parts are averaged, by b_i unless weights are given.
 
 Reading: the loss is the mean over all samples of the merged batch, and the cut gradients are taken before
 the server's step. Client optimizers start fresh in each round; the server's lives over the run, as its one

@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sflsim.learning import received
 from sflsim.learning.codecs.base import Codec, Draws
 from sflsim.learning.codecs.top_k import TopK
 from sflsim.learning.compression import Compression
 from sflsim.learning.graph.fingerprint import of_code
-from sflsim.learning.network.split import Part
 
 KEYS = [(0, "compression", client, 5) for client in range(3)]
 STOCHASTIC = {"kind": "quantize", "bits": 3, "rounding": "stochastic"}
@@ -114,24 +113,6 @@ def test_channels_have_ranges_of_their_own() -> None:
     images = numbers(1, 2, 3, 4, 4) * scales[:, None, None]
     error = (crossed(images, per_channel) - images) / scales[:, None, None]
     assert float(error.abs().max()) < 0.02
-
-
-def test_a_model_is_one_message() -> None:
-    """Each tensor has its own range, or each output; top-k picks among all numbers of all parts."""
-    parts = [(Part([("a", nn.Conv2d(2, 3, 2))]), 1e-3), (Part([("b", nn.Linear(5, 4))]), 1e3)]
-    sent = [(part, numbers(part.size) * scale) for part, scale in parts]
-    by_tensor = received.model(compression(model="int8").model, sent, (0,))
-    by_output = received.model(compression(model={"kind": "quantize", "per": "channel"}).model, sent, (0,))
-    top = received.model(compression(model={"kind": "top-k", "keep": "10%"}).model, sent, (0,))
-    count = round(0.1 * sum(part.size for part, _ in parts))
-
-    for (part, flat), tensors, outputs in zip(sent, by_tensor, by_output, strict=True):
-        levels = [len(view.unique()) for view in part.views(tensors[None])]
-        assert max(levels) <= 256
-        assert float((tensors - flat).abs().max()) <= float(flat.max() - flat.min()) / 510 * 1.001
-        assert float((outputs - flat).abs().mean()) < float((tensors - flat).abs().mean())
-    assert not top[0].any()
-    assert int(top[1].count_nonzero()) == count
 
 
 def test_code_of_a_codec_within_another_counts() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle.references import codecs as ref
 from pydantic import TypeAdapter
+from torch import nn
 
+from sflsim.learning import received
 from sflsim.learning.codecs.base import CODEC, Codec, Draws, Message
 from sflsim.learning.codecs.quantize import Quantize
 from sflsim.learning.codecs.top_k import TopK
+from sflsim.learning.network.split import Part
 from sflsim.learning.received import message
-from sflsim.streams import seed_of
 
 READ: TypeAdapter[Any] = TypeAdapter(Annotated[Any, CODEC])
 KEY = ("test", 7)
@@ -33,48 +37,111 @@ def numbers(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 3
 
 
-def uniform(*shapes: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
-    """Return the draws of a message in turn, made anew from its key."""
-    source = torch.Generator().manual_seed(seed_of(KEY))
-    return [torch.rand(shape, generator=source).numpy() for shape in shapes]
-
-
 def sent(one: Codec, x: torch.Tensor) -> torch.Tensor:
     """Return what arrives of a message."""
     draws = Draws(KEY)
     return message(one, x, one.places(x, draws), draws)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def on_a_grid(shape: tuple[int, ...], levels: int) -> torch.Tensor:
+    """Return quarters of levels of 1/8 from -3 on, each channel from end to end: float32 is exact."""
+    source = torch.Generator().manual_seed(1)
+    quarters = torch.randint(0, 4 * levels + 1, shape, generator=source)
+    quarters[0], quarters[-1] = 0, 4 * levels
+    return quarters / 32 - 3
+
+
+def same_levels(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Assert equality to float32's rounding of low + code * step, 1e-6; a level is 4e-3 of the range."""
+    assert float((found - expected).abs().max()) <= 1e-6 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+@pytest.mark.parametrize("per", ["tensor", "channel"])
 @pytest.mark.parametrize("bits", range(2, 9))
-def test_quantize_bit_for_bit(bits: int, shape: tuple[int, ...]) -> None:
-    """Per tensor and per channel, rounded to the nearest level and by draws."""
-    x = numbers(shape)
-    for per in ("tensor", "channel"):
-        for rounding in ("nearest", "stochastic"):
-            found = sent(codec({"kind": "quantize", "bits": bits, "per": per, "rounding": rounding}), x)
-            draws = uniform(shape)[0] if rounding == "stochastic" else None
-            expected = ref.quantized(x.numpy(), bits, per == "channel", draws)
-            assert found.numpy().tobytes() == expected.tobytes()
+def test_quantize_bit_for_bit(bits: int, per: str, rounding: str) -> None:
+    """Where levels are float32 numbers, to the bit, halves between two of them too; else the same levels."""
+    one = codec({"kind": "quantize", "bits": bits, "per": per, "rounding": rounding})
+    told = ref.Codec("quantize", bits, per)
+    for shape in ((4, 6), (2, 3, 4, 4)):
+        draws = Draws(KEY).uniform(torch.empty(shape)) if rounding == "stochastic" else None
+        drawn = None if draws is None else draws.reshape(-1).tolist()
+        even, any_ = on_a_grid(shape, 2**bits - 1), numbers(shape)
+
+        assert torch.equal(sent(one, even), ref.activation(told, even, drawn))
+        same_levels(sent(one, any_), ref.activation(told, any_, drawn))
 
 
+HARD = [
+    0.0,
+    -0.0,
+    1 + 2**-11,
+    1 + 3 * 2**-11,
+    1 + 2**-8,
+    1 + 3 * 2**-8,
+    65504,
+    65519,
+    65520,
+    -7e4,
+    3e-8,
+    5e-5,
+]
+"""Halves between two numbers of 11 or 8 bits, both ends of half precision's range, and numbers beyond."""
+
+
+def test_casts_bit_for_bit() -> None:
+    """To the nearest number of 16 bits, of two the even one; beyond 65,504 fp16 is infinite."""
+    x = torch.cat([torch.tensor(HARD), numbers((188,)) * 100, numbers((200,), 1) * 1e-6]).view(4, 100)
+    for word in ("fp16", "bf16"):
+        expected = ref.activation(ref.Codec(word), x)
+        assert sent(codec(word), x).numpy().tobytes() == expected.numpy().tobytes()
+
+
+@pytest.mark.parametrize("values", [None, "int4", "fp16"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_casts_bit_for_bit(shape: tuple[int, ...]) -> None:
-    """Against numpy's half precision, and the upper half of a float32's bits."""
-    x = numbers(shape) * 100
-
-    assert sent(codec("fp16"), x).numpy().tobytes() == ref.half(x.numpy()).tobytes()
-    assert sent(codec("bf16"), x).numpy().tobytes() == ref.brain(x.numpy()).tobytes()
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 1.0])
-def test_top_k_bit_for_bit(share: float, shape: tuple[int, ...]) -> None:
-    """Each row keeps its largest; equal ones (zeros, as after ReLU) from the first."""
+@pytest.mark.parametrize("share", ["0.01", "0.125", "0.5", "1"])
+def test_top_k_bit_for_bit(share: str, shape: tuple[int, ...], values: str | None) -> None:
+    """Each row keeps its largest, equal ones (zeros, as after ReLU) from the first; values share a range."""
     x = numbers(shape).relu()
-    expected = ref.kept(x.numpy(), ref.top_places(x.numpy(), share))
+    inner = {"int4": ref.Codec("quantize", 4), "fp16": ref.Codec("fp16"), None: None}[values]
+    expected = ref.activation(ref.Codec("top-k", keep=Fraction(share), values=inner), x)
+    found = sent(TopK.model_validate({"keep": float(share), "values": values}), x)
 
-    assert sent(TopK(keep=share), x).numpy().tobytes() == expected.tobytes()
+    assert torch.equal(found == 0, expected == 0)
+    same_levels(found, expected)
+    assert values == "int4" or torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("int8", ref.Codec("quantize", 8)),
+        ("bf16", ref.Codec("bf16")),
+        ({"kind": "quantize", "bits": 3, "per": "channel"}, ref.Codec("quantize", 3, "channel")),
+        ({"kind": "top-k", "keep": 0.25}, ref.Codec("top-k", keep=Fraction(1, 4))),
+    ],
+    ids=["int8", "bf16", "per-channel", "top-k"],
+)
+def test_a_model_is_one_message(value: Any, told: ref.Codec) -> None:
+    """Each tensor or output has a range of its own; top-k picks among the numbers of all parts."""
+    parts = [Part([("a", nn.Conv2d(2, 3, 2))]), Part([("b", nn.Linear(4, 5))])]
+    sent_ = [(part, numbers((part.size,), i) * 10**i) for i, part in enumerate(parts)]
+    tensors = [view for part, flat in sent_ for view in part.views(flat[None])]
+    found = received.model(codec(value), sent_, KEY)
+    views = [view for (part, _), flat in zip(sent_, found, strict=True) for view in part.views(flat[None])]
+
+    for one, other in zip(views, ref.Wire(model=told).parts(tensors), strict=True):
+        same_levels(one, other)
+
+
+@pytest.mark.parametrize("values", [None, "int3"])
+@pytest.mark.parametrize("keep", ["0.01", "0.07", "0.3", "0.9"])
+def test_bytes_of_top_k(keep: str, values: str | None) -> None:
+    """Of rows of 1 to 700 numbers."""
+    one = TopK.model_validate({"keep": float(keep), "values": values})
+    told = ref.Codec("top-k", keep=Fraction(keep), values=ref.Codec("quantize", 3) if values else None)
+    for n in (1, 2, 3, 64, 65, 700):
+        assert one.sent_bytes(Message(7 * n, 7)) == ref.sent_bytes(told, 7, n)
 
 
 def test_values_of_top_k_in_a_second_codec() -> None:
@@ -88,18 +155,27 @@ def test_values_of_top_k_in_a_second_codec() -> None:
     ]
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0])
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0])
 def test_rand_top_k_draws_places(alpha: float) -> None:
-    """k places of each row, all different; a share alpha of them outside the top k, each of these alike."""
-    x = torch.arange(1.0, 21.0).repeat(3000, 1)  # the top 4 of each row: places 16 to 19
-    places = TopK(keep=0.2, random=alpha).places(x, Draws(KEY))
-    outside = places < 16
-    counts = torch.bincount(places[outside], minlength=16)[:16].float()
+    """k different places; outside the top k as many as k tosses with alpha give, each of these alike."""
+    rows, k, n = 3000, 4, 20
+    x = torch.arange(1.0, n + 1).repeat(rows, 1)  # the top 4 of each row: places 16 to 19
+    places = TopK(keep=k / n, random=alpha).places(x, Draws(KEY))
+    outside = (places < n - k).sum(dim=1)
+    shares = {place: alpha * k / (n - k) if place < n - k else 1 - alpha for place in range(n)}
 
-    assert places.shape == (3000, 4)
+    assert places.shape == (rows, k)
     assert (places.sort(dim=1).values.diff(dim=1) > 0).all()
-    assert float(outside.float().mean()) == pytest.approx(alpha, abs=0.015)  # 5 standard deviations
-    assert float((counts / counts.mean() - 1).abs().max()) < 5 / counts.mean().sqrt()
+    for count in range(k + 1):
+        p = math.comb(k, count) * alpha**count * (1 - alpha) ** (k - count)
+        assert near_share(outside == count, p)
+    for place, p in shares.items():
+        assert near_share((places == place).any(dim=1), p)
+
+
+def near_share(happened: torch.Tensor, p: float) -> bool:
+    """Return whether a share is within 5 standard deviations of its probability."""
+    return abs(float(happened.float().mean()) - p) <= 5 * math.sqrt(p * (1 - p) / len(happened)) + 1e-6
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), st.integers(2, 8))
