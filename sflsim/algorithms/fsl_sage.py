@@ -5,10 +5,10 @@ gradient dF/dz on the activations of each participant that it has buffered, and 
 head to it: some epochs on the mean squared difference between the head's cut gradient and the true one. The
 participant waits for its head and trains the round with it; after the round heads are averaged as ever.
 
-Choices where the source is silent: the buffer holds a client's newest whole batches, and an epoch takes a
-step for each, in order of arrival; both gradients are of the sum of the samples' losses, so that batches of
-any size weigh alike; the fit's optimizer starts afresh; the server part is as in use (no dropout, running
-statistics).
+Choices where the source is silent: the buffer holds a client's newest whole batches, one at least, and an
+epoch takes a step for each, in order of arrival; both gradients are of the sum of the samples' losses, so
+that batches of any size weigh alike; the fit's optimizer starts afresh; the server part is as in use (no
+dropout, running statistics).
 
 Costs: those of CSE-FSL. At each fit, for each client: the head down, and for every buffered batch the
 server's forward and backward pass and in each epoch three times the head's (its gradient, and the gradient
@@ -55,7 +55,10 @@ class FslSage(CseFsl):
         algorithm: Literal["fsl-sage"] = "fsl-sage"
         fit_every: Count = Field(default=10, description="rounds between two fits of the heads (l)")
         fit_epochs: Passes = Field(default=5, description="passes of a fit over the buffered activations")
-        fit_samples: Held = Field(default=1000, description="most samples per client that the server buffers")
+        fit_samples: Held = Field(
+            default=1000,
+            description="most samples per client that the server buffers, in whole batches; one in any case",
+        )
         head_optimizer: OptimizerConfig = OptimizerConfig(name="Adam", lr=1e-3)
 
         @property

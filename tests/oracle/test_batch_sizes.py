@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
 from typing import Any
 
@@ -243,6 +244,31 @@ def test_an_exchange_without_a_mean_is_refused() -> None:
         except ScenarioError as error:
             found = [problem.path for problem in error.problems]
         assert found == paths
+
+
+def shared_out(rates: list[float], mean: int, least: int, most: int) -> list[float]:
+    """Sizes in proportion to rates within bounds, of `mean` in the mean: the proportion by bisection."""
+    low, high = 0.0, most / min(rates)
+    for _ in range(100):
+        middle = (low + high) / 2
+        sizes = [min(max(middle * rate, least), most) for rate in rates]
+        low, high = (middle, high) if sum(sizes) < mean * len(rates) else (low, middle)
+    return sizes
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sizes_are_as_equal_in_time_as_whole_samples_allow(seed: int) -> None:
+    """The real solution, each rounded to the nearest whole sample; devices that are alike get the same."""
+    draws = random.Random(seed)
+    rates = [draws.randint(1, 40) for _ in range(draws.randint(2, 7))]
+    least, most = draws.randint(1, 6), draws.randint(12, 30)
+    sizes = sized(
+        [f"{rate} FLOP/s" for rate in rates], {"by": "compute", "mean": 8, "min": least, "max": most}
+    )
+    sizes = [sizes] * len(rates) if isinstance(sizes, int) else list(sizes)
+
+    for size, real in zip(sizes, shared_out([float(r) for r in rates], 8, least, most), strict=True):
+        assert abs(size - real) <= 0.5 + 1e-9
 
 
 def test_the_mean_of_a_drawn_rate_is_what_is_predicted() -> None:

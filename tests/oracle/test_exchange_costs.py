@@ -6,13 +6,14 @@ computes for it, in the papers' symbols.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from oracle.references.codecs import Codec, Wire, gradient_bytes, sent_bytes
 
 import sflsim
 from sflsim import registry
@@ -186,72 +187,49 @@ B = 8  # samples of a batch
 NUMBERS = {"cnn": 8 * 2 * 2, "mlp": 8}  # of a sample's activation: 8 channels of 2x2 pixels, or 8 units
 
 
-@dataclass(frozen=True)
-class Codecs:
-    """The codecs of a variant, and what they make of activations, gradients and models, by hand.
-
-    Activations have B rows of n numbers in 8 channels; a model has n numbers in so many tensors.
-    """
-
-    activation: str
-    gradient: str
-    model: str
-    z: Callable[[int], float]
-    g: Callable[[int], float]
-    x: Callable[[int, int], float]
-
-
-def tenth(n: int) -> int:
-    """k of top-k 10 %, to the nearest, at least one."""
-    return max(1, int(0.1 * n + 0.5))
-
-
-def places(rows: int, n: int, k: int) -> int:
-    """Bytes of k indices of ceil(log2 n) bits a row, or of a bitmap."""
-    return math.ceil(rows * min(k * math.ceil(math.log2(n)), n) / 8)
-
-
 TOP = "{kind: top-k, keep: 10%}"
-CODECS = [
-    Codecs("fp16", "bf16", "fp16", lambda n: 2 * B * n, lambda n: 2 * B * n, lambda n, t: 2 * n),
-    Codecs(
-        "{kind: quantize, bits: 4, per: channel}",
-        "int8",
-        "int8",
-        lambda n: B * n / 2 + 8 * 8,
-        lambda n: B * n + 8,
-        lambda n, t: n + 8 * t,
-    ),
-    Codecs(
-        TOP,
-        "int8",
-        TOP,
-        lambda n: 4 * B * tenth(n) + places(B, n, tenth(n)),
-        lambda n: B * tenth(n) + 8,  # at the places of the activation, which the server knows
-        lambda n, t: 4 * tenth(n) + places(1, n, tenth(n)),
-    ),
+CODECS: list[dict[str, tuple[str, Codec]]] = [
+    {
+        "activation": ("fp16", Codec("fp16")),
+        "gradient": ("bf16", Codec("bf16")),
+        "model": ("fp16", Codec("fp16")),
+    },
+    {
+        "activation": ("{kind: quantize, bits: 4, per: channel}", Codec("quantize", 4, "channel")),
+        "gradient": ("int8", Codec("quantize", 8)),
+        "model": ("int8", Codec("quantize", 8)),
+    },
+    {
+        "activation": (TOP, Codec("top-k", keep=Fraction(1, 10))),
+        "gradient": ("int8", Codec("quantize", 8)),
+        "model": (TOP, Codec("top-k", keep=Fraction(1, 10))),
+    },
 ]
 
 
 @pytest.mark.parametrize("codecs", CODECS, ids=["16 bits", "8 and 4 bits", "top-k"])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.algorithm} {row.settings}".strip())
-def test_a_participation_costs_what_its_codecs_send(row: Row, codecs: Codecs) -> None:
+def test_a_participation_costs_what_its_codecs_send(row: Row, codecs: dict[str, tuple[str, Codec]]) -> None:
     """Every algorithm with every codec: the same symbols, of what is sent in place of what is held."""
     algorithm = registry.algorithm_called(row.algorithm)
-    given = ", ".join(f"{kind}: {getattr(codecs, kind)}" for kind in algorithm.sends)
+    given = ", ".join(f"{kind}: {codecs[kind][0]}" for kind in algorithm.sends)
     settings = f"{row.settings}, compression: {{{given}}}".removeprefix(", ")
     scenario = sflsim.parse_scenario(SCENARIO.format(**{**vars(row), "settings": settings}))
     held = symbols_of(scenario)
-    n = NUMBERS["mlp" if "mlp" in row.model else "cnn"]
+    wire = Wire(**{kind: codec for kind, (_, codec) in codecs.items()})
+    n = NUMBERS["mlp" if "mlp" in row.model else "cnn"]  # in 8 channels
     tensors = {"client": 4, "server": 4, "auxiliary": 2}  # a weight and a bias of each layer
     if row.algorithm == "fedlora":
         tensors["server"] = 2  # of 3 layers 2 are before the cut; of an adapter A and B
     parts = {"client": held.x_c, "server": held.x_s, "auxiliary": held.x_a}
     numbers = round(sum(parts[part] for part in algorithm.model_parts) / 4)
-    whole = codecs.x(numbers, sum(tensors[part] for part in algorithm.model_parts))
-    head = codecs.x(round(held.x_a / 4), 2) if "auxiliary" in algorithm.model_parts else 0.0
+    whole = sent_bytes(wire.model, 1, numbers, sum(tensors[part] for part in algorithm.model_parts))
+    head = sent_bytes(wire.model, 1, round(held.x_a / 4), 2) if "auxiliary" in algorithm.model_parts else 0.0
     sizes = {"x_c": whole - head, "x_s": 0.0, "x_a": head}  # one message; of fsl-sage also a head alone
-    flop, up, _, served = row.expected(symbols_of(scenario, z=codecs.z(n), **sizes))
-    _, _, down, _ = row.expected(symbols_of(scenario, z=codecs.g(n), **sizes))
+    ranges = 8 if codecs["activation"][1].per == "channel" else 1
+    flop, up, _, served = row.expected(
+        symbols_of(scenario, z=sent_bytes(wire.activation, B, n, ranges), **sizes)
+    )
+    _, _, down, _ = row.expected(symbols_of(scenario, z=gradient_bytes(wire, B, n), **sizes))
 
     assert participation(scenario) == pytest.approx((flop, up, down, served), rel=1e-12)

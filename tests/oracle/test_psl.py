@@ -10,6 +10,7 @@ import torch
 from oracle.harness import ADAM, CNN, HEAVY, SGD, SKEWED, Training, oracle_optimizer, train, whole
 from oracle.references import common as ref
 from oracle.references import psl
+from oracle.references.codecs import PLAIN, Codec, Wire
 from support import FAST, UNLIMITED, data, read
 
 import sflsim
@@ -17,7 +18,7 @@ from sflsim.errors import ScenarioError
 from sflsim.session import Options, Session
 
 
-def oracle(run: Training, **settings: Any) -> ref.Result:
+def oracle(run: Training, wire: Wire = PLAIN, **settings: Any) -> ref.Result:
     """Return what the oracle learns from the batches that the run merged."""
     participants = [args["participants"] for of_round in run.arguments("train") for args in of_round]
     ids = [[one["client"] for one in of_round] for of_round in participants]
@@ -28,7 +29,7 @@ def oracle(run: Training, **settings: Any) -> ref.Result:
     phi = Fraction(str(settings.get("share_gradient", 0)))
     every = settings.get("aggregate_clients_every", 1)
     told = psl.Settings(settings.get("local_iterations", 1), *both, phi, every)
-    return psl.reference(run.split, rounds, told)
+    return psl.reference(run.split, rounds, told, wire)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,22 @@ def test_psl(
     run = train({"algorithm": "psl", **settings}, workload=workload)
 
     run.check(oracle(run, **settings))
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5])
+def test_psl_of_compressed_messages(phi: float) -> None:
+    """What is merged is what arrived; a slice is scaled, or shared, before it is sent."""
+    settings = {
+        "client_optimizer": SGD,
+        "server_optimizer": SGD,
+        "local_iterations": 2,
+        "share_gradient": phi,
+    }
+    compression = {"activation": "int4", "gradient": "int4", "model": "int4"}
+    run = train({"algorithm": "psl", "compression": compression, **settings}, workload=SKEWED)
+    int4 = Codec("quantize", 4)
+
+    run.check(oracle(run, Wire(int4, int4, int4), **settings))
 
 
 @pytest.mark.parametrize("workload", [{}, CNN], ids=["stacked", "looped"])

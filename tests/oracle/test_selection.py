@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sflsim.fleet.population import Fleet, FleetConfig, build_fleet
 from sflsim.fleet.selection.by_samples import BySamples
 from sflsim.fleet.selection.fedcs import FedCS
 from sflsim.fleet.selection.oort import Oort
-from sflsim.fleet.selection.policy import Candidates, Facts, Policy, Report
+from sflsim.fleet.selection.policy import Facts, Policy, Report
 from sflsim.fleet.selection.power_of_choice import PowerOfChoice
 from sflsim.fleet.selection.tifl import TiFL
-from sflsim.fleet.selection.uniform import Uniform
 
 
 def facts(
@@ -42,15 +43,15 @@ def facts(
     )
 
 
-def drawn(seed: int, clients: int) -> Candidates:
-    """All clients, in the order of a uniform draw."""
-    draws = np.random.default_rng(seed).random(clients)
-    order = np.argsort(draws)
-    return Candidates(order, draws[order])
+@cache
+def fleet(clients: int) -> Fleet:
+    config = {"clients": clients, "groups": [{"device": "raspberry-pi-4"}]}
+    return build_fleet(FleetConfig.model_validate(config), 11)
 
 
-def chosen(policy: Policy, seed: int, round: int, k: int, clients: int) -> list[int]:
-    return [int(client) for client in policy.choose(round, k, drawn(seed, clients))]
+def chosen(policy: Policy, draw: int, round: int, k: int, clients: int) -> list[int]:
+    """Whom a policy chooses in a round, of all clients in the order of one of the fleet's draws."""
+    return [int(client) for client in policy.choose(round, k, fleet(clients).candidates(draw))]
 
 
 def check_shares(
@@ -62,13 +63,6 @@ def check_shares(
     assert set(found) <= {name for name, p in expected.items() if p}
     for name, p in expected.items():
         assert found[name] / seeds == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / seeds) + 1e-12), name
-
-
-def test_uniform_takes_the_first_of_the_draw() -> None:
-    policy = Uniform(Uniform.Config(), facts(clients=6))
-
-    for seed in range(20):
-        assert chosen(policy, seed, 1, 4, 6) == drawn(seed, 6).indices[:4].tolist()
 
 
 def test_by_samples_draws_one_after_another() -> None:

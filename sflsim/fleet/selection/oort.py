@@ -6,11 +6,14 @@ above the preferred T, that is multiplied by (T / t)^2. T is a percentile of the
 at first. Every 20 rounds a pacer compares the utilities of the last 20 rounds with those of the 20 before:
 within 10 % of these, T's percentile rises by 5 points; if they differ by five times or more, it falls by 5,
 to 5 at least. A share of each round, 0.9 at first and 0.95 times as large in each round down to 0.2, is for
-clients that have not taken part, uniformly. The others are drawn with probability proportional to score among
-those with at least 0.7 of the k-th best score, if k are drawn.
+clients that have not taken part, uniformly, rounded up. The others are drawn with probability proportional to
+score among those with at least 0.7 of the k-th best score, if k are drawn. Percentiles are linear between two
+clients.
 
-The pacer's rule is that of the authors' code. A client that was dropped reports no loss: it counts as not
-having taken part.
+The pacer's thresholds are those of the authors' code; its utilities are the sums of each round's clients.
+Utilities are added to the bonus as they are, as in the paper; the authors' code first scales them to [0, 1],
+which gives the bonus more weight. A client that was dropped reports no loss: it counts as not having taken
+part.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Uniform quantization: each number is sent as the nearest of 2^bits levels from the minimum to the maximum.
 
 The range is that of a tensor, or of each of its channels (of weights: each output's); it is sent beside, as
-two float32. Stochastic rounding goes up with the probability that keeps the mean.
+two float32. Of two levels as near the even one is sent. Stochastic rounding adds a draw in [0, 1) to the
+number's place among the levels and sends the level below, which keeps the mean.
 """
 
 from __future__ import annotations

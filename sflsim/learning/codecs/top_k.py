@@ -33,7 +33,9 @@ class TopK(Codec):
 
     leaves_out: ClassVar[bool] = True
     kind: Literal["top-k"] = "top-k"
-    keep: Fraction = Field(description="the share of the numbers of a row that is sent: k of n, at least one")
+    keep: Fraction = Field(
+        description="the share of the numbers of a row that is sent: k of n, to the nearest, at least one"
+    )
     random: Annotated[float, Percent("10%", most=1.0)] = Field(
         default=0.0, description="probability that a pick is outside the top k, drawn by key (RandTopk)"
     )

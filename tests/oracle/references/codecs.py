@@ -214,3 +214,10 @@ def sent_bytes(codec: Codec | None, rows: int, n: int, ranges: int = 1) -> int:
         k = count(codec.keep, n)
         return value_bytes(codec.values, rows * k) + place_bytes(rows, n, k)
     return value_bytes(codec, rows * n, ranges)
+
+
+def gradient_bytes(wire: Wire, rows: int, n: int) -> int:
+    """Bytes of the gradient of an activation: of a top-k one values only, whose places the server knows."""
+    codec = wire.activation
+    sent = count(codec.keep, n) if codec is not None and codec.kind == "top-k" else n
+    return sent_bytes(wire.gradient, rows, sent)

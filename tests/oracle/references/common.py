@@ -1,7 +1,7 @@
 """What the oracles share: the inputs of a run, losses, directions, optimizers, averages; each as a loop.
 
-Source: ALGORITHMS.md only, a digest of the papers that is not part of the repository (cited as
-"AL <line>"). No oracle imports the package under test. All
+Source: ALGORITHMS.md and MECHANISMS.md only, digests of the papers that are not part of the repository (the
+first is cited as "AL <line>"). No oracle imports the package under test. All
 chance and all orders are arguments; every other module here is one algorithm: `Settings` and `reference`.
 
 Conventions: a part's parameters are a list of tensors; every function is pure (returns new lists);

@@ -9,11 +9,13 @@ true one. The client trains the round with its fitted head.
 Reading: rounds count from 1; nothing has been sent before round 1, so heads are fitted at the start of the
 rounds after the l-th, 2 l-th, ... one.
 Reading: the buffer holds the newest whole batches that a client sent, over all rounds, as long as they have
-together at most `fit_samples` samples. A step is one batch, in order of arrival.
+together at most `fit_samples` samples; the newest one in any case. A step is one batch, in order of arrival.
 Reading: both gradients are by the activation of the *sum* of the batch's losses (so that batches of all sizes
 weigh alike); the difference is averaged over all numbers of a batch.
 Reading: what is fitted is a copy of the averaged head, by an optimizer of its own that starts afresh at each
 fit; a participant of which nothing is buffered keeps the averaged head as it is.
+Reading: client part and head travel as one message of the model, a fitted head as one of its own; the server
+fits the averaged head that it holds to the activations that arrived.
 """
 
 from __future__ import annotations
@@ -77,14 +79,17 @@ def reference(
         heads: list[Params] = []
         sent: dict[tuple[int, int], Batch] = {}
         for m, k in enumerate(ids):
-            x_am = fitted(split.server, x_s, head.part, x_a, buffers.get(k, []), settings) if fits else x_a
-            both, state = [*held.start(k), *clone(x_am)], OptState()
+            both, state = wire.parts([*held.start(k), *clone(x_a)]), OptState()
+            if fits:
+                x_am = fitted(split.server, x_s, head.part, x_a, buffers.get(k, []), settings)
+                both = [*both[:n_c], *wire.parts(x_am)]
             for i in range(settings.E):
                 batch = rounds.batches[r][m][i]
                 if i in sent_iterations(settings.E, settings.q):
                     sent[m, i] = (wire.up(client_forward(split.client, both[:n_c], batch)), batch[1])
                 _, g = gradient(local_model, both, batch)
                 both, state = opt_step(settings.opt_c, both, g, state)
+            both = wire.parts(both)
             parts.append(both[:n_c])
             heads.append(both[n_c:])
         for m, i in order[r]:
@@ -94,7 +99,7 @@ def reference(
         for (m, _), batch in sorted(sent.items(), key=lambda item: item[0]):
             buffer = buffers.setdefault(ids[m], [])
             buffer.append(batch)
-            while sum(len(y) for _, y in buffer) > settings.fit_samples:
+            while sum(len(y) for _, y in buffer) > settings.fit_samples and len(buffer) > 1:
                 buffer.pop(0)
         x_a = weighted_mean(heads, rounds.weights_of(r))
         result.x_c_rounds.append(held.end(ids, parts, weighted_mean(parts, rounds.weights_of(r))))

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sflsim.fleet.population import FleetConfig, build_fleet
 from sflsim.fleet.selection.policy import Candidates, Facts, Policy, Report
 from sflsim.registry import selections
 
@@ -69,26 +68,6 @@ def test_by_samples_is_a_race_at_speeds_proportional_to_samples() -> None:
     one = policy("by-samples", samples=[1, 4, 2])
     race = drawn(0, 1, 2, draws=[0.5, 0.75, 0.875])
     assert [chosen(one, k, race) for k in (1, 2, 3)] == [[1], [1, 0], [1, 0, 2]]
-
-
-def test_by_samples_draws_in_proportion() -> None:
-    """Of two draws from samples 1, 2, 3, 4, everybody's share is that of drawing without replacement."""
-    samples = [1, 2, 3, 4]
-    one = policy("by-samples", samples=samples)
-    config = FleetConfig.model_validate({"clients": 4, "groups": [{"device": "raspberry-pi-4"}]})
-    fleet, rounds = build_fleet(config, 11), 3000
-
-    first, both = np.zeros(4), np.zeros(4)
-    for round in range(rounds):
-        order = chosen(one, 2, fleet.candidates(round), round)
-        first[order[0]] += 1
-        both[order] += 1
-
-    p = np.array(samples) / sum(samples)
-    second = [sum(p[j] * p[i] / (1 - p[j]) for j in range(4) if j != i) for i in range(4)]
-    for counts, expected in ((first, p), (both, p + second)):
-        deviation = np.sqrt(rounds * expected * (1 - expected))
-        assert np.all(np.abs(counts - rounds * expected) < SIGMAS * deviation)
 
 
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=9, unique=True), st.integers(1, 9))
