@@ -75,7 +75,7 @@ class FslSage(CseFsl):
         fitted = [client for client in sampled if self._is_fitted(client.index, sim.round)]
         clients = [client.index for client in fitted]
         arguments = [
-            {"server": model, "start": self.parts.held(client, model), "sent": list(self._buffers[client])}
+            {"server": model, "start": self.parts.averaged(model), "sent": list(self._buffers[client])}
             for client in clients
         ]
         shared = {"epochs": self.config.fit_epochs, "head_optimizer": self.config.head_optimizer.plain()}

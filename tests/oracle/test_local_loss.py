@@ -131,6 +131,11 @@ def test_one_participant_is_computed_as_stacked_ones(algorithm: str, monkeypatch
         ({"client_optimizer": SGD, "server_optimizer": SGD, "fit_every": 1}, {}),
         ({"client_optimizer": HEAVY, "server_optimizer": SGD, "fit_every": 2, "fit_samples": 20}, SKEWED),
         ({"client_optimizer": SGD, "server_optimizer": HEAVY, "fit_every": 1, "head_optimizer": SGD}, CNN),
+        (
+            {"client_optimizer": SGD, "server_optimizer": SGD, "fit_every": 1, "aggregate_clients_every": 3},
+            {},
+        ),
+        ({"client_optimizer": SGD, "server_optimizer": SGD, "fit_every": 1, "fit_samples": 3}, {}),
     ],
 )
 def test_fsl_sage(settings: dict[str, Any], workload: dict[str, Any]) -> None:
@@ -147,6 +152,7 @@ def test_fsl_sage(settings: dict[str, Any], workload: dict[str, Any]) -> None:
         4, 2, oracle_optimizer(settings["client_optimizer"]), oracle_optimizer(settings["server_optimizer"]),
         oracle_optimizer(settings.get("head_optimizer", {"name": "Adam", "lr": 0.001})),
         settings["fit_every"], 2, settings.get("fit_samples", 1000),
+        settings.get("aggregate_clients_every", 1),
     )  # fmt: skip
     head = cse_fsl.Head(oracle_part(module), x_a)
     result = fsl_sage.reference(run.split, head, rounds, told, arrivals(run))

@@ -61,13 +61,17 @@ class ClientParts:
         held = self.held(client.index, model)
         return sim.pulled(client, held) if self.are_pulled(client) else held
 
-    def held(self, client: int, model: Handle) -> Handle:
-        """Return the model that holds the client's part, in a round that starts from `model`."""
+    def averaged(self, model: Handle) -> Handle:
+        """Return the model that holds the last average, in a round that starts from `model`."""
         if self._every == 1:
             return model
         if self._average is None:
             self._average = model
-        return self._own.get(client, self._average)
+        return self._average
+
+    def held(self, client: int, model: Handle) -> Handle:
+        """Return the model that holds the client's part, in a round that starts from `model`."""
+        return self._own.get(client, self.averaged(model))
 
     def of(self, sim: Simulation, client: Client, model: Handle) -> Args:
         """Return the argument of the client's part, where that is not `model`'s."""

@@ -1,8 +1,8 @@
 """What the oracles share: the inputs of a run, losses, directions, optimizers, averages; each as a loop.
 
 Source: ALGORITHMS.md and MECHANISMS.md only, digests of the papers that are not part of the repository (the
-first is cited as "AL <line>"). No oracle imports the package under test. All
-chance and all orders are arguments; every other module here is one algorithm: `Settings` and `reference`.
+first is cited as "AL <line>"). No oracle imports the package under test. All chance and all orders are
+arguments; other modules are an algorithm each, `Settings` and `reference`, or a mechanism that several share.
 
 Conventions: a part's parameters are a list of tensors; every function is pure (returns new lists);
 scalars that travel (losses, ZO differences) are Python floats. Compare in float64.

@@ -13,7 +13,9 @@ together at most `fit_samples` samples; the newest one in any case. A step is on
 Reading: both gradients are by the activation of the *sum* of the batch's losses (so that batches of all sizes
 weigh alike); the difference is averaged over all numbers of a batch.
 Reading: what is fitted is a copy of the averaged head, by an optimizer of its own that starts afresh at each
-fit; a participant of which nothing is buffered keeps the averaged head as it is.
+fit; a participant of which nothing is buffered keeps the head that it has.
+Reading: a head is averaged when its client part is, so that between two averages (`every`) a client goes on
+from its own head, which the server has not got: what it fits then is the head of the last average.
 Reading: client part and head travel as one message of the model, a fitted head as one of its own; the server
 fits the averaged head that it holds to the activations that arrived.
 """
@@ -67,7 +69,7 @@ def reference(
 ) -> Result:
     """Return what is learned; ``order`` as in `cse_fsl`."""
     n_c = len(split.x_c)
-    held, x_a, x_s = ClientParts(split.x_c, settings.every), clone(head.x_a), clone(split.x_s)
+    held, x_s = ClientParts([*split.x_c, *head.x_a], settings.every), clone(split.x_s)
     local_model = whole(split.client, head.part, n_c)
     state_s = OptState()
     buffers: dict[int, list[Batch]] = {}
@@ -75,13 +77,13 @@ def reference(
     for r in range(len(rounds)):
         ids = rounds.participants[r]
         fits = r > 0 and r % settings.fit_every == 0
-        parts: list[Params] = []
-        heads: list[Params] = []
+        trained: list[Params] = []
         sent: dict[tuple[int, int], Batch] = {}
         for m, k in enumerate(ids):
-            both, state = wire.parts([*held.start(k), *clone(x_a)]), OptState()
-            if fits:
-                x_am = fitted(split.server, x_s, head.part, x_a, buffers.get(k, []), settings)
+            both, state = wire.parts(held.start(k)), OptState()
+            if fits and k in buffers:
+                x_a = held.shared[n_c:]
+                x_am = fitted(split.server, x_s, head.part, x_a, buffers[k], settings)
                 both = [*both[:n_c], *wire.parts(x_am)]
             for i in range(settings.E):
                 batch = rounds.batches[r][m][i]
@@ -89,9 +91,7 @@ def reference(
                     sent[m, i] = (wire.up(client_forward(split.client, both[:n_c], batch)), batch[1])
                 _, g = gradient(local_model, both, batch)
                 both, state = opt_step(settings.opt_c, both, g, state)
-            both = wire.parts(both)
-            parts.append(both[:n_c])
-            heads.append(both[n_c:])
+            trained.append(wire.parts(both))
         for m, i in order[r]:
             z, y = sent[m, i]
             _, g_s, _ = server_gradients(split.server, x_s, z, y)
@@ -101,10 +101,10 @@ def reference(
             buffer.append(batch)
             while sum(len(y) for _, y in buffer) > settings.fit_samples and len(buffer) > 1:
                 buffer.pop(0)
-        x_a = weighted_mean(heads, rounds.weights_of(r))
-        result.x_c_rounds.append(held.end(ids, parts, weighted_mean(parts, rounds.weights_of(r))))
+        mean = held.end(ids, trained, weighted_mean(trained, rounds.weights_of(r)))
+        result.x_c_rounds.append(mean[:n_c])
         result.x_s_rounds.append(x_s)
-        result.extra["x_a_rounds"].append(x_a)
+        result.extra["x_a_rounds"].append(mean[n_c:])
     result.x_c, result.x_s = result.x_c_rounds[-1], x_s
     return result
 
