@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.fleet.population import Fleet, build_fleet
-from sflsim.fleet.selection.policy import Fact, SelectionConfig
 from sflsim.formatting import bytes_text
 from sflsim.learning.compression import Compression
 from sflsim.learning.config import BatchSizeByDevice, Workload
@@ -20,19 +19,12 @@ from sflsim.learning.models.base import is_users, trains_all
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
-from sflsim.session.means import check_means
-from sflsim.simulation.base import Algorithm, AlgorithmConfig, PerClientCut
+from sflsim.session.conflicts import check_batches, check_means, check_selection
+from sflsim.simulation.base import Algorithm, PerClientCut
 from sflsim.simulation.batch_sizes import batch_sizes
 from sflsim.simulation.cuts import CutByDevice, OneCut
 from sflsim.simulation.sent import Sent
 
-NOT_REPORTED: dict[Fact, str] = {
-    "times": "it has no rounds whose clients work in parallel until the slowest has ended",
-    "losses": "nobody knows the losses of single clients' samples under its global model",
-    "probes": "its clients cannot be asked for a loss before a round: they get no model then",
-    "accuracy": "it has no rounds whose clients work in parallel until the slowest has ended",
-}
-"""Why an algorithm does not report what a policy reads."""
 if TYPE_CHECKING:
     from sflsim.learning.profiling.layout import Layout
 
@@ -70,16 +62,16 @@ class Requirements:
             found = f"a cut for each client with {config.algorithm}"
             raise refused("cut", found, "one cut", f"not possible here: {algorithm.per_client_cuts}")
         algorithm.check_compression()
-        _check_batches(self.scenario.workload.batch_size, config, algorithm)
+        check_batches(self.scenario.workload.batch_size, config, algorithm)
         algorithm.check(self.costs(self.cut(index)))
         self._check_masks(index, algorithm)
         fleet = self.scenario.fleet
+        check_means(fleet, self.scenario.workload.batch_size)
         self._check_memory(index)
         self._check_server_memory(index)
         clients = self._eligible(index)
         participants = min(fleet.participants_per_round, clients)
-        _check_selection(fleet.selection, algorithm)
-        check_means(fleet, self.scenario.workload.batch_size)
+        check_selection(fleet.selection, algorithm)
         fleet.selection.check(participants=participants, clients=clients)
         algorithm.check_fleet(
             participants=participants,
@@ -131,6 +123,7 @@ class Requirements:
             return Sent(self.costs(cut, size), compression or Compression(), (), size, layout)
 
         def found() -> int | tuple[int, ...]:
+            check_means(fleet, rule)
             return batch_sizes(rule, build_fleet(fleet, seed), sent)
 
         messages = repr(compression) if rule.by == "exchange" else ""
@@ -274,26 +267,6 @@ class Requirements:
         config = self.scenario.variants[index]
         algorithm: Algorithm = algorithm_of(config)(config)
         return algorithm
-
-
-def _check_batches(size: int | BatchSizeByDevice, config: AlgorithmConfig, algorithm: Algorithm) -> None:
-    """Refuse batch sizes per device for an algorithm that takes one, and beside a cut for each client."""
-    if not isinstance(size, BatchSizeByDevice):
-        return
-    reason = algorithm.per_client_batches
-    if isinstance(config.cut, PerClientCut):
-        reason = "a cut for each client already balances what devices compute; keep one of the two"
-    if reason:
-        found = f"a batch size for each device with {config.algorithm}"
-        raise refused("workload.batch_size", found, "one batch size, e.g. 32", f"not possible here: {reason}")
-
-
-def _check_selection(selection: SelectionConfig, algorithm: Algorithm) -> None:
-    """Refuse a policy of selection that reads what an algorithm does not report."""
-    for fact in sorted(selection.reads() - algorithm.reports):
-        found = f"{selection.kind}, which reads {fact}, with {algorithm.config.algorithm}"
-        allowed = "a policy that reads only what every variant reports, e.g. uniform or by-samples"
-        raise refused("fleet.selection", found, allowed, NOT_REPORTED[fact])
 
 
 _KNOWN: dict[str, Costs] = {}

@@ -234,8 +234,8 @@ def test_an_exchange_counts_its_messages_as_they_are_sent() -> None:
 def test_an_exchange_without_a_mean_is_refused() -> None:
     """A Pareto law of shape 1 has none; by what devices compute there is nothing to predict of it."""
     link = {**LINK, "jitter": {"kind": "pareto", "scale": "1 s", "shape": 1.0}}
-    group = {"name": "all", "device": {"compute": "1 MFLOP/s"}, "link": link}
-    fleet = {"clients": 3, "groups": [group]}
+    device = {"compute": "1 MFLOP/s", "memory": "1 GB"}
+    fleet = {"clients": 3, "groups": [{"name": "all", "device": device, "link": link}]}
     for by, paths in (("exchange", ["workload.batch_size"]), ("compute", [])):
         content = scenario({"algorithm": "psl"}, workload={"batch_size": {"by": by, "mean": 8}}, fleet=fleet)
         found = []
