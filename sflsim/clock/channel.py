@@ -61,6 +61,9 @@ class Channel:
     `server_latency_s` is the latency of the Split Server's link and of the Fed Server's.
     """
 
+    kind = Message
+    """The class of its messages."""
+
     __slots__ = (
         "_activity", "_client", "_constant", "_direction", "_env", "_free_at_s", "_last_arrival_s",
         "_messages", "_pauses", "_power_w", "_recorder", "_server_latency_s",
@@ -119,7 +122,7 @@ class Channel:
         client, arrival_s = self._client, now + delay_s
         energy_j = self._power_w * sending_s
         span = Span(client, self._activity, start, sent_s, round, client, air_bytes, 0.0, energy_j)
-        message = Message(self._env, self._recorder, delay_s, span)
+        message = self.kind(self._env, self._recorder, delay_s, span)
         message.rate, message.power_w, message.travel = rate, self._power_w, None
         if arrival_s > sent_s:
             message.travel = Span(client, LATENCY, sent_s, arrival_s, round, client)

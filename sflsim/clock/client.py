@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from sflsim.clock.channel import Channel
 from sflsim.clock.engine import Activity, Environment, Event
 from sflsim.clock.idle_energy import IdleEnergy
-from sflsim.clock.network import Network
+from sflsim.clock.shared_channel import SharedChannel
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.block_profile import Rate
 from sflsim.fleet.devices import Device
@@ -34,7 +35,7 @@ class Client:
         env: Environment,
         recorder: Recorder,
         device: Device,
-        network: Network,
+        channels: tuple[Channel | SharedChannel, Channel | SharedChannel],
         cut: int = 1,
         costs: Any = None,
         idle_energy: IdleEnergy | None = None,
@@ -48,7 +49,7 @@ class Client:
         self.costs = costs
         self.sent: Any = costs
         self._power_w = max(device.power.compute_w - device.power.idle_w, 0.0)
-        self._up, self._down = network.channels(device)
+        self._up, self._down = channels
         self._idle_energy = idle_energy or IdleEnergy(env)
         self._steady = device.compute_profile is None
         """Whether work takes equally long whenever it begins."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from heapq import heapify
 from math import ulp
 from threading import Lock
 from traceback import walk_tb
@@ -40,6 +41,7 @@ __all__ = [
     "delay_to",
     "own_errors",
     "rare_garbage_collection",
+    "take_out",
 ]
 
 LAST = EventPriority(2)  # after SimPy's own two priorities: when all else of an instant has happened
@@ -63,6 +65,17 @@ def call_in(
     event._ok, event._value = True, None
     event.callbacks.append(act)
     env.schedule(event, priority, delay_s)
+
+
+def take_out(env: Environment, chosen: Callable[[Event], bool]) -> list[Any]:
+    """Take the chosen events out of the queue; return them in the order in which they were scheduled."""
+    queue = env._queue
+    taken = [entry for entry in queue if chosen(entry[3])]
+    if taken:
+        out = {entry[3] for entry in taken}
+        queue[:] = [entry for entry in queue if entry[3] not in out]
+        heapify(queue)
+    return [entry[3] for entry in sorted(taken, key=lambda entry: entry[2])]
 
 
 @contextmanager

@@ -28,6 +28,9 @@ class IndexedHeap(Generic[Item]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, item: Item) -> bool:
+        return item in self._entries
+
     def __iter__(self) -> Iterator[Item]:
         return iter(self._entries)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
+from sflsim.clock.channel import Channel
 from sflsim.clock.client import Client, EventT
 from sflsim.clock.engine import Activity, Environment, Event
 from sflsim.clock.idle_energy import IdleEnergy
-from sflsim.clock.network import Network
 from sflsim.clock.pauses import Pauses
 from sflsim.clock.shared_channel import SharedChannel
 from sflsim.clock.spans import Recorder
@@ -42,14 +42,14 @@ class IntermittentClient(Client):
         env: Environment,
         recorder: Recorder,
         device: Device,
-        network: Network,
+        channels: tuple[Channel | SharedChannel, Channel | SharedChannel],
         cut: int,
         costs: Any,
         idle_energy: IdleEnergy,
         timeline: Timeline,
         pauses: Pauses | None = None,
     ) -> None:
-        super().__init__(env, recorder, device, network, cut, costs, idle_energy)
+        super().__init__(env, recorder, device, channels, cut, costs, idle_energy)
         self.timeline = timeline
         self.pauses = pauses
         self._steady = self._steady and pauses is None

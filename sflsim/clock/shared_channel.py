@@ -61,6 +61,12 @@ class Transfer(Event):
         else:
             self.sent()
 
+    def go_on(self, start_s: float, passed_bytes: float) -> None:
+        """Go on with a message that has been sent since `start_s`."""
+        self._start_s = start_s
+        left_bytes = self._air_bytes - passed_bytes
+        self._flow = self._channel.links.start(self.sent, left_bytes, self._rate, self._route)
+
     def sent(self) -> None:
         """Let the message travel: its last byte has passed."""
         self._flow = None
@@ -98,7 +104,8 @@ class Transfer(Event):
             self._stop(outcome)
             self._channel.release(self._sending_s)
             return
-        self._channel.recorder.add(self._sending_span(self._air_bytes, outcome))
+        if self.env.now > self._start_s:
+            self._channel.recorder.add(self._sending_span(self._air_bytes, outcome))
         if self.env.now > self._sent_s:
             self._channel.recorder.add(self._travel_span(self.env.now, outcome))
 
@@ -110,7 +117,7 @@ class Transfer(Event):
         remaining_bytes = self._channel.links.stop(self._flow)
         self._flow = None
         self._channel.draw(0.0)
-        if now > self._start_s or self._cancelled:
+        if now > self._start_s:
             passed_bytes = max(self._air_bytes - remaining_bytes, 0.0)
             self._channel.recorder.add(self._sending_span(passed_bytes, outcome))
         self._sending_s += now - self._start_s
@@ -131,7 +138,8 @@ class Transfer(Event):
 class SharedChannel:
     """One direction of one client's link, through shared links.
 
-    `routes` and `server_latency_s` are those to the Split Server and to the Fed Server.
+    `routes` and `server_latency_s` are those to the Split Server and to the Fed Server. `messages` have been
+    sent before, over another channel.
     """
 
     __slots__ = (
@@ -150,6 +158,7 @@ class SharedChannel:
         power_w: float,
         routes: tuple[Route, Route],
         server_latency_s: tuple[float, float] = (0.0, 0.0),
+        messages: int = 0,
     ) -> None:
         self.env = links.env
         self.links = links
@@ -164,7 +173,7 @@ class SharedChannel:
         self._server_latency_s = server_latency_s
         self._queue: deque[Transfer] = deque()
         self._sending: Transfer | None = None
-        self._messages = 0
+        self._messages = messages
         self._silent_until_s = 0.0
         self._last_arrival_s = 0.0
         self._pauses: Pauses | None = None
@@ -202,6 +211,29 @@ class SharedChannel:
         )
         self._queue.append(transfer)
         self._start_next()
+        return transfer
+
+    def take_over(
+        self,
+        span: Span,
+        passed_bytes: float,
+        latency_s: float,
+        to_fed: bool,
+        on_arrival: Callable[[Event], None],
+    ) -> Transfer:
+        """Go on with a message of another channel, or let it wait; `on_arrival` is called on its arrival.
+
+        `span` is what it would have been there; `passed_bytes` of it have passed.
+        """
+        rate = self._direction.rate
+        assert isinstance(rate, float)
+        transfer = Transfer(self, span.bytes, rate, latency_s, span.round, self._routes[to_fed])
+        transfer.callbacks.append(on_arrival)
+        if span.start_s > self.env.now:
+            self._queue.append(transfer)
+        else:
+            self._sending = transfer
+            transfer.go_on(span.start_s, passed_bytes)
         return transfer
 
     def draw(self, power_w: float) -> None:

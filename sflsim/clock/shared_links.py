@@ -54,6 +54,20 @@ class SharedLinks:
             self._profiles[link] = rate_bytes_per_s
         return link
 
+    def is_constant(self, link: _Link) -> bool:
+        """Tell whether a link's capacity never changes."""
+        return link not in self._profiles
+
+    def name_of(self, link: _Link) -> str:
+        """Return the name under which a link's throughput is recorded; empty if it is not."""
+        return "" if self._throughput is None else self._names.get(link, "")
+
+    def take_over(self, link: _Link, bytes_per_s: float) -> None:
+        """Record a link's throughput from now on; `bytes_per_s` is the last that is known of it."""
+        if bytes_per_s:
+            self._recorded_bytes_per_s[link] = bytes_per_s
+            self._reallocate_later()
+
     def start(
         self, on_end: Callable[[], None], size_bytes: float, rate_bytes_per_s: float | Profile, route: Route
     ) -> Flow | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-from sflsim.rows import CONTRIBUTION, LATENCY, LinkThroughput, Span
+from sflsim.rows import CONTRIBUTION, LATENCY, Span
 
 FLUSH_SPANS = 65_536
 """Spans that wait for a sink, at most."""
@@ -82,13 +82,12 @@ class Recorder:
     """
 
     __slots__ = (
-        "_summed", "_totals", "add", "link_throughput", "record", "sink", "spans", "updates_s", "wasted",
+        "_summed", "_totals", "add", "record", "sink", "spans", "updates_s", "wasted",
     )  # fmt: skip
 
     def __init__(self, sink: SpanSink | None = None) -> None:
         self.sink = sink
         self.spans: list[Span] = []
-        self.link_throughput: list[LinkThroughput] = []
         self.add = add = self.spans.append
         self.record: Callable[[Any], None] = lambda activity: add(activity.span)
         self._totals = Totals()

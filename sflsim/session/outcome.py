@@ -96,7 +96,7 @@ class Outcome:
         self.rounds, self.time_s = sim.round, sim.env.now
         self.server_busy_s = sim.server.busy_s(sim.recorder.totals)
         self.spans, self.evaluations = sim.recorder.final_spans(), sim.evaluations
-        self.wasted, self.link_throughput = sim.recorder.wasted, sim.recorder.link_throughput
+        self.wasted, self.link_throughput = sim.recorder.wasted, sim.link_throughput
         self.updates_s = sim.recorder.updates_s
         self.client_totals = sim.recorder.sink if isinstance(sim.recorder.sink, ClientTotals) else None
         accuracies = accuracies or {}

@@ -40,6 +40,7 @@ from sflsim.fleet.instants import settled_s
 from sflsim.fleet.links.links import build_link
 from sflsim.fleet.selection.policy import Candidates, Policy
 from sflsim.formatting import shorten
+from sflsim.rows import LinkThroughput
 from sflsim.simulation.deployment import Deployment
 
 MAX_LOST, MAX_LOST_PER_PARTICIPANT = 1000, 100
@@ -83,6 +84,11 @@ class TimePlane(ABC):
     def on_drop_out(self, client: Client) -> None:
         """React to a client that drops out before its participation is complete."""
 
+    @property
+    def link_throughput(self) -> list[LinkThroughput]:
+        """The throughput of the shared links up to now; none where no span is kept."""
+        return self._network.link_throughput
+
     def client(self, index: int) -> Client:
         """Return the client with this index in the fleet; it is made at the first call."""
         client = self._clients.get(index)
@@ -92,11 +98,13 @@ class TimePlane(ABC):
         return client
 
     def _new_client(self, device: Device) -> Client:
-        setup = (self.env, self.recorder, device, self._network, *self.cuts.of(device), self.idle_energy)
+        pausing = self._availability is not None and self._availability.pauses(device.index)
+        channels = self._network.channels(device, may_stop=pausing or device.battery_j is not None)
+        setup = (self.env, self.recorder, device, channels, *self.cuts.of(device), self.idle_energy)
         if self._availability is None:
             return Client(*setup)
         timeline = self._availability.timeline(device.index)
-        pauses = Pauses(timeline) if self._availability.pauses(device.index) else None
+        pauses = Pauses(timeline) if pausing else None
         if device.battery_j is None:
             return IntermittentClient(*setup, timeline, pauses)
         return BatteryClient(*setup, timeline, pauses, on_empty=self._on_battery_empty)

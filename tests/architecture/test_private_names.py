@@ -36,6 +36,7 @@ LIBRARIES = {
     "_foreach_copy_": "torch: as `_foreach_add_`",
     "_BatchNorm": "torch: the class of all batch norms",
     "_DropoutNd": "torch: the class of all dropouts",
+    "_queue": "simpy: the events to come, some of which come later than they were to",
     "_attn_implementation": "transformers: the attention kernel of a configuration",
 }
 """What outside libraries keep private and the code needs all the same."""

@@ -33,7 +33,7 @@ def fleet_device(compute: Any, straggler: Any = None, **device: Any) -> Device:
 def ends_s(device: Device, *flops: float, forward: float = 0.0) -> tuple[list[float], Recorder]:
     """Return when a client that is asked for all its work at t = 0 has done each piece, and its spans."""
     env, recorder = Environment(), Recorder()
-    client = Client(env, recorder, device, Network(env, recorder, device.link))
+    client = Client(env, recorder, device, Network(env, recorder, device.link).channels(device))
     client.begin(0)
     for flop in flops:
         client.compute(flop)

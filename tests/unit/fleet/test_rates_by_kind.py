@@ -74,7 +74,7 @@ def ends_s(asked: Scenario) -> list[float]:
 def client_ends_s(device: Device, *works: float) -> list[float]:
     """Return when a client that is asked for all its work at t = 0 has done each piece."""
     env, recorder = Environment(), Recorder()
-    client = Client(env, recorder, device, Network(env, recorder, device.link))
+    client = Client(env, recorder, device, Network(env, recorder, device.link).channels(device))
     client.begin(0)
     for work in works:
         client.compute(work)
