@@ -15,7 +15,7 @@ from sflsim.clock.engine import Event, take_out
 from sflsim.clock.flows import ServerLink
 from sflsim.clock.link_load import UNITS, LinkLoad
 from sflsim.clock.shared_channel import SharedChannel, Transfer
-from sflsim.clock.shared_links import SharedLinks
+from sflsim.clock.shared_links import Route, SharedLinks
 from sflsim.clock.spans import Recorder
 from sflsim.fleet.links.directions import Direction
 from sflsim.rows import LinkThroughput
@@ -92,7 +92,8 @@ class ServerMessage(Message):
     def _arrive(self, event: Event) -> None:
         """Fire, when the transfer does."""
         assert self.callbacks is not None
-        callbacks, self.callbacks = self.callbacks, None
+        callbacks = self.callbacks
+        self.callbacks = None  # type: ignore[assignment]  # SimPy's own sign of an event that has fired
         for callback in callbacks:
             callback(self)
 
@@ -151,7 +152,8 @@ class ServerChannel(Channel):
     def shared(self) -> SharedChannel:
         """Return what it is when capacities are shared; made at the first call."""
         if self._shared is None:
-            routes = tuple((None, load.link) for load in self.contention.loads)
+            split, fed = self.contention.loads
+            routes: tuple[Route, Route] = (None, split.link), (None, fed.link)
             self._shared = SharedChannel(
                 self.contention.links, self._recorder, self._activity, self._client, self._direction,
                 self._power_w, routes, self._server_latency_s, self._messages,
