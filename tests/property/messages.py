@@ -34,29 +34,35 @@ def numbered(spans: pd.DataFrame) -> pd.DataFrame:
     return spans[~over]
 
 
-def whole_part(variant: Any, missed: int = 0) -> Counter[Message]:
-    """Return the messages of one client's whole part of a round; in HO-SFL of one that has missed some."""
-    name = variant.algorithm
+def whole_part(
+    variant: Any, share: float = 1.0, missed: int = 0, pulled: bool = True, pushed: bool = True
+) -> Counter[Message]:
+    """Return the messages of one client's whole part of a round; in HO-SFL of one that has missed some.
+
+    `share` is that of its batches in the mean batch; the client part may stay where it is between averages.
+    """
+    name, batch, gradient = variant.algorithm, BATCH * share, GRADIENT * share
     sent: dict[Message, int]
     if name in ("splitfed-v1", "splitfed-v2", "psl", "sl", "gas"):
         times = variant.local_iterations
-        sent = {("uplink", BATCH): times, ("downlink", GRADIENT): times} | both(PART)
+        sent = {("uplink", batch): times, ("downlink", gradient): times} | both(PART)
     elif name in ("mu-splitfed", "zo-splitfed", "zo-gas"):
         times, scalars = getattr(variant, "local_iterations", 1), variant.perturbations * SCALAR
-        sent = {("uplink", BATCH): times, ("uplink", GRADIENT): 2 * variant.perturbations * times}
+        sent = {("uplink", batch): times, ("uplink", gradient): 2 * variant.perturbations * times}
         sent |= {("downlink", scalars): times} | both(PART)
     elif name == "ho-sfl":
         scalars = variant.perturbations * SCALAR
         down = Counter([("downlink", scalars * (1 + 2 * missed)), ("downlink", scalars)])
-        sent = {("uplink", BATCH): 1, ("downlink", GRADIENT): 1, ("uplink", scalars): 1, **down}
+        sent = {("uplink", batch): 1, ("downlink", gradient): 1, ("uplink", scalars): 1, **down}
     elif name in ("cse-fsl", "fsl-sage", "heron-sfl"):
-        sent = {("uplink", BATCH): variant.local_iterations // variant.q} | both(AUXILIARY)
+        sent = {("uplink", batch): variant.local_iterations // variant.q} | both(AUXILIARY)
     elif name == "frozen-client":
-        sent = {("uplink", BATCH): variant.local_iterations}
+        sent = {("uplink", batch): variant.local_iterations}
     else:
         assert name in ("fedavg", "fedlora", "fedasync", "fedbuff"), f"no law for {name} yet"
         sent = both(WHOLE)
-    return Counter(sent)
+    moved = {"downlink": pulled, "uplink": pushed}
+    return Counter({(way, size): n for (way, size), n in sent.items() if size not in MODELS or moved[way]})
 
 
 def both(model_bytes: float) -> dict[Message, int]:
@@ -74,15 +80,19 @@ def packets_bytes(groups: dict[str, Any], devices: dict[str, Device]) -> dict[st
     }
 
 
-def recognised(variant: Any, rounds: int, packets: dict[str, float], sent: Spans) -> Floats:
+def recognised(
+    variant: Any, rounds: int, shares: dict[str, float], packets: dict[str, float], sent: Spans
+) -> Floats:
     """Return the size of the message of each transfer, 0 where it was cut; its algorithm sends such a one.
 
-    With loss some packets went over the air more than once.
+    `shares` are those of each client's batches in the mean batch. With loss some packets went over the air
+    more than once.
     """
-    sizes: dict[str, set[float]] = {"uplink": set(), "downlink": set()}
-    for missed in range(rounds if variant.algorithm == "ho-sfl" else 1):
-        for way, size in whole_part(variant, missed):
-            sizes[way].add(size)
+    sizes: dict[tuple[str, str], set[float]] = {}
+    for client, share in shares.items():
+        for missed in range(rounds if variant.algorithm == "ho-sfl" else 1):
+            for way, size in whole_part(variant, share, missed):
+                sizes.setdefault((client, way), set()).add(size)
     found = np.zeros(len(sent))
     for place, (client, way, air_bytes) in enumerate(
         zip(sent.client, sent.activity, sent.bytes, strict=True)
@@ -90,7 +100,7 @@ def recognised(variant: Any, rounds: int, packets: dict[str, float], sent: Spans
         if sent.outcome[place] != "lost":
             possible = {
                 size
-                for size in sizes[way]
+                for size in sizes[client, way]
                 if air_bytes == size or (client in packets and is_resent(air_bytes, size, packets[client]))
             }
             assert possible, (client, way, air_bytes)
@@ -105,12 +115,14 @@ def is_resent(air_bytes: float, size_bytes: float, packet_bytes: float) -> bool:
     return sent >= packets - 1e-6 and math.isclose(sent, round(sent), abs_tol=1e-6)
 
 
-def check_causes(variant: Any, sent: Spans, sizes: Floats) -> None:
+def check_causes(variant: Any, shares: dict[str, float], sent: Spans, sizes: Floats) -> None:
     """A client gets its n-th answer not before its n-th batch has arrived: no more of them than batches."""
-    down = {size for way, size in whole_part(variant) if way == "downlink"} - MODELS
+    share = np.array([shares[client] for client in sent.client])
+    down = {size for way, size in whole_part(variant) if way == "downlink"} - MODELS - {GRADIENT}
     if variant.algorithm == "ho-sfl":
-        down = {GRADIENT}
-    answers, batches = np.isin(sizes, list(down)) & (sent.activity == "downlink"), sizes == BATCH
+        down = set()
+    answers = (np.isin(sizes, list(down)) | (sizes == GRADIENT * share)) & (sent.activity == "downlink")
+    batches = sizes == BATCH * share
     arrived_s = {client: np.sort(own.end_s) for (client,), own in sent.where(batches).by("client")}
     for (client,), own in sent.where(answers).by("client"):
         starts_s = np.sort(own.start_s)
@@ -118,7 +130,15 @@ def check_causes(variant: Any, sent: Spans, sizes: Floats) -> None:
         assert (starts_s >= arrived_s[client][: len(starts_s)] - slack_s(starts_s)).all()
 
 
-def check_parts(variant: Any, lossy: set[str], rounds: int, spans: Spans, sent: Spans, sizes: Floats) -> None:
+def check_parts(
+    variant: Any,
+    shares: dict[str, float],
+    lossy: set[str],
+    rounds: int,
+    spans: Spans,
+    sent: Spans,
+    sizes: Floats,
+) -> None:
     """Where all are always there: a part that counts has sent exactly its messages, any other no more."""
     wasted = {key for key, own in spans.by("client", "round") if (own.outcome == "wasted").any()}
     found: dict[tuple[str, int], Counter[Message]] = {}
@@ -126,9 +146,13 @@ def check_parts(variant: Any, lossy: set[str], rounds: int, spans: Spans, sent: 
         found.setdefault((client, round), Counter())[message[0], message[1]] += 1
     last = dict(sorted(found))  # of each client
     known: dict[str, int] = {}  # the round up to which a client of HO-SFL has heard of the means
+    own: dict[str, int] = {}  # the average since which a client has a part of its own
+    every = getattr(variant, "aggregate_clients_every", 1)
     for (client, round), messages in sorted(found.items()):
-        expected = whole_part(variant, round - 1 - known.get(client, 0))
-        counts = (client, round) not in wasted
+        counts, average = (client, round) not in wasted, (round - 1) // every
+        pulled, pushed = own.get(client) != average, round % every == 0
+        expected = whole_part(variant, shares[client], round - 1 - known.get(client, 0), pulled, pushed)
+        own |= {client: average} if counts and not pushed else {}
         known[client] = round if counts else round - 1
         if variant.algorithm in ROUNDLESS:
             counts = round < last[client]

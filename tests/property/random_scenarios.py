@@ -46,6 +46,21 @@ SETTINGS: dict[str, dict[str, Sequence[Any]]] = {
     "heron-sfl": {"local_iterations": [2, 4], "q": [1, 2]},
     "frozen-client": {"local_iterations": [1, 3]},
 }
+AVERAGE_CLIENTS = [
+    name
+    for name, one in registry.algorithms().items()
+    if "aggregate_clients_every" in registry.config_of(one).model_fields
+]
+ONE_SIZE = ("gas", "zo-gas")
+"""Algorithms that refuse a batch size for each device."""
+SIZES = [*[ABSENT] * 4, {"by": "compute", "mean": 8}, {"by": "exchange", "mean": 8, "min": 2, "max": 20}]
+SELECTIONS = [*["uniform"] * 3, "by-samples"]
+BY_TIMES = [
+    *SELECTIONS,
+    {"kind": "fedcs", "within": "40 s"},
+    {"kind": "fedcs", "within": "40 s", "times": "observed"},
+    {"kind": "tifl", "times": "observed"},
+]
 POWER = {"idle": "1 W", "compute": "3 W", "send": "2 W", "receive": "2 W"}  # 1 W above idle: J are s
 
 
@@ -147,6 +162,8 @@ def variants(draw: st.DrawFn) -> dict[str, Any]:
     """Draw an algorithm with its settings; a late participant may be dropped or replaced."""
     name = draw(st.sampled_from(sorted(registry.algorithms())))
     choices = dict(SETTINGS.get(name, {}))
+    if name in AVERAGE_CLIENTS:
+        choices["aggregate_clients_every"] = [ABSENT, ABSENT, 2]
     if name not in ASYNCHRONOUS:
         choices |= {"over_selection": [ABSENT, 1, 2], "deadline": [ABSENT, ABSENT, "4 s", "60 s"]}
     chosen: dict[str, Any] = draw(product_of(algorithm=[name], **choices))
@@ -202,12 +219,22 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     if variant["algorithm"] == "fedlora":
         model["adapters"] = {"rank": 2, "alpha": 2}
     server, stop = draw(SERVERS), draw(STOPS)
+    asynchronous = variant["algorithm"] in ASYNCHRONOUS
+    levers = draw(product_of(selection=SELECTIONS if asynchronous else BY_TIMES, batch_size=SIZES))
+    fleet["selection"] = levers["selection"]
+    if "tifl" in str(fleet["selection"]):
+        fleet["selection"] = {
+            **fleet["selection"],
+            "tiers": min(3, fleet["clients"] // fleet["participants"]),
+        }
+    one_size = variant["algorithm"] in ONE_SIZE
+    batch_size = 8 if one_size else levers.get("batch_size", 8)
     if (replicas := server.pop("replicas", ABSENT)) is not ABSENT:
         least_bytes = least_memory_bytes(variant, fleet["participants"])
         server["memory"] = f"{least_bytes + MESSAGES['server_model'] * replicas} byte"
     return data(
         seeds=[draw(st.integers(0, 2**63 - 1))],
-        workload={"model": model, "cut": 1, "batch_size": 8, "costs": BASE},
+        workload={"model": model, "cut": 1, "batch_size": batch_size, "costs": BASE},
         fleet=fleet,
         server=server,
         variants=[variant],

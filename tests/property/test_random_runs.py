@@ -65,12 +65,13 @@ def check(content: dict[str, Any], run: Run) -> None:
     for (name, way), own in sent.by("client", "activity"):
         check_direction(groups[devices[name].group]["link"], devices[name], way, own, comes_and_goes(content))
     (variant,), packets = run.scenario.variants, packets_bytes(groups, devices)
-    sizes = recognised(variant, content["stop"]["rounds"], packets, sent)
-    check_causes(variant, sent, sizes)
+    shares = {name: size / 8 for name, size in run.clients.set_index("client")["batch_size"].items()}
+    sizes = recognised(variant, content["stop"]["rounds"], shares, packets, sent)
+    check_causes(variant, shares, sent, sizes)
     if variant.algorithm in ROUNDLESS:
         assert not (spans.activity == "wait").any()  # nobody waits for anybody
     if not comes_and_goes(content):
-        check_parts(variant, set(packets), int(row["rounds"]), spans, sent, sizes)
+        check_parts(variant, shares, set(packets), int(row["rounds"]), spans, sent, sizes)
     check_media(content, devices, sent, sizes)
     check_sums(run, spans, comes_and_goes(content) and row["algorithm"] in ROUNDLESS)
 
