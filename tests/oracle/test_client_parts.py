@@ -6,6 +6,7 @@ import pytest
 from oracle.harness import HEAVY, SGD, SKEWED, oracle_optimizer, scenario, train
 from oracle.references import common as ref
 from oracle.references import mu_splitfed, splitfed_v1
+from oracle.references.codecs import PLAIN, Codec, Wire
 
 from sflsim.errors import ScenarioError
 from sflsim.experiment.simulate import simulate
@@ -22,17 +23,18 @@ HAVE_IT = [
 ]
 
 
-@pytest.mark.parametrize("every", [1, 2, 3])
-def test_splitfed_v1(every: int) -> None:
+@pytest.mark.parametrize(("every", "compression"), [(1, {}), (2, {}), (3, {}), (3, {"model": "int4"})])
+def test_splitfed_v1(every: int, compression: dict[str, str]) -> None:
     """Replicas are averaged in each round, client parts every I-th, seven rounds of two clients."""
     settings = {"client_optimizer": HEAVY, "server_optimizer": SGD, "local_iterations": 2}
     variant = {"algorithm": "splitfed-v1", "aggregate_clients_every": every, **settings}
-    run = train(variant, rounds=7, fleet=TWO_OF_THREE, workload=SKEWED)
+    wire = Wire(model=Codec("quantize", 4)) if compression else PLAIN
+    run = train({**variant, "compression": compression}, rounds=7, fleet=TWO_OF_THREE, workload=SKEWED)
     rounds = run.local_rounds("train")
     assert len(set(map(tuple, rounds.participants))) > 1
     told = splitfed_v1.Settings(2, oracle_optimizer(HEAVY), oracle_optimizer(SGD), every=every)
 
-    run.check(splitfed_v1.reference(run.split, rounds, told))
+    run.check(splitfed_v1.reference(run.split, rounds, told, wire))
 
 
 def test_mu_splitfed() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracle.harness import SKEWED, shaped, train, whole
+from oracle.references import common as ref
 
 from sflsim.fleet.population import Fleet, FleetConfig, build_fleet
 from sflsim.fleet.selection.by_samples import BySamples
@@ -55,7 +57,7 @@ def chosen(policy: Policy, draw: int, round: int, k: int, clients: int) -> list[
 
 
 def check_shares(
-    outcome: Callable[[int], Hashable], expected: Mapping[Any, float], seeds: int = 1500
+    outcome: Callable[[int], Hashable], expected: Mapping[Any, float], seeds: int = 800
 ) -> None:
     """Compare how often each outcome comes with its probability; no other outcome may come."""
     assert sum(expected.values()) == pytest.approx(1)
@@ -258,6 +260,37 @@ def test_oort_explores_nine_tenths_at_first_and_two_tenths_at_last() -> None:
         share = new / 25
         deviation = math.sqrt(share * (1 - share) / 300)
         assert all(abs(found[client] / 300 - share) < 5 * deviation for client in range(25, 50))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "function"), [("splitfed-v1", "train"), ("fedavg", "train"), ("mu-splitfed", "exchange")]
+)
+def test_oort_hears_of_the_losses_of_what_was_trained_on(
+    algorithm: str, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The root mean square over a participant's batches, under the model that the round began with."""
+    heard: list[Report] = []
+    monkeypatch.setattr(Oort, "heard", lambda policy, reports: heard.extend(reports))
+    group = {"name": "all", "device": {"compute": "1 MFLOP/s"}}
+    fleet = {"clients": 4, "participants": 2, "groups": [group], "selection": "oort"}
+    settings = {} if algorithm == "mu-splitfed" else {"local_iterations": 2}
+    compression = {"compression": {"model": "int8"}}  # of which no loss is
+    run = train({"algorithm": algorithm, **settings, **compression}, fleet=fleet, workload=SKEWED)
+
+    found = {(report.round - 1, report.client): report.loss for report in heard if report.counted}
+    assert len(found) == 6
+    for r, told in enumerate(run.arguments(function)):
+        x = shaped(whole(run.session.learner.models[r]), run.model[1])
+        for args in told:
+            losses = []
+            for name in args["batches"] if "batches" in args else [args["batch"]]:
+                inputs, labels = run.batch(name)
+                logits = run.model[0](x, inputs).detach()
+                losses += [
+                    float(ref.cross_entropy(logits[i : i + 1], labels[i : i + 1])) for i in range(len(labels))
+                ]
+            root = math.sqrt(sum(loss**2 for loss in losses) / len(losses))
+            assert found[r, args["client"]] == pytest.approx(root, rel=1e-5)
 
 
 def test_oort_takes_who_is_left() -> None:

@@ -5,6 +5,7 @@ Server parts are averaged in each round. Between two averages of client parts a 
 Reading: rounds count from 1; the I-th, 2 I-th, ... average. Who takes part in such a round for the first time
 since the last average starts from that average, and a client that is not in it loses its own part: after it
 everybody starts from the new one. An average is over the participants of its round.
+Reading: a part is a message only where it is pulled from an average or pushed to one.
 Reading: between averages, what is evaluated is the mean of the participants' parts, which nobody starts from.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from oracle.references.codecs import PLAIN, Wire
 from oracle.references.common import Params, clone
 
 
@@ -22,9 +24,14 @@ class ClientParts:
         self.shared, self.every, self.round = clone(x), every, 0
         self.own: dict[int, Params] = {}
 
-    def start(self, client: int) -> Params:
-        """Return what a client begins a round with."""
-        return clone(self.own.get(client, self.shared))
+    def start(self, client: int, wire: Wire = PLAIN) -> Params:
+        """Return what a client begins a round with: its own, or what arrives of the average."""
+        return clone(self.own[client]) if client in self.own else wire.parts(clone(self.shared))
+
+    def sent(self, parts: Sequence[Params], wire: Wire) -> list[Params]:
+        """Return the parts at the end of a round: what arrives of them, if they are averaged."""
+        averages = (self.round + 1) % self.every == 0
+        return [wire.parts(x) if averages else x for x in parts]
 
     def end(self, ids: Sequence[int], parts: Sequence[Params], mean: Params) -> Params:
         """End a round whose participants hold `parts`; return its mean, which is evaluated."""

@@ -80,7 +80,7 @@ def reference(
         trained: list[Params] = []
         sent: dict[tuple[int, int], Batch] = {}
         for m, k in enumerate(ids):
-            both, state = wire.parts(held.start(k)), OptState()
+            both, state = held.start(k, wire), OptState()
             if fits and k in buffers:
                 x_a = held.shared[n_c:]
                 x_am = fitted(split.server, x_s, head.part, x_a, buffers[k], settings)
@@ -91,7 +91,7 @@ def reference(
                     sent[m, i] = (wire.up(client_forward(split.client, both[:n_c], batch)), batch[1])
                 _, g = gradient(local_model, both, batch)
                 both, state = opt_step(settings.opt_c, both, g, state)
-            trained.append(wire.parts(both))
+            trained.append(both)
         for m, i in order[r]:
             z, y = sent[m, i]
             _, g_s, _ = server_gradients(split.server, x_s, z, y)
@@ -101,6 +101,7 @@ def reference(
             buffer.append(batch)
             while sum(len(y) for _, y in buffer) > settings.fit_samples and len(buffer) > 1:
                 buffer.pop(0)
+        trained = held.sent(trained, wire)
         mean = held.end(ids, trained, weighted_mean(trained, rounds.weights_of(r)))
         result.x_c_rounds.append(mean[:n_c])
         result.x_s_rounds.append(x_s)

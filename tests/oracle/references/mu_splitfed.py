@@ -89,7 +89,7 @@ def reference(
         for m in range(M):
             batch = rounds.batches[r][m][0]
             y = batch[1]
-            x_cm, x_sm = wire.parts(held.start(ids[m])), clone(x_s)
+            x_cm, x_sm = held.start(ids[m], wire), clone(x_s)
 
             # 1. the client: z, and z+ and z- for each direction
             u_cm = [shaped_direction(u_c(r, m, p), settings.direction) for p in range(P)]
@@ -136,13 +136,13 @@ def reference(
                 G_c = axpy(G_c, deltas_c[p] / (2.0 * lam) / P, u_cm[p])
             x_cm = axpy(x_cm, -settings.eta_c, G_c)
 
-            client_parts.append(wire.parts(x_cm))
+            client_parts.append(x_cm)
             replicas.append(x_sm)
             result.extra["delta_c"][r].append(deltas_c)
             result.extra["delta_s"][r].append(all_delta_s)
 
         # 5. x <- x + eta_g mean_m (x_m - x), both parts
-        x = held.shared
+        x, client_parts = held.shared, held.sent(client_parts, wire)
         new_c, new_s = clone(x), clone(x_s)
         for m in range(M):
             new_c = axpy(new_c, settings.eta_g * shares[m], axpy(client_parts[m], -1.0, x))

@@ -60,7 +60,7 @@ def reference(split: Split, rounds: Rounds, settings: Settings, wire: Wire = PLA
     for r in range(len(rounds)):
         ids, batches = rounds.participants[r], rounds.batches[r]
         M = len(ids)
-        parts = [wire.parts(held.start(k)) for k in ids]
+        parts = [held.start(k, wire) for k in ids]
         states = [OptState() for _ in ids]
         for i in range(settings.E):
             zs = [client_forward(split.client, parts[m], batches[m][i]) for m in range(M)]
@@ -71,7 +71,7 @@ def reference(split: Split, rounds: Rounds, settings: Settings, wire: Wire = PLA
                 g_c = client_backward(split.client, parts[m], batches[m][i], wire.down(cuts[m], zs[m]))
                 parts[m], states[m] = opt_step(settings.opt_c, parts[m], g_c, states[m])
             x_s, state_s = opt_step(settings.opt_s, x_s, g_s, state_s)
-        parts = [wire.parts(part) for part in parts]
+        parts = held.sent(parts, wire)
         weights = rounds.weights_of(r) or [float(len(batches[m][0][1])) for m in range(M)]
         result.x_c_rounds.append(held.end(ids, parts, weighted_mean(parts, weights)))
         result.x_s_rounds.append(x_s)

@@ -52,7 +52,7 @@ def reference(split: Split, rounds: Rounds, settings: Settings, wire: Wire = PLA
         round_losses: list[list[float]] = []
         ids = rounds.participants[r]
         for m in range(len(ids)):
-            x_cm, x_sm = wire.parts(held.start(ids[m])), clone(x_s)
+            x_cm, x_sm = held.start(ids[m], wire), clone(x_s)
             state_c, state_s = OptState(), OptState()
             losses: list[float] = []
             for i in range(settings.E):
@@ -64,10 +64,11 @@ def reference(split: Split, rounds: Rounds, settings: Settings, wire: Wire = PLA
                     g_c = client_backward(split.client, x_cm, batch, wire.down(cut, z))
                     x_cm, state_c = opt_step(settings.opt_c, x_cm, g_c, state_c)
                 losses.append(loss)
-            client_parts.append(wire.parts(x_cm))
+            client_parts.append(x_cm)
             replicas.append(x_sm)
             round_losses.append(losses)
         if settings.train_client:
+            client_parts = held.sent(client_parts, wire)
             x_c = held.end(ids, client_parts, weighted_mean(client_parts, rounds.weights_of(r)))
         x_s = weighted_mean(replicas, rounds.weights_of(r))
         result.losses.append(round_losses)
