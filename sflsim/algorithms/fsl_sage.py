@@ -1,9 +1,10 @@
 """FSL-SAGE (ICML 2025, arXiv 2505.23182): CSE-FSL whose heads are fitted to the server's cut gradients.
 
 The round is that of CSE-FSL. At the start of a round after every l-th, the server computes the true cut
-gradient dF/dz on the activations of each participant that it has buffered, and fits a copy of the averaged
-head to it: some epochs on the mean squared difference between the head's cut gradient and the true one. The
-participant waits for its head and trains the round with it; after the round heads are averaged as ever.
+gradient dF/dz on the activations of each participant that it has buffered, and fits a copy of the head of the
+last average to it: some epochs on the mean squared difference between the head's cut gradient and the true
+one. The participant waits for its head and trains the round with it; after the round heads are averaged as
+ever.
 
 Choices where the source is silent: the buffer holds a client's newest whole batches, one at least, and an
 epoch takes a step for each, in order of arrival; both gradients are of the sum of the samples' losses, so

@@ -56,9 +56,7 @@ def chosen(policy: Policy, draw: int, round: int, k: int, clients: int) -> list[
     return [int(client) for client in policy.choose(round, k, fleet(clients).candidates(draw))]
 
 
-def check_shares(
-    outcome: Callable[[int], Hashable], expected: Mapping[Any, float], seeds: int = 800
-) -> None:
+def check_shares(outcome: Callable[[int], Hashable], expected: Mapping[Any, float], seeds: int = 800) -> None:
     """Compare how often each outcome comes with its probability; no other outcome may come."""
     assert sum(expected.values()) == pytest.approx(1)
     found = Counter(outcome(seed) for seed in range(seeds))
