@@ -102,7 +102,7 @@ def is_there(dataset: str) -> bool:
     """Tell whether a data set can be read here."""
     text = LINKS.format(dataset=dataset)
     try:
-        Session(scenario(text, [{"algorithm": "splitfed-v1"}], []), Options(), to_check=True).materials.data()
+        Session(scenario(text, [{"algorithm": "splitfed-v1"}], []), Options()).materials.data()
     except sflsim.ScenarioError:
         return False
     return True

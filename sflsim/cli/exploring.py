@@ -78,7 +78,7 @@ def explore(
             check_kept(place, "a page draws what a store holds; name a folder by --cache, or take --no-cache")
         folder = stack.enter_context(learned(place, needed=True))
         options = Options(device, cache=folder, trusted=loaded.trusted)
-        Session(loaded, options, to_check=True).check()
+        Session(loaded, options).check()
         board = Board()
         explorer = Explorer(controls, options, board, workers=workers, save=partial(_write, loaded.name))
         page = partial(live_page, loaded.name, loaded.description)

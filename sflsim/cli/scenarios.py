@@ -32,7 +32,7 @@ def validate(
         try:
             with errors():
                 loaded = load_scenario(path, set_ or [], trust=trust)
-                session = Session(loaded, Options(), to_check=True)
+                session = Session(loaded, Options())
                 session.check()
                 session.materials.check_files()
                 if deep or loaded.stop.rounds is None:

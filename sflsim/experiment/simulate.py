@@ -97,7 +97,7 @@ def simulate(
     count = max(1, min(workers, len(jobs)))
     report = _Reporter(scenario, len(jobs), count, progress)
     started = time.perf_counter()
-    costs = {} if timing_only else session.cache.of_kind("costs")  # else derived only where one is needed
+    costs = {} if session.requirements.on_demand else session.cache.of_kind("costs")
     make = partial(make_runner, scenario, options, costs) if count > 1 else lambda: ScenarioRunner(session)
     pool = open_pool(make, count, on_message=report.evaluated)
     try:

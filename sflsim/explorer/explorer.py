@@ -83,7 +83,7 @@ class Explorer:
         settings = self.controls.read(sent)
         scenario, overrides = self.controls.changed(settings)
         scenario = reread(scenario)
-        Session(scenario, self._options, cache=self._cache, to_check=True).check()
+        Session(scenario, self._options, cache=self._cache).check()
         with self._lock:
             self._begin(shown(scenario, as_options(overrides), settings))
 

@@ -113,7 +113,7 @@ class Retimer:
         def known(variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
             from sflsim.learning.learner import KnownLearner
 
-            task = session.materials.task(cut, seed, variant.compression)
+            task = session.materials.keyed_task(cut, seed, variant.compression)
             return KnownLearner(task, self._store, self._disk)
 
         last = self._sessions.get(keep_spans)
@@ -122,7 +122,7 @@ class Retimer:
         options = replace(self._options, keep_spans=keep_spans)
         evaluate = scenario.evaluate.model_copy(update={"clients": False})  # is not drawn, may be unknown
         drawn = scenario.model_copy(update={"evaluate": evaluate})
-        session = Session(drawn, options, self._store, learning=known, cache=self._cache)
+        session = Session(drawn, options, self._store, disk=self._disk, learning=known, cache=self._cache)
         self._sessions[keep_spans] = scenario, session
         return session
 

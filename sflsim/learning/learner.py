@@ -14,10 +14,9 @@ from weakref import WeakValueDictionary
 
 from sflsim.errors import NotLearned, RunFailed
 from sflsim.learning.calls import evaluate, initial, is_finite
-from sflsim.learning.graph.executor import Executor
+from sflsim.learning.graph.executor import Executor, KeyedTask
 from sflsim.learning.graph.lineage import Args, Call, Handle, MathFunction, Value
 from sflsim.learning.graph.store import Levels, SharedStore, Store, size_bytes
-from sflsim.learning.task import Task
 
 FORGET_EVERY = 500_000
 """Length of calls between two times that the calls behind known values are forgotten; about 1 MB."""
@@ -28,7 +27,7 @@ PINNED_BYTES = 256 * 2**20
 class Learner:
     """Learning by keyed calls on one task; `shared` outlives this process, if given."""
 
-    def __init__(self, task: Task, store: Store, shared: SharedStore | None = None) -> None:
+    def __init__(self, task: KeyedTask, store: Store, shared: SharedStore | None = None) -> None:
         self.task = task
         self._needed: WeakValueDictionary[str, Handle] = WeakValueDictionary()
         self._pinned: WeakValueDictionary[str, Handle] = WeakValueDictionary()

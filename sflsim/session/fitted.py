@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sflsim.fleet.catalog import Entry, entries
 from sflsim.scenario.schema import Scenario
-from sflsim.session.requirements import Requirements, measured
+from sflsim.session.derived import measured
+from sflsim.session.requirements import Requirements
 from sflsim.work import WorkByKind
 
 SHARE = 0.05

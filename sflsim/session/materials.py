@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,20 +18,48 @@ from sflsim.session.blame import blaming, check_data, check_labels, check_shards
 from sflsim.session.cache import SessionCache
 from sflsim.session.options import Options
 from sflsim.session.requirements import Requirements
+from sflsim.session.task_facts import as_key, facts_of_task, remember
 
 if TYPE_CHECKING:
     from sflsim.learning.compression import Compression
     from sflsim.learning.data.base import Data
+    from sflsim.learning.graph.disk_store import DiskStore
     from sflsim.learning.task import Task
+
+
+class KeyChanged(Exception):
+    """A store keeps another key for a task than it has."""
+
+
+class KnownTask:
+    """Stands for a task whose key is known, until something must be computed."""
+
+    def __init__(self, key: str, build: Callable[[], Task]) -> None:
+        self.key = key
+        self._build = build
+        self._task: Task | None = None
+
+    def loaded(self) -> Task:
+        """Return the task, built by the first call."""
+        if self._task is None:
+            self._task = self._build()
+        return self._task
 
 
 class Materials:
     """Data, shards and tasks of a scenario; those with the same cache share what is equal."""
 
     def __init__(
-        self, scenario: Scenario, options: Options, requirements: Requirements, cache: SessionCache
+        self,
+        scenario: Scenario,
+        options: Options,
+        requirements: Requirements,
+        cache: SessionCache,
+        on_disk: Callable[[], DiskStore | None] = lambda: None,
     ) -> None:
         self.scenario = scenario
+        self._on_disk = on_disk
+        self._run: ExitStack | None = None
         self.options = options
         self._requirements = requirements
         self.cache = cache
@@ -58,8 +88,9 @@ class Materials:
         if needs_no_trial(model):
             return
         from sflsim.learning.task import build_blocks, check_trains, probe
+        from sflsim.learning.torch_state import own_torch
 
-        with self.torch_state():
+        with own_torch(self.options.threads):
             blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
             samples = min(workload.mean_batch_size, 2)  # batch norm takes no batch of one
             check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
@@ -73,18 +104,22 @@ class Materials:
         try:
             with blaming(self.scenario):
                 if not isinstance(self.scenario.workload.dataset, Digits):  # they come with sflsim
-                    with self.torch_state():
+                    from sflsim.learning.torch_state import own_torch
+
+                    with own_torch(self.options.threads):
                         self.data()
         except ScenarioError as error:
             raise self.scenario.located(error) from error
 
-    def torch_state(self) -> AbstractContextManager[None]:
-        """Return the context of what is learned: torch's state as this scenario needs it, or none."""
-        if self.options.timing_only:
-            return nullcontext()
-        from sflsim.learning.torch_state import own_torch
-
-        return own_torch(self.options.threads)
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Return the context of a run: from its first task on, torch's state is the scenario's."""
+        self._run = ExitStack()
+        try:
+            with self._run:
+                yield
+        finally:
+            self._run = None
 
     def data(self) -> Data:
         """Return the data on the device; loaded once."""
@@ -129,6 +164,31 @@ class Materials:
 
         return self.cache.get(("shards", self._dataset_key, self._partition_key, seed), partition)
 
+    def keyed_task(self, cut: int, seed: int, compression: Compression | None = None) -> Task | KnownTask:
+        """Return the task or, where the store on disk keeps its key, one that is built when it is needed.
+
+        The key is looked up while torch is not loaded: afterwards nothing is saved by it.
+        """
+        disk, sizes = self._on_disk(), self._requirements.batch_sizes(cut, seed)
+        facts = disk and facts_of_task(self.scenario, self.options, cut, seed, sizes, compression)
+        if disk is None or facts is None:
+            return self.task(cut, seed, compression)
+        known = None if "torch" in sys.modules else disk.get(facts)
+        if known is None:
+            task = self.task(cut, seed, compression)
+            remember(disk, facts, task.key)
+            return task
+        key = as_key(known)
+
+        def build() -> Task:
+            task = self.task(cut, seed, compression)
+            if task.key != key:
+                disk.remove([facts])
+                raise KeyChanged
+            return task
+
+        return KnownTask(key, build)
+
     def task(self, cut: int, seed: int, compression: Compression | None = None) -> Task:
         """Return the network, cut there, and the clients' data under a seed; made once.
 
@@ -160,6 +220,8 @@ class Materials:
             cut,
             seed,
         )
+        if self._run is not None:
+            self._run.enter_context(own_torch(self.options.threads))
         with own_torch(self.options.threads):
             made: Task = self.cache.get(key, build)
             return made.compressing(compression)

@@ -5,6 +5,7 @@ No data is loaded for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -13,20 +14,22 @@ from sflsim.errors import Problem, ScenarioError, did_you_mean, refused
 from sflsim.fleet.population import Fleet, build_fleet
 from sflsim.formatting import bytes_text
 from sflsim.learning.compression import Compression
-from sflsim.learning.config import BatchSizeByDevice, Workload
+from sflsim.learning.config import BatchSizeByDevice
 from sflsim.learning.costs import SCALAR_BYTES, Costs
-from sflsim.learning.models.base import is_users, trains_all
+from sflsim.learning.models.base import trains_all
 from sflsim.registry import algorithm_of
 from sflsim.scenario.schema import Scenario
 from sflsim.session.cache import SessionCache
 from sflsim.session.conflicts import check_batches, check_means, check_selection
+from sflsim.session.derived import layout, measured
 from sflsim.simulation.base import Algorithm, PerClientCut
 from sflsim.simulation.batch_sizes import batch_sizes
 from sflsim.simulation.cuts import CutByDevice, OneCut
 from sflsim.simulation.sent import Sent
 
 if TYPE_CHECKING:
-    from sflsim.learning.profiling.layout import Layout
+    from sflsim.learning.graph.disk_store import DiskStore
+    from sflsim.learning.layout import Layout
 
 DIGITS = 4
 """Digits of the memory needed and available in messages, so that close figures differ."""
@@ -36,14 +39,19 @@ class Requirements:
     """The cuts, costs and memory of one scenario's variants, each given by its index."""
 
     def __init__(
-        self, scenario: Scenario, on_demand: bool = False, cache: SessionCache | None = None
+        self,
+        scenario: Scenario,
+        on_demand: bool = False,
+        cache: SessionCache | None = None,
+        on_disk: Callable[[], DiskStore | None] = lambda: None,
     ) -> None:
-        """Take a scenario; `on_demand` (without learning) derives only costs that are needed."""
+        """Take a scenario; `on_demand` derives only costs that are needed and not known `on_disk`."""
         self.scenario = scenario
         self.cache = SessionCache() if cache is None else cache
         self.derived: set[str] = set()
         """Keys of `workload.costs` that were needed and not given."""
-        self._on_demand = on_demand
+        self.on_demand = on_demand
+        self._on_disk = on_disk
         workload = scenario.workload
         self._by_kind = scenario.needs_kinds
         self._costs_key = repr(
@@ -244,48 +252,25 @@ class Requirements:
 
     def layout(self, cut: int) -> Layout:
         """Return how messages at a cut are laid out, for codecs that ask."""
-        from sflsim.learning.profiling.layout import layout_of
-
         workload = self.scenario.workload
-        return self.cache.get(("layout", self._costs_key, cut), lambda: layout_of(workload, cut))
+        return self.cache.get(
+            ("layout", self._costs_key, cut), lambda: layout(workload, cut, self._on_disk())
+        )
 
     def _derived(self, cut: int, batch_size: int) -> Costs:
         workload = self.scenario.workload.with_batches_of(batch_size)
         given = workload.costs.complete()
         if given is not None:
             return given
-        if not self._on_demand:
+        if not self.on_demand:
             return workload.costs.applied(measured(workload, cut, self._by_kind))
         none_frozen = {"client_frozen_bytes": 0.0, "server_frozen_bytes": 0.0}
         known = {"scalar_bytes": SCALAR_BYTES, **(none_frozen if trains_all(workload.model) else {})}
-        return workload.costs.asked(
-            cache(lambda: measured(workload, cut, self._by_kind)), known, self.derived
-        )
+        derived = cache(lambda: measured(workload, cut, self._by_kind, self._on_disk()))
+        return workload.costs.asked(derived, known, self.derived)
 
     def algorithm(self, index: int) -> Algorithm:
         """Return a new instance of variant `index`'s algorithm."""
         config = self.scenario.variants[index]
         algorithm: Algorithm = algorithm_of(config)(config)
         return algorithm
-
-
-_KNOWN: dict[str, Costs] = {}
-"""Costs of sflsim's own networks, which follow from their settings: by these, the samples, cut and kinds."""
-
-
-def measured(workload: Workload, cut: int, by_kind: bool) -> Costs:
-    """Return the costs of a cut, derived from the model; `by_kind`: with the kinds of their FLOP.
-
-    Those of sflsim's own networks are derived once in a process.
-    """
-    from sflsim.learning.profiling.measure import workload_costs
-
-    model, dataset = workload.model, workload.dataset
-    if is_users(model) or not trains_all(model) or getattr(model, "weights", None):
-        return workload_costs(workload, [cut], by_kind=by_kind)[cut]
-    dtype = getattr(dataset, "sample_dtype", "float32")
-    sample = (tuple(dataset.sample_shape), dtype, dataset.classes, workload.mean_batch_size)
-    key = repr((model, sample, cut, by_kind))
-    if key not in _KNOWN:
-        _KNOWN[key] = workload_costs(workload, [cut], by_kind=by_kind)[cut]
-    return _KNOWN[key]

@@ -37,7 +37,7 @@ from sflsim.scenario.schema import Scenario
 from sflsim.scenario.stop import Evaluate, Stop
 from sflsim.session.blame import CallbackFailed, blaming, guarded
 from sflsim.session.cache import SessionCache
-from sflsim.session.materials import Materials
+from sflsim.session.materials import KeyChanged, Materials
 from sflsim.session.options import Options
 from sflsim.session.outcome import Outcome
 from sflsim.session.requirements import Requirements
@@ -64,13 +64,11 @@ class Session:
         learning: LearningOf | None = None,
         recorder: Callable[[], Recorder] | None = None,
         cache: SessionCache | None = None,
-        to_check: bool = False,
     ) -> None:
         """Take a scenario and, to replace the session's own, its parts.
 
         `store` keeps values in memory and `disk` on disk; `learning` and `recorder` are called for each
-        run; sessions with the same `cache` share equal data, shards, costs and tasks. One that is only
-        `to_check` derives costs that a check asks for, without torch where none does.
+        run; sessions with the same `cache` share equal data, shards, costs and tasks.
         """
         look_again()
         self.scenario = scenario.with_trust() if options.trusted and not scenario.trusted else scenario
@@ -78,9 +76,9 @@ class Session:
         self.store = MemoryStore() if store is None else store
         self.disk = disk
         self.cache = SessionCache() if cache is None else cache
-        on_demand = options.timing_only or (to_check and needs_no_trial(self.scenario.workload.model))
-        self.requirements = Requirements(self.scenario, on_demand, self.cache)
-        self.materials = Materials(self.scenario, options, self.requirements, self.cache)
+        on_demand = options.timing_only or needs_no_trial(self.scenario.workload.model)
+        self.requirements = Requirements(self.scenario, on_demand, self.cache, self.on_disk)
+        self.materials = Materials(self.scenario, options, self.requirements, self.cache, self.on_disk)
         self._learning_of = self.learning if learning is None else learning
         self._new_recorder = self.recorder if recorder is None else recorder
 
@@ -143,8 +141,10 @@ class Session:
             Exception: whatever `on_evaluation` raises.
         """
         try:
-            with blaming(self.scenario, index), self.materials.torch_state():
+            with blaming(self.scenario, index), self.materials.run():
                 return self._run(index, seed, guarded(on_evaluation))
+        except KeyChanged:  # the store has forgotten it by now
+            return self.run(index, seed, on_evaluation)
         except CallbackFailed as failed:
             raise failed.args[0] from None
         except ScenarioError as error:
@@ -174,7 +174,7 @@ class Session:
         outcome.read = self.disk.reads - read_before if self.disk is not None else 0
         shards = None if self.options.timing_only else self.materials.shards(seed)
         outcome.take(sim, algorithm, shards, accuracies)
-        outcome.derived = sorted(requirements.derived)
+        outcome.derived = sorted(requirements.derived) if self.options.timing_only else []
         return outcome
 
     def _client_accuracies(self, sim: Simulation, seed: int) -> dict[int, float]:
@@ -253,9 +253,14 @@ class Session:
             return NullLearner()
         from sflsim.learning.learner import Learner
 
-        if self.disk is None and self.options.cache is not None:
-            self.disk = DiskStore(self.options.cache, self.options.cache_bytes, self.options.device)
-        return Learner(self.materials.task(cut, seed, variant.compression), self.store, self.disk)
+        return Learner(self.materials.keyed_task(cut, seed, variant.compression), self.store, self.on_disk())
+
+    def on_disk(self) -> DiskStore | None:
+        """Return the store on disk, opened when it is first asked for; None if there is none."""
+        options = self.options
+        if self.disk is None and options.cache is not None and not options.timing_only:
+            self.disk = DiskStore(options.cache, options.cache_bytes, options.device)
+        return self.disk
 
     def close(self) -> None:
         """Close the store on disk, if there is one; the session can still be used."""

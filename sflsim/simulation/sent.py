@@ -16,7 +16,7 @@ from sflsim.learning.compression import Compression
 from sflsim.learning.costs import Costs
 
 if TYPE_CHECKING:
-    from sflsim.learning.profiling.layout import Layout
+    from sflsim.learning.layout import Layout
 
 
 class Sent:

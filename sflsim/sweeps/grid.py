@@ -112,7 +112,7 @@ def _checked(
     )  # fmt: skip
     if (key := repr(parts)) not in known:
         try:
-            Session(scenario, options, cache=cache, to_check=True).check()
+            Session(scenario, options, cache=cache).check()
             known[key] = ()
         except ScenarioError as error:
             known[key] = error.problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -62,6 +63,10 @@ class Digits(BaseModel):
         """Return the labels [N] of the training samples; needs no torch."""
         _, labels = _read()
         return labels[self._training(labels)]
+
+    def stamp(self) -> str:
+        """Return a text that differs where the samples do: they come with scikit-learn."""
+        return version("scikit-learn")
 
     def load(self) -> Data:
         """Return the data as tensors [N, 1, 8, 8]."""

@@ -88,7 +88,7 @@ class HuggingFace(SplitData):
         """Return the shape of one input; without `size`, that of the first image."""
         if self.is_text:
             return (2, self.max_length)
-        rows, columns = self.size or _first_size(self, self._stamp())
+        rows, columns = self.size or _first_size(self, self.stamp())
         return (self.channels, rows, columns)
 
     @property
@@ -99,7 +99,7 @@ class HuggingFace(SplitData):
     @property
     def classes(self) -> int:
         """Return the number of classes: as named in the data, else one more than the largest label."""
-        return _classes(self, self._stamp())
+        return _classes(self, self.stamp())
 
     def load_source(self) -> Source:
         """Open the folder, the file, or the hub's data set."""

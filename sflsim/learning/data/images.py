@@ -20,6 +20,7 @@ from sflsim.learning.data.pixels import Augment, Pixels
 from sflsim.learning.data.source import TEST, TRAIN, VALIDATION, Labels, Source, SplitData, unreadable
 from sflsim.learning.data.table_files import local_tables
 from sflsim.learning.data.tables import TableSource, column_names
+from sflsim.learning.stamps import stamp_of
 
 SPLITS = {TRAIN: "train", TEST: "test", VALIDATION: "validation"}
 
@@ -115,6 +116,10 @@ class NamedImages(SplitData):
         """Return the images as bytes, channels last in memory, and what makes numbers of them."""
         arrays = [array for part in parts for array in part]
         return image_data(arrays, self.shape, self.classes, self.scaling, self.augment)
+
+    def stamp(self) -> str:
+        """Return a text that differs once a file of the copy has changed, the installed one included."""
+        return stamp_of(self.path or self.installed)
 
     def label_column(self) -> str:
         """Return the column of the labels in tables."""

@@ -106,7 +106,7 @@ class SplitData(BaseModel):
 
     def training_labels(self) -> Labels:
         """Return the labels [N] of the training samples; needs no torch."""
-        return _training_labels(self, self._stamp())
+        return _training_labels(self, self.stamp())
 
     def training_column(self, name: str) -> npt.NDArray[Any]:
         """Return another column's values [N] of the training samples."""
@@ -115,7 +115,7 @@ class SplitData(BaseModel):
 
     def load(self) -> Data:
         """Return the data as tensors; the same ones if this process loaded them last."""
-        return _loaded(self, self._stamp())
+        return _loaded(self, self.stamp())
 
     def read(self) -> Data:
         """Return the data as tensors, read anew."""
@@ -128,8 +128,8 @@ class SplitData(BaseModel):
             raise refused("workload.dataset", found, "other samples to evaluate on than to train on")
         return self.prepared(parts)
 
-    def _stamp(self) -> str:
-        """Return a text that differs once a file of the copy or of its tokenizer has changed."""
+    def stamp(self) -> str:
+        """Return a text that differs once a file of the copy or of its tokenizer has changed, or ""."""
         return stamp_of(getattr(self, "path", None), getattr(self, "tokenizer", None))
 
     def _labels(self, source: Source, split: str) -> Labels:

@@ -127,7 +127,7 @@ class DiskStore:
             if row.kind == Kind.WEIGHTS:
                 content = read_bytes(self._weights.path(key), self.limit_bytes)
         except FileNotFoundError:  # pruned by another process at this moment
-            self._remove([key])
+            self.remove([key])
             return None
         except OSError as error:
             self._tell(f"cannot be read ({error})")
@@ -139,7 +139,7 @@ class DiskStore:
         self._damaged += 1
         if self._damaged <= DAMAGE_TOLD:
             self._tell(f"holds a damaged entry ({key}); it is computed again")
-        self._remove([key])
+        self.remove([key])
         return None
 
     # Writing.
@@ -165,7 +165,7 @@ class DiskStore:
             excess_bytes = self._index.size_bytes() - self.limit_bytes
             if excess_bytes > 0:
                 self._note_reads()
-                self._remove(self._index.oldest(excess_bytes + int((1 - PRUNED_TO) * self.limit_bytes)))
+                self.remove(self._index.oldest(excess_bytes + int((1 - PRUNED_TO) * self.limit_bytes)))
         except TROUBLE as error:
             self._trouble(error)
 
@@ -177,7 +177,8 @@ class DiskStore:
         self._weights.write(key, content, durable)
         return Row(kind, None, len(content) + ENTRY_BYTES, digest)
 
-    def _remove(self, keys: Iterable[str]) -> None:
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove entries; those that are not there are no mistake."""
         if self._index is None or not self._writes:
             return
         keys = list(keys)
@@ -223,9 +224,9 @@ class DiskStore:
             index = self._required()
             before = index.contents()
             if age_s is not None:
-                self._remove(index.unused_since(time.time() - age_s))
+                self.remove(index.unused_since(time.time() - age_s))
             if size_bytes is not None:
-                self._remove(index.oldest(index.size_bytes() - int(size_bytes)))
+                self.remove(index.oldest(index.size_bytes() - int(size_bytes)))
             self._weights.remove_strays(index.known())
             self._remove_damaged_tables()
             after = index.contents()

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from sflsim.learning.graph.store import Store
 
 
+class KeyedTask(Protocol):
+    """A task, or what stands for it until something must be computed."""
+
+    @property
+    def key(self) -> str:
+        """Return the hash of all that its values rest on."""
+
+    def loaded(self) -> StackingTask:
+        """Return the task."""
+
+
 class StackingTask(Protocol):
     """The half of a task that the executor needs."""
 
@@ -32,7 +43,7 @@ class StackingTask(Protocol):
 class Executor:
     """Computes calls of one task, each key at most once while the store keeps it."""
 
-    def __init__(self, task: StackingTask, store: Store) -> None:
+    def __init__(self, task: KeyedTask, store: Store) -> None:
         self.task = task
         self.store = store
         self.computed: Counter[str] = Counter()
@@ -62,12 +73,13 @@ class Executor:
     def _compute(self, call: Call, values: dict[str, Value]) -> list[Value]:
         self.computed[call.function.__name__] += 1
         arguments = [substitute(args, values) for args in call.arguments]
-        step = self.task.participants_at_once
+        task = self.task.loaded()
+        step = task.participants_at_once
         results: dict[int, Value] = {}
-        for places in self.task.alike(arguments):
+        for places in task.alike(arguments):
             for start in range(0, len(places), step):
                 some = places[start : start + step]
-                found = call.function(self.task, [arguments[place] for place in some], **call.shared)
+                found = call.function(task, [arguments[place] for place in some], **call.shared)
                 results.update(zip(some, map(own_copy, found), strict=True))
         return [results[place] for place in range(len(arguments))]
 

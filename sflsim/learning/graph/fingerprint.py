@@ -67,6 +67,15 @@ def _with_parts(components: Iterable[Any]) -> Iterator[Any]:
             yield from _with_parts(value for _, value in component if isinstance(value, BaseModel))
 
 
+def computes_as_usual() -> bool:
+    """Tell whether those settings that a program may have changed, and that count here, are torch's own."""
+    return (
+        torch.get_float32_matmul_precision() == "highest"
+        and not torch.are_deterministic_algorithms_enabled()
+        and torch.backends.mkldnn.enabled
+    )
+
+
 def of_machine(device: torch.device) -> str:
     """Return the libraries, their settings and the processor: each may round otherwise."""
     facts = [

@@ -1,40 +1,23 @@
-"""How the messages of a cut are laid out, for codecs: their channels, tensors, and what travels beside them.
+"""Derives how the messages of a cut are laid out from a model on torch's meta device.
 
-Derived on torch's meta device from the network that is trained, also where `workload.costs` gives sizes.
+From the network that is trained, also where `workload.costs` gives sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from sflsim.foreign import foreign
 from sflsim.learning.config import Workload
+from sflsim.learning.layout import Layout, Tensors
 from sflsim.learning.models.base import kind_of
 from sflsim.learning.network.split import Part, auxiliary_head, cut_blocks
 from sflsim.learning.profiling.measure import INSTEAD, MEASURED, meta_parameters, meta_sample
 from sflsim.learning.received import channels_second, outputs_second
 from sflsim.learning.task import built
 from sflsim.learning.torch_state import own_torch
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """How many tensors a part of the model has, and how many channels these have together."""
-
-    tensors: int
-    channels: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """An activation's channels and the numbers of a sample's mask; the tensors of each part of the model."""
-
-    channels: int
-    mask_numbers: int
-    parts: dict[str, Tensors]
 
 
 @own_torch()

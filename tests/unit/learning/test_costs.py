@@ -32,7 +32,7 @@ from sflsim.learning.network.split import Part, cut_blocks
 from sflsim.learning.profiling import measure
 from sflsim.learning.profiling.measure import Whole, derive_costs, derive_whole
 from sflsim.learning.profiling.peak_memory import Storages
-from sflsim.session import Options, Session
+from sflsim.session import Options, Requirements, Session
 
 B = 32
 
@@ -294,7 +294,7 @@ def test_costs_of_a_known_network_are_derived_once_in_a_process(monkeypatch: pyt
 
     def costs(**changes: Any) -> Costs:
         workload = {"model": {"kind": "mlp", "hidden": [8]}, "cut": 1, "batch_size": 8, **changes}
-        return Session(read(data(workload=workload)), Options()).requirements.costs(1)
+        return Requirements(read(data(workload=workload))).costs(1)
 
     known, asked = costs(), []
     plain = measure.workload_costs

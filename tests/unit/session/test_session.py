@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -108,4 +109,4 @@ def test_each_cut_and_seed_has_a_task_of_its_own() -> None:
 def test_requirements_need_no_session() -> None:
     content = varied()
     assert Requirements(content).cut(0) == 1
-    assert Requirements(content).costs(1) == Session(content, Options()).requirements.costs(1)
+    assert asdict(Requirements(content).costs(1)) == asdict(Session(content, Options()).requirements.costs(1))
