@@ -109,7 +109,9 @@ def test_facts_tell_apart_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         facts(**workload(model={"kind": "mlp", "hidden": [9]})),
         facts(**workload(dataset={"kind": "digits", "held_out": 0.3})),
         facts(**workload(partition={"kind": "dirichlet", "alpha": 1.0})),
-        facts(fleet={**content["fleet"], "clients": 3}),
+        facts(
+            fleet={"clients": 3, "participants": 2, "groups": [{**content["fleet"]["groups"][0], "count": 3}]}
+        ),
     ]
     assert None not in {usual, *others}
     assert len({usual, *others}) == len(others) + 1
