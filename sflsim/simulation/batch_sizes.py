@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sflsim.fleet.block_profile import Profiled
+from sflsim.fleet.block_profile import Profiled, Rate
 from sflsim.fleet.devices import Device
 from sflsim.fleet.population import Fleet
 from sflsim.learning.config import BatchSizeByDevice
@@ -55,15 +55,17 @@ def _line(rule: BatchSizeByDevice, device: Device, sent: Callable[[int], Sent]) 
         if low <= rule.mean <= high:
             places = least, most = max(low, least), min(high, most)
         else:
-            rates = (
-                one.rates if isinstance(one, Profiled) else one for one in (device.rate, device.forward_rate)
-            )
-            device = replace(device, **dict(zip(("rate", "forward_rate"), rates, strict=True)))
+            rates = _unmeasured(device.rate), _unmeasured(device.forward_rate)
+            device = replace(device, rate=rates[0], forward_rate=rates[1])
     first_s, second_s = (_seconds(rule, device, sent(size)) for size in places)
     first, second = places
     sample_s = (second_s - first_s) / (second - first) if second > first else 0.0
     sample_s = sample_s if sample_s > 0 else first_s / first  # measured with one size alone, or with noise
     return Line(first_s - first * sample_s, sample_s, least, most)
+
+
+def _unmeasured(rate: Rate) -> Rate:
+    return rate.rates if isinstance(rate, Profiled) else rate
 
 
 def _measured(rate: Profiled, sent: Sent) -> tuple[int, int]:

@@ -104,7 +104,7 @@ class Prediction:
             return math.inf
         algorithm = self._new_algorithm()
         algorithm.config = algorithm.config.model_copy(update={"over_selection": 0, "deadline": None})
-        cycle = min(algorithm.config.cycle, MOST_ROUNDS)
+        cycle: int = min(algorithm.config.cycle, MOST_ROUNDS)
         rounds = cycle + 1 if cycle > 1 else 1  # the first one begins unlike those that follow a cycle
         fleet, policy = OneDevice(self._deployment.fleet, device), Timed()
         sim = Simulation(
