@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from operator import attrgetter
 
 from sflsim.clock.channel import Channel
 from sflsim.clock.engine import Environment
@@ -61,7 +62,7 @@ class Network:
     def link_throughput(self) -> list[LinkThroughput]:
         """The throughput of the shared links up to now, in the order of time; none where no span is kept."""
         unshared = (row for each in self._contentions.values() for row in each.throughput())
-        return sorted([*(self._throughput or ()), *unshared], key=lambda row: row.time_s)
+        return sorted([*(self._throughput or ()), *unshared], key=attrgetter("time_s"))
 
     def _channel(
         self, activity: str, device: Device, direction: Direction, power_w: float, may_stop: bool
