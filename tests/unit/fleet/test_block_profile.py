@@ -308,20 +308,20 @@ def measured_at(*seconds: tuple[int, float]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "rule", "sizes"),
+    ("rows", "rule", "sizes"),
     [
-        # 1 s and 1/4 s a sample, beside nearly nothing: as few as there may be, and were measured
-        (measured_at((4, 2.0), (16, 5.0)), {"mean": 8, "min": 2, "max": 12}, (4, 12)),
-        (measured_at((4, 2.0), (8, 3.0)), {"mean": 8, "min": 6, "max": 12}, (6, 10)),
-        (measured_at((8, 3.0)), {"mean": 8}, 8),  # one size: it keeps that
-        (measured_at((16, 5.0), (32, 9.0)), {"mean": 8}, 8),  # the mean was not: its rates, as the other's
+        (((6, 2.5), (16, 5.0)), {"mean": 8, "min": 2}, (6, 10)),  # as few as were measured
+        (((4, 2.0), (8, 3.0)), {"mean": 8, "min": 2}, (4, 12)),  # twice the mean was not
+        (((8, 3.0),), {"mean": 8}, 8),  # one size: it keeps that
+        (((16, 5.0), (32, 9.0)), {"mean": 8}, 8),  # the mean was not: its rates, as the other's
     ],
+    ids=["wide", "up to the mean", "one", "beyond"],
 )
 def test_batch_sizes_by_device_keep_to_what_was_measured(
-    tmp_path: Path, text: str, rule: dict[str, Any], sizes: int | tuple[int, ...]
+    tmp_path: Path, rows: tuple[tuple[int, float], ...], rule: dict[str, Any], sizes: int | tuple[int, ...]
 ) -> None:
     """Both devices have the same rates, but one its seconds; no predicted time is of a batch not measured."""
-    asked = beside_another(tmp_path, text, {"by": "compute", **rule})
+    asked = beside_another(tmp_path, measured_at(*rows), {"by": "compute", **rule})
     assert Requirements(asked).batch_sizes(1, 0) == sizes
     (line, *more) = doubts(asked) or ["fleet.groups[0]"]
     assert not more
@@ -329,9 +329,9 @@ def test_batch_sizes_by_device_keep_to_what_was_measured(
 
 
 def test_sizes_of_two_measured_devices_are_balanced_by_their_lines(tmp_path: Path) -> None:
-    """1 + b / 4 and 2 + b / 2 s, known at 4 and 40 samples, of which neither is the mean or twice it.
+    """1 + b / 4 and 2 + b / 2 s, known from 4 to 40 samples, not at twice the mean.
 
-    With b + c = 32: 1 + b / 4 = 2 + c / 2 has b = 22.67, c = 9.33.
+    With b + c = 48: 1 + b / 4 = 2 + c / 2 has b = 33.33, c = 14.67.
     """
     groups = []
     for name, slower in (("a", 1.0), ("b", 2.0)):
@@ -339,9 +339,9 @@ def test_sizes_of_two_measured_devices_are_balanced_by_their_lines(tmp_path: Pat
         file.write_text(measured_at((4, 2.0 * slower), (40, 11.0 * slower)), encoding="utf-8")
         device = {"compute": "1 GFLOP/s", "profile": {"file": str(file)}}
         groups.append({"name": name, "count": 1, "link": UNLIMITED, "device": device})
-    workload = WORKLOAD | {"batch_size": {"by": "compute", "mean": 16}}
+    workload = WORKLOAD | {"batch_size": {"by": "compute", "mean": 24}}
     asked = read(data(fleet={"clients": 2, "groups": groups}, workload=workload))
-    assert Requirements(asked).batch_sizes(1, 0) == (23, 9)
+    assert Requirements(asked).batch_sizes(1, 0) == (33, 15)
     assert doubts(asked) == []
 
 
