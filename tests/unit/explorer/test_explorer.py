@@ -280,7 +280,7 @@ def test_the_page_of_a_run_that_goes_on() -> None:
     assert parts["status"] == {"runs": 6, "timed": 6}
     assert parts["accuracy"]["target"] == scenario.target_accuracy
     other = Board()
-    simulate(scenario, progress=Watch(scenario, other, target=0.25), timing_only=True)
+    simulate(scenario, progress=Watch(scenario, other, target=0.25))
     assert other.since(0)["parts"]["accuracy"]["target"] == 0.25
     assert seen == sorted(seen)
 
