@@ -158,10 +158,10 @@ class Psl(FirstOrderAlgorithm, Synchronous):
         return {**both, "client_optimizer": self.config.held(both["client_optimizer"])}
 
     @property
-    def unmasked(self) -> dict[str, str]:
-        """Return why shared gradients need activations without a mask."""
+    def unmasked(self) -> dict[str, tuple[str, str]]:
+        """Return that shared gradients need activations without a mask."""
         why = "the backward pass starts at the mean of activations, and a mask has none; drop the key"
-        return {"share_gradient": why} if self.config.share_gradient else {}
+        return {"share_gradient": ("0", why)} if self.config.share_gradient else {}
 
     def round_steps(self, contributions: list[Args]) -> int:
         """Return the number of merged batches."""

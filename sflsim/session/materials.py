@@ -170,7 +170,7 @@ class Materials:
         The key is looked up while torch is not loaded: afterwards nothing is saved by it.
         """
         disk, sizes = self._on_disk(), self._requirements.batch_sizes(cut, seed, compression)
-        facts = disk and facts_of_task(self.scenario, self.options, cut, seed, sizes, compression)
+        facts = facts_of_task(self.scenario, self.options, cut, seed, sizes, compression) if disk else None
         if disk is None or facts is None:
             return self.task(cut, seed, compression)
         known = None if "torch" in sys.modules else disk.get(facts)

@@ -196,9 +196,11 @@ class Requirements:
             and self.scenario.workload.is_text
             and self.layout(self.cut(index)).mask_numbers
         ):
-            allowed = "0 where activations carry an attention mask, as those of text do"
-            for key, why in algorithm.unmasked.items():
-                raise refused(key, f"{getattr(algorithm.config, key):g}", allowed, why)
+            for key, (value, why) in algorithm.unmasked.items():
+                found = str(getattr(algorithm.config, key)).lower()
+                raise refused(
+                    key, found, f"{value} where activations carry an attention mask, as those of text", why
+                )
 
     def _check_server_memory(self, index: int) -> None:
         """Refuse a server that cannot hold its models for one participant at a time."""

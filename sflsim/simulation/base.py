@@ -202,8 +202,8 @@ class Algorithm(ABC):
             raise ScenarioError(problems)
 
     @property
-    def unmasked(self) -> dict[str, str]:
-        """Return the fields that allow no attention mask beside activations, as text has one, and why."""
+    def unmasked(self) -> dict[str, tuple[str, str]]:
+        """Return fields whose value allows no attention mask beside activations: the allowed one, and why."""
         return {}
 
     def check(self, costs: Costs) -> None:  # noqa: B027 (optional)

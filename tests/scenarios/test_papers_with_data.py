@@ -85,7 +85,8 @@ def test_it_learns_from_saved_weights(opt: Path) -> None:
 @pytest.mark.parametrize("adapters", [None, {"rank": 2}], ids=["full", "adapters"])
 def test_every_algorithm_on_texts(opt: Path, adapters: dict[str, int] | None) -> None:
     """A tiny OPT with saved weights and a tokenizer trained on the texts goes through all algorithms."""
-    needs = {"gas": {"q_c": 2, "q_s": 2}, "zo-gas": {"q_c": 2, "q_s": 2}, "fedbuff": {"b": 2}}
+    buffered = {"q_c": 2, "q_s": 2, "generate": False}
+    needs = {"gas": buffered, "zo-gas": buffered, "fedbuff": {"b": 2}}
     names = [name for name in registry.algorithms() if adapters or name != "fedlora"]
     variants = [{"algorithm": name, **needs.get(name, {})} for name in names]
     changes = [

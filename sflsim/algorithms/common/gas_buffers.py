@@ -74,6 +74,12 @@ class Buffers(Asynchronous):
     per_client_batches = "its server generates activations of each label up to one batch size"
     redraws = False
 
+    @property
+    def unmasked(self) -> dict[str, tuple[str, str]]:
+        """Return that activations can be generated where none of their numbers is a mask."""
+        why = "numbers drawn from a Gaussian are no mask, and the paper defines none"
+        return {"generate": ("false", why)} if self.config.generate else {}
+
     def open(self, sim: Simulation) -> None:
         """Start with empty buffers and both parts of the initial model."""
         self._client_part = self._server_part = self._stepped = self.model

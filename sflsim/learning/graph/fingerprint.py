@@ -72,7 +72,7 @@ def computes_as_usual() -> bool:
     return (
         torch.get_float32_matmul_precision() == "highest"
         and not torch.are_deterministic_algorithms_enabled()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
     )
 
 

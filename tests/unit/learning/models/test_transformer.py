@@ -381,7 +381,8 @@ def trained(variants: list[Any], model: Transformer, rounds: int = 2, batch_size
 
 
 ALGORITHMS = [name for name in registry.algorithms() if name != "fedlora"]
-NEEDS = {"gas": {"q_c": 3, "q_s": 2}, "zo-gas": {"q_c": 3, "q_s": 2}, "fedbuff": {"b": 2}}
+BUFFERED: dict[str, Any] = {"q_c": 3, "q_s": 2, "generate": False}
+NEEDS: dict[str, dict[str, Any]] = {"gas": BUFFERED, "zo-gas": BUFFERED, "fedbuff": {"b": 2}}
 
 
 @pytest.mark.usefixtures("_words")
@@ -400,14 +401,17 @@ def test_every_algorithm_trains_it(adapters: dict[str, Any] | None) -> None:
 
 @pytest.mark.usefixtures("_words")
 @pytest.mark.parametrize("name", ["opt", "vit"])
-def test_shared_gradients_need_activations_without_a_mask(name: str) -> None:
-    """EPSL goes back from the mean of activations: a mask has none, images have no mask."""
-    variant = {"algorithm": "psl", "share_gradient": 0.5}
+@pytest.mark.parametrize("variant", [{"algorithm": "psl", "share_gradient": 0.5}, {"algorithm": "gas"}])
+def test_a_mask_is_neither_averaged_nor_generated(name: str, variant: dict[str, Any]) -> None:
+    """EPSL goes back from the mean of activations, GAS draws some; text has a mask beside them."""
     session = Session(scenario_of([variant], model_of(name)), Options())
     if name == "opt":
         with pytest.raises(ScenarioError) as caught:
             session.check()
-        assert [problem.path for problem in caught.value.problems] == ["variants[0].share_gradient"]
+        (problem,) = caught.value.problems
+        assert (
+            problem.path == f"variants[0].{'generate' if variant['algorithm'] == 'gas' else 'share_gradient'}"
+        )
     else:
         session.check()
 
