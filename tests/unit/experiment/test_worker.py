@@ -11,8 +11,9 @@ from sflsim.session import Options, Session
 
 
 def test_a_runner_takes_the_costs_of_its_caller() -> None:
-    """A process of its own derives no costs that it is given."""
-    workload = {"model": {"kind": "mlp", "hidden": [8]}, "cut": 1, "batch_size": 8}
+    """A process of its own derives no costs that it is given: of networks that are looked at before a run."""
+    model = {"kind": "mlp", "hidden": [8], "freeze": ["output.bias"]}
+    workload = {"model": model, "cut": 1, "batch_size": 8}
     scenario, options = read(data(workload=workload)), Options()
     session = Session(scenario, options)
     session.check()
