@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PARTS = ("client", "server", "auxiliary")
+NUMBERS = 2 + 2 * len(PARTS)
+"""Numbers that a layout is kept as."""
 
 
 class Tensors(NamedTuple):
@@ -27,7 +29,7 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, numbers: tuple[float, ...]) -> Layout:
-        """Return what `numbers` was made from."""
+        """Return what `numbers` was made from (raises ValueError or OverflowError: from no layout)."""
         channels, mask_numbers, *counts = map(int, numbers)
         pairs = zip(counts[::2], counts[1::2], strict=True)
         return cls(channels, mask_numbers, dict(zip(PARTS, map(Tensors._make, pairs), strict=True)))

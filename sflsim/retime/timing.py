@@ -56,7 +56,7 @@ def timings(
     runs: list[_Run] = []
 
     def naming(variant: AlgorithmConfig, cut: int, seed: int) -> Learning:
-        task = session.materials.keyed_task(cut, seed, variant.compression)
+        task = session.materials.task(cut, seed, variant.compression)
         return NamingLearner(runs[-1].keys, task.key, known)
 
     session = Session(

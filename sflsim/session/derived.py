@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import astuple
+from contextlib import suppress
+from dataclasses import astuple, fields
 from typing import TYPE_CHECKING, TypeVar
 
 from sflsim.learning.config import Workload
 from sflsim.learning.costs import Costs
-from sflsim.learning.layout import Layout
+from sflsim.learning.layout import NUMBERS, Layout
 from sflsim.learning.models.base import is_users, trains_all
-from sflsim.session.task_facts import facts_of_network
+from sflsim.session.task_facts import facts_of_network, noted, shapes
 
 if TYPE_CHECKING:
     from sflsim.learning.graph.disk_store import DiskStore
@@ -36,15 +37,13 @@ def measured(workload: Workload, cut: int, by_kind: bool, disk: DiskStore | None
 
         return workload_costs(workload, [cut], by_kind=by_kind)[cut]
 
-    model, dataset = workload.model, workload.dataset
+    model = workload.model
     if is_users(model) or not trains_all(model) or getattr(model, "weights", None):
         return derive()
-    dtype = getattr(dataset, "sample_dtype", "float32")
-    sample = (tuple(dataset.sample_shape), dtype, dataset.classes, workload.mean_batch_size)
-    key = repr((model, sample, cut, by_kind))
+    key = repr((shapes(workload, cut), by_kind))
     if key not in _KNOWN:
         facts = None if by_kind else facts_of_network("costs", workload, cut)
-        _KNOWN[key] = _kept(disk, facts, derive, _figures, _costs)
+        _KNOWN[key] = _kept(disk, facts, derive, len(fields(Costs)), _figures, _costs)
     return _KNOWN[key]
 
 
@@ -56,20 +55,23 @@ def layout(workload: Workload, cut: int, disk: DiskStore | None = None) -> Layou
 
         return layout_of(workload, cut)
 
-    return _kept(disk, facts_of_network("layout", workload, cut), derive, Layout.numbers, Layout.of)
+    facts = facts_of_network("layout", workload, cut)
+    return _kept(disk, facts, derive, NUMBERS, Layout.numbers, Layout.of)
 
 
 def _kept(
     disk: DiskStore | None,
     facts: str | None,
     derive: Callable[[], Derived],
+    count: int,
     numbers: Callable[[Derived], tuple[float, ...]],
     of: Callable[[tuple[float, ...]], Derived],
 ) -> Derived:
-    """Return what is derived: from the store, which keeps it as `numbers`, if it is there."""
-    found = disk.get(facts) if disk is not None and facts is not None else None
+    """Return what is derived: from the store, which keeps it as `count` `numbers`, if it is there."""
+    found = noted(disk, facts, count) if disk is not None and facts is not None else None
     if found is not None:
-        return of(found)
+        with suppress(ValueError, OverflowError):  # somebody else's numbers
+            return of(found)
     made = derive()
     if disk is not None and facts is not None:
         disk.put(facts, numbers(made))

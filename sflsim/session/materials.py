@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from sflsim.session.blame import blaming, check_data, check_labels, check_shards
 from sflsim.session.cache import SessionCache
 from sflsim.session.options import Options
 from sflsim.session.requirements import Requirements
-from sflsim.session.task_facts import as_key, facts_of_task, remember
+from sflsim.session.task_facts import facts_of_task, remember, remembered
 
 if TYPE_CHECKING:
     from sflsim.learning.compression import Compression
@@ -88,9 +88,8 @@ class Materials:
         if needs_no_trial(model):
             return
         from sflsim.learning.task import build_blocks, check_trains, probe
-        from sflsim.learning.torch_state import own_torch
 
-        with own_torch(self.options.threads):
+        with self._own_torch():
             blocks = build_blocks(model, dataset.sample_shape, dataset.classes, seed)
             samples = min(workload.mean_batch_size, 2)  # batch norm takes no batch of one
             check_trains(model, blocks, probe(model, dataset.sample_shape, samples), dataset.classes)
@@ -104,9 +103,7 @@ class Materials:
         try:
             with blaming(self.scenario):
                 if not isinstance(self.scenario.workload.dataset, Digits):  # they come with sflsim
-                    from sflsim.learning.torch_state import own_torch
-
-                    with own_torch(self.options.threads):
+                    with self._own_torch():
                         self.data()
         except ScenarioError as error:
             raise self.scenario.located(error) from error
@@ -120,6 +117,16 @@ class Materials:
                 yield
         finally:
             self._run = None
+
+    def _own_torch(self) -> AbstractContextManager[None]:
+        """Return the context of a computation, torch's state the scenario's; in a run, to its end."""
+        from sflsim.learning.torch_state import own_torch
+
+        state = own_torch(self.options.threads)
+        if self._run is None:
+            return state
+        self._run.enter_context(state)
+        return nullcontext()
 
     def data(self) -> Data:
         """Return the data on the device; loaded once."""
@@ -173,12 +180,11 @@ class Materials:
         facts = facts_of_task(self.scenario, self.options, cut, seed, sizes, compression) if disk else None
         if disk is None or facts is None:
             return self.task(cut, seed, compression)
-        known = None if "torch" in sys.modules else disk.get(facts)
-        if known is None:
+        key = None if "torch" in sys.modules else remembered(disk, facts)
+        if key is None:
             task = self.task(cut, seed, compression)
             remember(disk, facts, task.key)
             return task
-        key = as_key(known)
 
         def build() -> Task:
             task = self.task(cut, seed, compression)
@@ -198,7 +204,6 @@ class Materials:
 
         from sflsim.learning.graph.fingerprint import of_code
         from sflsim.learning.task import Task, build_blocks
-        from sflsim.learning.torch_state import own_torch
 
         sizes = self._requirements.batch_sizes(cut, seed, compression)
 
@@ -220,9 +225,7 @@ class Materials:
             cut,
             seed,
         )
-        if self._run is not None:
-            self._run.enter_context(own_torch(self.options.threads))
-        with own_torch(self.options.threads):
+        with self._own_torch():
             made: Task = self.cache.get(key, build)
             return made.compressing(compression)
 

@@ -30,6 +30,8 @@ from sflsim.scenario.schema import Scenario
 from sflsim.session.options import Options
 
 PACKAGE = Path(__file__).parents[1]
+KEY_WORDS = 4
+"""Numbers of 32 bits that a key of 128 bits is kept as."""
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "pillow", "safetensors")
 SETTINGS = (
     "ATEN",
@@ -70,11 +72,16 @@ def facts_of_task(
 
 def facts_of_network(figures: str, workload: Workload, cut: int) -> str | None:
     """Return a hash of all that decides figures of a cut which follow from the network's shapes."""
-    model, dataset = workload.model, workload.dataset
-    if not (needs_no_trial(model) and _is_ours(model)):
+    if not (needs_no_trial(workload.model) and _is_ours(workload.model)):
         return None
-    sample = (tuple(dataset.sample_shape), getattr(dataset, "sample_dtype", "float32"), dataset.classes)
-    return _hashed(figures, repr(model), sample, workload.mean_batch_size, cut)
+    return _hashed(figures, *shapes(workload, cut))
+
+
+def shapes(workload: Workload, cut: int) -> tuple[object, ...]:
+    """Return what the shapes of a network and of a batch follow from."""
+    dataset = workload.dataset
+    sample = tuple(dataset.sample_shape), getattr(dataset, "sample_dtype", "float32"), dataset.classes
+    return repr(workload.model), sample, workload.mean_batch_size, cut
 
 
 def remember(disk: DiskStore, facts: str, key: str) -> None:
@@ -85,9 +92,18 @@ def remember(disk: DiskStore, facts: str, key: str) -> None:
         disk.put(facts, tuple(float(int(key[place : place + 8], 16)) for place in range(0, len(key), 8)))
 
 
-def as_key(numbers: tuple[float, ...]) -> str:
-    """Return the key that `remember` was given."""
-    return "".join(f"{int(number):08x}" for number in numbers)
+def remembered(disk: DiskStore, facts: str) -> str | None:
+    """Return the key that `remember` was given; None if the store has none."""
+    words = noted(disk, facts, KEY_WORDS)
+    if words is None or not all(word.is_integer() and 0 <= word < 2**32 for word in words):
+        return None
+    return "".join(f"{int(word):08x}" for word in words)
+
+
+def noted(disk: DiskStore, facts: str, count: int) -> tuple[float, ...] | None:
+    """Return the numbers that a store keeps under `facts`; what is not so many numbers is none."""
+    found = disk.get(facts)
+    return found if isinstance(found, tuple) and len(found) == count else None
 
 
 def _hashed(*facts: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import sflsim
 from sflsim.learning.config import Workload
 from sflsim.learning.graph.disk_store import DiskStore
 from sflsim.session import Options
-from sflsim.session.task_facts import facts_of_network, facts_of_task
+from sflsim.session.derived import layout
+from sflsim.session.task_facts import facts_of_network, facts_of_task, remembered
 
 RUN = """
 import sys
@@ -91,6 +93,19 @@ def test_what_is_missing_is_computed_all_the_same(tmp_path: Path) -> None:
     head, tables = run(scenario, cache)
     assert (head, tables) == ("[6, True]", alone)
     assert run(scenario, cache) == ("[6, False]", alone)
+
+
+@pytest.mark.parametrize("forged", [(1.0,), (math.nan,) * 4, (math.inf,) * 8, (-1.0,) * 4, (0.5,) * 4])
+def test_what_has_another_form_is_a_miss(forged: tuple[float, ...], tmp_path: Path) -> None:
+    """Forged numbers are no key, and a layout is derived anew."""
+    workload = Workload.model_validate({"model": {"kind": "mlp", "hidden": [8]}, "cut": 1, "batch_size": 7})
+    expected = layout(workload, 1)
+    store, facts = DiskStore(tmp_path), facts_of_network("layout", workload, 1)
+    assert facts is not None
+    store.put(facts, forged)
+    assert remembered(store, facts) is None
+    assert layout(workload, 1, store) == expected
+    store.close()
 
 
 def test_facts_tell_apart_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
