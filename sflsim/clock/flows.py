@@ -74,7 +74,7 @@ class AccessLink:
         self.aggregates: dict[ServerLink, FlowAggregate] = {}
         """Per server link, the flows that are bottlenecked at this access link."""
         self.flow_classes: dict[FlowClass, None] = {}
-        self.changed_classes: dict[FlowClass, None] = {}  # in number, since the last reallocation
+        self.changed_classes: dict[FlowClass, None] = {}  # in number or bound, since the last reallocation
         self.coupled_server_links: dict[ServerLink, None] = {}
         """The server links in use, if there are several."""
 
@@ -104,6 +104,7 @@ class AccessLink:
             bound = min(flow_class.max_bytes_per_s, level)
             if bound != flow_class.access_demand.bound:
                 self.allocator.set_bound(flow_class.access_demand, bound)
+                self.changed_classes[flow_class] = None
 
 
 class Flow:

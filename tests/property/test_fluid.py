@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle.references.max_min_fair import by_filling, by_linear_programs
 
@@ -118,13 +118,42 @@ def play(capacities: tuple[list[float], list[float]], steps: list[tuple]) -> Wor
     return world
 
 
+ONE_SERVER_LINK_LEFT = [  # of two behind an access link; then it grows beyond the access link
+    ("start", inf, 100.0, 0, 0),
+    ("start", 20.0, 100.0, 0, 0),
+    ("start", 20.0, 1.0, 0, 1),
+    ("pass", 3.0),
+    ("resize", 1, 50.0),
+]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.tuples(ACCESS_LINKS, SERVER_LINKS), STEPS)
+@example(([7.0], [3.0, 200.0]), ONE_SERVER_LINK_LEFT)
 def test_rates_are_fair_and_everything_ends(
     capacities: tuple[list[float], list[float]], steps: list[tuple]
 ) -> None:
     """Any flows over any links, started, stopped, links resized: fair at all times, bytes conserved."""
     play(capacities, steps)
+
+
+FEW = st.lists(st.one_of(START, START, PASS, RESIZE, RESIZE), min_size=1, max_size=30)
+
+
+@pytest.mark.slow
+@settings(max_examples=4000, deadline=None)
+@given(st.tuples(st.lists(st.floats(1, 60), min_size=1, max_size=1), SERVER_LINKS), FEW)
+def test_rates_through_one_access_link(
+    capacities: tuple[list[float], list[float]], steps: list[tuple]
+) -> None:
+    """The same where server links behind one access link come, go and change."""
+    play(
+        capacities,
+        [
+            (step, *([*details[:2], 0, details[3]] if step == "start" else details))
+            for step, *details in steps
+        ],
+    )
 
 
 @settings(max_examples=40, deadline=None)
