@@ -20,6 +20,8 @@ from sflsim.learning.graph.store import Levels, SharedStore, Store, size_bytes
 
 FORGET_EVERY = 500_000
 """Length of calls between two times that the calls behind known values are forgotten; about 1 MB."""
+FORGET_LATE = 100_000_000
+"""The same while torch is not loaded: to read the values would load it, which takes more than these 200 MB."""
 PINNED_BYTES = 256 * 2**20
 """Most bytes of values that replace the calls behind them; beyond it, calls are kept."""
 
@@ -75,7 +77,7 @@ class Learner:
             RunFailed: the store holds something else, which this computation has not put there.
         """
         value: tuple[float, ...] = self._resolved(handle)
-        if self._length >= FORGET_EVERY:
+        if self._length >= (FORGET_EVERY if self.task.is_loaded else FORGET_LATE):
             self._forget()
         if not isinstance(value, tuple) or len(value) != count:
             found = f"the store holds no result of this computation under {handle.key}"

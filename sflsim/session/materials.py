@@ -39,6 +39,11 @@ class KnownTask:
         self._build = build
         self._task: Task | None = None
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it has been built."""
+        return self._task is not None
+
     def loaded(self) -> Task:
         """Return the task, built by the first call."""
         if self._task is None:

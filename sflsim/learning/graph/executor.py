@@ -25,6 +25,10 @@ class KeyedTask(Protocol):
     def key(self) -> str:
         """Return the hash of all that its values rest on."""
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the task is there, and torch with it."""
+
     def loaded(self) -> StackingTask:
         """Return the task."""
 

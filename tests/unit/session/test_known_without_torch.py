@@ -23,6 +23,8 @@ from sflsim.session.task_facts import facts_of_network, facts_of_task, remembere
 RUN = """
 import sys
 import sflsim
+from sflsim.learning import learner
+learner.FORGET_EVERY = 1  # as in a long run
 run = sflsim.simulate(sflsim.load_scenario(sys.argv[1]), cache=sys.argv[2])
 print([len(run.runs), "torch" in sys.modules])
 for name in ("evaluations", "spans", "clients"):
@@ -71,8 +73,9 @@ def test_a_known_run_loads_no_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_computed_all_the_same(tmp_path: Path) -> None:
+def test_what_is_missing_is_computed_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch is loaded where a value is missing, and where the key that was kept is wrong."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the processes have it: it is one of the facts
     scenario, cache = write(tmp_path), tmp_path / "cache"
     alone = run(scenario, tmp_path / "alone")[1]
     run(scenario, cache)
