@@ -20,7 +20,7 @@ MODELS = frozenset({PART, WHOLE, AUXILIARY})
 """What the Fed Server sends and gets; all else is the Split Server's."""
 ROUNDLESS = ("gas", "zo-gas", "fedasync", "fedbuff")
 UNANSWERED = ("cse-fsl", "fsl-sage", "heron-sfl")
-"""Their activations may arrive when the round is over; where messages overtake each other, when the run is."""
+"""Their activations may arrive when the round is over; where messages overtake others, when the run is."""
 
 
 def numbered(spans: pd.DataFrame) -> pd.DataFrame:
