@@ -21,7 +21,7 @@ from sflsim.learning.graph.store import Levels, SharedStore, Store, size_bytes
 FORGET_EVERY = 500_000
 """Length of calls between two times that the calls behind known values are forgotten; about 1 MB."""
 FORGET_LATE = 100_000_000
-"""The same while torch is not loaded: to read the values would load it, which takes more than these 200 MB."""
+"""The same while torch is not loaded, as to read the values would load it; about 200 MB."""
 PINNED_BYTES = 256 * 2**20
 """Most bytes of values that replace the calls behind them; beyond it, calls are kept."""
 
