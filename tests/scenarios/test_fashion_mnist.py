@@ -6,9 +6,12 @@ training, not on the test images.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from support import imported
 
 import sflsim
 from sflsim.learning.data.named_images import FashionMnist
@@ -54,3 +57,23 @@ def test_more_server_steps_learn_faster(taus: list[int]) -> None:
         run_of("papers/mu_splitfed_fashion", variants, *every).evaluations.groupby("variant")["loss"].last()
     )
     assert losses.loc[[f"mu-splitfed tau={tau}" for tau in taus]].is_monotonic_decreasing
+
+
+@pytest.mark.slow
+def test_the_tables_of_the_papers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortened tables have a row for each variant, and what stands around them in a page stays."""
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- papers -->\nold\n<!-- end of papers -->\nafter\n", encoding="utf-8")
+    arguments = ["--quick", "--out", str(tmp_path), "--cache", str(tmp_path / "cache"), "--page", str(page)]
+    study = imported(ROOT / "analysis" / "papers_tables.py")
+    monkeypatch.setattr(sys, "argv", ["papers_tables.py", *arguments])
+    study.main()
+    table = pd.read_csv(tmp_path / "papers_tables.csv")
+    assert set(table["setting"]) == {setting.title for setting in study.SETTINGS}
+    for setting in study.SETTINGS:
+        assert set(setting.reported) <= set(table.loc[table["setting"] == setting.title, "variant"])
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- papers -->\n")
+    assert text.endswith("<!-- end of papers -->\nafter\n")
+    assert "old" not in text
+    assert text.count("| `") == table.groupby("setting")["variant"].nunique().sum()

@@ -18,8 +18,8 @@ ELSEWHERE |= {"fashion.yaml", "mu_splitfed_fashion.yaml", "gas_fashion.yaml", "h
 """They need a package of the system: see test_fashion_mnist.py."""
 SCENARIOS = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.name not in ELSEWHERE)
 IN_DEFAULT_SUITE = {"tau_vs_straggler"}
-OWN_TESTS = {"testbed_study", "independent_clocks"}
-"""They make a table alone, of real processes or other simulators, and have tests of their own."""
+OWN_TESTS = {"testbed_study", "independent_clocks", "papers_tables"}
+"""They make a table alone, of real processes, other simulators or the papers' data; tests of their own."""
 STUDIES = sorted(path for path in (ROOT / "analysis").glob("[a-z]*.py") if path.stem not in OWN_TESTS)
 TABLE_ALONE = {"default_rates", "device_rates"}
 
