@@ -55,12 +55,12 @@ def explore(
     """Open a page on this machine: change settings of a scenario, and see its curves move."""
     with errors(), ExitStack() as stack:
         from sflsim.experiment.folders import learned
-        from sflsim.experiment.simulate import check_device
         from sflsim.explorer.board import Board
         from sflsim.explorer.controls import Controls
         from sflsim.explorer.explorer import Explorer
         from sflsim.explorer.retimer import make_retimer
         from sflsim.explorer.server import check_installed, serving
+        from sflsim.learning.accelerators import device_named
         from sflsim.learning.graph.disk_store import check_kept
         from sflsim.report.html_live import live_page
         from sflsim.scenario.files import reread
@@ -72,12 +72,11 @@ def explore(
         check_installed()
         loaded = reread(load_scenario(scenario, set_ or [], trust=trust))
         controls = Controls(loaded, over or [])
-        check_device(device, timing_only=False)
         place = cache_folder(cache, no_cache)
         if place is not None:
             check_kept(place, "a page draws what a store holds; name a folder by --cache, or take --no-cache")
         folder = stack.enter_context(learned(place, needed=True))
-        options = Options(device, cache=folder, trusted=loaded.trusted)
+        options = Options(device_named(device), cache=folder, trusted=loaded.trusted)
         Session(loaded, options).check()
         board = Board()
         explorer = Explorer(controls, options, board, workers=workers, save=partial(_write, loaded.name))

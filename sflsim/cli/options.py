@@ -39,7 +39,7 @@ Trust = Annotated[
 Target = Annotated[str | None, typer.Option("--target", help="target accuracy, e.g. 90%")]
 RunFolder = Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]
 Variant = Annotated[str | None, typer.Option(help="one variant; all by default")]
-Device = Annotated[str, typer.Option(help="cpu or cuda")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 and so on, mps, or auto: a GPU if there is one")]
 Workers = Annotated[int, typer.Option(min=1, help="processes that compute side by side")]
 CPUS = os.cpu_count() or 1
 TimingOnly = Annotated[bool, typer.Option("--timing-only", help="the clock alone: nothing is learned")]

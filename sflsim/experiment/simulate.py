@@ -16,10 +16,11 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from sflsim.errors import SflsimError, SflsimWarning
+from sflsim.errors import SflsimWarning
 from sflsim.experiment.assembly import frames_of, manifest_of
 from sflsim.experiment.run import Run
 from sflsim.experiment.worker import Job, ScenarioRunner, make_runner
+from sflsim.learning.accelerators import device_named
 from sflsim.learning.graph.disk_store import folder_of
 from sflsim.learning.graph.store import Store
 from sflsim.rows import Evaluation
@@ -70,13 +71,13 @@ def simulate(
     """Run every variant under every seed and return the tables.
 
     `workers` processes compute side by side (a script must then guard its main part with
-    `if __name__ == "__main__"`); `device` is "cpu" or "cuda"; with `timing_only` nothing is
-    learned, accuracies are NaN and a stop by accuracy never comes. An interrupt (Ctrl-C) ends the
-    simulation and returns what there is, with the status "interrupted". Scenarios simulated with
-    one `store` (and one worker) share what they learn alike: those that differ in timing alone
-    train once. A folder `cache` is a store on disk (see `DiskStore`), for any number of processes,
-    now and later: a run that was killed goes on where it was at its last evaluation. True stands for
-    the store that the command line uses. `progress` is told of each evaluation and each end. Without
+    `if __name__ == "__main__"`); `device` is "cpu", "cuda", "cuda:N", "mps" or "auto" (a GPU if there is
+    one); with `timing_only` nothing is learned, accuracies are NaN and a stop by accuracy never comes. An
+    interrupt (Ctrl-C) ends the simulation and returns what there is, with the status "interrupted".
+    Scenarios simulated with one `store` (and one worker) share what they learn alike: those that differ in
+    timing alone train once. A folder `cache` is a store on disk (see `DiskStore`), for any number of
+    processes, now and later: a run that was killed goes on where it was at its last evaluation. True stands
+    for the store that the command line uses. `progress` is told of each evaluation and each end. Without
     `keep_spans` the table of spans stays empty and memory stays bounded; the other tables are the same.
 
     Raises:
@@ -86,8 +87,8 @@ def simulate(
     check_workers(workers)
     scenario = reread(scenario)
     folder = folder_of(cache)
+    device = device_named(device, is_used=not timing_only)
     options = Options(device, timing_only, keep_spans=keep_spans, cache=folder, trusted=scenario.trusted)
-    check_device(device, timing_only)
     session = Session(scenario, options, store)
     session.check()
     unlike = unlike_rounds(scenario)
@@ -194,14 +195,3 @@ class _Reporter:
         real_s = time.perf_counter() - self.started
         facts = (variant, seed, status, round, time_s, accuracy, share, self.done, self.runs, real_s)
         self.callback(Progress(*facts, self.workers, cached, evaluation))
-
-
-def check_device(device: str, timing_only: bool) -> None:
-    """Refuse a device that is not there (raises SflsimError)."""
-    if device not in ("cpu", "cuda"):
-        raise SflsimError(f"--device: found {device!r}; allowed: cpu, cuda")
-    if device == "cuda" and not timing_only:
-        import torch
-
-        if not torch.cuda.is_available():
-            raise SflsimError("--device cuda: torch finds no CUDA device here; use --device cpu")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sflsim.errors import RunError
 from sflsim.experiment import folders
 from sflsim.formatting import counted
+from sflsim.learning.accelerators import device_named
 from sflsim.planner.evaluator import Evaluator
 from sflsim.planner.objectives import Objectives
 from sflsim.planner.progress import PlanCallback
@@ -230,6 +231,7 @@ def plan(
         SflsimError: a large space, and Optuna is not installed; or a worker died.
     """
     check_workers(workers)
+    device = device_named(device)
     scenario = reread(scenario)
     space = checked_space(scenario)
     objectives = Objectives(space.plan, scenario.target_accuracy)

@@ -20,8 +20,8 @@ from pydantic import BaseModel
 
 from sflsim.errors import RunError
 from sflsim.experiment import folders
-from sflsim.experiment.simulate import check_device
 from sflsim.formatting import counted, csv_text
+from sflsim.learning.accelerators import device_named
 from sflsim.provenance import fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim
@@ -212,8 +212,8 @@ def sweep(
     check_workers(1 if workers is None else workers)
     scenario = reread(scenario)
     over = merged(scenario, over)
+    device = device_named(device, is_used=not timing_only)
     options = Options(device, timing_only, trusted=scenario.trusted)
-    check_device(device, timing_only)
     grid = points(scenario, over, options)
     files = {file: content for point in grid for file, content in contents(point.scenario).items()}
     jobs = jobs_of(grid)

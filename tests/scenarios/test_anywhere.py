@@ -12,6 +12,7 @@ from support import read
 
 import sflsim
 from sflsim.errors import SflsimError
+from sflsim.learning.accelerators import device_named
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 ADAMW = {"name": "AdamW", "lr": 0.001}
@@ -79,5 +80,43 @@ def test_a_gpu_agrees_to_rounding(images: dict[str, Any], model: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_without_a_gpu_it_is_said(images: dict[str, Any]) -> None:
     """A device that this machine has not is a mistake with an answer."""
-    with pytest.raises(SflsimError, match="no CUDA device"):
-        sflsim.simulate(scenario(images, "resnet"), device="cuda")
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(SflsimError, match="no CUDA device"):
+            sflsim.simulate(scenario(images, "resnet"), device=device)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "cuda:0 ", "cuda:1.0", "CPU", ""])
+def test_a_device_that_there_is_not_is_refused_even_where_nothing_is_learned(
+    images: dict[str, Any], device: str
+) -> None:
+    given = scenario(images, "resnet")
+    for call in (sflsim.simulate, lambda one, **options: sflsim.sweep(one, {"seeds": [[0], [1]]}, **options)):
+        with pytest.raises(SflsimError, match="allowed: cpu, cuda, cuda:N"):
+            call(given, device=device, timing_only=True)
+    with pytest.raises(SflsimError, match="allowed: cpu, cuda, cuda:N"):
+        sflsim.plan(given, device=device)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "apple", "named"),
+    [
+        (0, False, {"auto": "cpu"}),
+        (0, True, {"auto": "mps", "mps": "mps"}),
+        (2, False, {"auto": "cuda", "cuda": "cuda", "cuda:1": "cuda:1"}),
+    ],
+)
+def test_a_gpu_is_taken_where_there_is_one(
+    gpus: int, apple: bool, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch says what is here; the third GPU of two is refused."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: apple)
+    assert {name: device_named(name) for name in named} == named
+    with pytest.raises(SflsimError, match="--device cuda:2: torch finds"):
+        device_named("cuda:2")
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="a GPU is here")
+def test_without_a_gpu_auto_is_the_cpu(images: dict[str, Any]) -> None:
+    cpu, chosen = (sflsim.simulate(scenario(images, "resnet"), device=device) for device in ("cpu", "auto"))
+    pd.testing.assert_frame_equal(cpu.evaluations, chosen.evaluations, check_exact=True)

@@ -349,7 +349,7 @@ def test_out_overwrites_nothing() -> None:
 def test_other_wrong_arguments() -> None:
     """An unknown device to compute on, no workers, an unknown command: code 2."""
     path = write()
-    assert "allowed: cpu, cuda" in run(path, "--device", "tpu").stderr
+    assert "allowed: cpu, cuda, cuda:N" in run(path, "--device", "tpu").stderr
     for arguments in (("run", path, "--device", "tpu"), ("run", path, "--workers", 0), ("rum", path)):
         assert sflsim(*arguments).exit_code == 2
     assert not Path("runs").exists()
