@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,14 @@ SLOW = {
     "link": {"up": "4 byte/s", "down": "8 byte/s", "latency": "0.5 s"},
     "straggler": {"kind": "constant", "value": "1.25 s"},
 }
+
+
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        one = socket.create_connection(listening.getsockname())
+        other, _ = listening.accept()
+    return one, other
 
 
 def whole(spans: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import socket
 import sys
 
-from sflsim.learning.profiling.calibration import measure
-from sflsim.learning.profiling.places import of_workload
 from sflsim.scenario.loading import parse_scenario
 from sflsim.session import Options, Session
 from testbed.exchanges import SIDES
@@ -25,14 +23,19 @@ def main() -> None:
     host, port, index, slowdown = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     wire = Wire(socket.create_connection((host, port)))
     wire.send("hello", index=index)
-    me = _client(wire, index, slowdown)
-    wire.send("ready")
-    while (message := wire.receive()).kind == "model":
-        me.round += 1
-        me.record.add(me.name, "downlink", message.start_s, message.end_s, me.round, me.name)
-        SIDES[me.config.algorithm].client(me, message.tensors)
-    wire.send("spans", spans=me.record.spans)
-    wire.close()
+    take_part(_client(wire, index, slowdown))
+
+
+def take_part(me: Client) -> None:
+    """Take part whenever a message begins a round for this client; hand in the spans at the end."""
+    sides = SIDES[me.config.algorithm](me.task, me.config)
+    me.wire.send("ready")
+    while (message := me.wire.receive()).kind != "end":
+        me.round = message.fields["round"]
+        me.note(message)
+        sides.client(me, message)
+    me.wire.send("spans", spans=me.record.spans)
+    me.wire.close()
 
 
 def _client(wire: Wire, index: int, slowdown: float) -> Client:
@@ -41,10 +44,7 @@ def _client(wire: Wire, index: int, slowdown: float) -> Client:
     scenario = parse_scenario(told["scenario"])
     setting = Setting.of(Session(scenario, Options(threads=1)), told["variant"], told["seed"])
     device = setting.fleet.device(index)
-    workload = scenario.workload
-    assert isinstance(workload.batch_size, int)  # else refused by Setting.of
-    parts = of_workload(workload, workload.batch_size, [setting.task.cut], blocks=False)
-    measure(parts, repeat=1, rest_s=0.0)
+    setting.warm_up()
     wire.bytes_per_s, _, wire.latency_s = setting.link(index)
     return Client(device.name, index, setting.task, setting.config, wire, slowdown, Record())
 

@@ -7,17 +7,22 @@ when, under the names that the clock uses.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from torch import Tensor
+
+from sflsim.learning.calls import BatchName
 from sflsim.learning.task import Task
 from testbed.pace import Record, slowed
 from testbed.wire import Message, Wire
 
 Result = TypeVar("Result")
+PATIENCE_S = 120.0
+"""How long a client may take to come, and then to say anything."""
 
 
 @dataclass
@@ -51,16 +56,18 @@ class Client:
     def receive(self, kind: str) -> Message:
         """Wait for a message from the server."""
         message = self.wire.receive(kind)
-        self.record.add(self.name, "downlink", message.start_s, message.end_s, self.round, self.name)
+        self.note(message)
         return message
+
+    def note(self, message: Message) -> None:
+        """Note when a message came."""
+        self.record.add(self.name, "downlink", message.start_s, message.end_s, self.round, self.name)
 
 
 class Server:
     """Slots that serve work first come, first served, each as slowly as the server's rate says."""
 
-    def __init__(self, task: Task, config: Any, slots: int, slowdown: float, record: Record) -> None:
-        self.task = task
-        self.config = config
+    def __init__(self, slots: int, slowdown: float, record: Record) -> None:
         self.slowdown = slowdown
         self.record = record
         self._slots = ThreadPoolExecutor(slots)
@@ -79,6 +86,10 @@ class Server:
 
         return self._slots.submit(served)
 
+    def close(self) -> None:
+        """Drop the work that nobody waits for any more."""
+        self._slots.shutdown(cancel_futures=True)
+
 
 @dataclass
 class Peer:
@@ -89,6 +100,16 @@ class Peer:
     index: int
     wire: Wire
     round: int = 0
+
+    def send(self, kind: str, tensors: Mapping[str, Tensor]) -> None:
+        """Send a message of this round."""
+        self.wire.send(kind, tensors, round=self.round)
+
+    def activation(self) -> tuple[Tensor, Tensor, BatchName]:
+        """Wait for an activation [1, B, ...]; return it with its labels [1, B] and its batch's name."""
+        came = self.receive("activation")
+        client, number = came.fields["batch"]
+        return came.tensors["z"], came.tensors["y"], (client, number)
 
     def receive(self, kind: str) -> Message:
         """Wait for a message of this client."""

@@ -124,6 +124,8 @@ def _wait(processes: list[subprocess.Popen[str]], patience_s: float) -> None:
 
 def _reality(result: Mapping[str, Any]) -> Reality:
     spans = pd.DataFrame(result["spans"], columns=list(Span._fields))[MEASURED]
-    spans[["start_s", "end_s"]] -= spans["start_s"].min()
-    spans = spans.sort_values(["start_s", "end_s"], ignore_index=True)
-    return Reality(spans, pd.DataFrame(result["evaluations"], columns=["round", "accuracy", "loss"]))
+    evaluations = pd.DataFrame(result["evaluations"], columns=["round", "time_s", "accuracy", "loss"])
+    began_s = spans["start_s"].min()
+    spans[["start_s", "end_s"]] -= began_s
+    evaluations["time_s"] = (evaluations["time_s"] - began_s).clip(lower=0.0)
+    return Reality(spans.sort_values(["start_s", "end_s"], ignore_index=True), evaluations)

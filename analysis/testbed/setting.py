@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from sflsim.errors import Problem, ScenarioError
+from sflsim.errors import Problem, ScenarioError, refused
 from sflsim.fleet.groups import FleetConfig, GroupConfig
 from sflsim.fleet.links.links import LinkConfig
 from sflsim.fleet.population import Fleet, build_fleet
+from sflsim.learning.config import Workload
+from sflsim.learning.optimizers import OptimizerConfig
+from sflsim.learning.profiling.calibration import measure
+from sflsim.learning.profiling.places import of_workload
 from sflsim.learning.task import Task
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Session
 from sflsim.simulation.base import PerClientCut
+from testbed.exchanges import SIDES
 from testbed.network import Unlike  # noqa: F401 (registers it, in every process)
 
 
@@ -25,6 +30,15 @@ class Setting:
     task: Task
     fleet: Fleet
     config: Any
+    workload: Workload
+
+    def warm_up(self) -> None:
+        """Compute everything once: what a process computes first takes much longer than ever after."""
+        batch_size = self.task.batch_size(0)
+        measure(of_workload(self.workload, batch_size, [self.task.cut], blocks=False), repeat=1, rest_s=0.0)
+        for optimizer in vars(self.config).values():
+            if isinstance(optimizer, OptimizerConfig):
+                optimizer.wrong_value()  # tries a step
 
     def link(self, index: int) -> tuple[float, float, float]:
         """Return the rates up and down (byte/s) and the latency (s) of a client."""
@@ -45,20 +59,21 @@ class Setting:
         if problems:
             raise scenario.located(ScenarioError(problems))
         task = session.materials.task(session.requirements.cut(number), seed)
-        return cls(task, build_fleet(scenario.fleet, seed), config)
+        if config.algorithm == "ho-sfl" and task.server.has_statistics:
+            what = "batch norm in the server part of ho-sfl"
+            raise refused("workload.model", what, "on the testbed a model without")
+        return cls(task, build_fleet(scenario.fleet, seed), config, scenario.workload)
 
 
 def _refused(scenario: Scenario, number: int) -> Iterator[Problem]:
     """Yield what a scenario has and a testbed has not."""
     config, path = scenario.variants[number], f"variants[{number}]"
-    if config.algorithm not in KNOWN:
-        yield Problem(f"{path}.algorithm", config.algorithm, f"on the testbed {', '.join(KNOWN)}")
+    if config.algorithm not in SIDES:
+        yield Problem(f"{path}.algorithm", config.algorithm, f"on the testbed {', '.join(SIDES)}")
     given = config.model_dump()
     for field, allowed in PLAIN.items():
         if field in given and given[field] != allowed:
             yield Problem(f"{path}.{field}", repr(given[field]), f"on the testbed {allowed!r}")
-    if given.get("tau") == "adaptive":
-        yield Problem(f"{path}.tau", "adaptive", "on the testbed a number")
     if isinstance(config.cut, PerClientCut):
         yield Problem(f"{path}.cut", "a cut for each client", "on the testbed one cut")
     if not isinstance(scenario.workload.batch_size, int):
@@ -107,7 +122,6 @@ def _plain(link: Any) -> bool:
 
 
 RATES = ("up", "down", "latency")
-KNOWN = ("splitfed-v1", "mu-splitfed", "fedavg")
 PLAIN = {
     "over_selection": 0,
     "deadline": None,

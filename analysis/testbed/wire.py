@@ -87,6 +87,10 @@ class Wire:
         size = LENGTHS.size + text_bytes + body_bytes
         return Message(head["kind"], tensors, head["fields"], size, head["start_s"], time.monotonic())
 
+    def flush(self) -> None:
+        """Wait until all that was sent has arrived."""
+        time.sleep(max(0.0, self._free_at_s + self.latency_s - time.monotonic()))
+
     def close(self) -> None:
         """Send what still waits, then close."""
         self._waiting.put(None)

@@ -50,15 +50,30 @@ class CseFsl(LocalLoss):
 
 def train(task: Task, arguments: list[Args], **settings: Any) -> list[Model]:
     """Train client parts and heads on the heads' mean cross entropy."""
-    import torch
 
     def step(
         both: Part, x_CD: Tensor, names: Sequence[BatchName], x: Tensor, y: Tensor
     ) -> tuple[Tensor, Sequence[Tensor]]:
-        leaves, training = both.leaves(x_CD), task.training(names)
-        size = len(task.client.shapes)
-        z = task.client.forward(leaves[:size], x, training)
-        losses = task.loss(task.auxiliary.forward(leaves[size:], z, training), y)  # [C]
-        return z.detach(), torch.autograd.grad(losses.sum(), both.parameters(leaves))
+        leaves, z = forward(task, both, x_CD, names, x)
+        return z.detach(), gradients(task, both, leaves, z, y, names)
 
     return train_with(task, arguments, step, **settings)
+
+
+def forward(
+    task: Task, both: Part, x_CD: Tensor, names: Sequence[BatchName], x: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """Return the leaves of client parts and heads [C, d_c + d_a], and the activations [C, B, ...]."""
+    leaves = both.leaves(x_CD)
+    return leaves, task.client.forward(leaves[: len(task.client.shapes)], x, task.training(names))
+
+
+def gradients(
+    task: Task, both: Part, leaves: list[Tensor], z: Tensor, y: Tensor, names: Sequence[BatchName]
+) -> Sequence[Tensor]:
+    """Return the gradients of the heads' mean cross entropy by all that is trained of both."""
+    import torch
+
+    head = leaves[len(task.client.shapes) :]
+    losses = task.loss(task.auxiliary.forward(head, z, task.training(names)), y)  # [C]
+    return torch.autograd.grad(losses.sum(), both.parameters(leaves))

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sflsim.algorithms.common.first_order import check_optimizer, exchange_gradients, gradients_of
+from sflsim.algorithms.common.first_order import (
+    ClientSide,
+    check_optimizer,
+    exchange_gradients,
+    gradients_of,
+)
 from sflsim.algorithms.common.gas_buffers import (
     SERVER_MODEL,
     Buffers,
@@ -36,7 +41,7 @@ from sflsim.simulation.simulation import Simulation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sflsim.learning.calls import Model
+    from sflsim.learning.calls import BatchName, Model
     from sflsim.learning.task import Task
 
 
@@ -133,22 +138,32 @@ def _exchange(task: Task, args: Args, optimizer: dict[str, Any], adjust: bool) -
 
     x, y = task.batch([args["batch"]])  # [1, B, ...], [1, B]
     x_c = args["client_model"]["client"][None].clone()  # [1, d_c]
-    x_s = args["server"]["server"][None].clone()  # only the server's steps move its running statistics
-    client, training = task.client.leaves(x_c), task.training([args["batch"]])
-    z = task.client.forward(client, x, training)
-    sent = z.detach().requires_grad_()
-    received = task.received(sent, [args["batch"]])
-    logits = task.server.forward(task.server.views(x_s), received, training)
-    adjusted = logits + adjustment(task, args["batch"][0], adjust)
-    (cut_gradient,) = torch.autograd.grad(task.loss(adjusted, y), sent)
+    client = ClientSide(task, x_c, optimizer)
     state = args.get("state", {}) if args["fresh"] else args["client_model"]
-    trained = task.client.parameters(client)
-    gradients = torch.autograd.grad(z, trained, cut_gradient) if trained else ()
-    steps = Optimizer(trained, 1, optimizer)
+    client.optimizer.restore("optimizer", state)
     if "start" in args:
-        steps.started_from(task.client.parameters(task.client.views(args["start"]["client"][None])))
-    after = _stepped(steps, gradients, state)
-    return {"client": x_c[0], "z": received.detach()[0], "y": y[0], **after}
+        start = task.client.parameters(task.client.views(args["start"]["client"][None]))
+        client.optimizer.started_from(start)
+    sent = client.forward([args["batch"]], x).requires_grad_()
+    received = task.received(sent, [args["batch"]])
+    loss = adjusted_loss(task, args["server"]["server"], received, y, args["batch"], adjust)
+    client.backward(*torch.autograd.grad(loss, sent))
+    return {
+        "client": x_c[0],
+        "z": received.detach()[0],
+        "y": y[0],
+        **client.optimizer.state("optimizer"),
+    }
+
+
+def adjusted_loss(task: Task, server: Tensor, z: Tensor, y: Tensor, batch: BatchName, adjust: bool) -> Tensor:
+    """Return the loss [1] of a server part [n_s] whose gradient by activations z [1, B, ...] a client gets.
+
+    If wanted, it is adjusted to the labels of the batch's client. Running statistics stay as they are.
+    """
+    views = task.server.views(server[None].clone())
+    logits = task.server.forward(views, z, task.training([batch]))
+    return task.loss(logits + adjustment(task, batch[0], adjust), y)
 
 
 def step(
@@ -175,12 +190,7 @@ def _step(
     server, training = task.server.leaves(x_s), task.training([("gas", args["step"])])
     trained = task.server.parameters(server)
     gradients = gradients_of(task.loss(task.server.forward(server, z, training), y).sum(), trained)
-    after = _stepped(Optimizer(trained, 1, optimizer), gradients, args["server"])
-    return {"server": x_s[0], **after, **statistics}
-
-
-def _stepped(optimizer: Optimizer, gradients: tuple[Tensor, ...], state: Model) -> dict[str, Tensor]:
-    """Take one step from an optimizer's `state`; return the state after it."""
-    optimizer.restore("optimizer", state)
-    optimizer.step(gradients)
-    return optimizer.state("optimizer")
+    steps = Optimizer(trained, 1, optimizer)
+    steps.restore("optimizer", args["server"])
+    steps.step(gradients)
+    return {"server": x_s[0], **steps.state("optimizer"), **statistics}

@@ -230,26 +230,61 @@ def mean_exchange(
     """
     import torch
 
-    x_c, server = model["client"][None], task.server.leaves(model["server"][None])
-    joined = x.flatten(0, 1)[None]  # [1, M B, ...]
+    x_c, joined = model["client"][None], x.flatten(0, 1)[None]  # [1, n_c], [1, M B, ...]
     with torch.no_grad():
         z = task.activation(x_c, joined)
+    cut_gradient, gradient = mean_gradients(task, model["server"], z, y, weights, training, names)
+    return scalars_along(task, x_c, joined, z, cut_gradient, u, mu, difference), gradient
+
+
+def mean_gradients(
+    task: Task,
+    server: Tensor,
+    z: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    training: Training | None = None,
+    names: Sequence[BatchName] = (),
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of sum_m w_m F_m by z [1, M B, ...] and by the server part [n_s].
+
+    For labels [M, B] and weights [M]; `training` and `names` as in `mean_exchange`.
+    """
+    import torch
+
+    leaves = task.server.leaves(server[None])
     sent = z.detach().requires_grad_()
     received = task.received(sent[0].unflatten(0, y.shape), names, weights).flatten(0, 1)[None]
-    logits = task.server.forward(server, received, training)[0].unflatten(0, y.shape)
+    logits = task.server.forward(leaves, received, training)[0].unflatten(0, y.shape)
     mean_loss = (weights * task.loss(logits, y)).sum()
-    trained = task.server.parameters(server)
+    trained = task.server.parameters(leaves)
     cut_gradient, *gradients = torch.autograd.grad(mean_loss, [sent, *trained])
-    gradient = torch.zeros_like(model["server"])
+    gradient = torch.zeros_like(server)
     views = task.server.parameters(task.server.views(gradient[None]))
     for view, parameter_gradient in zip(views, gradients, strict=True):
         view.copy_(parameter_gradient)
+    return cut_gradient, gradient
+
+
+def scalars_along(
+    task: Task,
+    x_c: Tensor,
+    x: Tensor,
+    z: Tensor,
+    cut_gradient: Tensor,
+    u: list[Directions],
+    mu: float,
+    difference: Difference = one_sided,
+) -> Tensor:
+    """Return <cut gradient, f_c(x_c + mu u_p) - z> [P], given z = f_c(x_c) of inputs x [1, B, ...]."""
+    import torch
+
     with torch.no_grad():
         scalars = [
-            (cut_gradient * difference(lambda x_c: task.activation(x_c, joined), z, x_c, u_p, mu)).sum()
+            (cut_gradient * difference(lambda x_c: task.activation(x_c, x), z, x_c, u_p, mu)).sum()
             for u_p in u
         ]
-    return torch.stack(scalars), gradient
+    return torch.stack(scalars)
 
 
 def step(
@@ -270,8 +305,8 @@ def step(
         g = rebuilt(aggregate["scalars"], u, mu, model["client"])
         results.append(
             {
-                **_stepped(task.client, "client", model, g, client_optimizer),
-                **_stepped(task.server, "server", model, aggregate["gradient"], server_optimizer),
+                **stepped(task.client, "client", model, g, client_optimizer),
+                **stepped(task.server, "server", model, aggregate["gradient"], server_optimizer),
             }
         )
         if "statistics" in aggregate:
@@ -292,7 +327,7 @@ def rebuilt(scalars: Tensor, u: list[Directions], mu: float, like: Tensor) -> Te
     return g[0]
 
 
-def _stepped(part: Part, name: str, model: Model, gradient: Tensor, settings: dict[str, Any]) -> Model:
+def stepped(part: Part, name: str, model: Model, gradient: Tensor, settings: dict[str, Any]) -> Model:
     """Return the part `name` after one optimizer step along `gradient` [n], with the state."""
     x = model[name][None].clone()
     optimizer = Optimizer(part.parameters(part.leaves(x)), 1, settings)

@@ -38,16 +38,26 @@ from sflsim.learning.calls import average, by_cut, stack
 from sflsim.learning.costs import Costs
 from sflsim.learning.graph.lineage import Args, Handle
 from sflsim.learning.schedules import Rate
-from sflsim.learning.zeroth_order import MAX_RATE_TIMES_DIMENSION, Direction, descend_, rate, two_sided
+from sflsim.learning.zeroth_order import (
+    MAX_RATE_TIMES_DIMENSION,
+    Direction,
+    descend_,
+    rate,
+    slope,
+    step_along_,
+    two_sided,
+)
 from sflsim.simulation.base import AveragingConfig, Weighting
 from sflsim.simulation.simulation import Simulation
 from sflsim.simulation.synchronous import SynchronousConfig
 from sflsim.work import moved
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from sflsim.learning.calls import Model
+    from sflsim.learning.calls import BatchName, Model
     from sflsim.learning.task import Task
 
 
@@ -258,11 +268,10 @@ def _exchange(
             f_minus = task.server_loss(x_s, z_minus, y)
             if u_s:
                 u_s[p].add_(x_s, lam)
-            slopes.append((f_plus - f_minus) / (2.0 * lam))
-        for u, slope in zip(u_c, slopes, strict=True):
-            u.add_(x_c, slope * (-eta_c / perturbations))
-        for u, slope in zip(u_s, slopes, strict=bool(u_s)):
-            u.add_(x_s, slope * (-eta_s / perturbations))
+            slopes.append(slope(f_plus, f_minus, lam))
+        step_along_(x_c, u_c, slopes, eta_c)
+        if u_s:
+            step_along_(x_s, u_s, slopes, eta_s)
     return [{"client": x_c[i], "server": x_s[i]} for i in range(len(arguments))]
 
 
@@ -281,23 +290,34 @@ def server_steps(
     x_s: Tensor,
     z: Tensor,
     y: Tensor,
+    **settings: Any,
+) -> None:
+    """Step each replica [C, d_s] tau times in place, on the unperturbed z; tau may differ by participant."""
+    for step in range(max(args["tau"] for args in arguments)):
+        live = [i for i, args in enumerate(arguments) if step < args["tau"]]
+        names = [tuple(arguments[i]["batch"]) for i in live]
+        if len(live) == len(arguments):
+            server_step(task, names, step, x_s, z, y, **settings)
+            continue
+        live_x = x_s[live]
+        server_step(task, names, step, live_x, z[live], y[live], **settings)
+        x_s[live] = live_x
+
+
+def server_step(
+    task: Task,
+    names: Sequence[BatchName],
+    step: int,
+    x_s: Tensor,
+    z: Tensor,
+    y: Tensor,
     *,
     eta_s: float,
     lam: float,
     direction: Direction,
     perturbations: int,
 ) -> None:
-    """Step each replica [C, d_s] tau times in place, on the unperturbed z; tau may differ by participant."""
-    for step in range(max(args["tau"] for args in arguments)):
-        live = [i for i, args in enumerate(arguments) if step < args["tau"]]
-        keys = [
-            [("mu-splitfed", "server", *arguments[i]["batch"], step, p) for i in live]
-            for p in range(perturbations)
-        ]
-        u = [task.directions(of_p, task.server, direction) for of_p in keys]
-        if len(live) == len(arguments):
-            descend_(lambda x_s: task.server_loss(x_s, z, y), x_s, u, lam, eta_s)
-            continue
-        live_x, live_z, live_y = x_s[live], z[live], y[live]
-        descend_(lambda x_s, z=live_z, y=live_y: task.server_loss(x_s, z, y), live_x, u, lam, eta_s)  # type: ignore[misc]
-        x_s[live] = live_x
+    """Make step number `step` (from 0) of each replica [C, d_s] in place, on the z of the named batches."""
+    keys = [[("mu-splitfed", "server", *name, step, p) for name in names] for p in range(perturbations)]
+    u = [task.directions(of_p, task.server, direction) for of_p in keys]
+    descend_(lambda x_s: task.server_loss(x_s, z, y), x_s, u, lam, eta_s)

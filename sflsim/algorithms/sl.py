@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.common.first_order import FirstOrder, FirstOrderAlgorithm, FirstOrderConfig
 from sflsim.algorithms.common.kept import resume, with_states
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
@@ -92,10 +92,10 @@ def _turn(
     keep_state: bool,
 ) -> Model:
     x_c, x_s = stack([args], "start", "client"), stack([args], "start", "server")  # [1, d_c], [1, d_s]
-    steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
-    resume([args], client_optimizer=steps.client_optimizer)
-    steps.server_optimizer.restore("server_optimizer", args["start"])
+    steps = FirstOrder(task, x_c, x_s, client_optimizer, server_optimizer)
+    resume([args], client_optimizer=steps.client.optimizer)
+    steps.server.optimizer.restore("server_optimizer", args["start"])
     for name in args["batches"]:
         steps.exchange([name])
-    model = {"client": x_c[0], "server": x_s[0], **steps.server_optimizer.state("server_optimizer")}
-    return with_states([model], keep_state, client_optimizer=steps.client_optimizer)[0]
+    model = {"client": x_c[0], "server": x_s[0], **steps.server.optimizer.state("server_optimizer")}
+    return with_states([model], keep_state, client_optimizer=steps.client.optimizer)[0]

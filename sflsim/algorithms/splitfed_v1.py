@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from sflsim.algorithms.common.client_parts import ClientPartsConfig, check_cuts, client_parts
-from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.common.first_order import FirstOrder, FirstOrderAlgorithm, FirstOrderConfig
 from sflsim.algorithms.common.kept import check_replicas, resume, steps_before, with_states
 from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.algorithms.common.replicas import ServerReplicas
@@ -101,9 +101,9 @@ def _train(
     keep_state: bool,
 ) -> list[Model]:
     x_c, x_s = client_parts(arguments), stack(arguments, "start", "server")  # [C, d_c], [C, d_s]
-    steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
-    resume(arguments, client_optimizer=steps.client_optimizer)
-    steps.server_optimizer.resume("server_optimizer", [args["start"] for args in arguments])
+    steps = FirstOrder(task, x_c, x_s, client_optimizer, server_optimizer)
+    resume(arguments, client_optimizer=steps.client.optimizer)
+    steps.server.optimizer.resume("server_optimizer", [args["start"] for args in arguments])
     for names in zip(*(args["batches"] for args in arguments), strict=True):
         steps.exchange(names)
     models = [{"client": x_c[i], "server": x_s[i]} for i in range(len(arguments))]

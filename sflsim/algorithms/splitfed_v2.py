@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from sflsim.algorithms.common.client_parts import ClientPartsConfig
-from sflsim.algorithms.common.first_order import FirstOrderAlgorithm, FirstOrderConfig, local_iterations
+from sflsim.algorithms.common.first_order import FirstOrder, FirstOrderAlgorithm, FirstOrderConfig
 from sflsim.algorithms.common.proximal import ProximalConfig
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Protocol
@@ -102,20 +102,20 @@ def _step(
     task: Task, args: Args, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
 ) -> Model:
     x_c, x_s = args["client_model"]["client"][None].clone(), args["server"]["server"][None].clone()  # [1, d]
-    steps = local_iterations(task, x_c, x_s, client_optimizer, server_optimizer)
-    steps.client_optimizer.restore(
+    steps = FirstOrder(task, x_c, x_s, client_optimizer, server_optimizer)
+    steps.client.optimizer.restore(
         "client_optimizer", args.get("state", {}) if args["fresh"] else args["client_model"]
     )
-    steps.server_optimizer.restore("server_optimizer", args["server"])
+    steps.server.optimizer.restore("server_optimizer", args["server"])
     if "start" in args:
         start = task.client.parameters(task.client.views(args["start"]["client"][None]))
-        steps.client_optimizer.started_from(start)
+        steps.client.optimizer.started_from(start)
     steps.exchange([args["batch"]])
     return {
         "client": x_c[0],
         "server": x_s[0],
-        **steps.client_optimizer.state("client_optimizer"),
-        **steps.server_optimizer.state("server_optimizer"),
+        **steps.client.optimizer.state("client_optimizer"),
+        **steps.server.optimizer.state("server_optimizer"),
     }
 
 

@@ -168,7 +168,18 @@ def descend_(
     """
     slopes = []
     for u in directions:
-        plus_C, minus_C = two_sided(f, x_CD, u, lam)
-        slopes.append((plus_C - minus_C) / (2.0 * lam))
+        slopes.append(slope(*two_sided(f, x_CD, u, lam), lam))
+    step_along_(x_CD, directions, slopes, learning_rate)
+
+
+def slope(plus_C: Tensor, minus_C: Tensor, lam: float) -> Tensor:
+    """Return the slopes [C] along directions from the values [C] of a function at +- lam."""
+    return (plus_C - minus_C) / (2.0 * lam)
+
+
+def step_along_(
+    x_CD: Tensor, directions: Sequence[Directions], slopes: Sequence[Tensor], learning_rate: float
+) -> None:
+    """Take a step in place against the mean of the estimates: P directions, each times its slopes [C]."""
     for u, slope_C in zip(directions, slopes, strict=True):
         u.add_(x_CD, slope_C * (-learning_rate / len(slopes)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support import FAST, data, imported, read
+from support import FAST, connected, data, imported, read
 from testbed import pace
 from testbed.runner import run_testbed
 from testbed.setting import Setting
@@ -24,14 +23,6 @@ from sflsim.session import Options, Session
 from sflsim.work import Kinds, WorkByKind
 
 VARIED = {"up": "16 byte/s", "down": {"kind": "uniform", "low": "8 byte/s", "high": "9 byte/s"}}
-
-
-def connected() -> tuple[socket.socket, socket.socket]:
-    """Return both ends of a connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        one = socket.create_connection(listening.getsockname())
-        other, _ = listening.accept()
-    return one, other
 
 
 @pytest.fixture
@@ -110,8 +101,9 @@ def test_a_slowed_processor_takes_its_multiple(
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"variants": [{"algorithm": "splitfed-v2"}]}, "variants[0].algorithm"),
-        ({"variants": [{"algorithm": "mu-splitfed", "tau": "adaptive"}]}, "variants[0].tau"),
+        ({"variants": [{"algorithm": "psl"}]}, "variants[0].algorithm"),
+        ({"variants": [{"algorithm": "ho-sfl", "over_selection": 1}]}, "variants[0].over_selection"),
+        ({"variants": [{"algorithm": "cse-fsl", "keep_state": True}]}, "variants[0].keep_state"),
         ({"variants": [{"algorithm": "splitfed-v1", "deadline": "3 s"}]}, "variants[0].deadline"),
         ({"variants": [{"algorithm": "fedavg", "keep_state": True}]}, "variants[0].keep_state"),
         ({"stop": {"time": "3 s"}}, "stop.rounds"),

@@ -118,47 +118,73 @@ def exchange_gradients(
     yield client.compute(costs.client_backward_flop)
 
 
-class FirstOrder:
-    """Client and server parts of C participants in training, each with its optimizer.
+class ClientSide:
+    """Client parts of C participants in training: forward to the cut, a step from the cut gradient.
 
-    `exchange` changes the flat vectors it was made from in place, running statistics included.
+    It changes the flat vectors x_c [C, n_c] in place, running statistics included.
     """
 
+    def __init__(self, task: Task, x_c: Tensor, optimizer: dict[str, Any]) -> None:
+        self.task = task
+        self.leaves = task.client.leaves(x_c)
+        self.optimizer = Optimizer(task.client.parameters(self.leaves), len(x_c), optimizer)
+
+    def forward(self, names: Sequence[BatchName], x: Tensor) -> Tensor:
+        """Return the activations [C, B, ...] of the named batches' inputs, cut off from the client part."""
+        self._z = self.task.client.forward(self.leaves, x, self.task.training(names))
+        return self._z.detach()
+
+    def backward(self, cut_gradient: Tensor) -> None:
+        """Take the step that the gradient by the last activations [C, B, ...] leads to."""
+        import torch
+
+        if self.optimizer.leaves:
+            self.optimizer.step(torch.autograd.grad(self._z, self.optimizer.leaves, cut_gradient))
+
+
+class ServerSide:
+    """Server parts of C participants in training; it changes the flat vectors x_s [C, n_s] in place."""
+
+    def __init__(self, task: Task, x_s: Tensor, optimizer: dict[str, Any]) -> None:
+        self.task = task
+        self.leaves = task.server.leaves(x_s)
+        self.optimizer = Optimizer(task.server.parameters(self.leaves), len(x_s), optimizer)
+
+    def step(self, z: Tensor, y: Tensor, names: Sequence[BatchName], *by: Tensor) -> tuple[Tensor, ...]:
+        """Take a step on activations z [C, B, ...] and labels [C, B]; return the gradients `by` others."""
+        losses = self.task.loss(self.task.server.forward(self.leaves, z, self.task.training(names)), y)  # [C]
+        own = self.optimizer.leaves
+        gradients = gradients_of(losses.sum(), [*own, *by])
+        self.optimizer.step(gradients[: len(own)])
+        return gradients[len(own) :]
+
+
+class FirstOrder:
+    """Client parts [C, n_c] and server parts [C, n_s], trained in place, each with its optimizer."""
+
     def __init__(
-        self, task: Task, client: tuple[list[Tensor], Optimizer], server: tuple[list[Tensor], Optimizer]
+        self,
+        task: Task,
+        x_c: Tensor,
+        x_s: Tensor,
+        client_optimizer: dict[str, Any],
+        server_optimizer: dict[str, Any],
     ) -> None:
         self.task = task
-        self.client_leaves, self.client_optimizer = client
-        self.server_leaves, self.server_optimizer = server
+        self.client = ClientSide(task, x_c, client_optimizer)
+        self.server = ServerSide(task, x_s, server_optimizer)
 
     @property
     def optimizers(self) -> dict[str, Optimizer]:
         """Return both optimizers by the names of their states."""
-        return {"client_optimizer": self.client_optimizer, "server_optimizer": self.server_optimizer}
+        return {"client_optimizer": self.client.optimizer, "server_optimizer": self.server.optimizer}
 
     def exchange(self, names: Sequence[BatchName]) -> None:
         """Take one step of both parts on the named batches, one per participant."""
-        task, training = self.task, self.task.training(names)
-        x, y = task.batch(names)  # [C, B, ...], [C, B]
-        z = task.client.forward(self.client_leaves, x, training)  # [C, B, ...]
-        z = task.received(z, names)
-        losses = task.loss(task.server.forward(self.server_leaves, z, training), y)  # [C]
-        server = self.server_optimizer.leaves
-        gradients = gradients_of(losses.sum(), [*server, *self.client_optimizer.leaves])
-        self.server_optimizer.step(gradients[: len(server)])
-        self.client_optimizer.step(gradients[len(server) :])
-
-
-def local_iterations(
-    task: Task, x_c: Tensor, x_s: Tensor, client_optimizer: dict[str, Any], server_optimizer: dict[str, Any]
-) -> FirstOrder:
-    """Return client parts [C, n_c] and server parts [C, n_s], ready to be trained in place."""
-    client, server = task.client.leaves(x_c), task.server.leaves(x_s)
-    return FirstOrder(
-        task,
-        (client, Optimizer(task.client.parameters(client), len(x_c), client_optimizer)),
-        (server, Optimizer(task.server.parameters(server), len(x_s), server_optimizer)),
-    )
+        x, y = self.task.batch(names)  # [C, B, ...], [C, B]
+        sent = self.client.forward(names, x).requires_grad_()  # [C, B, ...]
+        (cut_gradient,) = self.server.step(self.task.received(sent, names), y, names, sent)
+        self.client.backward(cut_gradient)
 
 
 def train_part(

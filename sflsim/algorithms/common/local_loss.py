@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from sflsim.algorithms.common.client_parts import ClientParts, ClientPartsConfig
-from sflsim.algorithms.common.first_order import check_optimizer, gradients_of
+from sflsim.algorithms.common.first_order import ServerSide, check_optimizer
 from sflsim.algorithms.common.kept import KeptStates, StateConfig, resume, steps_before, with_states
 from sflsim.clock.client import Client
 from sflsim.clock.engine import Event, Protocol
@@ -245,13 +245,10 @@ def merge(
 def _server_steps(task: Task, model: Model, arrivals: list[Args], settings: dict[str, Any]) -> Model:
     """Step the server on one activation after another, from the state of its optimizer."""
     x_s = model["server"][None].clone()  # [1, n_s]
-    leaves = task.server.leaves(x_s)
-    optimizer = Optimizer(task.server.parameters(leaves), 1, settings)
-    optimizer.restore("server_optimizer", model)
+    server = ServerSide(task, x_s, settings)
+    server.optimizer.restore("server_optimizer", model)
     for arrival in arrivals:
         name = tuple(arrival["batch"])
-        _, y = task.batch([name])
         z = arrival["trained"][f"sent.{arrival['exchange']}"][None]
-        losses = task.loss(task.server.forward(leaves, z, task.training([name])), y)
-        optimizer.step(gradients_of(losses.sum(), optimizer.leaves))
-    return {"server": x_s[0], **optimizer.state("server_optimizer")}
+        server.step(z, task.batch([name])[1], [name])
+    return {"server": x_s[0], **server.optimizer.state("server_optimizer")}

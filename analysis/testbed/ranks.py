@@ -1,0 +1,140 @@
+"""In which order do algorithms reach a target accuracy, for real and simulated?
+
+Three fleets of four clients: all alike, two of them with slow devices, two of them with slow links. Rates and
+rounds are chosen so that all reach the target within some seconds, not so that any does well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from math import ceil, inf
+from typing import Any
+
+import pandas as pd
+from scipy.stats import kendalltau
+
+import sflsim
+from sflsim.learning.graph.store import MemoryStore
+from testbed.comparison import beside
+from testbed.prediction import SLOWDOWNS, calibrated, pooled, predicted, works_of
+from testbed.runner import run_testbed
+
+TARGET = 0.4
+MOST_ROUNDS = 60
+MARGIN = 1.25
+"""For real, times the simulated number of rounds: it may be more where the order of arrival differs."""
+SERVER_SLOWDOWN = 5.0
+FLEETS = {
+    "even": {"fast": 4},
+    "slow devices": {"fast": 2, "slowest": 2},
+    "slow links": {"fast": 2, "far": 2},
+}
+"""How many clients of each group there are."""
+LINKS = {
+    "fast": "{up: 24 Mbit/s, down: 32 Mbit/s, latency: 10 ms}",
+    "slowest": "{up: 24 Mbit/s, down: 32 Mbit/s, latency: 10 ms}",
+    "far": "{up: 6 Mbit/s, down: 8 Mbit/s, latency: 40 ms}",
+}
+WORKLOAD = "{model: {kind: cnn, channels: [32, 32]}, cut: 1, batch_size: 64}"
+ZEROTH_ORDER = "eta_g: 1.0, perturbations: 2, eta_s: 0.02, eta_c: 0.05"
+ADAMW = "{name: AdamW, lr: 0.003}"
+VARIANTS = (
+    "{algorithm: splitfed-v1, local_iterations: 2}",
+    "{algorithm: splitfed-v2, local_iterations: 2}",
+    f"{{algorithm: mu-splitfed, tau: 4, {ZEROTH_ORDER}}}",
+    f"{{algorithm: mu-splitfed, name: mu-splitfed adaptive, tau: adaptive, tau_max: 16, {ZEROTH_ORDER}}}",
+    f"{{algorithm: ho-sfl, perturbations: 2, client_optimizer: {ADAMW}, server_optimizer: {ADAMW}}}",
+    "{algorithm: cse-fsl, local_iterations: 4, q: 2}",
+    "{algorithm: fedavg, local_iterations: 4}",
+)
+
+
+def scenario_of(fleet: str, variant: str) -> sflsim.Scenario:
+    """Return the scenario of one variant on one fleet, which stops at the target."""
+    groups = [
+        f"{{name: {name}, count: {count}, device: {{compute: 1 GFLOP/s}}, link: {LINKS[name]}}}"
+        for name, count in FLEETS[fleet].items()
+    ]
+    return sflsim.parse_scenario(
+        f"""
+name: ranks
+seeds: [0]
+workload: {WORKLOAD}
+fleet: {{clients: 4, groups: [{", ".join(groups)}]}}
+server: {{compute: 1 GFLOP/s, slots: 1}}
+variants: [{variant}]
+stop: {{rounds: {MOST_ROUNDS}, accuracy: {TARGET}}}
+evaluate: {{every: 1 round}}
+"""
+    )
+
+
+def reached(evaluations: pd.DataFrame) -> tuple[float, int]:
+    """Return when the target was reached first (s), and in which round; (inf, 0) if it was not."""
+    found = evaluations[evaluations["accuracy"] >= TARGET]
+    return (float(found["time_s"].iloc[0]), int(found["round"].iloc[0])) if len(found) else (inf, 0)
+
+
+def measure(fleets: list[str], variants: list[str], repeat: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (a row for each fleet and variant: when the target was reached; all durations side by side)."""
+    rows, times, store = [], [], MemoryStore()
+
+    def simulated(scenario: sflsim.Scenario, measured: sflsim.Calibration) -> sflsim.Run:
+        return sflsim.simulate(predicted(scenario, measured, 0, SERVER_SLOWDOWN), store=store)
+
+    for fleet in fleets:
+        scenarios = [scenario_of(fleet, variant) for variant in variants]
+        rests_s = [works_of(scenario, 0).rest_s for scenario in scenarios]
+        before = {rest_s: calibrated(scenarios[0], repeat, rest_s=rest_s) for rest_s in set(rests_s)}
+        reals = []
+        for scenario, rest_s in zip(scenarios, rests_s, strict=True):
+            _, rounds = reached(simulated(scenario, before[rest_s]).evaluations)
+            stop = {"rounds": min(ceil(MARGIN * rounds), MOST_ROUNDS) or MOST_ROUNDS}
+            longer = scenario.model_copy(update={"stop": scenario.stop.model_copy(update=stop)})
+            reals.append(run_testbed(longer, slowdowns=SLOWDOWNS, server_slowdown=SERVER_SLOWDOWN))
+        both = {
+            rest_s: pooled(one, calibrated(scenarios[0], repeat, rest_s=rest_s))
+            for rest_s, one in before.items()
+        }
+        drift = max(drift for _, drift in both.values())
+        print(f"{fleet}: this machine's rates changed by up to {drift:.0%} meanwhile", flush=True)
+        for scenario, rest_s, real in zip(scenarios, rests_s, reals, strict=True):
+            run = simulated(scenario, both[rest_s][0])
+            name = str(run.evaluations["variant"].iloc[0])
+            row: dict[str, Any] = {"fleet": fleet, "variant": name}
+            row["measured_s"], row["measured_rounds"] = reached(real.evaluations)
+            row["simulated_s"], row["simulated_rounds"] = reached(run.evaluations)
+            rows.append(row)
+            times.append(beside(real, run).assign(algorithm=name, by=fleet))
+    return ranked(pd.DataFrame(rows)), pd.concat(times)
+
+
+def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with the error and both ranks within each fleet, in the measured order."""
+    for by in ("measured", "simulated"):
+        rows[f"{by}_rank"] = rows.groupby("fleet", sort=False)[f"{by}_s"].rank(method="min").astype(int)
+    rows["error"] = rows["simulated_s"] / rows["measured_s"] - 1
+    order = {fleet: place for place, fleet in enumerate(dict.fromkeys(rows["fleet"]))}
+    places = rows["fleet"].map(order)
+    return (
+        rows.assign(place=places)
+        .sort_values(["place", "measured_s"], ignore_index=True)
+        .drop(columns="place")
+    )
+
+
+def agreement(table: pd.DataFrame) -> Iterator[tuple[str, float, list[str]]]:
+    """Yield each fleet with Kendall's tau of both orders and the pairs that swap."""
+    for fleet, own in table.groupby("fleet", sort=False):
+        tau = float(kendalltau(own["measured_s"], own["simulated_s"]).statistic)
+        yield str(fleet), tau, list(_swapped(own))
+
+
+def _swapped(own: pd.DataFrame) -> Iterator[str]:
+    """Yield the pairs of variants of which the one is first for real and the other simulated."""
+    rows: list[Any] = list(own.itertuples())
+    for one, other in combinations(rows, 2):
+        if (one.measured_s - other.measured_s) * (one.simulated_s - other.simulated_s) < 0:
+            by_s = f"{abs(one.measured_s - other.measured_s):.2f} s"
+            yield f"{one.variant} and {other.variant} (measured {by_s} apart)"
