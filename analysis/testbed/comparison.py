@@ -9,8 +9,6 @@ import pandas as pd
 import sflsim
 from testbed.runner import Reality
 
-ACTIVITIES = ["compute", "uplink", "downlink", "serve", "queue"]
-
 
 def durations(spans: pd.DataFrame) -> pd.DataFrame:
     """Return the seconds of every round, every exchange and every activity in it.
@@ -22,7 +20,9 @@ def durations(spans: pd.DataFrame) -> pd.DataFrame:
     spans = spans.assign(end_s=spans["end_s"].where(~travels, spans["end_s"].shift(-1)))
     spans = spans[spans["activity"].isin(["compute", "uplink", "downlink", "serve", "queue"])]
     rounds = spans.groupby("round").agg(start=("start_s", "min"), end=("end_s", "max"))
-    rows = [("round", number, "", row.end - row.start) for number, row in rounds.iterrows()]
+    rows: list[tuple[Any, ...]] = [
+        ("round", number, "", row.end - row.start) for number, row in rounds.iterrows()
+    ]
     for (number, client), own in spans.groupby(["round", "client"]):
         down, up = own[own["activity"] == "downlink"], own[own["activity"] == "uplink"]
         rows.append(("exchange", number, client, up["start_s"].max() - down["end_s"].min()))
@@ -57,4 +57,5 @@ def table(times: pd.DataFrame) -> pd.DataFrame:
         "median_error": ("error", "median"),
         "median_size_of_error": ("size", "median"),
     }
-    return times.groupby(["by", "algorithm", "what"], sort=False).agg(**columns).reset_index()
+    found: pd.DataFrame = times.groupby(["by", "algorithm", "what"], sort=False).agg(**columns)
+    return found.reset_index()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import sflsim
-from sflsim.learning.profiling.calibration import REST_S
+from sflsim.learning.profiling.calibration import REST_S, Measured
 
 SLOWDOWNS = {"slow": 30.0, "fast": 15.0, "slowest": 45.0, "far": 15.0}
 """By group: how much slower its devices are than this machine with one thread."""
@@ -41,12 +41,7 @@ def works_of(scenario: sflsim.Scenario, variant: int) -> Works:
     return WORKS.get(scenario.variants[variant].algorithm, Works())
 
 
-def predicted(
-    scenario: sflsim.Scenario,
-    measured: sflsim.Calibration,
-    variant: int,
-    server_slowdown: float = SERVER_SLOWDOWN,
-) -> sflsim.Scenario:
+def predicted(scenario: sflsim.Scenario, measured: sflsim.Calibration, variant: int) -> sflsim.Scenario:
     """Return the scenario of one variant with the rates that were measured of its parts."""
     works = works_of(scenario, variant)
     part = works.part or f"client {measured.cut}"
@@ -56,7 +51,7 @@ def predicted(
         scenario,
         variant,
         lambda slowdown: {"compute": per_s(compute / slowdown), "forward": per_s(forward / slowdown)},
-        per_s(served / server_slowdown),
+        per_s(served / SERVER_SLOWDOWN),
     )
 
 
@@ -119,12 +114,15 @@ def calibrated(
 
 def pooled(before: sflsim.Calibration, after: sflsim.Calibration) -> tuple[sflsim.Calibration, float]:
     """Return both as one, and how much a work's median time has changed at most between them."""
-    both = {
-        name: tuple(
-            replace(one, seconds=one.seconds + again.seconds)
-            for one, again in zip(getattr(before, name), getattr(after, name), strict=True)
-        )
-        for name in ("measured", "of_networks")
-    }
+    both = replace(
+        before,
+        measured=_together(before.measured, after.measured),
+        of_networks=_together(before.of_networks, after.of_networks),
+    )
     pairs = zip(before.measured, after.measured, strict=True)
-    return replace(before, **both), max(abs(again.median_s / one.median_s - 1) for one, again in pairs)
+    return both, max(abs(again.median_s / one.median_s - 1) for one, again in pairs)
+
+
+def _together(before: Sequence[Measured], after: Sequence[Measured]) -> tuple[Measured, ...]:
+    both = zip(before, after, strict=True)
+    return tuple(replace(one, seconds=one.seconds + again.seconds) for one, again in both)

@@ -284,7 +284,7 @@ RESTS_ON: dict[tuple[str, str], set[str]] = {
     ("algorithms/common/first_order.py", "FirstOrderAlgorithm"): THEIRS,
     ("algorithms/mu_splitfed.py", "exchange"): {"mu"} | THEIRS,
     ("algorithms/mu_splitfed.py", "server_steps"): {"mu"} | THEIRS,
-    ("algorithms/common/first_order.py", "local_iterations"): {"v1", "v2"} | THEIRS,
+    ("algorithms/common/first_order.py", "FirstOrder"): {"v1", "v2"} | THEIRS,
     ("learning/label_statistics.py", ""): {"gas"} | THEIRS,
     # what every value rests on
     ("learning/network/split.py", "# comments"): set(),
