@@ -5,8 +5,9 @@ in the simulator with the rates that `calibrate` measured here. Two clients are 
 link, two are faster: links are shaped in the transport and devices slowed by their duty cycle, which
 needs no privileges. First-order algorithms with a message each way (splitfed-v1, splitfed-v2), zeroth-order
 ones with server steps that overlap the client's messages (mu-splitfed) or with barriers inside a step
-(ho-sfl), one with local losses (cse-fsl), and an unsplit one (fedavg). Both learn the same where the order
-of arrival does not matter, so that only the clock differs.
+(ho-sfl), one with local losses (cse-fsl), an unsplit one (fedavg), and two without rounds (gas, fedbuff).
+Both learn the same where the order of arrival does not matter, so that only the clock differs. Without
+rounds, times from update to update are compared, and exchanges by their number for each client.
 
 With `--kinds`, the network has a block of depthwise convolutions beside dense ones, and nothing of it is
 measured: its times are predicted from rates by kind of operation that are fitted to other networks, and
@@ -34,7 +35,6 @@ from testbed.prediction import (
     Predict,
     calibrated,
     pooled,
-    works_of,
 )
 from testbed.runner import SHAPING, Reality, run_testbed
 
@@ -62,6 +62,8 @@ variants:
   - {algorithm: mu-splitfed, name: mu-splitfed adaptive, tau: adaptive, tau_max: 8, eta_g: 1.0}
   - {algorithm: ho-sfl, perturbations: 2}
   - {algorithm: cse-fsl, local_iterations: 4, q: 2}
+  - {algorithm: gas, local_iterations: 2, q_s: 4, q_c: 4}
+  - {algorithm: fedbuff, local_iterations: 3, b: 4}
 stop: {rounds: 12}
 evaluate: {every: 1 round}
 """
@@ -82,10 +84,9 @@ def real_and_simulated(
     says how unequally: the largest change of a work's median time from before to after.
     """
     kinds = ways is OF_KINDS
-    rest_s = works_of(scenario, variant).rest_s
-    before = calibrated(scenario, repeat, kinds, rest_s)
+    before = calibrated(scenario, repeat, kinds)
     real = run_testbed(scenario, variant, slowdowns=SLOWDOWNS, server_slowdown=SERVER_SLOWDOWN)
-    both, drift = pooled(before, calibrated(scenario, repeat, kinds, rest_s))
+    both, drift = pooled(before, calibrated(scenario, repeat, kinds))
     runs = {name: sflsim.simulate(way(scenario, both, variant)) for name, way in ways.items()}
     return real, runs, drift
 

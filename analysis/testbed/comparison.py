@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 import sflsim
+from testbed.exchanges import SIDES
 from testbed.runner import Reality
+from testbed.sides import Asynchronous
 
 
 def durations(spans: pd.DataFrame) -> pd.DataFrame:
@@ -31,10 +33,28 @@ def durations(spans: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "round", "client", "seconds"])
 
 
+def without_rounds(spans: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Return the seconds from update to update, and those of every client's contributions.
+
+    A client's last contribution is left out: the run may have ended in the midst of it.
+    """
+    spans = spans[spans["client"] != ""]
+    last = spans.groupby("client")["round"].transform("max")
+    found = durations(spans[spans["round"] < last])
+    updates = pd.DataFrame({"round": evaluations["round"], "seconds": evaluations["time_s"].diff()})
+    updates = updates.dropna().assign(what="update", client="")
+    return pd.concat([found[found["what"] != "round"], updates])
+
+
 def beside(real: Reality, run: sflsim.Run) -> pd.DataFrame:
     """Return every duration that was measured beside the one that was predicted, and its error."""
     keys = ["what", "round", "client"]
-    both = durations(real.spans).merge(durations(run.spans), on=keys, suffixes=("", "_predicted"))
+    asynchronous = issubclass(SIDES[run.scenario.variants[0].algorithm], Asynchronous)
+    measured, simulated = (
+        without_rounds(one.spans, one.evaluations) if asynchronous else durations(one.spans)
+        for one in (real, run)
+    )
+    both = measured.merge(simulated, on=keys, suffixes=("", "_predicted"))
     both["error"] = both["seconds_predicted"] / both["seconds"] - 1
     return both[both["what"] != "queue"]
 

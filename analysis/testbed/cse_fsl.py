@@ -18,13 +18,13 @@ from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.optimizers import Optimizer
 from sflsim.learning.task import Task
 from testbed.parties import Client, Peer
-from testbed.sides import Sides
+from testbed.sides import Synchronous
 from testbed.wire import Message
 
 BOTH = ("client", "auxiliary")
 
 
-class CseFsl(Sides):
+class CseFsl(Synchronous):
     """One server model; its steps that are not done when a round ends count in a later one."""
 
     one_server_model = True

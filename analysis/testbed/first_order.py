@@ -10,7 +10,7 @@ from sflsim.algorithms.splitfed_v2 import merge
 from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.task import Task
 from testbed.parties import Client, Peer
-from testbed.sides import Sides
+from testbed.sides import Synchronous
 from testbed.wire import Message
 
 
@@ -30,7 +30,7 @@ def train_with_cut_gradients(me: Client, first: Message) -> None:
     me.wire.send("model", {"client": x_c[0]})
 
 
-class SplitFedV1(Sides):
+class SplitFedV1(Synchronous):
     """A server replica for each participant, stepped on each activation that comes."""
 
     def client(self, me: Client, first: Message) -> None:

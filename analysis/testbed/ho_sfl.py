@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sflsim.algorithms.ho_sfl import mean_gradients, rebuilt, scalars_along, shared_directions, step, stepped
+from sflsim.algorithms.ho_sfl import mean_gradients, rebuilt, scalars_along, shared_directions, step
 from sflsim.learning.calls import Model
+from sflsim.learning.optimizers import Optimizer
 from sflsim.learning.task import Task
 from sflsim.learning.zeroth_order import Directions
 from testbed.parties import PATIENCE_S, Client, Peer
-from testbed.sides import Sides
+from testbed.sides import Synchronous
 from testbed.wire import Message
 
 
-class HoSfl(Sides):
+class HoSfl(Synchronous):
     """A client holds x_c and its optimizer's state; what it missed comes with its next seeds.
 
     A seed is the number of its round, as directions are named by round and place.
@@ -26,7 +27,9 @@ class HoSfl(Sides):
 
     def __init__(self, task: Task, config: Any) -> None:
         super().__init__(task, config)
-        self._held: Model = {"client": task.initial_model()["client"]}  # of a client, with the state
+        self._x_c = task.initial_model()["client"][None].clone()  # [1, n_c], that a client holds
+        part, optimizer = task.client, config.client_optimizer.plain()
+        self._optimizer = Optimizer(part.parameters(part.leaves(self._x_c)), 1, optimizer)
         self._means: dict[int, Tensor] = {}  # the mean scalars [P] of each round
         self._synced: dict[int, int] = {}  # the last round whose means a client has
         self._gradient: Tensor
@@ -38,14 +41,13 @@ class HoSfl(Sides):
             self._step(me, means, self._directions(round))
         name = me.next_name()
         x, y = self.task.batch([name])
-        x_c = self._held["client"][None]
         with me.computing(), torch.no_grad():
-            z = self.task.activation(x_c, x)
+            z = self.task.activation(self._x_c, x)
         me.wire.send("activation", {"z": z, "y": y}, batch=name)
         cut_gradient = me.receive("gradient").tensors["z"]
         with me.computing():
             u = self._directions(rounds[-1])
-            scalars = scalars_along(self.task, x_c, x, z, cut_gradient, u, self.config.mu)
+            scalars = scalars_along(self.task, self._x_c, x, z, cut_gradient, u, self.config.mu)
         me.wire.send("scalars", {"scalars": scalars})
         self._step(me, me.receive("means").tensors["means"], u)
 
@@ -55,9 +57,8 @@ class HoSfl(Sides):
     def _step(self, me: Client, means: Tensor, u: list[Directions]) -> None:
         """Take the step that all clients take."""
         with me.computing():
-            g = rebuilt(means, u, self.config.mu, self._held["client"])
-            optimizer = self.config.client_optimizer.plain()
-            self._held = stepped(self.task.client, "client", self._held, g, optimizer)
+            g = rebuilt(means, u, self.config.mu, self._x_c[0])[None]
+            self._optimizer.step(self.task.client.parameters(self.task.client.views(g)))
 
     def open(self, model: Model, participants: Sequence[int]) -> None:
         """Wait for the scalars of all participants."""

@@ -17,11 +17,11 @@ from sflsim.learning.calls import BatchName, Model
 from sflsim.learning.task import Task
 from sflsim.learning.zeroth_order import slope, step_along_
 from testbed.parties import Client, Peer
-from testbed.sides import Sides
+from testbed.sides import Synchronous
 from testbed.wire import Message
 
 
-class MuSplitFed(Sides):
+class MuSplitFed(Synchronous):
     """Tau server steps from the moment z is in; or, if tau is adaptive, until everybody's z+- are in."""
 
     def __init__(self, task: Task, config: Any) -> None:

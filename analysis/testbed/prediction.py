@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import sflsim
-from sflsim.learning.profiling.calibration import REST_S, Measured
+from sflsim.learning.profiling.calibration import Measured
 
 SLOWDOWNS = {"slow": 30.0, "fast": 15.0, "slowest": 45.0, "far": 15.0}
 """By group: how much slower its devices are than this machine with one thread."""
@@ -22,28 +22,21 @@ class Works(NamedTuple):
     serve: tuple[str, ...] = ("backward", "forward")
     part: str = ""
     """Of the network, that a client computes; its side of the cut by default."""
-    rest_s: float = REST_S
-    """Before each measurement; none where a client trains batch after batch and finds its caches warm."""
 
 
-WHOLE = Works(compute=("backward", "forward"), part="whole", rest_s=0.0)
+WHOLE = Works(compute=("backward", "forward"), part="whole")
 WORKS = {
     "mu-splitfed": Works(forward=("zeroth-order step",), serve=("zeroth-order step",)),
     "ho-sfl": Works(forward=("forward", "zeroth-order step")),
-    "cse-fsl": Works(rest_s=0.0),
     "fedavg": WHOLE,
+    "fedbuff": WHOLE,
 }
 """Of algorithms that are not first-order: one batch forward, served, and backward."""
 
 
-def works_of(scenario: sflsim.Scenario, variant: int) -> Works:
-    """Return what the rates of a variant are measured by."""
-    return WORKS.get(scenario.variants[variant].algorithm, Works())
-
-
 def predicted(scenario: sflsim.Scenario, measured: sflsim.Calibration, variant: int) -> sflsim.Scenario:
     """Return the scenario of one variant with the rates that were measured of its parts."""
-    works = works_of(scenario, variant)
+    works = WORKS.get(scenario.variants[variant].algorithm, Works())
     part = works.part or f"client {measured.cut}"
     compute, forward = rate(measured, part, works.compute), rate(measured, part, works.forward)
     served = rate(measured, f"server {measured.cut}", works.serve)
@@ -103,13 +96,9 @@ OF_KINDS: Mapping[str, Predict] = {"rates by kind": by_kind, "one rate": by_one_
 """Ways to predict a variant, by name."""
 
 
-def calibrated(
-    scenario: sflsim.Scenario, repeat: int, kinds: bool = False, rest_s: float = REST_S
-) -> sflsim.Calibration:
+def calibrated(scenario: sflsim.Scenario, repeat: int, kinds: bool = False) -> sflsim.Calibration:
     """Measure this machine, in processor time: that is what the emulated devices are slowed by."""
-    return sflsim.calibrate(
-        scenario, repeat=repeat, rest_s=rest_s, clock="cpu", every_part=False, by_kind=kinds
-    )
+    return sflsim.calibrate(scenario, repeat=repeat, clock="cpu", every_part=False, by_kind=kinds)
 
 
 def pooled(before: sflsim.Calibration, after: sflsim.Calibration) -> tuple[sflsim.Calibration, float]:

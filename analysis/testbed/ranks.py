@@ -17,7 +17,7 @@ from scipy.stats import kendalltau
 import sflsim
 from sflsim.learning.graph.store import MemoryStore
 from testbed.comparison import beside
-from testbed.prediction import SERVER_SLOWDOWN, SLOWDOWNS, calibrated, pooled, predicted, works_of
+from testbed.prediction import SERVER_SLOWDOWN, SLOWDOWNS, calibrated, pooled, predicted
 from testbed.runner import run_testbed
 
 TARGET = 0.5
@@ -46,6 +46,8 @@ VARIANTS = (
     f"{{algorithm: ho-sfl, perturbations: 2, client_optimizer: {ADAMW}, server_optimizer: {ADAMW}}}",
     "{algorithm: cse-fsl, local_iterations: 4, q: 2}",
     "{algorithm: fedavg, local_iterations: 4}",
+    "{algorithm: gas, local_iterations: 4, q_s: 4, q_c: 4}",
+    "{algorithm: fedbuff, local_iterations: 4, b: 4}",
 )
 
 
@@ -82,24 +84,20 @@ def measure(fleets: list[str], variants: list[str], repeat: int) -> tuple[pd.Dat
     def simulated(scenario: sflsim.Scenario, measured: sflsim.Calibration) -> sflsim.Run:
         return sflsim.simulate(predicted(scenario, measured, 0), store=store)
 
+    before = calibrated(scenario_of(fleets[0], variants[0]), repeat)
     for fleet in fleets:
-        scenarios = [scenario_of(fleet, variant) for variant in variants]
-        rests_s = [works_of(scenario, 0).rest_s for scenario in scenarios]
-        before = {rest_s: calibrated(scenarios[0], repeat, rest_s=rest_s) for rest_s in set(rests_s)}
-        reals = []
-        for scenario, rest_s in zip(scenarios, rests_s, strict=True):
-            _, rounds = reached(simulated(scenario, before[rest_s]).evaluations)
+        scenarios, reals = [scenario_of(fleet, variant) for variant in variants], []
+        for scenario in scenarios:
+            _, rounds = reached(simulated(scenario, before).evaluations)
             stop = {"rounds": min(ceil(MARGIN * rounds), MOST_ROUNDS) or MOST_ROUNDS}
             longer = scenario.model_copy(update={"stop": scenario.stop.model_copy(update=stop)})
             reals.append(run_testbed(longer, slowdowns=SLOWDOWNS, server_slowdown=SERVER_SLOWDOWN))
-        both = {
-            rest_s: pooled(one, calibrated(scenarios[0], repeat, rest_s=rest_s))
-            for rest_s, one in before.items()
-        }
-        drift = max(drift for _, drift in both.values())
+        after = calibrated(scenarios[0], repeat)
+        both, drift = pooled(before, after)
+        before = after
         print(f"{fleet}: this machine's rates changed by up to {drift:.0%} meanwhile", flush=True)
-        for scenario, rest_s, real in zip(scenarios, rests_s, reals, strict=True):
-            run = simulated(scenario, both[rest_s][0])
+        for scenario, real in zip(scenarios, reals, strict=True):
+            run = simulated(scenario, both)
             name = str(run.evaluations["variant"].iloc[0])
             row: dict[str, Any] = {"fleet": fleet, "variant": name}
             row["measured_s"], row["measured_rounds"] = reached(real.evaluations)

@@ -2,7 +2,7 @@
 
 ORDER is a file with the scenario, the variant, the seed and the server's slowdown; the port it
 listens on is its first line of output. Waits for all clients, runs the rounds, and writes to RESULT
-what everybody did when, and what the model had learned after every round.
+what everybody did when, and what the model had learned after every round or update.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sflsim.scenario.loading import parse_scenario
 from sflsim.scenario.schema import Scenario
 from sflsim.session import Options, Session
 from testbed.exchanges import SIDES
-from testbed.loops import rounds
+from testbed.loops import learn
 from testbed.pace import Record
 from testbed.parties import PATIENCE_S, Peer, Server
 from testbed.setting import Setting
@@ -68,7 +68,7 @@ def run(
         _, peer.wire.bytes_per_s, peer.wire.latency_s = setting.link(index)
     participants = scenario.fleet.participants or scenario.fleet.clients
     assert scenario.stop.rounds is not None  # else refused by Setting.of
-    learned = rounds(sides, peers, setting.fleet, participants, scenario.stop.rounds)
+    learned = learn(sides, peers, setting.fleet, participants, scenario.stop.rounds)
     server.close()
     spans: list[Any] = list(server.record.spans)
     for peer in peers.values():

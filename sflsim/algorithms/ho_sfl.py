@@ -305,8 +305,8 @@ def step(
         g = rebuilt(aggregate["scalars"], u, mu, model["client"])
         results.append(
             {
-                **stepped(task.client, "client", model, g, client_optimizer),
-                **stepped(task.server, "server", model, aggregate["gradient"], server_optimizer),
+                **_stepped(task.client, "client", model, g, client_optimizer),
+                **_stepped(task.server, "server", model, aggregate["gradient"], server_optimizer),
             }
         )
         if "statistics" in aggregate:
@@ -327,7 +327,7 @@ def rebuilt(scalars: Tensor, u: list[Directions], mu: float, like: Tensor) -> Te
     return g[0]
 
 
-def stepped(part: Part, name: str, model: Model, gradient: Tensor, settings: dict[str, Any]) -> Model:
+def _stepped(part: Part, name: str, model: Model, gradient: Tensor, settings: dict[str, Any]) -> Model:
     """Return the part `name` after one optimizer step along `gradient` [n], with the state."""
     x = model[name][None].clone()
     optimizer = Optimizer(part.parameters(part.leaves(x)), 1, settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -26,6 +27,7 @@ import sflsim
 from sflsim.algorithms import cse_fsl, mu_splitfed, splitfed_v2
 from sflsim.algorithms.common import local_loss
 from sflsim.learning.calls import Model, average, evaluate
+from sflsim.rows import Span
 from sflsim.session import Options, Session
 
 ROUNDS = 4
@@ -52,12 +54,14 @@ class Learned(NamedTuple):
     """What a run learned, and what made it."""
 
     evaluations: pd.DataFrame
+    spans: pd.DataFrame
     sides: Any
     setting: Setting
 
 
-def scenario_of(variant: dict[str, Any]) -> sflsim.Scenario:
-    return sflsim.parse_scenario(SCENARIO.replace("[fedavg]", str([variant])))
+def scenario_of(variant: dict[str, Any], fleet: dict[str, int] | None = None) -> sflsim.Scenario:
+    overrides = [f"fleet.{key}={value}" for key, value in (fleet or {}).items()]
+    return sflsim.parse_scenario(SCENARIO.replace("[fedavg]", str([variant])), overrides=overrides)
 
 
 def in_threads(scenario: sflsim.Scenario) -> Learned:
@@ -77,8 +81,8 @@ def in_threads(scenario: sflsim.Scenario) -> Learned:
         found = run(sides, server, peers, setting, scenario)
         for client in clients:
             client.result()
-    columns = ["round", "time_s", "accuracy", "loss"]
-    return Learned(pd.DataFrame(found["evaluations"], columns=columns), sides, setting)
+    evaluations = pd.DataFrame(found["evaluations"], columns=["round", "time_s", "accuracy", "loss"])
+    return Learned(evaluations, pd.DataFrame(found["spans"], columns=Span._fields), sides, setting)
 
 
 def losses(setting: Setting, models: Sequence[Model]) -> list[float]:
@@ -186,3 +190,42 @@ def test_cse_fsl_counts_the_steps_that_are_done() -> None:
         models.append(model)
     assert 0 < sum(map(len, real.sides.counted)) <= len(sent)
     assert real.evaluations["loss"].tolist()[1:] == pytest.approx(losses(real.setting, models), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"algorithm": "gas", "local_iterations": 4, "q_s": 5, "q_c": 1},
+        {"algorithm": "fedbuff", "local_iterations": 2, "b": 2},
+    ],
+    ids=lambda variant: str(variant["algorithm"]),
+)
+def test_one_client_without_rounds(variant: dict[str, Any]) -> None:
+    """Alone, a client's contributions can come in one order only: the same loss after each update.
+
+    The fifth arrival fills the activation buffer, so no server step is under way at an update, at every fourth.
+    """
+    scenario = scenario_of(variant, {"clients": 1, "participants": 1})
+    real, simulated = in_threads(scenario).evaluations, sflsim.simulate(scenario).evaluations
+    assert real["loss"].tolist() == pytest.approx(simulated["loss"].tolist(), rel=1e-6)
+    assert real["loss"].nunique() == ROUNDS + 1
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"algorithm": "gas", "local_iterations": 2, "q_s": 4, "q_c": 3},
+        {"algorithm": "fedbuff", "local_iterations": 1, "b": 3},
+    ],
+    ids=lambda variant: str(variant["algorithm"]),
+)
+def test_nobody_waits_and_somebody_replaces(variant: dict[str, Any]) -> None:
+    """As many updates as wanted, three contributions each, and never more than three of four at work."""
+    real = in_threads(scenario_of(variant))
+    assert real.evaluations["round"].tolist() == list(range(ROUNDS + 1))
+    assert real.evaluations["loss"].iloc[-1] < real.evaluations["loss"].iloc[0]
+    spans = real.spans[real.spans["client"] != ""]
+    own = spans.groupby(["client", "round"]).agg(start=("start_s", "min"), end=("end_s", "max"))
+    assert len(own) >= 3 * ROUNDS
+    changes = sorted([(at, 1) for at in own["start"]] + [(at, -1) for at in own["end"]])
+    assert max(accumulate(change for _, change in changes)) <= 3
