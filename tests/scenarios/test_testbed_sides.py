@@ -203,7 +203,7 @@ def test_cse_fsl_counts_the_steps_that_are_done() -> None:
 def test_one_client_without_rounds(variant: dict[str, Any]) -> None:
     """Alone, a client's contributions can come in one order only: the same loss after each update.
 
-    Every fifth arrival fills the activation buffer, so no server step is under way at an update (every fourth).
+    Every fifth arrival leads to a server step and every fourth to an update, so no step is under way then.
     """
     scenario = scenario_of(variant, {"clients": 1, "participants": 1})
     real, simulated = in_threads(scenario).evaluations, sflsim.simulate(scenario).evaluations
