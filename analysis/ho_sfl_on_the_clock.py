@@ -8,7 +8,10 @@ faster HO-SFL is than SplitFed V1. Every algorithm is trained once; the links on
 The network's first layer is narrow, so that random features do not do. Costs: ResNet-18 cut after
 layer2, 32 x 32 images, batch 16 (activation 128 KiB, client part 2.7 MB); what is learned: digits.
 
-    python analysis/ho_sfl_on_the_clock.py [--quick] [--out FOLDER]
+With `--fashion` the real Fashion-MNIST is learned in place of digits; a tenth of its training images, which
+is held out, measures the accuracy.
+
+    python analysis/ho_sfl_on_the_clock.py [--quick] [--fashion] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ from matplotlib.figure import Figure
 
 import sflsim
 
-TARGET = 0.75
 SCENARIO = """
 name: ho-sfl-on-the-clock
 workload:
@@ -48,21 +50,30 @@ FULL = {
     "rounds": 900,
 }
 QUICK = {"seeds": [0], "latencies_ms": [10, 1000], "rates_mbit": [1, 1000], "rounds": 40}
+FASHION = [
+    "workload.dataset={kind: fashion-mnist, validation: 10%, evaluate_on: validation, held_out_limit: 2000}",
+    "variants[3].eta_g=0.3",
+    "stop.accuracy=70%",
+]
 
 
-def study(seeds: list[int], latencies_ms: list[int], rates_mbit: list[int], rounds: int) -> pd.DataFrame:
+def study(
+    seeds: list[int], latencies_ms: list[int], rates_mbit: list[int], rounds: int, changes: list[str]
+) -> pd.DataFrame:
     """Return the time and rounds to the target (infinite if not reached) for every link and variant."""
     store = sflsim.MemoryStore()
     rows = []
     for latency_ms, rate_mbit in product(latencies_ms, rates_mbit):
         link = f"{{up: {rate_mbit} Mbit/s, down: {rate_mbit} Mbit/s, latency: {latency_ms} ms}}"
-        changes = [f"fleet.groups[0].link={link}", f"seeds={seeds}", f"stop.rounds={rounds}"]
-        run = sflsim.simulate(sflsim.parse_scenario(SCENARIO, overrides=changes), store=store)
+        own = [f"fleet.groups[0].link={link}", f"seeds={seeds}", f"stop.rounds={rounds}"]
+        scenario = sflsim.parse_scenario(SCENARIO, overrides=[*changes, *own])
+        run, target = sflsim.simulate(scenario, store=store), scenario.stop.accuracy
         for (variant, seed), curve in run.evaluations.groupby(["variant", "seed"], sort=False):
             last = curve.iloc[-1]
-            reached = last["accuracy"] >= TARGET
+            reached = last["accuracy"] >= target
             rows.append(
                 {
+                    "target": target,
                     "latency_ms": latency_ms,
                     "rate_mbit": rate_mbit,
                     "variant": variant,
@@ -81,7 +92,7 @@ def study(seeds: list[int], latencies_ms: list[int], rates_mbit: list[int], roun
 def draw(table: pd.DataFrame) -> Figure:
     """Return the figure: HO-SFL's time over SplitFed V1's, per round and to the target."""
     figure = Figure(figsize=(7.0, 2.8), layout="constrained")
-    panels = (("s_per_round", "of a round"), ("time_s", f"to {TARGET:.0%}"))
+    panels = (("s_per_round", "of a round"), ("time_s", f"to {table['target'].iloc[0]:.0%}"))
     for axes, (column, label) in zip(figure.subplots(1, 2), panels, strict=True):
         ratio = ratios(table, column)
         image = axes.imshow(ratio.clip(0, 2), cmap="RdBu_r", vmin=0, vmax=2, aspect="auto")
@@ -109,14 +120,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a small setting, for CI")
+    parser.add_argument("--fashion", action="store_true", help="Fashion-MNIST in place of digits")
     parser.add_argument("--out", type=Path, default=Path("analysis/results"))
     arguments = parser.parse_args()
-    table = study(**(QUICK if arguments.quick else FULL))
+    table = study(**(QUICK if arguments.quick else FULL), changes=FASHION if arguments.fashion else [])
     arguments.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(arguments.out / "ho_sfl_on_the_clock.csv", index=False)
-    draw(table).savefig(arguments.out / "ho_sfl_on_the_clock.png", dpi=200)
+    name = "ho_sfl_on_the_clock_fashion" if arguments.fashion else "ho_sfl_on_the_clock"
+    table.to_csv(arguments.out / f"{name}.csv", index=False)
+    draw(table).savefig(arguments.out / f"{name}.png", dpi=200)
     by_link = table.groupby(["latency_ms", "rate_mbit", "variant"], sort=False)["time_s"].median().unstack()
-    print(f"time to {TARGET:.0%} (s), median over seeds:\n{by_link.round(1).to_string()}")
+    print(f"time to {table['target'].iloc[0]:.0%} (s), median over seeds:\n{by_link.round(1).to_string()}")
     print(f"rounds to it:\n{table.groupby('variant', sort=False)['rounds'].median().to_string()}")
 
 

@@ -60,6 +60,20 @@ def test_more_server_steps_learn_faster(taus: list[int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["tau_vs_straggler", "tau_cut_map", "equal_compute", "ho_sfl_on_the_clock"])
+def test_a_study_learns_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies of MU-SplitFed and HO-SFL, shortened: another table than that of digits, and a picture."""
+    study = imported(ROOT / "analysis" / f"{name}.py")
+    for wanted in ([], ["--fashion"]):
+        monkeypatch.setattr(sys, "argv", [name, "--quick", "--out", str(tmp_path), *wanted])
+        study.main()
+    digits, fashion = (pd.read_csv(tmp_path / f"{name}{end}.csv") for end in ("", "_fashion"))
+    assert len(fashion) > 3
+    assert set(digits["accuracy"]).isdisjoint(fashion["accuracy"])
+    assert (tmp_path / f"{name}_fashion.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_the_tables_of_the_papers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shortened tables have a row for each variant, and what stands around them in a page stays."""
     page = tmp_path / "page.md"
