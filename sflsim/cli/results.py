@@ -97,6 +97,7 @@ def explain(
     ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="print all tables as one CSV")] = False,
     trust: Trust = False,
+    workers: Workers = CPUS,
 ) -> None:
     """Say where the time of a run's rounds goes, and what would help."""
     with errors():
@@ -107,7 +108,7 @@ def explain(
 
         with words_shown(err, f"reading {folder}") as progress:
             run = Run.load(folder, trust=trust)
-            found = explain_run(run, variant=variant, what_if=what_if, progress=progress)
+            found = explain_run(run, variant=variant, what_if=what_if, progress=progress, workers=workers)
         if csv:
             print(as_csv(found), end="")
         else:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-from itertools import count
 
 import pandas as pd
 
 from sflsim.errors import RunError, ScenarioError
 from sflsim.experiment.run import Run
 from sflsim.explainer.bottleneck import describe, headline, of_path
-from sflsim.explainer.what_if import WHAT_IF, changed_activities, changes
+from sflsim.explainer.what_if import WHAT_IF, changed_activities
 from sflsim.explainer.what_if import what_if as simulated
 from sflsim.metrics.critical_path import critical_path, shares, slowest
 from sflsim.metrics.tables import first_at_target
@@ -21,6 +20,8 @@ from sflsim.scenario.files import contents, reread
 from sflsim.scenario.plan_rules import chosen_by_learning
 from sflsim.scenario.schema import Scenario
 from sflsim.session import has_rounds
+from sflsim.workers.calls import Workers
+from sflsim.workers.pool import check_workers
 
 AGREEMENT = 0.05
 """Largest difference between half of a share and the gain of twice as fast that needs no explanation."""
@@ -72,15 +73,19 @@ def explain(
     variant: str | None = None,
     what_if: bool = True,
     progress: Callable[[ExplainProgress], None] | None = None,
+    workers: int = 1,
 ) -> Explanation:
     """Return where the time of a run's rounds goes; `variant` chooses one, `what_if` simulates changes too.
 
-    `progress` is told of each change that has been simulated.
+    `progress` is told of each change that has been simulated; up to so many `workers`, processes of their
+    own, simulate them (a script must then guard its main part with `if __name__ == "__main__"`).
 
     Raises:
         RunError: there is no such variant, no spans, or no finished round; or the what-ifs of a scenario
             that cannot be simulated here, or whose files have changed.
+        SflsimError: no number of workers is given, or a worker died.
     """
+    check_workers(workers)
     runs = _chosen(run, variant)
     if what_if:
         _refuse_unrepeatable(run)
@@ -102,7 +107,10 @@ def explain(
         if bottleneck is not None:
             words[name] = f"{headline(time_shares[time_shares['variant'] == name])} {describe(bottleneck)}"
     empty = pd.DataFrame(columns=list(WHAT_IF)).astype(WHAT_IF)
-    table = _what_if(run, runs, time_shares, progress or (lambda step: None)) if what_if else empty
+    table = empty
+    if what_if:
+        with closing(Workers(workers)) as processes:
+            table = _what_if(run, runs, time_shares, progress or (lambda step: None), processes)
     for name, rows in table.groupby("variant", sort=False):
         words[str(name)] = " ".join([words[str(name)], *_disagreements(rows, barriers[str(name)])])
     return Explanation(path, time_shares, slowest(path, groups), table, words, barriers)
@@ -145,34 +153,33 @@ def _facts(run: Run) -> tuple[Mapping[str, int], Sequence[str]]:
 
 
 def _what_if(
-    run: Run, runs: pd.DataFrame, time_shares: pd.DataFrame, progress: Callable[[ExplainProgress], None]
+    run: Run,
+    runs: pd.DataFrame,
+    time_shares: pd.DataFrame,
+    progress: Callable[[ExplainProgress], None],
+    workers: Workers,
 ) -> pd.DataFrame:
     """Return what changes would save, by variant; those without a finished round have no rows."""
-    names = set(runs.loc[runs["rounds"] > 0, "variant"])
-    indices = [index for index, config in enumerate(run.scenario.variants) if config.name in names]
-    steps, done = sum(len(changes(run.scenario, index)) for index in indices), count(1)
+    scenario, finished = run.scenario, runs[runs["rounds"] > 0]
+    names = {index: config.name for index, config in enumerate(scenario.variants)}
+    rounds = {
+        index: _by_seed(finished[finished["variant"] == name], "rounds")
+        for index, name in names.items()
+        if name in set(finished["variant"])
+    }
+    targets = {index: _targets(run, names[index]) for index in rounds}
+    table = simulated(scenario, rounds, targets, workers, lambda *step: progress(ExplainProgress(*step)))
+    return table.assign(share=_shares(scenario, time_shares, table))
+
+
+def _targets(run: Run, variant: str) -> dict[int, int]:
+    """Return the round in which a variant reached the target, by seed, where it did."""
     target = run.scenario.target_accuracy
-    reached = None if target is None else first_at_target(run.evaluations, target)
-    tables = []
-    for index in indices:
-        config = run.scenario.variants[index]
-        finished = runs[(runs["variant"] == config.name) & (runs["rounds"] > 0)]
-        at_target = None if reached is None else reached[reached["variant"] == config.name]
-        targets = {} if at_target is None else _by_seed(at_target, "round")
-        targets = {seed: round for seed, round in targets.items() if round > 0}
-        tell = partial(_tell, progress, config.name, done, steps)
-        table = simulated(run.scenario, index, _by_seed(finished, "rounds"), targets, tell)
-        table["share"] = _shares(
-            run.scenario, time_shares[time_shares["variant"] == config.name], table["change"]
-        )
-        tables.append(table)
-    empty = pd.DataFrame(columns=list(WHAT_IF)).astype(WHAT_IF)
-    return pd.concat(tables, ignore_index=True) if tables else empty
-
-
-def _tell(progress: Callable[[ExplainProgress], None], name: str, done: Iterator[int], steps: int) -> None:
-    """Tell of one more change of a variant."""
-    progress(ExplainProgress(name, next(done), steps))
+    if target is None:
+        return {}
+    reached = first_at_target(run.evaluations, target)
+    by_seed = _by_seed(reached[reached["variant"] == variant], "round")
+    return {seed: round for seed, round in by_seed.items() if round > 0}
 
 
 def _refuse_unrepeatable(run: Run) -> None:
@@ -189,12 +196,13 @@ def _refuse_unrepeatable(run: Run) -> None:
         raise RunError(f"{CANNOT}: since the run, {', '.join(changed)} has changed.\n{WITHOUT}")
 
 
-def _shares(scenario: Scenario, time_shares: pd.DataFrame, names: pd.Series) -> list[float]:
+def _shares(scenario: Scenario, time_shares: pd.DataFrame, what_if: pd.DataFrame) -> list[float]:
     """Return the share of the time that each change makes faster; NaN if it is not one activity."""
     faster, sums = changed_activities(scenario), []
-    for name in names:
-        where, activities = faster.get(str(name), ((), ()))
+    for variant, change in zip(what_if["variant"], what_if["change"], strict=True):
+        where, activities = faster.get(str(change), ((), ()))
         rows = time_shares["where"].isin(where) & time_shares["activity"].isin(activities)
+        rows &= time_shares["variant"] == variant
         sums.append(float(time_shares.loc[rows, "share"].sum()) if where else math.nan)
     return sums
 

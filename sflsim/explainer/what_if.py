@@ -43,6 +43,7 @@ from sflsim.scenario.stop import Evaluate, Stop
 from sflsim.session import Options, Session, SessionCache
 from sflsim.simulation.base import AlgorithmConfig
 from sflsim.units import RANGES
+from sflsim.workers.calls import Workers
 
 WHAT_IF = {
     "variant": "str",
@@ -64,6 +65,9 @@ time that the change makes faster (NaN if it is not one activity)."""
 UNIFORM, FASTEST = {"kind": "uniform"}, {"kind": "fedcs", "within": f"{RANGES['s'][1]:g} s"}
 
 
+_cache = SessionCache()  # of a worker process; filled there alone
+
+
 @dataclass(frozen=True)
 class RoundEnds:
     """When each round of one seed ended, and the key of the model then."""
@@ -74,35 +78,61 @@ class RoundEnds:
 
 def what_if(
     scenario: Scenario,
+    rounds: Mapping[int, Mapping[int, int]],
+    targets: Mapping[int, Mapping[int, int]],
+    workers: Workers | None = None,
+    tell: Callable[[str, int, int], None] = lambda variant, done, total: None,
+) -> pd.DataFrame:
+    """Return one row for each change of each variant, the largest gain first, in the columns of `WHAT_IF`.
+
+    `rounds` is the index of rounds by seed of each variant, by the variant's index; `targets` the round in
+    which it reached the target, for the seeds that did. `tell` is told the variant, and how many
+    simulations of all are done.
+    """
+    workers = Workers() if workers is None else workers
+    asked = [(index, change) for index in rounds for change in ("", *changes(scenario, index))]
+    jobs = [(scenario, index, rounds[index], change, scenario.trusted) for index, change in asked]
+    before: Mapping[int, RoundEnds] = {}
+    rows = []
+    results = workers.map(simulated, jobs, SessionCache())
+    for done, ((index, change), after) in enumerate(zip(asked, results, strict=True), 1):
+        name = scenario.variants[index].name
+        tell(name, done, len(jobs))
+        if not change:
+            before = after
+        elif after is not None:
+            rows.append((name, change, *_compared(before, after, rounds[index], targets[index])))
+    table = pd.DataFrame(rows, columns=list(WHAT_IF)).astype(WHAT_IF)
+    by_variant = [own for _, own in table.groupby("variant", sort=False)]
+    in_order = [own.sort_values("gain", ascending=False, kind="stable") for own in by_variant]
+    return pd.concat(in_order, ignore_index=True) if in_order else table
+
+
+def simulated(
+    scenario: Scenario,
     index: int,
     rounds: Mapping[int, int],
-    targets: Mapping[int, int],
-    tell: Callable[[], None] = lambda: None,
-) -> pd.DataFrame:
-    """Return one row for each change of `changes`, the largest gain first, in the columns of `WHAT_IF`.
+    change: str,
+    trusted: bool,
+    cache: SessionCache | None = None,
+) -> dict[int, RoundEnds] | None:
+    """Return when each round of variant `index` ended with one of `changes`; with "", as it is.
 
-    `rounds` is the index of rounds of variant `index` by seed; `targets` the round in which it reached
-    the target, for the seeds that did. `tell` is called before each change.
+    None where there is nothing to scale (rates from a file), or where the algorithm does not report what
+    another policy reads. Trust is an argument, since a scenario loses it on its way to a process.
     """
-    alone = _alone(scenario, index, rounds)
-    cache = SessionCache()
-    before = _round_ends(alone, rounds, cache)
-    name, rows = scenario.variants[index].name, []
-    for change, (how, factor) in changes(scenario, index).items():
-        tell()
-        try:
-            other = varied(alone, how, factor)
-        except ScenarioError:
-            continue
+    alone = _alone(scenario.with_trust() if trusted else scenario, index, rounds)
+    cache = _cache if cache is None else cache
+    if not change:
+        return _round_ends(alone, rounds, cache)
+    how, factor = changes(scenario, index)[change]
+    try:
+        other = varied(alone, how, factor)
         if other.to_data() == varied(alone, how, 1.0).to_data():
-            continue  # nothing that can be scaled: rates from a file
-        try:
-            after = _round_ends(other, rounds, cache)
-        except ScenarioError:
-            continue  # its algorithm does not report what another policy reads
-        rows.append((name, change, *_compared(before, after, rounds, targets)))
-    table = pd.DataFrame(rows, columns=list(WHAT_IF)).astype(WHAT_IF)
-    return table.sort_values("gain", ascending=False, kind="stable").reset_index(drop=True)
+            return None
+        return _round_ends(other, rounds, cache)
+    except ScenarioError:
+        return None
 
 
 def _alone(scenario: Scenario, index: int, rounds: Mapping[int, int]) -> Scenario:

@@ -24,9 +24,9 @@ from sflsim.planner.progress import (
 from sflsim.planner.space import Point
 from sflsim.planner.timer import Timer
 from sflsim.planner.trainings import Training, Trainings
-from sflsim.planner.workers import Workers
 from sflsim.retime.rebuild import changed
 from sflsim.retime.timing import Timing
+from sflsim.workers.calls import Workers
 
 
 class Evaluator:

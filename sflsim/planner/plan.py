@@ -24,7 +24,6 @@ from sflsim.planner.space import Point, Space
 from sflsim.planner.table import FIGURES, FLAGS, LABELS, decided, points_table
 from sflsim.planner.text.recommendation import explain
 from sflsim.planner.validation import checked_space
-from sflsim.planner.workers import Workers
 from sflsim.provenance import __version__, fingerprint, provenance, versions
 from sflsim.record import tables
 from sflsim.record.folders import Claim
@@ -33,6 +32,7 @@ from sflsim.scenario.files import contents, reread
 from sflsim.scenario.plan_criteria import OBJECTIVES
 from sflsim.scenario.saved import Saved, checked
 from sflsim.scenario.schema import Scenario
+from sflsim.workers.calls import Workers
 from sflsim.workers.pool import check_workers
 
 if TYPE_CHECKING:

@@ -6,11 +6,31 @@ from collections.abc import Iterator, Sequence
 
 from sflsim.errors import ScenarioError
 from sflsim.planner.progress import PlanCallback, PlanProgress
-from sflsim.planner.workers import Workers, timed
 from sflsim.retime.rebuild import changed
 from sflsim.retime.timing import Known, Timing, timings
 from sflsim.scenario.schema import Scenario
 from sflsim.session import SessionCache
+from sflsim.workers.calls import Workers
+
+_cache = SessionCache()  # of a worker process; filled there alone
+
+
+def timed(
+    scenario: Scenario,
+    seeds: Sequence[int],
+    known: Known | None,
+    trusted: bool,
+    cache: SessionCache | None = None,
+) -> list[Timing] | ScenarioError:
+    """Return the timings of a scenario's first variant under each seed, or why there are none.
+
+    Trust is an argument, since a scenario loses it on its way to a process.
+    """
+    scenario = scenario.with_trust() if trusted else scenario
+    try:
+        return timings(scenario, seeds, _cache if cache is None else cache, known)
+    except ScenarioError as error:
+        return error
 
 
 class Timer:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from sflsim.experiment.simulate import simulate
 from sflsim.learning.graph.store import MemoryStore, Store
-from sflsim.planner.workers import Workers
 from sflsim.scenario.schema import Scenario
+from sflsim.workers.calls import Workers
 
 
 class Shown(NamedTuple):

@@ -79,7 +79,7 @@ ARROWS: dict[str, set[str]] = {
         "session",
     },
     "sweeps": {*BASE, *PLANES, *RUNS, "simulation", "report", "workers"},
-    "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime"},
+    "explainer": {*BASE, *PLANES, *RUNS, "metrics", "simulation", "retime", "workers"},
     "planner": {*BASE, *PLANES, *RUNS, "report", "retime", "explainer", "workers"},
     "exporter": {*BASE, *PLANES, *TABLES, "experiment", "sweeps", "planner"},
     "explorer": {*BASE, *PLANES, *RUNS, "metrics", "report", "simulation", "workers"},

@@ -331,7 +331,7 @@ def test_memory_is_that_of_the_largest_batch_of_a_group() -> None:
 def test_a_what_if_that_changes_sizes_changes_the_learning() -> None:
     """Twice as fast a device gets other batches; twice as fast a link does not."""
     content = scenario({"algorithm": "splitfed-v1"}, workload=UNEQUAL)
-    table = what_if(content, 0, {0: 3}, {}).set_index("change")
+    table = what_if(content, {0: {0: 3}}, {0: {}}).set_index("change")
     assert not table.loc["devices of group speed-1 twice as fast", "same_learning"]
     assert table.loc["uplink of group speed-1 twice as fast", "same_learning"]
 

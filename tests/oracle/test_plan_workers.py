@@ -14,10 +14,10 @@ import pytest
 from planned import MU_SPLITFED, SPLITFED_V1, planned
 
 import sflsim
-from sflsim.planner import workers
 from sflsim.planner.plan import Plan, plan
 from sflsim.planner.progress import PlanProgress
 from sflsim.planner.trainings import train
+from sflsim.workers import calls
 from sflsim.workers.backends import Event, Runner, Task
 from sflsim.workers.pool import ignore
 
@@ -81,7 +81,7 @@ def test_what_is_done_ahead_changes_nothing(
         backends.append(AnyOrder(make_runner))
         return backends[-1]
 
-    monkeypatch.setattr(workers, "WORTH_S", 0.0)
+    monkeypatch.setattr(calls, "WORTH_S", 0.0)
     monkeypatch.setattr("sflsim.workers.pool.ProcessBackend", any_order)
     several = plan(scenario(**search), workers=3)
     assert whole(several, tmp_path / "several") == whole(alone, tmp_path / "alone")
@@ -92,7 +92,7 @@ def test_what_is_done_ahead_changes_nothing(
 
 def test_processes_make_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes, which are gone afterwards; progress counts what is done, and of how much."""
-    monkeypatch.setattr(workers, "WORTH_S", 0.0)
+    monkeypatch.setattr(calls, "WORTH_S", 0.0)
     steps: list[PlanProgress] = []
     several = plan(scenario(), workers=2, progress=steps.append)
     assert whole(several, tmp_path / "several") == whole(plan(scenario()), tmp_path / "alone")
@@ -104,12 +104,12 @@ def test_processes_make_the_same_plan(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_worker_that_dies_ends_the_plan_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "WORTH_S", 0.0)
-    monkeypatch.setattr(workers, "Caller", Deadly)
+    monkeypatch.setattr(calls, "WORTH_S", 0.0)
+    monkeypatch.setattr(calls, "Caller", Deadly)
     with pytest.raises(sflsim.SflsimError, match=r"a worker process died .* fewer --workers"):
         plan(scenario(), workers=2)
 
 
-class Deadly(workers.Caller):
+class Deadly(calls.Caller):
     def run(self, *_: Any) -> Any:
         os._exit(1)

@@ -149,7 +149,7 @@ def test_what_if_knows_memory_fed_link_and_access_points() -> None:
         "groups": [{**THREE["groups"][0], "access_point": "cell"}],
         "access_points": {"cell": {"shared": "40 byte/s"}},
     }
-    table = what_if(read(content), 0, {0: 1}, {}).set_index("change")
+    table = what_if(read(content), {0: {0: 1}}, {0: {}}).set_index("change")
     # 12.25 s down, 1 s, 0.9 + 0.25 s up, three times 7 s, 0.75 s, 2 s; then one alone sends, 4.25 s
     assert table["time_s"].iloc[0] == pytest.approx(42.4)
     assert table.loc["Fed Server link twice as fast", "changed_s"] == pytest.approx(34.4)

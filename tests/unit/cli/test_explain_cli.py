@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,11 @@ from typer.testing import CliRunner, Result
 
 import sflsim
 from sflsim.cli import app
+from sflsim.errors import SflsimError
 from sflsim.experiment.run import Run
 from sflsim.experiment.simulate import simulate
 from sflsim.explainer.explain import ExplainProgress
+from sflsim.workers import calls
 
 VARIANTS = [{"algorithm": "splitfed-v1"}, {"algorithm": "mu-splitfed", "tau": "adaptive"}]
 
@@ -46,6 +49,19 @@ def test_it_prints_words_and_tables(folder: Path, run: Run) -> None:
     assert "uplink of group slow twice as fast" in set(changed)
     for change in changed:
         assert f"{change} *" in shown
+
+
+@pytest.mark.slow
+def test_processes_find_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes that are simulated in two processes give the tables of one, in the same order."""
+    monkeypatch.setattr(calls, "WORTH_S", 0.0)
+    steps: list[ExplainProgress] = []
+    several = sflsim.explain(run, workers=2, progress=steps.append)
+    assert len(multiprocessing.active_children()) == 0
+    pd.testing.assert_frame_equal(several.what_if, sflsim.explain(run).what_if, check_exact=True)
+    assert [step.done for step in steps] == list(range(1, steps[-1].total + 1))
+    with pytest.raises(SflsimError, match="workers"):
+        sflsim.explain(run, workers=0)
 
 
 @pytest.mark.parametrize("options", [[], ["--variant", "splitfed-v1"], ["--no-what-if"]])

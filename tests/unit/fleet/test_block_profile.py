@@ -236,7 +236,7 @@ def test_speed_events_and_what_ifs_scale_a_profile(tmp_path: Path) -> None:
     event = {"at": "1 s", "set": {"device.speed": 0.25}}
     assert computed_s(scenario(tmp_path, events=[event])) == [1, 8]
     for events, before, after in (([], 3, 1.5), ([event], 9, 3)):
-        row = what_if(scenario(tmp_path, events=events), 0, {0: 1}, {}).set_index("change")
+        row = what_if(scenario(tmp_path, events=events), {0: {0: 1}}, {0: {}}).set_index("change")
         assert row.loc["devices twice as fast", ["time_s", "changed_s"]].tolist() == [before, after]
 
 

@@ -55,7 +55,7 @@ def ends_s(asked: Scenario) -> list[float]:
 
 def twice_as_fast(asked: Scenario, rounds: int, change: str = "devices twice as fast") -> tuple[float, float]:
     """Return the time of all rounds as they are and after the change, as `explain` has them."""
-    row = what_if(asked, 0, {0: rounds}, {}).set_index("change").loc[change]
+    row = what_if(asked, {0: {0: rounds}}, {0: {}}).set_index("change").loc[change]
     return float(row["time_s"]), float(row["changed_s"])
 
 

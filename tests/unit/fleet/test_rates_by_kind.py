@@ -167,7 +167,7 @@ def test_what_ifs_and_sensitivities_scale_rates_by_kind() -> None:
     """Twice as fast is half the time, time per operation and event included."""
     event = {"at": "0 s", "set": {"device.speed": 0.5}}
     asked = scenario(group(), events=[event])
-    row = what_if(asked, 0, {0: 2}, {}).set_index("change").loc["devices twice as fast"]
+    row = what_if(asked, {0: {0: 2}}, {0: {}}).set_index("change").loc["devices twice as fast"]
     assert (row["time_s"], row["changed_s"]) == (56, 28)
     changes = dict(assumptions(asked))
     assert ends_s(varied(asked, changes["computing of the devices"], 0.5)) == [56, 112]
@@ -178,7 +178,7 @@ def test_a_server_by_kind_in_a_round() -> None:
     served = FREE | {"server_forward": FORWARD, "server_backward": BACKWARD}
     asked = scenario(group("1 FLOP/s"), workload=WORKLOAD | {"costs": served}, server={"compute": KINDS})
     assert ends_s(asked) == [14, 28]
-    row = what_if(asked, 0, {0: 2}, {}).set_index("change").loc["server twice as fast"]
+    row = what_if(asked, {0: {0: 2}}, {0: {}}).set_index("change").loc["server twice as fast"]
     assert row["changed_s"] == 14
 
 

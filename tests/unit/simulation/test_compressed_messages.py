@@ -188,7 +188,7 @@ def test_what_if_half_the_bits() -> None:
     )
     rows = {}
     for index, variant in enumerate(given.variants):
-        table = what_if(given, index, {0: 1}, {})
+        table = what_if(given, {index: {0: 1}}, {index: {}})
         rows[variant.name] = table[table["change"].str.startswith("half the bits")].set_index("change")
 
     assert rows["without"].empty

@@ -1,4 +1,4 @@
-"""The worker processes of a plan: they run clocks and train; only the main process chooses.
+"""Calls of functions in processes that are started when there is enough to do.
 
 Processes are an accelerator: nothing that they return depends on their number.
 """
@@ -10,35 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from sflsim.errors import ScenarioError
-from sflsim.retime.timing import Known, Timing, timings
-from sflsim.scenario.schema import Scenario
-from sflsim.session import SessionCache
 from sflsim.workers.backends import Tell
 from sflsim.workers.pool import Pool, open_pool
 
 WORTH_S = 10.0
 """Seconds of work left from which on it pays to start processes, which load everything again."""
-
-_cache = SessionCache()  # of a worker process; filled there alone
-
-
-def timed(
-    scenario: Scenario,
-    seeds: Sequence[int],
-    known: Known | None,
-    trusted: bool,
-    cache: SessionCache | None = None,
-) -> list[Timing] | ScenarioError:
-    """Return the timings of a scenario's first variant under each seed, or why there are none.
-
-    Trust is an argument, since a scenario loses it on its way to a process.
-    """
-    scenario = scenario.with_trust() if trusted else scenario
-    try:
-        return timings(scenario, seeds, _cache if cache is None else cache, known)
-    except ScenarioError as error:
-        return error
 
 
 class Caller:
