@@ -122,7 +122,7 @@ def study_of_ranks(quick: bool, out: Path) -> None:
     print(f"{SHAPING}\nto {ranks.TARGET:.0%}:\n{found.round(3).to_string(index=False)}")
     for fleet, tau, swapped in ranks.agreement(found):
         print(f"{fleet}: Kendall's tau {tau:.2f}; swapped: {', '.join(swapped) or 'none'}")
-    shown = errors[errors["what"].isin(["round", "exchange"])]
+    shown = errors[errors["what"].isin(["round", "update", "exchange"])]
     print(shown.round(3).to_string(index=False))
 
 

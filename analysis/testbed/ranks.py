@@ -110,15 +110,10 @@ def measure(fleets: list[str], variants: list[str], repeat: int) -> tuple[pd.Dat
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with the error and both ranks within each fleet, in the measured order."""
     for by in ("measured", "simulated"):
-        rows[f"{by}_rank"] = rows.groupby("fleet", sort=False)[f"{by}_s"].rank(method="min").astype(int)
+        rows[f"{by}_rank"] = rows.groupby("fleet")[f"{by}_s"].rank(method="min").astype(int)
     rows["error"] = rows["simulated_s"] / rows["measured_s"] - 1
-    order = {fleet: place for place, fleet in enumerate(dict.fromkeys(rows["fleet"]))}
-    places = rows["fleet"].map(order)
-    return (
-        rows.assign(place=places)
-        .sort_values(["place", "measured_s"], ignore_index=True)
-        .drop(columns="place")
-    )
+    fleets = rows.groupby("fleet", sort=False)
+    return pd.concat([own.sort_values("measured_s") for _, own in fleets], ignore_index=True)
 
 
 def agreement(table: pd.DataFrame) -> Iterator[tuple[str, float, list[str]]]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from support import FAST, connected, data, imported, read
-from testbed import pace
+from testbed import pace, ranks
+from testbed.comparison import without_rounds
 from testbed.runner import run_testbed
 from testbed.setting import Setting
 from testbed.wire import LENGTHS, Wire
@@ -141,3 +144,43 @@ def test_rates_fitted_to_other_networks_are_slowed_as_the_emulation_is() -> None
         found = [getattr(rate, "convolution", rate) for rate in rates]
         assert found == pytest.approx([1e10 / 30, 1e10 / 15, 1e10 / 15], rel=0.01)
         assert len(sflsim.simulate(asked, timing_only=True).runs) == 1
+
+
+def test_ranks_and_the_pairs_that_swap() -> None:
+    """By hand: of three pairs one swaps, so tau is (2 - 1) / 3; who never arrives is last in both orders."""
+    at = {"a": (1.0, 3.0), "b": (2.0, 2.5), "c": (4.0, 4.0), "never": (inf, inf)}
+    rows = [
+        {"fleet": fleet, "variant": name, "measured_s": measured_s, "simulated_s": simulated_s}
+        for fleet, names in {"second": "abc", "first": ["c", "a", "never"]}.items()
+        for name in names
+        for measured_s, simulated_s in [at[name]]
+    ]
+    table = ranks.ranked(pd.DataFrame(rows))
+    assert table["variant"].tolist() == ["a", "b", "c", "a", "c", "never"]
+    assert table["simulated_rank"].tolist() == [2, 1, 3, 1, 2, 3]
+    assert table["error"].tolist()[:3] == [2.0, 0.25, 0.0]
+    (fleet, tau, swapped), (_, alike, none) = ranks.agreement(table)
+    assert (fleet, tau, alike, none) == ("second", pytest.approx(1 / 3), 1.0, [])
+    assert len(swapped) == 1
+    assert swapped[0].startswith("a and b")
+
+
+def test_without_rounds_the_last_contribution_of_each_client_is_left_out() -> None:
+    """Updates by the times between them; of two contributions the first, from its model to its sending."""
+    spans = pd.DataFrame(
+        [
+            ("a", "downlink", 0.0, 1.0, 1, "a"),
+            ("a", "uplink", 3.0, 5.0, 1, "a"),
+            ("server", "serve", 5.0, 6.0, 1, ""),
+            ("a", "downlink", 5.0, 5.5, 2, "a"),
+        ],
+        columns=["actor", "activity", "start_s", "end_s", "round", "client"],
+    )
+    evaluations = pd.DataFrame({"round": [0, 1, 2], "time_s": [0.0, 5.0, 7.5]})
+    found = without_rounds(spans, evaluations)
+    own, updates = found[found["client"] == "a"], found[found["client"] == ""]
+    assert own.set_index("what")["seconds"].to_dict() == {"exchange": 2.0, "downlink": 1.0, "uplink": 2.0}
+    assert updates[["what", "round", "seconds"]].to_numpy().tolist() == [
+        ["update", 1, 5.0],
+        ["update", 2, 2.5],
+    ]
