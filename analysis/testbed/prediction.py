@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sflsim
 from sflsim.learning.profiling.calibration import Measured
 
-SLOWDOWNS = {"slow": 30.0, "fast": 15.0, "slowest": 45.0, "far": 15.0}
+SLOWDOWNS = {"slow": 30.0, "fast": 15.0, "near": 5.0, "far": 5.0, "weak": 15.0}
 """By group: how much slower its devices are than this machine with one thread."""
 SERVER_SLOWDOWN = 15.0
 
