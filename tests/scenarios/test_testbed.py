@@ -10,6 +10,7 @@ the bound during each of them, the test is skipped and says so.
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -17,6 +18,7 @@ from typing import Any, cast
 import pandas as pd
 import pytest
 from support import imported
+from testbed import ranks
 
 import sflsim
 
@@ -73,6 +75,24 @@ def test_blocks_that_differ_in_kind(study: ModuleType) -> None:
     if min(drifts) > BOUND:
         pytest.skip(f"this machine's own rates changed by {min(drifts):.0%} or more in each of {TRIES} tries")
     pytest.fail(f"rates by kind are {by_kind:.0%} off in the last of {TRIES} tries, one rate {one_rate:.0%}")
+
+
+@pytest.mark.slow
+def test_ranks_of_real_processes() -> None:
+    """Two algorithms whose learning is the same for real need as many rounds to the target as simulated.
+
+    When they reach it, and in which order, is asked of a quiet machine:
+    `python analysis/testbed_study.py --ranks`.
+    """
+    ho_sfl, fedavg = (
+        next(variant for variant in ranks.VARIANTS if name in variant) for name in ("ho-sfl", "fedavg")
+    )
+    table, times = ranks.measure(["slow devices"], [ho_sfl, fedavg], repeat=5)
+    assert sorted(table["variant"]) == ["fedavg", "ho-sfl"]
+    assert (table["measured_rounds"] == table["simulated_rounds"]).all()
+    assert (table["measured_s"] < inf).all()
+    both = times[times["what"] == "round"].groupby("algorithm").size()
+    assert both.to_dict() == table.set_index("variant")["simulated_rounds"].to_dict()
 
 
 def learns_the_same(apart: pd.DataFrame, real: Any) -> None:
