@@ -144,7 +144,7 @@ def _exchange(task: Task, args: Args, optimizer: dict[str, Any], adjust: bool) -
     if "start" in args:
         start = task.client.parameters(task.client.views(args["start"]["client"][None]))
         client.optimizer.started_from(start)
-    sent = client.forward([args["batch"]], x).requires_grad_()
+    sent = client.forward([args["batch"]], x).detach().requires_grad_()
     received = task.received(sent, [args["batch"]])
     loss = adjusted_loss(task, args["server"]["server"], received, y, args["batch"], adjust)
     client.backward(*torch.autograd.grad(loss, sent))

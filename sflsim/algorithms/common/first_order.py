@@ -130,9 +130,9 @@ class ClientSide:
         self.optimizer = Optimizer(task.client.parameters(self.leaves), len(x_c), optimizer)
 
     def forward(self, names: Sequence[BatchName], x: Tensor) -> Tensor:
-        """Return the activations [C, B, ...] of the named batches' inputs, cut off from the client part."""
+        """Return the activations [C, B, ...] of the named batches' inputs."""
         self._z = self.task.client.forward(self.leaves, x, self.task.training(names))
-        return self._z.detach()
+        return self._z
 
     def backward(self, cut_gradient: Tensor) -> None:
         """Take the step that the gradient by the last activations [C, B, ...] leads to."""
@@ -182,9 +182,10 @@ class FirstOrder:
     def exchange(self, names: Sequence[BatchName]) -> None:
         """Take one step of both parts on the named batches, one per participant."""
         x, y = self.task.batch(names)  # [C, B, ...], [C, B]
-        sent = self.client.forward(names, x).requires_grad_()  # [C, B, ...]
-        (cut_gradient,) = self.server.step(self.task.received(sent, names), y, names, sent)
-        self.client.backward(cut_gradient)
+        z = self.task.received(self.client.forward(names, x), names)  # [C, B, ...]
+        # one backward pass through both parts: two take a tenth longer in small networks
+        gradients = self.server.step(z, y, names, *self.client.optimizer.leaves)
+        self.client.optimizer.step(gradients)
 
 
 def train_part(
