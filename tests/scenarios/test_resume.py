@@ -220,6 +220,15 @@ def wait_for(process: int, timeout_s: float) -> bool:
     return False
 
 
+def killed(process: int) -> bool:
+    """Kill a process; tell whether it was still there."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.fixture
 def launcher() -> Iterator[Launcher]:
     if not hasattr(os, "fork"):
@@ -257,8 +266,7 @@ def test_killed_at_random_moments(
     while died < kills:
         process = launcher.start(one, store, folder)
         moment_s = rng.uniform(0, whole_s)
-        if not wait_for(process, moment_s if in_a_row < IN_A_ROW else 120):
-            os.kill(process, signal.SIGKILL)
+        if not wait_for(process, moment_s if in_a_row < IN_A_ROW else 120) and killed(process):
             died, in_a_row = died + 1, in_a_row + 1
             assert wait_for(process, 10)
         if (folder / "run.json").exists():  # a folder that looks whole is whole; begin anew

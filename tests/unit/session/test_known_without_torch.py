@@ -13,7 +13,6 @@ import pytest
 import yaml
 from support import data, read
 
-import sflsim
 from sflsim.learning.config import Workload
 from sflsim.learning.graph.disk_store import DiskStore
 from sflsim.session import Options
@@ -30,6 +29,13 @@ print([len(run.runs), "torch" in sys.modules])
 for name in ("evaluations", "spans", "clients"):
     print(getattr(run, name).to_csv(float_format=None))
 """
+FACTS = """
+import sys
+import sflsim
+from sflsim.session import Options
+from sflsim.session.task_facts import facts_of_task
+print(facts_of_task(sflsim.load_scenario(sys.argv[1]), Options(), 1, 0, 8, None))
+"""
 VARIANTS: list[dict[str, Any]] = [
     {"algorithm": "splitfed-v1"},
     {"algorithm": "splitfed-v1", "name": "coded", "compression": {"activation": "int8"}},
@@ -45,14 +51,18 @@ def write(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def run(scenario: Path, cache: Path, **variables: str) -> tuple[str, str]:
+def run(scenario: Path, cache: Path) -> tuple[str, str]:
     """Return what a process of its own says of a run: whether it has loaded torch, and the tables."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(scenario), str(cache)],
-        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-    )  # fmt: skip
-    head, _, tables = done.stdout.partition("\n")
+    head, _, tables = processed(RUN, scenario, cache).partition("\n")
     return head, tables
+
+
+def processed(code: str, *arguments: object) -> str:
+    """Return what a process of its own prints; its environment is one of the facts of a task."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ).stdout  # fmt: skip
 
 
 def test_a_known_run_loads_no_torch(tmp_path: Path) -> None:
@@ -73,9 +83,8 @@ def test_a_known_run_loads_no_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_missing_is_computed_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_computed_all_the_same(tmp_path: Path) -> None:
     """Torch is loaded where a value is missing, and where the key that was kept is wrong."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the processes have it: it is one of the facts
     scenario, cache = write(tmp_path), tmp_path / "cache"
     alone = run(scenario, tmp_path / "alone")[1]
     run(scenario, cache)
@@ -86,9 +95,7 @@ def test_what_is_missing_is_computed_all_the_same(tmp_path: Path, monkeypatch: p
     assert head == "[6, True]"
     assert tables == run(path, tmp_path / "anew")[1]
 
-    store, given = DiskStore(cache), sflsim.load_scenario(scenario)
-    facts = facts_of_task(given, Options(), 1, 0, 8, None)
-    assert facts is not None
+    store, facts = DiskStore(cache), processed(FACTS, scenario).strip()
     assert store.get(facts) is not None
     store.remove([facts])
     store.put(facts, (1.0, 2.0, 3.0, 4.0))
