@@ -111,6 +111,8 @@ def draw(table: pd.DataFrame) -> Figure:
         labels, delays = "skewed labels" if skewed else "even labels", "stay" if persistent else "drawn anew"
         axes.set_title(f"{labels}, delays {delays}", fontsize=8)
         axes.set(xlabel="mean delay (s)", ylabel=f"time to {TARGET:.0%} (s)", xscale="log")
+        axes.set_xticks(part["delay_s"].unique(), [f"{delay:g}" for delay in part["delay_s"].unique()])
+        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         if mean.notna().any():
             axes.set_yscale("log")
     axes.legend(fontsize=6)
